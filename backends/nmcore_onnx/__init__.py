@@ -1,0 +1,7 @@
+"""nmcore's plugin for ONNX graphs: tracing channels, reading weights, writing smaller models."""
+
+from nmcore_onnx.backend import OnnxBackend
+
+backend = OnnxBackend()
+
+__all__ = ["OnnxBackend", "backend"]

@@ -1,0 +1,64 @@
+"""Channels as they travel through a graph: which axis carries them, and who owns each position.
+
+Every producer makes one fresh *atom* a channel, a plain integer. A rule carries the atoms of a
+value's channel axis to the node's outputs; at the end every position of every constant that was
+sliced along the way is labelled with the atom that owns it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nmcore.group import IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The channel axis of a value.
+
+    Attributes
+    ----------
+    axis : int
+        Which axis of the value it is.
+    atoms : int array, shape (M,)
+        The owner of each position, before flattening repeats them.
+    outer, inner : int or None
+        How often flattening repeated the whole sequence (``outer``, from axes before the channel
+        axis) and each single position (``inner``, from axes behind it); None where the size is
+        not known here. The length of the axis is ``outer * M * inner``.
+    """
+
+    axis: int
+    atoms: IntArray
+    outer: int | None = 1
+    inner: int | None = 1
+
+    def at(self, axis: int) -> Channels:
+        """The same channels on another axis."""
+        return replace(self, axis=axis)
+
+    def expand(self, length: int) -> IntArray | None:
+        """The owner of each of ``length`` positions, or None where that length cannot be.
+
+        >>> Channels(1, np.array([7, 8]), inner=None).expand(6)
+        array([7, 7, 7, 8, 8, 8])
+        """
+        repeats, rest = divmod(length, len(self.atoms))
+        outer, inner = self.outer, self.inner
+        if outer is None and inner is not None:
+            outer = repeats // inner
+        elif inner is None and outer is not None:
+            inner = repeats // outer
+        if rest or outer is None or inner is None or outer * inner != repeats:
+            return None
+        return np.tile(np.repeat(self.atoms, inner), outer)
+
+    def same_as(self, other: Channels) -> bool:
+        """Whether both have the same owners in the same order, wherever their axes are."""
+        return (
+            np.array_equal(self.atoms, other.atoms)
+            and self.outer == other.outer
+            and self.inner == other.inner
+        )

@@ -1,0 +1,119 @@
+"""Constants of a graph: reading them wherever an exporter hid them, and replacing them.
+
+A constant is addressed by the place that reads it, ``(node, input index)``, because one tensor may
+be read in several places and only some of them may change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The input of a node that a constant feeds."""
+
+    node: ir.Node
+    index: int
+
+    @property
+    def value(self) -> ir.Value | None:
+        """What is connected there; None where nothing is."""
+        return self.node.inputs[self.index] if self.index < len(self.node.inputs) else None
+
+
+def source(value: ir.Value | None) -> ir.Value | None:
+    """Follow Identity nodes back to where a value is made."""
+    while value is not None:
+        node = value.producer()
+        if node is None or node.op_type != "Identity" or node.domain not in ("", "ai.onnx"):
+            break
+        value = node.inputs[0]
+    return value
+
+
+def tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The constant tensor behind a value: an initialiser or a Constant node, or None."""
+    value = source(value)
+    if value is None:
+        return None
+    if value.is_graph_input() and value.const_value is None:
+        return None
+    if value.const_value is not None:
+        return value.const_value
+    node = value.producer()
+    if node is None or node.op_type != "Constant" or len(node.attributes) != 1:
+        return None
+    if next(iter(node.attributes)) == "value_string" or "sparse_value" in node.attributes:
+        return None
+    return ir.convenience.get_const_tensor(value)
+
+
+def array(value: ir.Value | None) -> Array | None:
+    """The constant behind a value as a NumPy array (a view where that is possible), or None."""
+    found = tensor(value)
+    return None if found is None else found.numpy()
+
+
+def shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of the constant behind a value, without reading its data; None if not constant."""
+    found = tensor(value)
+    return None if found is None else tuple(int(size) for size in found.shape.numpy())
+
+
+def is_float(value: ir.Value | None) -> bool:
+    """Whether a constant of a type that weights can be computed in is behind the value."""
+    found = tensor(value)
+    return found is not None and found.dtype in (
+        ir.DataType.FLOAT,
+        ir.DataType.DOUBLE,
+        ir.DataType.FLOAT16,
+        ir.DataType.BFLOAT16,
+    )
+
+
+def ints(value: ir.Value | None) -> list[int] | None:
+    """A small integer constant as a list; None where the value is no integer constant."""
+    found = array(value)
+    if found is None or not np.issubdtype(found.dtype, np.integer):
+        return None
+    return [int(number) for number in found.ravel()]
+
+
+def replace(place: Place, new: Array) -> None:
+    """Let ``place`` read ``new`` instead, and nothing else: other readers keep the old constant."""
+    value = place.value
+    assert value is not None
+    data = ir.Tensor(np.ascontiguousarray(new), name=value.name)
+    alone = len(value.uses()) == 1 and not value.is_graph_output()
+    if alone and value.const_value is not None:
+        value.const_value = data
+        value.shape = data.shape
+    elif alone and (node := value.producer()) is not None and node.op_type == "Constant":
+        node.attributes.clear()
+        node.attributes["value"] = ir.AttrTensor("value", data)
+        value.shape = data.shape
+    else:
+        insert(place, f"{value.name}_{place.node.name or place.node.outputs[0].name}", new)
+
+
+def insert(place: Place, name: str, new: Array) -> None:
+    """Feed ``place`` from a new initialiser."""
+    graph = place.node.graph
+    assert isinstance(graph, ir.Graph)
+    taken = set(graph.initializers) | {value.name for node in graph for value in node.outputs}
+    while name in taken:
+        name += "_"
+    data = ir.Tensor(np.ascontiguousarray(new), name=name)
+    value = ir.Value(name=name, shape=data.shape, type=ir.TensorType(data.dtype), const_value=data)
+    graph.register_initializer(value)
+    if place.index >= len(place.node.inputs):
+        place.node.resize_inputs(place.index + 1)
+    place.node.replace_input_with(place.index, value)

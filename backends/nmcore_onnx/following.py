@@ -1,0 +1,76 @@
+"""What follows a producer directly: its bias and its batch norm, wherever exporters put them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from nmcore.group import BatchNorm, FloatArray, Producer
+from nmcore_onnx import constants
+from nmcore_onnx.constants import Place
+from nmcore_onnx.trace import ProducerSlot, label
+from nmcore_onnx.weights import attribute, computable, read, rows_of
+
+
+def producer(slot: ProducerSlot) -> Producer:
+    """The rows of a producer with its bias and the batch norm right behind it."""
+    width = len(slot.atoms)
+    bias = _own_bias(slot.node, width)
+    node = slot.node
+    added = bias_node(node, width)
+    if added is not None:
+        addend = _addend(added, width)
+        bias = addend if bias is None or addend is None else bias + addend
+        node = added
+    norm = _only_reader(node.outputs[0])
+    batchnorm = _batchnorm(norm) if norm is not None else None
+    return Producer(label(slot.node), rows_of(slot), bias, batchnorm)
+
+
+def bias_node(node: ir.Node, width: int) -> ir.Node | None:
+    """The Add that gives a MatMul its bias, or None."""
+    reader = _only_reader(node.outputs[0])
+    if node.op_type != "MatMul" or reader is None or reader.op_type != "Add":
+        return None
+    return reader if _addend(reader, width) is not None else None
+
+
+def bias_place(added: ir.Node) -> Place:
+    """Where the Add of :func:`bias_node` reads the bias."""
+    return Place(added, 0 if constants.tensor(added.inputs[0]) is not None else 1)
+
+
+def _own_bias(node: ir.Node, width: int) -> FloatArray | None:
+    place = Place(node, 2)
+    if node.op_type not in ("Conv", "Gemm") or place.value is None:
+        return None
+    bias = read(place).reshape(-1) * np.float32(attribute(node, "beta"))
+    return np.broadcast_to(bias, width) if bias.size in (1, width) else None
+
+
+def _addend(added: ir.Node, width: int) -> FloatArray | None:
+    """The bias that an Add holds: a constant with one entry a channel on its last axis."""
+    value = bias_place(added).value
+    shape = constants.shape(value)
+    if not shape or not constants.is_float(value) or int(np.prod(shape)) != shape[-1] != width:
+        return None
+    found = constants.array(value)
+    assert found is not None
+    return computable(found).reshape(-1) if found.size == width else None
+
+
+def _only_reader(value: ir.Value) -> ir.Node | None:
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    return next(iter(uses)).node
+
+
+def _batchnorm(node: ir.Node) -> BatchNorm | None:
+    if node.op_type != "BatchNormalization":
+        return None
+    arrays = [constants.array(value) for value in node.inputs[1:5]]
+    if any(found is None for found in arrays):
+        return None
+    gamma, beta, mean, var = (computable(found) for found in arrays if found is not None)
+    return BatchNorm(gamma, beta, mean, var, attribute(node, "epsilon", 1e-5))

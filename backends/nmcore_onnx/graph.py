@@ -1,0 +1,116 @@
+"""An opened ONNX model: its groups, their weights as arrays, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from nmcore.group import (
+    Consumer,
+    Cost,
+    Declined,
+    FloatArray,
+    Group,
+    IntArray,
+    Producer,
+    Scaling,
+)
+from nmcore_onnx import cost, files, following, reference, rewriting, shapes
+from nmcore_onnx.trace import ConsumerSlot, TracedGroup, label, trace
+from nmcore_onnx.weights import Ledger
+
+
+class OnnxGraph:
+    """Fulfils :class:`nmcore.plugins.Graph` for ONNX.
+
+    The original stays untouched. Changed weights are kept at full width in a ledger until the
+    result is asked for; then every constant is cut once, however many groups touch it.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._original = model
+        self._trace = trace(model.graph, shapes.infer(model))
+        traced, self._declined = self._trace.groups()
+        self._traced: dict[str, TracedGroup] = {item.group.name: item for item in traced}
+        self._ledger = Ledger()
+        self._removed: set[int] = set()
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """The groups whose channels can be removed, in topological order."""
+        return [item.group for item in self._traced.values()]
+
+    @property
+    def declined(self) -> Sequence[Declined]:
+        """Every weighted node whose channels stay, and why."""
+        return self._declined
+
+    def producers(self, group: Group) -> Sequence[Producer]:
+        """The weights whose rows make the group's channels, as they were when opened."""
+        return [following.producer(slot) for slot in self._traced[group.name].producers]
+
+    def consumers(self, group: Group) -> Sequence[Consumer]:
+        """The weights that read the group's channels, with earlier groups already folded in."""
+        traced = self._traced[group.name]
+        return [
+            Consumer(label(slot.node), self._columns(traced, slot)) for slot in traced.consumers
+        ]
+
+    def write(
+        self,
+        group: Group,
+        kept: IntArray,
+        weights: Sequence[FloatArray],
+        biases: Sequence[FloatArray | None],
+    ) -> None:
+        """Keep only ``kept`` of the group's channels; see :class:`nmcore.plugins.Graph`."""
+        traced = self._traced[group.name]
+        for slot, weight, bias in zip(traced.consumers, weights, biases, strict=True):
+            matrix = self._ledger.matrix(slot).copy()
+            matrix[:, traced.positions(slot)[kept]] = weight.reshape(
+                len(matrix), len(kept), -1, matrix.shape[2]
+            )
+            self._ledger.write(slot, matrix)
+            if bias is not None:
+                self._ledger.add_bias(slot.node, bias)
+        self._removed |= set(np.delete(traced.atoms, kept).tolist())
+        self.__dict__.pop("_result", None)
+
+    def _columns(self, traced: TracedGroup, slot: ConsumerSlot) -> FloatArray:
+        """A consumer's columns as (O, N, T)."""
+        matrix = self._ledger.matrix(slot)
+        owned = traced.positions(slot)
+        return matrix[:, owned].reshape(len(matrix), len(owned), -1)
+
+    @cached_property
+    def _result(self) -> ir.Model:
+        return rewriting.rewrite(self._original, self._trace, self._ledger, self._removed)
+
+    def result(self) -> ir.Model:
+        """The compressed model."""
+        return self._result
+
+    def cost(self) -> Cost:
+        """What the compressed model weighs."""
+        return cost.cost(self._result)
+
+    def check(self) -> None:
+        """Raise VerificationError unless the result is as valid as the original was."""
+        files.check(self._result, self._original)
+
+    def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
+        """The original at full width, with the removed channels rebuilt before each consumer."""
+        pairs = [(self._traced[name], scaling) for name, scaling in scalings.items()]
+        return files.serialize(reference.rebuild(self._original, pairs))
+
+    def serialize(self) -> bytes:
+        """The compressed model as bytes."""
+        return files.serialize(self._result)
+
+    def save(self, path: Path) -> None:
+        """Write the compressed model beside ``path`` and rename it over."""
+        files.save(self._result, path)

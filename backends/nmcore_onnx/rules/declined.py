@@ -1,0 +1,62 @@
+"""Operators that are known and stop channels, with a reason a user understands."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from nmcore_onnx.rules.registry import decline_inputs, rule
+from nmcore_onnx.trace import Trace
+
+_QUANTISED = "quantised: compress the model before quantising it"
+
+_REASONS = {
+    "Concat": "a concatenation: coupled channels are not supported yet",
+    "Split": "which splits them: not supported yet",
+    "Slice": "which takes a part of them: not supported yet",
+    "Gather": "which picks some of them: not supported yet",
+    "Resize": "which is not supported yet",
+    "Upsample": "which is not supported yet",
+    "Softmax": "which normalises across channels",
+    "LogSoftmax": "which normalises across channels",
+    "LayerNormalization": "which normalises across channels",
+    "RMSNormalization": "which normalises across channels",
+    "InstanceNormalization": "which is not supported yet",
+    "GroupNormalization": "which normalises across channels",
+    "LRN": "which normalises across channels",
+    "LpNormalization": "which normalises across channels",
+    "ArgMax": "which turns them into positions",
+    "TopK": "which orders them",
+    "DepthToSpace": "which turns them into space: not supported yet",
+    "SpaceToDepth": "which mixes them with space: not supported yet",
+    "Einsum": "which is not supported yet",
+    "Loop": "which runs a subgraph",
+    "If": "which runs a subgraph",
+    "Scan": "which runs a subgraph",
+    "QuantizeLinear": _QUANTISED,
+    "DynamicQuantizeLinear": _QUANTISED,
+}
+
+_WEIGHTED = {
+    "ConvTranspose": "a transposed convolution: not supported yet",
+    "DeformConv": "a deformable convolution: not supported",
+    "LSTM": "a recurrent layer: its state feeds back into every channel",
+    "GRU": "a recurrent layer: its state feeds back into every channel",
+    "RNN": "a recurrent layer: its state feeds back into every channel",
+    "ConvInteger": _QUANTISED,
+    "MatMulInteger": _QUANTISED,
+    "QLinearConv": _QUANTISED,
+    "QLinearMatMul": _QUANTISED,
+}
+
+
+@rule(*_REASONS)
+def known(node: ir.Node, trace: Trace) -> None:
+    """Decline with the operator's own reason."""
+    decline_inputs(node, trace, _REASONS[node.op_type])
+
+
+@rule(*_WEIGHTED)
+def weighted(node: ir.Node, trace: Trace) -> None:
+    """Decline, and list the node itself: a user looks for its weights."""
+    decline_inputs(node, trace, _WEIGHTED[node.op_type])
+    trace.leave(node, _WEIGHTED[node.op_type])

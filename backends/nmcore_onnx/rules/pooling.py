@@ -1,0 +1,81 @@
+"""Operators that work on each channel's own positions."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from nmcore_onnx import constants
+from nmcore_onnx.folding import fold
+from nmcore_onnx.rules.registry import rule
+from nmcore_onnx.trace import Trace
+
+
+@rule("MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+def pool(node: ir.Node, trace: Trace) -> None:
+    """Windows over the axes behind the channels."""
+    channels = trace.at(node)
+    if channels is None:
+        return
+    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        trace.decline(node, channels, "whose indices are used")
+    elif channels.axis != 1:
+        trace.decline(node, channels, "which pools over them")
+    else:
+        trace.carry(node, channels)
+
+
+@rule("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2", "ReduceL1")
+def reduce(node: ir.Node, trace: Trace) -> None:
+    """A reduction over other axes than the channels' own."""
+    channels = trace.at(node)
+    if channels is None:
+        return
+    shape = trace.shape(node.inputs[0])
+    axes = _axes(node)
+    if shape is None or axes is None:
+        trace.decline(node, channels, "whose axes are not constant")
+        return
+    axes = {axis % len(shape) for axis in axes}
+    keep = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() != 0
+    if channels.axis in axes or not axes:
+        trace.decline(node, channels, "which sums over them")
+        return
+    before = 0 if keep else sum(axis < channels.axis for axis in axes)
+    trace.carry(node, channels.at(channels.axis - before))
+
+
+@rule("Pad")
+def pad(node: ir.Node, trace: Trace) -> None:
+    """Padding of the other axes."""
+    channels = trace.at(node)
+    if channels is None:
+        return
+    shape = trace.shape(node.inputs[0])
+    amounts = _pads(node)
+    if shape is None or amounts is None or len(amounts) != 2 * len(shape):
+        trace.decline(node, channels, "whose amounts are not constant")
+    elif amounts[channels.axis] or amounts[channels.axis + len(shape)]:
+        trace.decline(node, channels, "which adds channels: not supported yet")
+    else:
+        trace.carry(node, channels)
+
+
+def _axes(node: ir.Node) -> set[int] | None:
+    """The axes of a reduction, an attribute or an input; empty means all."""
+    if "axes" in node.attributes:
+        return set(node.attributes["axes"].as_ints())
+    if len(node.inputs) < 2 or node.inputs[1] is None:
+        return set()
+    found = constants.ints(node.inputs[1])
+    return None if found is None else set(found)
+
+
+def _pads(node: ir.Node) -> list[int] | None:
+    """The amounts of a Pad; None where they, or the axes they belong to, are not plain."""
+    for name in ("pads", "paddings"):
+        if name in node.attributes:
+            return list(node.attributes[name].as_ints())
+    if len(node.inputs) > 3 and node.inputs[3] is not None:
+        return None
+    folded = fold(node.inputs[1])
+    return None if folded is None else [int(amount) for amount in folded.ravel()]

@@ -1,0 +1,41 @@
+"""Which rule an operator has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from nmcore_onnx.trace import Rule, Trace
+
+_RULES: dict[tuple[str, str], Rule] = {}
+
+
+def rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Register a function as the rule of one or more operators."""
+
+    def register(function: Rule) -> Rule:
+        for op_type in op_types:
+            _RULES[domain, op_type] = function
+        return function
+
+    return register
+
+
+def rule_for(node: ir.Node) -> Rule:
+    """The rule of a node's operator; without one its channels stay."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return _RULES.get((domain, node.op_type), not_understood)
+
+
+def not_understood(node: ir.Node, trace: Trace) -> None:
+    """Leave everything alone that reaches an operator without a rule."""
+    decline_inputs(node, trace, "an operator that nmcore does not follow")
+
+
+def decline_inputs(node: ir.Node, trace: Trace, why: str) -> None:
+    """Leave alone whatever arrives at any input."""
+    for index in range(len(node.inputs)):
+        channels = trace.at(node, index)
+        if channels is not None:
+            trace.decline(node, channels, why)

@@ -1,0 +1,80 @@
+"""The shapes of every value, inferred on a copy so that the model itself stays as it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from nmcore_onnx import constants
+from nmcore_onnx.constants import Place
+from nmcore_onnx.folding import fold
+
+log = logging.getLogger(__name__)
+
+Dim = int | str
+Shapes = dict[str, tuple[Dim, ...]]
+
+
+def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
+    """Shapes by value name; a dynamic axis is its name, an unknown one a name of its own.
+
+    Parameters
+    ----------
+    model : ir.Model
+        Not changed.
+    inputs : mapping of input name to shape, optional
+        Sizes to assume for the inputs instead of the declared ones.
+    """
+    copy = model.clone()
+    for value in copy.graph.inputs:
+        if inputs and value.name in inputs:
+            value.shape = ir.Shape(inputs[value.name])
+    if inputs:
+        _forget(copy.graph)
+    _fold_arguments(copy.graph)
+    try:
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+    except Exception as error:  # what the inference cannot do is not the user's fault
+        log.info("shape inference failed: %s", error)
+    return _collect(copy.graph)
+
+
+# Operators whose output shape depends on the value of their later inputs.
+_SHAPED_BY_VALUE = ("Pad", "Slice", "Reshape", "Expand", "Tile", "Resize", "ConstantOfShape")
+
+
+def _fold_arguments(graph: ir.Graph) -> None:
+    """Turn computed but constant arguments into constants, which the inference can read."""
+    for node in list(graph):
+        if node.op_type not in _SHAPED_BY_VALUE:
+            continue
+        for index in range(0 if node.op_type == "ConstantOfShape" else 1, len(node.inputs)):
+            value = node.inputs[index]
+            if value is None or constants.tensor(value) is not None:
+                continue
+            folded = fold(value)
+            if folded is not None:
+                constants.insert(Place(node, index), f"{value.name}.folded.{node.name}", folded)
+
+
+def _forget(graph: ir.Graph) -> None:
+    """Drop declared shapes that other input sizes may contradict."""
+    for node in graph:
+        for value in node.outputs:
+            value.shape = None
+
+
+def _collect(graph: ir.Graph) -> Shapes:
+    shapes: Shapes = {}
+    values = [*graph.inputs, *graph.initializers.values()]
+    values += [value for node in graph for value in node.outputs]
+    for value in values:
+        if value.name and value.shape is not None:
+            shapes[value.name] = tuple(
+                dim if isinstance(dim, int) else (dim.value or f"?{value.name}.{axis}")
+                for axis, dim in enumerate(value.shape)
+            )
+    return shapes

@@ -1,0 +1,177 @@
+"""Which execution provider really starts.
+
+onnxruntime-gpu lists CUDA as available wherever it is installed and falls back to the CPU with
+several lines of native errors. Here the question is answered once per process, by running a tiny
+model, and the answer is one line.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import functools
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nmcore.errors import ArgumentError
+from nmcore_ort.quiet import captured_output
+
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+CHOICES = ("auto", "cuda", "cpu")
+
+# float32 stays float32: without this, Ampere and later round matrix products to TF32, and neither
+# accuracies nor --verify would agree with the CPU.
+CUDA_OPTIONS = {"use_tf32": "0"}
+
+# y = MatMul(Conv(x, w), x), all of size (1, 1, 2, 2) but w (1, 1, 1, 1): it needs cuDNN and cuBLAS.
+PROBE_MODEL = base64.b64decode(
+    "CAc6fgoPCgF4CgF3EgFjIgRDb252ChEKAWMKAXgSAXkiBk1hdE11bBIBcFobCgF4EhYKFAgBEhAKAggBCgIIAQoC"
+    "CAIKAggCWhsKAXcSFgoUCAESEAoCCAEKAggBCgIIAQoCCAFiGwoBeRIWChQIARIQCgIIAQoCCAEKAggCCgIIAkIECgAQDQ=="
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The provider to run on, and what to tell the user about it.
+
+    Attributes
+    ----------
+    provider : {"cuda", "cpu"}
+        Where models run.
+    notice : str or None
+        One line, where that is not what a user with a GPU would hope for.
+    """
+
+    provider: str
+    notice: str | None = None
+
+
+def choose(providers: Sequence[str]) -> Choice:
+    """Return the first of ``providers`` that really starts, else the CPU.
+
+    Parameters
+    ----------
+    providers : sequence of {"auto", "cuda", "cpu"}
+        In order of preference. ``auto`` is CUDA where it works, else the CPU.
+
+    Raises
+    ------
+    ArgumentError
+        A name is not known, or there is none.
+
+    Examples
+    --------
+    >>> choose(["cpu"])
+    Choice(provider='cpu', notice=None)
+    >>> choose(["tpu"])
+    Traceback (most recent call last):
+        ...
+    nmcore.errors.ArgumentError: provider 'tpu' is not known; choose from auto, cuda, cpu
+    """
+    for name in providers:
+        if name not in CHOICES:
+            known = ", ".join(CHOICES)
+            raise ArgumentError(f"provider {name!r} is not known; choose from {known}")
+    if not providers:
+        raise ArgumentError(f"no provider is given; choose from {', '.join(CHOICES)}")
+    if providers[0] == "cpu":
+        return Choice("cpu")
+    problem = cuda_problem()
+    if problem is None:
+        return Choice("cuda")
+    return Choice("cpu", fallback_notice(problem, asked="cuda" in providers))
+
+
+def fallback_notice(problem: str, *, asked: bool) -> str:
+    """Return the one line that says why the CPU is used.
+
+    >>> fallback_notice("no CUDA device was found", asked=False)
+    'running on the CPU: no CUDA device was found'
+    """
+    return f"running on the CPU{', not on CUDA as asked' if asked else ''}: {problem}"
+
+
+@functools.cache
+def cuda_problem() -> str | None:
+    """Say why CUDA does not work in this process; None where a tiny model ran on it."""
+    with captured_output():  # Importing onnxruntime can already warn about odd devices.
+        import onnxruntime
+
+    if CUDA not in onnxruntime.get_available_providers():
+        return "this onnxruntime is built without CUDA"
+    if device_count() == 0:
+        return "no CUDA device was found"
+    return _probe(onnxruntime)
+
+
+def device_count() -> int:
+    """How many CUDA devices the driver shows; 0 where there is no driver.
+
+    Asking the driver costs nothing where there is none, whereas onnxruntime would load several
+    hundred megabytes of libraries before it gave up.
+    """
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _probe(onnxruntime: Any) -> str | None:
+    x = np.ones((1, 1, 2, 2), np.float32)
+    started: list[str] = []
+    error = ""
+    with captured_output() as captured:
+        # onnxruntime's exceptions share no base class but Exception.
+        try:
+            preload = getattr(onnxruntime, "preload_dlls", None)
+            if preload is not None:
+                preload()
+            session = onnxruntime.InferenceSession(
+                PROBE_MODEL, providers=[(CUDA, CUDA_OPTIONS)], enable_fallback=0
+            )
+            started = session.get_providers()
+            if CUDA in started:
+                session.run(None, {"x": x, "w": x[:, :, :1, :1]})
+                return None
+        except Exception as exception:
+            error = str(exception)
+    return f"CUDA does not start ({cause(error or captured.text)})"
+
+
+def cause(text: str) -> str:
+    r"""Return the part of onnxruntime's native message that names what is missing.
+
+    >>> cause("... Failed to load library /x/cuda.so with error: libcublasLt.so.13: cannot open "
+    ...       "shared object file: No such file or directory\n more")
+    'libcublasLt.so.13: cannot open shared object file'
+    >>> cause("CUDA failure 209: no kernel image is available for execution on the device ; GPU=0")
+    'CUDA failure 209: no kernel image is available for execution on the device'
+    >>> cause("")
+    'onnxruntime gives no reason'
+    """
+    for pattern in (r"with error: ([^:\n]+: [^:\n]+)", r"(CUDA failure [^;\n]+)"):
+        match = re.search(pattern, text)
+        if match:
+            return match.group(1).strip()
+    return one_line(text) or "onnxruntime gives no reason"
+
+
+def one_line(message: object, limit: int = 200) -> str:
+    r"""Return an onnxruntime message without its prefix, on one line of bounded length.
+
+    >>> one_line("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load failed:\nparsing failed.")
+    'Load failed: parsing failed.'
+    """
+    text = re.sub(r"^\s*\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(message))
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,48 @@
+"""Make a trained network smaller without training: remove channels and merge what they did.
+
+===================================  ==============================================================
+a model file                         :func:`compress`
+a layer's channels, by importance    :func:`select`
+how the rest rebuilds the removed    :func:`scaling_matrix` -> :class:`Scaling`
+folding that into the next layer     :func:`absorb`
+===================================  ==============================================================
+
+The method is Neuron Merging (Kim et al., NeurIPS 2020).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives; importing them only when used keeps `import nmcore` quick.
+_HOMES = {
+    "BatchNorm": "nmcore.group",
+    "Scaling": "nmcore.group",
+    "absorb": "nmcore.absorb",
+    "compress": "nmcore.pipeline",
+    "scaling_matrix": "nmcore.scaling",
+    "select": "nmcore.criteria",
+}
+
+__all__ = ["BatchNorm", "Scaling", "absorb", "compress", "scaling_matrix", "select"]
+
+if TYPE_CHECKING:
+    from nmcore.absorb import absorb
+    from nmcore.criteria import select
+    from nmcore.group import BatchNorm, Scaling
+    from nmcore.pipeline import compress
+    from nmcore.scaling import scaling_matrix
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nmcore' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

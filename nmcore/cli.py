@@ -1,0 +1,404 @@
+"""The command line: ``nmcore inspect | compress | evaluate | bench``.
+
+Each command reads its options, calls the library and prints; it decides nothing itself. What
+costs time to import is imported inside the command that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nmcore import __version__
+from nmcore.options import (
+    GatheringCommand,
+    LateChoice,
+    NumbersOption,
+    PatternCount,
+    Program,
+)
+
+if TYPE_CHECKING:
+    from nmcore.latency import Latency
+    from nmcore.pipeline import Result
+    from nmcore.plugins import Session
+    from nmcore.report import Report
+
+FILE = click.Path(path_type=Path)
+BN_FORMS = ("auto", "released", "folded")
+
+
+def _methods() -> Sequence[str]:
+    from nmcore.scaling import METHODS
+
+    return ("auto", *METHODS)
+
+
+def _criteria() -> Sequence[str]:
+    from nmcore.criteria import CRITERIA
+
+    return ("auto", *CRITERIA)
+
+
+def _split_providers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+providers_option = click.option(
+    "--providers",
+    default="auto",
+    metavar="NAMES",
+    callback=_split_providers,
+    help="Where models run, in order of preference: auto, cuda, cpu, or cuda,cpu.  [default: auto]",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, help="For whatever is random.  [default: 0]"
+)
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads that one operator may use on the CPU.  [default: all]",
+)
+runs_option = click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=50,
+    help="Timed runs of each model.  [default: 50]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nmcore", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Log what is going on to stderr.")
+def cli(debug: bool) -> None:
+    """Make an exported ONNX model smaller and faster without training.
+
+    Whole channels are removed, and what they did is merged into the next layer.
+    """
+    if debug:
+        _log_everything()
+
+
+def _log_everything() -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    for name in ("nmcore", "nmcore_onnx", "nmcore_ort"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(handler)
+
+
+@cli.command()
+@click.argument("model", type=FILE)
+@json_option
+def inspect(model: Path, as_json: bool) -> None:
+    """Show what can be compressed: groups, widths, parameters, MACs, and what is left alone."""
+    from nmcore import plugins
+
+    graph = plugins.open_graph(model)
+    cost = graph.cost()
+    if as_json:
+        _print_json(
+            {
+                "model": str(model),
+                "nodes": cost.nodes,
+                "params": cost.params,
+                "macs": cost.macs,
+                "groups": [_plain(group) for group in graph.groups],
+                "declined": [_plain(place) for place in graph.declined],
+            }
+        )
+        return
+    from nmcore import terminal as t
+
+    out = t.console()
+    out.print(
+        f"{t.printable(str(model))}: {t.number(cost.nodes)} nodes, "
+        f"{t.number(cost.params)} parameters, {t.number(cost.macs)} MACs"
+    )
+    out.print()
+    if graph.groups:
+        out.print(t.inspected_groups_table(graph.groups))
+    else:
+        out.print("no group of channels can be removed")
+    _print_declined(out, graph.declined)
+
+
+@cli.command()
+@click.argument("source", metavar="IN", type=FILE)
+@click.argument("target", metavar="OUT", type=FILE)
+@click.option(
+    "--ratio",
+    type=float,
+    help="Share of channels removed in every group, from 0 to below 1.  "
+    "[default: 0.5, or 0 where --keep is given]",
+)
+@click.option(
+    "--keep",
+    type=PatternCount(),
+    multiple=True,
+    metavar="PATTERN=K",
+    help="Keep K channels in the groups whose names match; the last match counts.",
+)
+@click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Touch only the nodes whose names match."
+)
+@click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Leave the nodes alone whose names match."
+)
+@click.option(
+    "--method", type=LateChoice(_methods), default="auto", help="How removed channels are rebuilt."
+)
+@click.option(
+    "--criterion", type=LateChoice(_criteria), default="auto", help="Which channels are kept."
+)
+@click.option("--threshold", type=float, metavar="T", help="Merge only where the cosine reaches T.")
+@click.option(
+    "--lam",
+    type=float,
+    default=0.85,
+    metavar="L",
+    help="Weight of the cosine against the bias distance.  [default: 0.85]",
+)
+@click.option(
+    "--bn-form",
+    type=click.Choice(BN_FORMS),
+    default="auto",
+    help="How a batch norm enters the similarity.",
+)
+@click.option("--verify", is_flag=True, help="Prove that the result is what the plan says.")
+@click.option("--report", "report_path", type=FILE, metavar="FILE.json", help="Write the account.")
+@providers_option
+@seed_option
+@click.pass_obj
+def compress(
+    command: str,
+    source: Path,
+    target: Path,
+    report_path: Path | None,
+    providers: tuple[str, ...],
+    keep: tuple[tuple[str, int], ...],
+    **options: Any,
+) -> None:
+    """Remove channels from the model IN and write the smaller one to OUT.
+
+    OUT is written only after it was checked and has loaded in the runtime.
+    """
+    from nmcore import terminal as t
+    from nmcore.pipeline import compress as compress_model
+    from nmcore.report import Measures, Report
+
+    _check_targets(target, report_path)
+    result = compress_model(
+        source, keep=dict(keep), providers=providers, progress=t.track, **options
+    )
+    sessions = _load_both(source, result, providers)
+    before_ms, after_ms = _time_both(sessions, options["seed"])
+    result.save(target)
+    report = Report.of(
+        result,
+        before=Measures.of(result.before, source.stat().st_size, before_ms),
+        after=Measures.of(result.after, target.stat().st_size, after_ms),
+        command=command,
+        seed=options["seed"],
+        provider=sessions[0].provider,
+        threads=sessions[0].threads,
+        verified=options["verify"],
+    )
+    if report_path is not None:
+        report.save(report_path)
+    _print_report(report, source, target)
+
+
+def _check_targets(target: Path, report_path: Path | None) -> None:
+    from nmcore.errors import ArgumentError
+    from nmcore.files import check_target
+    from nmcore.report import check_format
+
+    check_target(target, "OUT")
+    if report_path is not None:
+        check_format(report_path)
+        check_target(report_path, "report")
+        if report_path.resolve() == target.resolve():
+            raise ArgumentError(f"OUT and report are the same file, {target}")
+
+
+def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[Session]:
+    from nmcore import plugins
+    from nmcore import terminal as t
+    from nmcore.errors import ModelError, VerificationError
+
+    runtime = plugins.runtime()
+    before = runtime.session(source, providers=providers)
+    if before.notice:
+        t.notify(before.notice)
+    try:
+        return [before, runtime.session(result.graph.serialize(), providers=providers)]
+    except ModelError as error:
+        raise VerificationError(f"the original loads, but the result does not: {error}") from error
+
+
+def _time_both(sessions: Sequence[Session], seed: int) -> tuple[float | None, float | None]:
+    from nmcore import terminal as t
+    from nmcore.data import runnable_inputs
+    from nmcore.errors import DataError, ModelError, VerificationError
+    from nmcore.latency import time_sessions
+
+    before, after = sessions
+    try:
+        feeds = runnable_inputs(before, seed=seed)
+    except (ModelError, DataError) as error:
+        t.notify(f"no latency: {error}")
+        return None, None
+    try:
+        after.run(feeds)
+    except ModelError as error:
+        raise VerificationError(f"the original runs, but the result does not: {error}") from error
+    first, second = time_sessions(sessions, seed=seed)
+    return first.median_ms, second.median_ms
+
+
+@cli.command(cls=GatheringCommand)
+@click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
+@click.option("--data", type=FILE, required=True, metavar="FILE.npz", help="x and optionally y.")
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use the first N inputs.")
+@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
+@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
+@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
+@providers_option
+@threads_option
+@runs_option
+@json_option
+def evaluate(
+    models: Sequence[Path],
+    data: Path,
+    samples: int | None,
+    scale: float | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    providers: tuple[str, ...],
+    threads: int | None,
+    runs: int,
+    as_json: bool,
+) -> None:
+    """Compare models on the same inputs: accuracy, fidelity to the first one, latency."""
+    from nmcore import terminal as t
+    from nmcore.data import load
+    from nmcore.evaluate import evaluate as evaluate_models
+
+    results = evaluate_models(
+        models,
+        load(data, samples=samples, scale=scale, mean=mean, std=std),
+        providers=providers,
+        threads=threads or 0,
+        runs=runs,
+        progress=t.track,
+        notify=t.notify,
+    )
+    if as_json:
+        _print_json([_plain(result) for result in results])
+        return
+    out = t.console()
+    out.print(t.evaluation_table(results))
+    out.print()
+    for line in t.evaluation_notes(results):
+        out.print(line)
+
+
+@cli.group()
+def bench() -> None:
+    """Measure how fast kernels or models are."""
+
+
+@bench.command("latency")
+@click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
+@providers_option
+@threads_option
+@runs_option
+@seed_option
+@json_option
+def bench_latency(
+    models: Sequence[Path],
+    providers: tuple[str, ...],
+    threads: int | None,
+    runs: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Time models on random inputs, in turn, so that noise hits all alike."""
+    from nmcore import plugins
+    from nmcore import terminal as t
+    from nmcore.latency import time_sessions
+
+    runtime = plugins.runtime()
+    sessions = [
+        runtime.session(model, providers=providers, threads=threads or 0) for model in models
+    ]
+    if sessions[0].notice:
+        t.notify(sessions[0].notice)
+    times = time_sessions(sessions, runs=runs, seed=seed)
+    if as_json:
+        _print_json(_latency_rows(models, sessions, times))
+        return
+    out = t.console()
+    out.print(t.latency_table([str(model) for model in models], times))
+    out.print()
+    out.print(t.where(sessions[0].provider, sessions[0].threads))
+
+
+def _latency_rows(
+    models: Sequence[Path], sessions: Sequence[Session], times: Sequence[Latency]
+) -> list[dict[str, Any]]:
+    return [
+        {"model": str(model), "provider": session.provider, "threads": session.threads}
+        | _plain(time)
+        for model, session, time in zip(models, sessions, times, strict=True)
+    ]
+
+
+def _print_report(report: Report, source: Path, target: Path) -> None:
+    from nmcore import terminal as t
+
+    out = t.console()
+    out.print(f"{t.printable(str(source))} -> {t.printable(str(target))}")
+    out.print()
+    out.print(t.cost_table(report))
+    out.print()
+    if report.groups:
+        out.print(t.groups_table(report.groups))
+    _print_declined(out, report.declined)
+    out.print()
+    for line in t.closing_lines(report):
+        out.print(line)
+
+
+def _print_declined(out: Any, declined: Sequence[Any]) -> None:
+    from nmcore import terminal as t
+
+    if declined:
+        out.print()
+    for line in t.declined_lines(declined):
+        out.print(t.printable(line))
+
+
+def _print_json(data: Any) -> None:
+    from nmcore.report import dumps
+
+    click.echo(dumps(data))
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(record)
+
+
+def main() -> None:
+    """Run the command line; the installed program ``nmcore`` starts here."""
+    cli(prog_name="nmcore")

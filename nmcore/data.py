@@ -1,0 +1,352 @@
+"""Inputs for a model: from a data file, or random ones of the right shape.
+
+A data file is an .npz with ``x`` (n, ...) and optionally the class numbers ``y`` (n,). ``x`` stays
+as it lies in the file; only the batch in use is converted, so a uint8 file is never held as floats.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.errors import DataError, ModelError
+from nmcore.plugins import InputSpec, Session
+
+Array = NDArray[Any]
+
+# What dynamic axes become in random inputs: sizes of pictures, and of everything else. Both are
+# multiples of 32, since networks that halve their input five times want that.
+IMAGE_SIZE = 224
+SEQUENCE_SIZE = 32
+TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (32, 8))
+# Integer inputs are indices into tables of unknown length; these exist in nearly all of them.
+SMALL_IDS = 8
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """``(x / scale - mean) / std``, with one mean and std or one a channel."""
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        for name, values in (("scale", (self.scale,)), ("mean", self.mean), ("std", self.std)):
+            if not values or not np.all(np.isfinite(values)):
+                raise DataError(f"{name} is {_numbers(values)}; finite numbers are needed")
+            if name != "mean" and 0 in values:
+                raise DataError(f"{name} is {_numbers(values)}; it divides, so it cannot be 0")
+
+    @property
+    def channels(self) -> int:
+        """How many channels it names; 1 where it treats all alike.
+
+        Raises
+        ------
+        DataError
+            Mean and std name different numbers of channels.
+        """
+        counts = {len(self.mean), len(self.std)} - {1}
+        if len(counts) > 1:
+            raise DataError(
+                f"mean has {len(self.mean)} numbers and std has {len(self.std)}; "
+                "give one, or one a channel, of each"
+            )
+        return counts.pop() if counts else 1
+
+    def __call__(self, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+        """Normalise a batch along its channel ``axis``; the result has the float type ``dtype``."""
+        # float32 is what training pipelines compute in; half precision would lose digits here.
+        work = np.float64 if dtype == np.float64 else np.float32
+        values = x.astype(work)
+        shape = [1] * x.ndim
+        shape[axis] = -1
+        values /= work(self.scale)
+        values -= np.asarray(self.mean, work).reshape(shape)
+        values /= np.asarray(self.std, work).reshape(shape)
+        return values.astype(dtype, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs, with their classes where these are known.
+
+    Attributes
+    ----------
+    name : str
+        What errors call it.
+    x : array, shape (n, ...)
+        The inputs as they lie in the file.
+    y : int array, shape (n,), or None
+        The class of each input.
+    normalisation : Normalisation or None
+        What batches go through; None hands ``x`` over as it is.
+    axis : int
+        The channel axis of ``x`` that the normalisation runs along.
+    """
+
+    name: str
+    x: Array
+    y: NDArray[np.int64] | None = None
+    normalisation: Normalisation | None = None
+    axis: int = 1
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
+        """Return the input of a model that ``x`` feeds.
+
+        Raises
+        ------
+        DataError
+            The model has several inputs, or ``x`` has another shape or type than it wants.
+        """
+        if len(inputs) != 1:
+            names = ", ".join(spec.name for spec in inputs) or "none"
+            raise DataError(
+                f"the model has {len(inputs)} inputs ({names}); a data file feeds models with one"
+            )
+        (spec,) = inputs
+        given, wanted = self.x.shape[1:], spec.shape[1:]
+        fits = len(spec.shape) == self.x.ndim and all(
+            want is None or have == want for have, want in zip(given, wanted, strict=True)
+        )
+        if not fits:
+            raise DataError(
+                f"{self.name}: x has shape {shape_text(self.x.shape)}; "
+                f"the model's input {spec.name} needs {shape_text(spec.shape)}"
+            )
+        self._check_dtype(spec)
+        return spec
+
+    def _check_dtype(self, spec: InputSpec) -> None:
+        source = self.x.dtype if self.normalisation is None else np.dtype(np.float32)
+        if not np.can_cast(source, spec.dtype, "same_kind"):
+            what = "normalised x" if self.normalisation is not None else "x"
+            raise DataError(
+                f"{self.name}: {what} is {source}; the model's input {spec.name} takes {spec.dtype}"
+            )
+
+    def batch(self, start: int, stop: int, dtype: np.dtype[Any] | type = np.float32) -> Array:
+        """Return the inputs from ``start`` up to ``stop``, normalised, as ``dtype``.
+
+        >>> images = np.array([[[0], [255]]], np.uint8)
+        >>> Dataset("x", images, None, Normalisation(255.0, (0.5,), (0.5,))).batch(0, 1).ravel()
+        array([-1.,  1.], dtype=float32)
+        """
+        part = self.x[start:stop]
+        if self.normalisation is None:
+            return np.ascontiguousarray(part, dtype=dtype)
+        return self.normalisation(part, self.axis, np.dtype(dtype))
+
+
+def load(
+    path: str | Path,
+    *,
+    samples: int | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Dataset:
+    """Read a data file.
+
+    Parameters
+    ----------
+    path : path
+        An .npz with ``x`` and optionally ``y``.
+    samples : int, optional
+        Use the first so many.
+    scale, mean, std : float or sequence of float, optional
+        Batches become ``(x / scale - mean) / std``; mean and std are one number or one a channel.
+        Without any of them ``x`` is handed over as it is.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or what it holds does not fit together.
+    """
+    arrays = _read_npz(Path(path), ("x", "y"))
+    name = str(path)
+    if "x" not in arrays:
+        raise DataError(f"{name} holds no array named x")
+    x, y = arrays["x"], arrays.get("y")
+    if x.ndim == 0 or len(x) == 0 or x.dtype.kind not in "uifb":
+        raise DataError(
+            f"{name}: x is {x.dtype} of shape {shape_text(x.shape)}; "
+            "numbers of shape (n, ...) are needed"
+        )
+    labels = None if y is None else _labels(name, y, len(x))
+    if samples is not None:
+        if samples < 1:
+            raise DataError(f"samples is {samples}; it must be at least 1")
+        x, labels = x[:samples], None if labels is None else labels[:samples]
+    if scale is None and mean is None and std is None:
+        return Dataset(name, x, labels)
+    normalisation = Normalisation(
+        1.0 if scale is None else scale,
+        (0.0,) if mean is None else tuple(mean),
+        (1.0,) if std is None else tuple(std),
+    )
+    axis = channel_axis(x.shape, normalisation.channels)
+    return Dataset(name, x, labels, normalisation, axis)
+
+
+def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
+    if path.is_dir():
+        raise DataError(f"{path} is a directory; an .npz file is needed")
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    try:
+        # Pickles run code when they are read: a data file must never need one.
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names if name in archive}
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise DataError(f"{path} is no .npz of plain arrays, or is damaged") from None
+
+
+def _labels(name: str, y: Array, count: int) -> NDArray[np.int64]:
+    if y.shape != (count,):
+        raise DataError(
+            f"{name}: y has shape {shape_text(y.shape)}; "
+            f"one class number for each of the {count} inputs is needed"
+        )
+    if y.dtype.kind not in "ui":
+        raise DataError(f"{name}: y is {y.dtype}; class numbers must be integers")
+    return y.astype(np.int64)
+
+
+def channel_axis(shape: Sequence[int], channels: int) -> int:
+    """Return the axis of ``x`` that a mean of so many numbers runs along.
+
+    The second axis (NCHW) where it has that size, else the last one (NHWC).
+
+    Raises
+    ------
+    DataError
+        Neither has that size.
+
+    Examples
+    --------
+    >>> channel_axis((100, 3, 32, 32), 3), channel_axis((100, 32, 32, 3), 3)
+    (1, 3)
+    >>> channel_axis((100, 32), 1)
+    1
+    """
+    axes = [axis for axis in (1, len(shape) - 1) if 0 < axis < len(shape)]
+    if channels == 1:
+        return axes[0] if axes else 0
+    for axis in axes:
+        if shape[axis] == channels:
+            return axis
+    raise DataError(
+        f"mean or std has {channels} numbers; x has shape {shape_text(shape)}, "
+        "so give one number or one a channel"
+    )
+
+
+def random_inputs(
+    inputs: Sequence[InputSpec],
+    *,
+    seed: int = 0,
+    image_size: int = IMAGE_SIZE,
+    sequence_size: int = SEQUENCE_SIZE,
+) -> dict[str, Array]:
+    """Return one random input of every kind that a model wants.
+
+    Dynamic axes get a stated size: those of pictures (rank 4) ``image_size``, others
+    ``sequence_size``, the batch and what looks like a number of channels 1. Floats are standard
+    normal, as normalised inputs are; integers are small, since they are indices more often than
+    not; bytes use their whole range; booleans are true, since they are masks.
+
+    Examples
+    --------
+    >>> spec = InputSpec("ids", (None, None), np.dtype(np.int64))
+    >>> random_inputs([spec])["ids"].shape
+    (1, 32)
+    """
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for spec in inputs:
+        long = image_size if len(spec.shape) == 4 else sequence_size
+        feeds[spec.name] = _random(rng, _concrete(spec.shape, long), spec)
+    return feeds
+
+
+def _concrete(shape: Sequence[int | None], long: int) -> tuple[int, ...]:
+    """Fill in the dynamic axes; those of rank 3 are told apart by what else is fixed.
+
+    >>> _concrete((None, None, 80), 32)  # (batch, time, features)
+    (1, 32, 80)
+    >>> _concrete((None, None, None), 32)  # (batch, channels, time)
+    (1, 1, 32)
+    >>> _concrete((2, None, 128), 32)  # (layers, batch, hidden), the state of a recurrent network
+    (2, 1, 128)
+    """
+    ones = {0}
+    if len(shape) == 3 and (shape[2] is None or shape[0] not in (None, 1)):
+        ones.add(1)
+    sizes = (1 if axis in ones else long for axis in range(len(shape)))
+    return tuple(
+        default if size is None else size for size, default in zip(shape, sizes, strict=True)
+    )
+
+
+def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
+    """Return random inputs on which a loaded model runs.
+
+    Sizes of dynamic axes hide conditions (multiples of 32, at least some length) that no graph
+    states, so a few are tried.
+
+    Raises
+    ------
+    ModelError
+        It runs on none of them.
+    """
+    for image_size, sequence_size in TRIAL_SIZES:
+        feeds = random_inputs(
+            session.inputs, seed=seed, image_size=image_size, sequence_size=sequence_size
+        )
+        try:
+            session.run(feeds)
+        except ModelError as error:
+            problem = error
+        else:
+            return feeds
+    raise ModelError(f"{problem} (tried on random inputs of several sizes)")
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec) -> Array:
+    dtype = spec.dtype
+    if dtype.kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    if dtype.kind == "b":
+        return np.ones(shape, dtype)
+    if dtype.kind in "ui":
+        return rng.integers(0, 256 if dtype == np.uint8 else SMALL_IDS, shape).astype(dtype)
+    raise DataError(f"the model's input {spec.name} takes {dtype}, of which no random one is made")
+
+
+def shape_text(shape: Sequence[int | None]) -> str:
+    """Write a shape as users do, with ``n`` for the batch and ``?`` for other dynamic axes.
+
+    >>> shape_text((None, 3, None)), shape_text((10,))
+    ('(n, 3, ?)', '(10,)')
+    """
+    words = [
+        str(size) if size is not None else ("n" if axis == 0 else "?")
+        for axis, size in enumerate(shape)
+    ]
+    return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(map(str, values)) or "empty"

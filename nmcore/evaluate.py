@@ -1,0 +1,326 @@
+"""How good and how fast models are on the same inputs.
+
+Everything here goes through :class:`nmcore.plugins.Session`; no framework is named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore import plugins
+from nmcore.data import Dataset, shape_text
+from nmcore.errors import DataError, ModelError
+from nmcore.group import Cost
+from nmcore.latency import RUNS, Latency, measure
+
+Array = NDArray[Any]
+Progress = Callable[[str, Sequence[int]], Iterable[int]]
+
+# A batch holds about so many numbers: enough to keep a processor busy, little enough that the
+# activations of a large network fit into memory.
+BATCH_NUMBERS = 2_000_000
+LARGEST_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model does on a data set, and what it costs.
+
+    Attributes
+    ----------
+    model : str
+        The file, as given.
+    n : int
+        How many inputs were used.
+    top1 : float or None
+        Percent of them whose top class is ``y``; None without ``y`` or class scores.
+    agreement : float or None
+        Percent on which it gives the first model's top class; None for the first model and
+        without class scores.
+    deviation : float or None
+        Root mean square of the difference to the first model's output, in percent of the root mean
+        square of that output; None for the first model and where the two cannot be compared.
+    latency_ms : float
+        Median time of one run.
+    latency_batch : int
+        How many inputs such a run takes.
+    params, macs, bytes : int
+        Numbers in the weights, multiply-accumulates of one sample (None where unknown), file size.
+    provider : str
+        Where it ran.
+    threads : int
+        How many threads one operator may use.
+    """
+
+    model: str
+    n: int
+    top1: float | None
+    agreement: float | None
+    deviation: float | None
+    latency_ms: float
+    latency_batch: int
+    params: int
+    macs: int | None
+    bytes: int
+    provider: str
+    threads: int
+
+
+def evaluate(
+    models: Sequence[str | Path],
+    data: Dataset,
+    *,
+    providers: Sequence[str] = ("auto",),
+    threads: int = 0,
+    runs: int = RUNS,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] = lambda _line: None,
+) -> list[Evaluation]:
+    """Run models on the same inputs and compare each with ``y`` and with the first model.
+
+    The first output counts. It holds class scores where it has one axis of more than one number
+    besides the batch; a vector of integers is taken for the classes themselves.
+
+    Parameters
+    ----------
+    models : sequence of path
+        Model files.
+    data : Dataset
+        The inputs.
+    providers : sequence of {"auto", "cuda", "cpu"}
+        Where to run, in order of preference.
+    threads : int
+        Threads that one operator may use on the CPU; 0 for all there are.
+    runs : int
+        How many runs of each model are timed.
+    progress : callable, optional
+        Wraps the iteration over batches, as in ``progress("evaluating", starts)``.
+    notify : callable, optional
+        Takes lines that the user should know.
+
+    Raises
+    ------
+    ModelError, DataError
+        A model cannot be used, or the data does not fit it.
+    """
+    paths = [Path(model) for model in models]
+    costs = [plugins.open_graph(path).cost() for path in paths]
+    runtime = plugins.runtime()
+    sessions = [runtime.session(path, providers=providers, threads=threads) for path in paths]
+    for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
+        notify(notice)
+    runners = [
+        _Runner(str(path), session, data) for path, session in zip(paths, sessions, strict=True)
+    ]
+    tallies = _compare(runners, data, progress or (lambda _text, starts: starts))
+    times = measure([runner.once for runner in runners], runs=runs)
+    return [
+        _evaluation(runner, tally, time, cost)
+        for runner, tally, time, cost in zip(runners, tallies, times, costs, strict=True)
+    ]
+
+
+def _evaluation(runner: _Runner, tally: _Tally, time: Latency, cost: Cost) -> Evaluation:
+    return Evaluation(
+        model=runner.name,
+        n=tally.n,
+        top1=tally.top1,
+        agreement=tally.agreement,
+        deviation=tally.deviation,
+        latency_ms=time.median_ms,
+        latency_batch=runner.fixed or 1,
+        params=cost.params,
+        macs=cost.macs,
+        bytes=Path(runner.name).stat().st_size,
+        provider=runner.session.provider,
+        threads=runner.session.threads,
+    )
+
+
+class _Runner:
+    """One model, fed from one data set in batches of the size it takes."""
+
+    def __init__(self, name: str, session: plugins.Session, data: Dataset) -> None:
+        self.name = name
+        self.session = session
+        self.data = data
+        self.spec = data.fit(session.inputs)
+        self.fixed = self.spec.shape[0]
+        self.size = self.fixed or batch_size(data)
+
+    def once(self) -> object:
+        """Run the first input, or the first fixed batch."""
+        return self._run(self._once_feed)
+
+    @cached_property
+    def _once_feed(self) -> Array:
+        return self._padded(self.data.batch(0, self.fixed or 1, self.spec.dtype))
+
+    def __call__(self, start: int, stop: int) -> Array | None:
+        """Return the first output for a range of inputs; None where they cannot be stacked."""
+        parts = []
+        while start < stop:
+            end = min(start + self.size, stop)
+            parts.append(self._part(start, end))
+            start = end
+        arrays = all(isinstance(part, np.ndarray) and part.dtype.kind in "fiub" for part in parts)
+        if not arrays or len({part.shape[1:] for part in parts}) != 1:
+            return None
+        return np.concatenate(parts)
+
+    def _part(self, start: int, stop: int) -> Array:
+        count = stop - start
+        x = self._padded(self.data.batch(start, stop, self.spec.dtype))
+        if self.fixed or count == 1:
+            return self._per_input(self._run(x), count)
+        # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
+        try:
+            output = self._run(x)
+        except ModelError:
+            output = None
+        if output is not None and output.shape[:1] == (count,):
+            return output
+        self.size = 1
+        return np.concatenate([self._part(one, one + 1) for one in range(start, stop)])
+
+    def _padded(self, x: Array) -> Array:
+        missing = (self.fixed or 0) - len(x)
+        return x if missing <= 0 else np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
+
+    def _per_input(self, output: Array, count: int) -> Array:
+        taken = self.fixed or 1
+        if output.shape[:1] == (taken,):
+            return output[:count]
+        if taken == 1:
+            return output[None]
+        raise ModelError(
+            f"{self.name} takes {taken} inputs at a time, but its first output has shape "
+            f"{shape_text(output.shape)}, which is not one part an input"
+        )
+
+    def _run(self, x: Array) -> Array:
+        return self.session.run({self.spec.name: x})[0]
+
+
+@dataclass
+class _Tally:
+    """The running account of one model; ``None`` for what turned out not to apply."""
+
+    first: bool
+    n: int = 0
+    right: int | None = 0
+    same: int | None = 0
+    squares: list[float] | None = field(default_factory=lambda: [0.0, 0.0])
+
+    def add(
+        self,
+        output: Array | None,
+        reference: Array | None,
+        labels: NDArray[np.int64] | None,
+        count: int,
+    ) -> None:
+        """Account for one batch: a model's output, the first model's, and the true classes."""
+        self.n += count
+        top = None if output is None else top_class(output)
+        reference_top = None if reference is None else top_class(reference)
+        self.right = _count(self.right, top, labels)
+        self.same = _count(self.same, top, reference_top)
+        if output is None or reference is None or output.shape != reference.shape:
+            self.squares = None
+        elif self.squares is not None:
+            difference = output.astype(np.float64) - reference
+            self.squares[0] += float(np.sum(difference**2))
+            self.squares[1] += float(np.sum(reference.astype(np.float64) ** 2))
+
+    @property
+    def top1(self) -> float | None:
+        return None if self.right is None else 100 * self.right / self.n
+
+    @property
+    def agreement(self) -> float | None:
+        return None if self.first or self.same is None else 100 * self.same / self.n
+
+    @property
+    def deviation(self) -> float | None:
+        if self.first or self.squares is None or not self.squares[1]:
+            return None
+        deviation = 100 * math.sqrt(self.squares[0] / self.squares[1])
+        return deviation if math.isfinite(deviation) else None
+
+
+def _compare(runners: Sequence[_Runner], data: Dataset, progress: Progress) -> list[_Tally]:
+    # Batch by batch through all models: only one batch of the first model's outputs is ever held.
+    tallies = [_Tally(first=runner is runners[0]) for runner in runners]
+    size = batch_size(data)
+    for start in progress("evaluating", range(0, len(data), size)):
+        stop = min(start + size, len(data))
+        labels = None if data.y is None else data.y[start:stop]
+        reference = None
+        for runner, tally in zip(runners, tallies, strict=True):
+            output = runner(start, stop)
+            reference = output if tally.first else reference
+            if output is not None and labels is not None:
+                _check_labels(runner.name, output, labels)
+            tally.add(output, reference, labels, stop - start)
+    return tallies
+
+
+def batch_size(data: Dataset) -> int:
+    """How many inputs are run at once where the model takes any number.
+
+    >>> batch_size(Dataset("x", np.zeros((9, 3, 32, 32), np.uint8)))
+    256
+    """
+    numbers = max(1, math.prod(data.x.shape[1:]))
+    return min(max(1, BATCH_NUMBERS // numbers), LARGEST_BATCH)
+
+
+def top_class(output: Array) -> NDArray[np.int64] | None:
+    """Return the top class of each input; None where the output holds no class scores.
+
+    Where a score is not a number the class is -1, which is no class and agrees with none.
+
+    Examples
+    --------
+    >>> top_class(np.array([[0.1, 0.9], [0.8, 0.2]]))
+    array([1, 0])
+    >>> top_class(np.zeros((2, 1, 320, 320))) is None
+    True
+    """
+    if output.ndim == 1 and output.dtype.kind in "iu":
+        return output.astype(np.int64)
+    classes = _class_count(output)
+    if classes is None:
+        return None
+    scores = output.reshape(len(output), classes)
+    return np.where(np.isnan(scores).any(axis=1), -1, np.argmax(scores, axis=1))
+
+
+def _class_count(output: Array) -> int | None:
+    sizes = [size for size in output.shape[1:] if size != 1]
+    return sizes[0] if len(sizes) == 1 and output.dtype.kind == "f" else None
+
+
+def _count(
+    so_far: int | None, top: NDArray[np.int64] | None, other: NDArray[np.int64] | None
+) -> int | None:
+    if so_far is None or top is None or other is None:
+        return None
+    return so_far + int(np.count_nonzero((top == other) & (top >= 0)))
+
+
+def _check_labels(name: str, output: Array, labels: NDArray[np.int64]) -> None:
+    classes = _class_count(output)
+    if classes is not None and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(
+            f"y holds classes from {labels.min()} to {labels.max()}, but {name} gives "
+            f"{classes} scores an input"
+        )

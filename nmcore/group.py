@@ -1,0 +1,177 @@
+"""The data that flows through the core: what a backend hands over, and what goes back.
+
+All classes are frozen; their arrays are shared, not copied, and must not be written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+IntArray = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm:
+    """A batch normalisation at inference: ``gamma * (x - mean) / sqrt(var + eps) + beta``.
+
+    Parameters
+    ----------
+    gamma, beta, mean, var : array, shape (N,)
+        Learned scale and offset, running mean and running variance, one entry a channel.
+    eps : float
+        The constant added to the variance.
+    """
+
+    gamma: FloatArray
+    beta: FloatArray
+    mean: FloatArray
+    var: FloatArray
+    eps: float = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """How every channel of a group is rebuilt from the kept ones.
+
+    A merge writes at most one number into each column of Z, so it is held as ``assignment`` and
+    ``scale``; a method that mixes many channels hands over the whole ``matrix``.
+    Build one with :func:`nmcore.scaling_matrix`.
+
+    Attributes
+    ----------
+    kept : int array, shape (P,)
+        The kept channels, ascending.
+    width : int
+        N, the number of channels before.
+    assignment : int array, shape (N,), or None
+        For each channel the *position in kept* it is rebuilt from; -1 where it is left out.
+    scale : float array, shape (N,), or None
+        The factor of that one kept channel (1 for kept channels, 0 where left out).
+    matrix : float array, shape (P, N), or None
+        Z itself, where it is dense.
+    shift : float array, shape (N,), or None
+        The constant part of the rebuilt activation.
+    similarity : float array, shape (N,)
+        For each removed channel the cosine to the kept channel it was matched with; 1 for kept
+        channels, NaN where the method compares nothing.
+    """
+
+    kept: IntArray
+    width: int
+    similarity: FloatArray
+    assignment: IntArray | None = None
+    scale: FloatArray | None = None
+    matrix: FloatArray | None = None
+    shift: FloatArray | None = None
+
+    @cached_property
+    def Z(self) -> FloatArray:
+        """The scaling matrix, shape (P, N)."""
+        if self.matrix is not None:
+            return self.matrix
+        assert self.assignment is not None
+        assert self.scale is not None
+        Z = np.zeros((len(self.kept), self.width), dtype=self.scale.dtype)
+        (columns,) = np.nonzero(self.assignment >= 0)
+        Z[self.assignment[columns], columns] = self.scale[columns]
+        return Z
+
+    @property
+    def merged(self) -> int:
+        """How many removed channels are rebuilt from kept ones, at least in part."""
+        if self.assignment is not None:
+            return int(np.count_nonzero(self.assignment >= 0)) - len(self.kept)
+        return int(np.count_nonzero(np.any(self.Z != 0, axis=0))) - len(self.kept)
+
+
+@dataclass(frozen=True, eq=False)
+class Producer:
+    """Weights whose rows make the channels of a group.
+
+    Attributes
+    ----------
+    name : str
+        The node's name.
+    weight : array, shape (N, D)
+        One flattened row a channel.
+    bias : array, shape (N,), or None
+        The constant added to each channel before any normalisation.
+    batchnorm : BatchNorm or None
+        The normalisation that follows directly, where the graph still holds one.
+    """
+
+    name: str
+    weight: FloatArray
+    bias: FloatArray | None = None
+    batchnorm: BatchNorm | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Consumer:
+    """Weights whose columns read the channels of a group.
+
+    Attributes
+    ----------
+    name : str
+        The node's name.
+    weight : array, shape (O, N, T)
+        O outputs, N channels, T taps: the kernel positions of a convolution, or the neighbouring
+        columns that one flattened channel owns.
+    """
+
+    name: str
+    weight: FloatArray
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are kept or removed together everywhere.
+
+    Attributes
+    ----------
+    name : str
+        The name of the first producer's node.
+    width : int
+        N, the number of channels.
+    producers, consumers : sequence of str
+        The names of the nodes whose rows make, and whose columns read, the channels.
+    """
+
+    name: str
+    width: int
+    producers: Sequence[str]
+    consumers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A part of the model that is left alone, and why, in words a user understands."""
+
+    node: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model weighs.
+
+    Attributes
+    ----------
+    nodes : int
+        Operators in the graph, those in subgraphs included.
+    params : int
+        Numbers in its floating-point weights.
+    macs : int or None
+        Multiply-accumulates of one sample; None where a needed size is unknown.
+    """
+
+    nodes: int
+    params: int
+    macs: int | None = field(default=None)

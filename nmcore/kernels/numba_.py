@@ -1,0 +1,283 @@
+"""The kernel that fuses everything after the matrix product into one compiled pass over each row.
+
+Compiled once and cached on disk. The functions release the interpreter lock and take ranges of rows,
+so that the same thread pool drives them as drives NumPy's passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+from nmcore.group import FloatArray, IntArray
+from nmcore.kernels import bias as formulas
+from nmcore.kernels.bias import LIMIT, RELEASED, Bias, Float64Array
+from nmcore.kernels.numpy_ import products
+from nmcore.kernels.protocol import Shortlist
+from nmcore.kernels.threads import Workers
+
+NAME = "numba"
+_LEAST_ROWS = 8
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _compiled(function: F) -> F:
+    # numpy's error model: dividing by zero gives infinity, as it does in the NumPy kernel.
+    return cast(F, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+
+
+def _reordered(function: F) -> F:
+    # Comparing and counting give the same result in any order; without leave to reorder them, and
+    # the promise that there is no NaN, the compiler would not use vector instructions.
+    flags = {"nnan", "nsz", "reassoc"}
+    return cast(
+        F, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=flags)(function)
+    )
+
+
+_released = _compiled(formulas.released)
+_folded = _compiled(formulas.folded)
+
+
+@_reordered
+def _scan_plain(
+    cosines: FloatArray, margin: float, count: IntArray, only: IntArray, floor: FloatArray
+) -> None:
+    """For each row (K, T): how many cosines reach its maximum less the margin, and their column.
+
+    ``only`` holds the sum of the columns, which is the column where there is one.
+    """
+    for k in range(cosines.shape[0]):
+        row = cosines[k]
+        best = row[0]
+        for t in range(row.size):
+            best = max(best, row[t])
+        floor[k] = best - margin
+        reached, where = 0, 0
+        for t in range(row.size):
+            hit = row[t] >= floor[k]
+            reached += hit
+            where += t * hit
+        count[k], only[k] = reached, where
+
+
+@_compiled
+def _bias_row(form: int, query: Float64Array, target: Float64Array, out: Float64Array) -> None:
+    """Bias distances of one query to all targets (T,); NaN where there is none."""
+    for t in range(out.size):
+        if form == RELEASED:
+            scale, distance = _released(
+                query[0], query[1], query[2], query[3],
+                target[0, t], target[1, t], target[2, t],
+                target[3, t], target[4, t], target[5, t],
+            )  # fmt: skip
+        else:
+            scale, distance = _folded(query[0], query[1], target[0, t], target[1, t])
+        usable = abs(scale) < LIMIT and abs(distance) < LIMIT
+        out[t] = distance if usable else np.nan
+
+
+@_compiled
+def _score_row(
+    cosines: FloatArray,
+    form: int,
+    lam: float,
+    query: Float64Array,
+    target: Float64Array,
+    out: Float64Array,
+) -> tuple[float, float, float]:
+    """Scores of one query (T,); returns the least and greatest distance and the least score."""
+    _bias_row(form, query, target, out)
+    low, high = np.inf, -np.inf
+    for t in range(out.size):
+        if out[t] < low:
+            low = out[t]
+        if out[t] > high:
+            high = out[t]
+    span = high - low
+    if not span > 0:
+        span = 1.0
+    least = np.inf
+    for t in range(out.size):
+        # A min-max position, multiplied by a reciprocal: the margin covers the last bit.
+        out[t] = lam * (1 - cosines[t]) + (1 - lam) * ((out[t] - low) / span)
+        if out[t] < least:
+            least = out[t]
+    return low, high, least
+
+
+@_compiled
+def _scan_biased(
+    cosines: FloatArray,
+    form: int,
+    lam: float,
+    query: Float64Array,
+    target: Float64Array,
+    margin: float,
+    count: IntArray,
+    only: IntArray,
+    low: Float64Array,
+    high: Float64Array,
+) -> None:
+    """For each row (K, T): how many scores come within the margin of the least, and their column."""
+    score = np.empty(cosines.shape[1])
+    for k in range(cosines.shape[0]):
+        low[k], high[k], least = _score_row(cosines[k], form, lam, query[k], target, score)
+        reached, where = 0, 0
+        for t in range(score.size):
+            if score[t] <= least + margin:
+                reached += 1
+                where += t
+        count[k], only[k] = reached, where
+
+
+@_compiled
+def _spell_out_plain(
+    cosines: FloatArray,
+    floor: FloatArray,
+    count: IntArray,
+    only: IntArray,
+    end: IntArray,
+    column: IntArray,
+) -> None:
+    """Write each row's columns so that they end before ``end[k]``."""
+    for k in range(cosines.shape[0]):
+        at = end[k] - count[k]
+        if count[k] == 1:
+            column[at] = only[k]
+            continue
+        for t in range(cosines.shape[1]):
+            if cosines[k, t] >= floor[k]:
+                column[at] = t
+                at += 1
+
+
+@_compiled
+def _spell_out_biased(
+    cosines: FloatArray,
+    form: int,
+    lam: float,
+    query: Float64Array,
+    target: Float64Array,
+    margin: float,
+    count: IntArray,
+    only: IntArray,
+    end: IntArray,
+    column: IntArray,
+) -> None:
+    """Write each row's columns so that they end before ``end[k]``."""
+    score = np.empty(cosines.shape[1])
+    for k in range(cosines.shape[0]):
+        at = end[k] - count[k]
+        if count[k] == 1:
+            column[at] = only[k]
+        if count[k] > 1:
+            _, _, least = _score_row(cosines[k], form, lam, query[k], target, score)
+            for t in range(score.size):
+                if score[t] <= least + margin:
+                    column[at] = t
+                    at += 1
+
+
+def shortlist(
+    queries: Sequence[FloatArray],
+    targets: Sequence[FloatArray],
+    bias: Bias | None,
+    margin: float,
+    pool: Workers,
+) -> Shortlist:
+    """See :func:`nmcore.kernels.numpy_.shortlist`.
+
+    Examples
+    --------
+    >>> query, target = np.array([[0.6, 0.8]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> shortlist([query], [target], None, 0.01, Workers(1)).column
+    array([1])
+    """
+    cosines = products(queries, targets)
+    return _plain(cosines, margin, pool) if bias is None else _biased(cosines, bias, margin, pool)
+
+
+def _plain(cosines: FloatArray, margin: float, pool: Workers) -> Shortlist:
+    count, only = np.empty((2, len(cosines)), dtype=np.intp)
+    floor = np.empty(len(cosines), dtype=cosines.dtype)
+    width = cosines.dtype.type(margin)
+
+    def scan(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        _scan_plain(cosines[part], width, count[part], only[part], floor[part])
+
+    pool.halves(scan, len(cosines), _LEAST_ROWS)
+    end = np.cumsum(count)
+    column = np.empty(end[-1], dtype=np.intp)
+    _spell_out_plain(cosines, floor, count, only, end, column)
+    return Shortlist(np.repeat(np.arange(len(count)), count), column, None, None)
+
+
+def _biased(cosines: FloatArray, bias: Bias, margin: float, pool: Workers) -> Shortlist:
+    count, only = np.empty((2, len(cosines)), dtype=np.intp)
+    low, high = np.empty((2, len(cosines)))
+    query, target = np.ascontiguousarray(bias.query), np.ascontiguousarray(bias.target)
+
+    def scan(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        _scan_biased(
+            cosines[part], bias.form, bias.lam, query[part], target, margin,
+            count[part], only[part], low[part], high[part],
+        )  # fmt: skip
+
+    pool.halves(scan, len(cosines), _LEAST_ROWS)
+    end = np.cumsum(count)
+    column = np.empty(end[-1], dtype=np.intp)
+    _spell_out_biased(
+        cosines, bias.form, bias.lam, query, target, margin, count, only, end, column
+    )
+    return Shortlist(np.repeat(np.arange(len(count)), count), column, low, high)
+
+
+@_compiled
+def _distance_rows(
+    products: Float64Array,
+    row_squares: Float64Array,
+    column_squares: Float64Array,
+    row_sums: Float64Array,
+    column_sums: Float64Array,
+) -> None:
+    """Add up sqrt(max(0, a a + b b - 2 a b)) over each row and each column of a block."""
+    for k in range(products.shape[0]):
+        row = products[k]
+        for t in range(row.size):
+            row[t] = np.sqrt(max(0.0, row_squares[k] + column_squares[t] - 2 * row[t]))
+            column_sums[t] += row[t]
+        row_sums[k] = row.sum()
+
+
+def distance_sums(
+    products: Float64Array,
+    row_squares: Float64Array,
+    column_squares: Float64Array,
+    pool: Workers,
+) -> tuple[Float64Array, Float64Array]:
+    """See :func:`nmcore.kernels.numpy_.distance_sums`.
+
+    Examples
+    --------
+    >>> one = Workers(1)
+    >>> rows, columns = distance_sums(np.zeros((1, 2)), np.array([9.0]), np.array([16.0, 0.0]), one)
+    >>> rows, columns
+    (array([8.]), array([5., 3.]))
+    """
+    row_sums = np.empty(len(row_squares))
+    partial: list[Float64Array] = []
+
+    def fill(start: int, stop: int) -> None:
+        part, sums = slice(start, stop), np.zeros(len(column_squares))
+        _distance_rows(products[part], row_squares[part], column_squares, row_sums[part], sums)
+        partial.append(sums)
+
+    pool.halves(fill, len(row_squares), _LEAST_ROWS)
+    return row_sums, np.add.reduce(partial)

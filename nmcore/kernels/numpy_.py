@@ -1,0 +1,135 @@
+"""The kernel in plain NumPy: the twin that every other kernel must agree with.
+
+A kernel is a module with three names: ``NAME``, :func:`shortlist` and :func:`distance_sums`. It may
+work in any precision within the margin it is given, since its answers are candidates: what decides
+between them is computed in :mod:`nmcore.kernels.rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.group import FloatArray
+from nmcore.kernels.bias import Bias, Float64Array, normalised
+from nmcore.kernels.protocol import Shortlist, joined
+from nmcore.kernels.threads import Workers
+
+NAME = "numpy"
+# Numbers in a strip of a block: its temporaries stay in a core's cache.
+_STRIP = 1 << 16
+
+
+def shortlist(
+    queries: Sequence[FloatArray],
+    targets: Sequence[FloatArray],
+    bias: Bias | None,
+    margin: float,
+    pool: Workers,
+) -> Shortlist:
+    """Find, for every query row, the targets whose score may be the best.
+
+    Parameters
+    ----------
+    queries, targets : sequences of arrays, shapes (K, D_f) and (T, D_f)
+        Unit rows, one array a factor; the cosine is the product of the factors' cosines.
+    bias : Bias or None
+        None scores a pair by its cosine alone; otherwise the score to minimise is
+        ``lam (1 - cosine) + (1 - lam) B`` with B min-max normalised over the targets of a row.
+    margin : float
+        Targets within this much of the best score are returned too.
+    pool : Workers
+        The threads to use.
+
+    Returns
+    -------
+    Shortlist
+        Pairs sorted by row, then column, with the extremes of each row's bias distance.
+
+    Examples
+    --------
+    >>> query, target = np.array([[0.6, 0.8]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> shortlist([query], [target], None, 0.01, Workers(1)).column
+    array([1])
+    """
+    return scan(products(queries, targets), bias, margin, pool)
+
+
+def products(
+    queries: Sequence[FloatArray], targets: Sequence[FloatArray]
+) -> FloatArray:
+    """Cosines of all pairs, shape (K, T): one matrix product a factor."""
+    cosines: FloatArray = queries[0] @ targets[0].T
+    for query, target in zip(queries[1:], targets[1:], strict=True):
+        cosines *= query @ target.T
+    return cosines
+
+
+def scan(cosines: FloatArray, bias: Bias | None, margin: float, pool: Workers) -> Shortlist:
+    """The pairs of a block of cosines (K, T) whose score may be the best of their row."""
+    count, width = cosines.shape
+    grain = max(1, _STRIP // width)
+    strips: list[Shortlist | None] = [None] * -(-count // grain)
+
+    def fill(start: int, stop: int) -> None:
+        part = cosines[start:stop]
+        strips[start // grain] = (
+            _scan_plain(part, margin)
+            if bias is None
+            else _scan_biased(part, bias.rows(slice(start, stop)), margin)
+        )
+
+    pool.each(fill, count, grain)
+    return joined([strip for strip in strips if strip is not None], grain)
+
+
+def _scan_plain(cosines: FloatArray, margin: float) -> Shortlist:
+    floor = cosines.max(axis=1) - cosines.dtype.type(margin)
+    return Shortlist(*np.nonzero(cosines >= floor[:, None]), None, None)
+
+
+def _scan_biased(cosines: FloatArray, bias: Bias, margin: float) -> Shortlist:
+    _, distance = bias.grid()
+    low = np.fmin.reduce(distance, axis=1)
+    high = np.fmax.reduce(distance, axis=1)
+    score = bias.lam * (1 - cosines.astype(np.float64))
+    score += (1 - bias.lam) * normalised(distance, low[:, None], high[:, None])
+    ceiling = np.fmin.reduce(score, axis=1) + margin
+    return Shortlist(*np.nonzero(score <= ceiling[:, None]), low, high)
+
+
+def distance_sums(
+    products: Float64Array,
+    row_squares: Float64Array,
+    column_squares: Float64Array,
+    pool: Workers,
+) -> tuple[Float64Array, Float64Array]:
+    """Sum Euclidean distances over the rows and over the columns of a block of a Gram matrix.
+
+    Parameters
+    ----------
+    products : float64 array, shape (K, T)
+        Dot products; overwritten.
+    row_squares, column_squares : float64 arrays, shapes (K,) and (T,)
+        Squared norms.
+    pool : Workers
+        The threads to use.
+
+    Returns
+    -------
+    float64 arrays, shapes (K,) and (T,)
+        Sums of sqrt(max(0, a a + b b - 2 a b)).
+
+    Examples
+    --------
+    >>> rows, columns = distance_sums(np.zeros((1, 2)), np.array([9.0]), np.array([16.0, 0.0]), None)
+    >>> rows, columns
+    (array([8.]), array([5., 3.]))
+    """
+    products *= -2
+    products += row_squares[:, None]
+    products += column_squares
+    np.sqrt(np.maximum(products, 0, out=products), out=products)
+    return products.sum(axis=1), products.sum(axis=0)

@@ -1,0 +1,80 @@
+"""What a kernel must offer, and the data that it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nmcore.group import FloatArray, IntArray
+from nmcore.kernels.bias import Bias, Float64Array
+from nmcore.kernels.threads import Workers
+
+
+@dataclass(frozen=True, eq=False)
+class Shortlist:
+    """Pairs of a query row and a target that may be the row's best.
+
+    Attributes
+    ----------
+    row, column : int arrays, shape (M,)
+        The pairs, ascending by row, then by column. A row may have none.
+    low, high : float64 arrays, shape (K,), or None
+        The least and the greatest bias distance of each row, where one was asked for.
+    """
+
+    row: IntArray
+    column: IntArray
+    low: Float64Array | None
+    high: Float64Array | None
+
+
+def joined(strips: Sequence[Shortlist], rows: int) -> Shortlist:
+    """Put the shortlists of consecutive strips of `rows` query rows together.
+
+    Examples
+    --------
+    >>> one = Shortlist(np.array([0, 1]), np.array([5, 6]), None, None)
+    >>> joined([one, one], rows=2).row
+    array([0, 1, 2, 3])
+    """
+    return Shortlist(
+        np.concatenate([strip.row + at * rows for at, strip in enumerate(strips)]),
+        np.concatenate([strip.column for strip in strips]),
+        _concatenated([strip.low for strip in strips]),
+        _concatenated([strip.high for strip in strips]),
+    )
+
+
+def _concatenated(parts: Sequence[Float64Array | None]) -> Float64Array | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
+
+
+class Kernel(Protocol):
+    """A module with these names; :mod:`nmcore.kernels.numpy_` documents and defines them."""
+
+    @property
+    def NAME(self) -> str:
+        """What users call it."""
+
+    def shortlist(
+        self,
+        queries: Sequence[FloatArray],
+        targets: Sequence[FloatArray],
+        bias: Bias | None,
+        margin: float,
+        pool: Workers,
+    ) -> Shortlist:
+        """See :func:`nmcore.kernels.numpy_.shortlist`."""
+
+    def distance_sums(
+        self,
+        products: Float64Array,
+        row_squares: Float64Array,
+        column_squares: Float64Array,
+        pool: Workers,
+    ) -> tuple[Float64Array, Float64Array]:
+        """See :func:`nmcore.kernels.numpy_.distance_sums`."""

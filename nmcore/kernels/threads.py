@@ -1,0 +1,122 @@
+"""One number of threads for BLAS and for our own passes, and no more than that at any time.
+
+BLAS and the other passes take turns: while one works, the other's threads sleep. Our passes release
+the interpreter lock and run on a plain thread pool, so no second threading runtime is started.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+
+from threadpoolctl import ThreadpoolController
+
+_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def thread_count(threads: int | None = None) -> int:
+    """How many threads to use: the argument, else the environment's limit, else every core allowed.
+
+    Parameters
+    ----------
+    threads : int or None
+        What the user asked for.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
+    >>> thread_count(3)
+    3
+    """
+    if threads is not None:
+        return max(1, threads)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = [int(v) for v in map(os.environ.get, _VARIABLES) if v and v.isdigit() and int(v) > 0]
+    return min([cores, *limits])
+
+
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def blas_threads(threads: int) -> Iterator[None]:
+    """Let BLAS use this many threads inside the block, and what it used before afterwards.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with blas_threads(1):
+    ...     float(np.dot(np.ones(3), np.ones(3)))
+    3.0
+    """
+    with _blas().limit(limits=threads):
+        yield
+
+
+class Workers:
+    """A pool that calls a function on ranges of rows; made by :func:`workers`."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def each(self, function: Callable[[int, int], object], count: int, grain: int) -> None:
+        """Call ``function(start, stop)`` on consecutive ranges of at most `grain` out of `count`.
+
+        Parameters
+        ----------
+        function : callable
+            Writes its results for rows ``start`` to ``stop``; ranges never overlap.
+        count, grain : int
+            How many rows there are, and how many one call takes.
+        """
+        starts = range(0, count, max(1, grain))
+        if self.threads == 1 or len(starts) < 2:
+            for start in starts:
+                function(start, min(start + grain, count))
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads)
+        # list() waits for all and raises the first error.
+        list(self._pool.map(lambda at: function(at, min(at + grain, count)), starts))
+
+    def halves(self, function: Callable[[int, int], object], count: int, least: int) -> None:
+        """Like :meth:`each`, in one range a thread, but never fewer than `least` rows in one."""
+        self.each(function, count, max(least, -(-count // self.threads)))
+
+    def close(self) -> None:
+        """Let the threads go."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+@contextmanager
+def workers(threads: int | None) -> Iterator[Workers]:
+    """Give a pool of `threads`, with BLAS held to the same number for as long.
+
+    Examples
+    --------
+    >>> squares = [0] * 5
+    >>> def fill(start, stop):
+    ...     for n in range(start, stop):
+    ...         squares[n] = n * n
+    >>> with workers(2) as pool:
+    ...     pool.each(fill, count=5, grain=2)
+    >>> squares
+    [0, 1, 4, 9, 16]
+    """
+    pool = Workers(thread_count(threads))
+    try:
+        with blas_threads(pool.threads):
+            yield pool
+    finally:
+        pool.close()

@@ -1,0 +1,221 @@
+"""What a plugin must offer, and how it is found.
+
+A plugin is a package with an entry point in the group ``nmcore.backends``. The entry point names
+an object that fulfils one of two protocols:
+
+* :class:`GraphBackend` reads a model of some format, tells its groups of channels, hands their
+  weights over as NumPy arrays and writes changed ones back (``nmcore_onnx`` is one);
+* :class:`RuntimeBackend` runs a model (``nmcore_ort`` is one).
+
+nmcore itself knows no format, no framework and no operator. To add a framework, write a package
+with such an entry point; nothing in this repository changes::
+
+    [options.entry_points]
+    nmcore.backends =
+        myformat = nmcore_myformat:backend
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.errors import ArgumentError, ModelError
+from nmcore.group import Consumer, Cost, Declined, FloatArray, Group, IntArray, Producer
+
+ENTRY_POINT_GROUP = "nmcore.backends"
+
+
+class Graph(Protocol):
+    """An opened model: its groups of channels, and the working copy that becomes the result.
+
+    The object handed to :meth:`GraphBackend.open` is never changed.
+    """
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """The groups whose channels can be removed, in topological order."""
+        ...
+
+    @property
+    def declined(self) -> Sequence[Declined]:
+        """Every weighted node whose channels stay, and why."""
+        ...
+
+    def producers(self, group: Group) -> Sequence[Producer]:
+        """The weights whose rows make the group's channels, as they were when opened."""
+        ...
+
+    def consumers(self, group: Group) -> Sequence[Consumer]:
+        """The weights that read the group's channels, with earlier groups already folded in."""
+        ...
+
+    def write(
+        self,
+        group: Group,
+        kept: IntArray,
+        weights: Sequence[FloatArray],
+        biases: Sequence[FloatArray | None],
+    ) -> None:
+        """Keep only ``kept`` of the group's channels.
+
+        Parameters
+        ----------
+        group : Group
+            One of :attr:`groups`, written at most once.
+        kept : int array, shape (P,)
+            The kept channels, ascending.
+        weights : sequence of array, shape (O, P, T)
+            The new weight of each consumer, in the order of :meth:`consumers`.
+        biases : sequence of array, shape (O,), or None
+            What to add to the bias of each consumer.
+        """
+        ...
+
+    def cost(self) -> Cost:
+        """What the working copy weighs once the removed channels are gone."""
+        ...
+
+    def result(self) -> Any:
+        """The compressed model, as an object of the backend's own format."""
+        ...
+
+    def check(self) -> None:
+        """Raise :class:`~nmcore.errors.VerificationError` unless the result is a valid model."""
+        ...
+
+    def reference(self, scalings: Mapping[str, Any]) -> bytes:
+        """The original at full width with the removed channels rebuilt through Z, serialised.
+
+        It must give the same outputs as :meth:`result`: the proof that ``--verify`` runs.
+        """
+        ...
+
+    def serialize(self) -> bytes:
+        """The compressed model as bytes that a runtime loads."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the compressed model; a crash leaves the old file at ``path`` or none."""
+        ...
+
+
+@runtime_checkable
+class GraphBackend(Protocol):
+    """Opens models of one format."""
+
+    name: str
+
+    def accepts(self, model: Any) -> bool:
+        """Whether ``model`` (a path or an object) is of this backend's format."""
+        ...
+
+    def open(self, model: Any) -> Graph:
+        """Read the model; raises :class:`~nmcore.errors.ModelError` where it is broken."""
+        ...
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input of a model: its name, its shape (None where an axis is dynamic), its type."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+
+
+class Session(Protocol):
+    """A model that is loaded and ready to run."""
+
+    @property
+    def inputs(self) -> Sequence[InputSpec]:
+        """What the model wants."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Where it runs: ``"cpu"`` or ``"cuda"``."""
+        ...
+
+    @property
+    def notice(self) -> str | None:
+        """One line that a user should know, such as why CUDA is not used."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads one operator may use on the CPU."""
+        ...
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """All outputs, in the model's order."""
+        ...
+
+
+@runtime_checkable
+class RuntimeBackend(Protocol):
+    """Runs models."""
+
+    name: str
+
+    def session(
+        self, model: bytes | Path, *, providers: Sequence[str] = ("auto",), threads: int = 0
+    ) -> Session:
+        """Load a model on the first of ``providers`` that really starts."""
+        ...
+
+
+def installed() -> Iterator[Any]:
+    """Every plugin object that an installed package offers, in the order of their names."""
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        yield entry.load()
+
+
+def open_graph(model: Any) -> Graph:
+    """Open a model with the first backend that accepts it.
+
+    Parameters
+    ----------
+    model : path or object
+        A file, or whatever object an installed backend understands.
+
+    Raises
+    ------
+    ModelError
+        The file does not exist, or no installed backend accepts it.
+    """
+    if isinstance(model, (str, Path)):
+        model = Path(model)
+        if model.is_dir():
+            raise ModelError(f"{model} is a directory; a model file is needed")
+        if not model.is_file():
+            raise ModelError(f"{model} does not exist")
+    names = []
+    for backend in installed():
+        if isinstance(backend, GraphBackend):
+            names.append(backend.name)
+            if backend.accepts(model):
+                return backend.open(model)
+    what = model if isinstance(model, Path) else f"an object of type {type(model).__name__}"
+    known = ", ".join(names) or "none"
+    raise ModelError(f"{what} is of no format that an installed backend opens ({known})")
+
+
+def runtime() -> RuntimeBackend:
+    """Return the first installed runtime.
+
+    Raises
+    ------
+    ArgumentError
+        No installed package offers one.
+    """
+    for backend in installed():
+        if isinstance(backend, RuntimeBackend):
+            return backend
+    raise ArgumentError("no runtime is installed; pip install nmcore brings onnxruntime")

@@ -1,0 +1,281 @@
+"""Results as text: tables on a terminal, the same words in plain columns in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from nmcore.group import Declined
+from nmcore.options import printable
+
+if TYPE_CHECKING:
+    from nmcore.evaluate import Evaluation
+    from nmcore.group import Group
+    from nmcore.latency import Latency
+    from nmcore.report import GroupReport, Report
+
+T = TypeVar("T")
+
+# Wider than any line: in a pipe nothing is wrapped, and no name is cut.
+PIPE_WIDTH = 100_000
+# So many nodes are named for one reason; --json and --report name all.
+NAMED_NODES = 4
+
+
+def console() -> Console:
+    """Return what tables are printed on; names are never taken for markup."""
+    plain = not sys.stdout.isatty()
+    return Console(
+        width=PIPE_WIDTH if plain else None,
+        no_color=plain or None,
+        force_terminal=False if plain else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+def notify(line: str) -> None:
+    """Tell the user something on stderr, where it does not mix with results."""
+    print(f"nmcore: {printable(line)}", file=sys.stderr)
+
+
+def track(text: str, items: Iterable[T]) -> Iterable[T]:
+    """Iterate and show how far it is, on stderr if that is a terminal."""
+    return _tracked(text, list(items)) if sys.stderr.isatty() else items
+
+
+def _tracked(text: str, items: Sequence[T]) -> Iterator[T]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(items, description=text)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> Table:
+    """Lay out rows: the first ``left`` columns and the last one of text left, numbers right.
+
+    Headers that start with ``<`` are left-aligned too.
+    """
+    plain = not sys.stdout.isatty()
+    style = None if plain else box.SIMPLE_HEAD
+    grid = Table(box=style, pad_edge=False, show_edge=False, header_style="" if plain else "bold")
+    for position, header in enumerate(headers):
+        is_left = position < left or header.startswith("<")
+        grid.add_column(
+            Text(header.removeprefix("<")), justify="left" if is_left else "right", overflow="fold"
+        )
+    for row in rows:
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    return grid
+
+
+def number(value: int | None) -> str:
+    """Write a count with separators, ``?`` where it is unknown.
+
+    >>> number(266610), number(None)
+    ('266,610', '?')
+    """
+    return "?" if value is None else f"{value:,}"
+
+
+def size(count: int) -> str:
+    """Write a file size in the unit that suits it.
+
+    >>> size(999), size(1067805), size(20_894_612)
+    ('999 B', '1.07 MB', '20.9 MB')
+    """
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 999.5:
+            return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:,.3g} GB"
+
+
+def milliseconds(value: float | None) -> str:
+    """Write a time with three digits.
+
+    >>> milliseconds(0.05123), milliseconds(12.345), milliseconds(None)
+    ('0.0512 ms', '12.3 ms', '?')
+    """
+    if value is None:
+        return "?"
+    return f"{value:.0f} ms" if value >= 1000 else f"{value:.3g} ms"
+
+
+def percent(value: float | None) -> str:
+    """Write a percentage with two digits, ``-`` where there is none.
+
+    >>> percent(87.018), percent(None)
+    ('87.02', '-')
+    """
+    return "-" if value is None else f"{value:.2f}"
+
+
+def change(before: float | None, after: float | None) -> str:
+    """Write by how much something shrank or grew.
+
+    >>> change(200, 150), change(200, 250), change(3, 3), change(None, 3)
+    ('-25.0 %', '+25.0 %', '=', '')
+    """
+    if before is None or after is None or not before:
+        return ""
+    return "=" if before == after else f"{100 * (after / before - 1):+.1f} %"
+
+
+def cost_table(report: Report) -> Table:
+    """Return the before/after table."""
+    before, after = report.before, report.after
+    rows = [
+        ("nodes", before.nodes, after.nodes, number),
+        ("parameters", before.params, after.params, number),
+        ("MACs", before.macs, after.macs, number),
+        ("file size", before.bytes, after.bytes, size),
+        ("latency", before.latency_ms, after.latency_ms, milliseconds),
+    ]
+    return table(
+        ("", "before", "after", "change"),
+        [(name, write(a), write(b), change(a, b)) for name, a, b, write in rows],  # type: ignore[operator]
+    )
+
+
+def groups_table(groups: Sequence[GroupReport]) -> Table:
+    """Return one line a group."""
+    return table(
+        ("group", "width", "kept", "merged", "left out", "<method", "<why"),
+        [
+            (
+                group.name,
+                str(group.width),
+                str(group.kept),
+                str(group.merged),
+                str(group.left_out),
+                group.method,
+                group.reason,
+            )
+            for group in groups
+        ],
+    )
+
+
+def inspected_groups_table(groups: Sequence[Group]) -> Table:
+    """Return one line a group of a model that is not compressed yet."""
+    return table(
+        ("group", "width", "<made by", "<read by"),
+        [
+            (group.name, str(group.width), ", ".join(group.producers), ", ".join(group.consumers))
+            for group in groups
+        ],
+    )
+
+
+def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
+    """Yield what was left alone, one line a reason, the commonest first.
+
+    >>> for line in declined_lines([Declined("a", "Conv", "shared"), Declined("b", "Conv", "shared"),
+    ...                             Declined("c", "Gemm", "its output is the model's")]):
+    ...     print(line)
+    left alone: 3 nodes
+      2 x shared: a (Conv), b (Conv)
+      1 x its output is the model's: c (Gemm)
+    """
+    if not declined:
+        return
+    yield f"left alone: {len(declined)} node{'s' if len(declined) > 1 else ''}"
+    for reason, places in by_reason(declined):
+        named = ", ".join(f"{place.node} ({place.op})" for place in places[:NAMED_NODES])
+        more = len(places) - NAMED_NODES
+        rest = f", and {more} more (all in --json)" if more > 0 else ""
+        yield f"  {len(places)} x {reason}: {named}{rest}"
+
+
+def by_reason(declined: Sequence[Declined]) -> list[tuple[str, list[Declined]]]:
+    """Group declined nodes by their reason, the commonest first."""
+    reasons: dict[str, list[Declined]] = {}
+    for place in declined:
+        reasons.setdefault(place.reason, []).append(place)
+    return sorted(reasons.items(), key=lambda item: -len(item[1]))
+
+
+def evaluation_table(results: Sequence[Evaluation]) -> Table:
+    """Return one line a model."""
+    columns: list[tuple[str, Any]] = [
+        ("model", lambda r: r.model),
+        ("top-1 %", lambda r: percent(r.top1)),
+        ("agreement %", lambda r: percent(r.agreement)),
+        ("deviation %", lambda r: percent(r.deviation)),
+        ("latency", lambda r: milliseconds(r.latency_ms)),
+        ("parameters", lambda r: number(r.params)),
+        ("MACs", lambda r: number(r.macs)),
+        ("file size", lambda r: size(r.bytes)),
+    ]
+    return table(
+        [name for name, _ in columns], [[write(one) for _, write in columns] for one in results]
+    )
+
+
+def latency_table(names: Sequence[str], times: Sequence[Latency]) -> Table:
+    """Return one line a model."""
+    return table(
+        ("model", "median", "10 %", "90 %", "runs"),
+        [
+            (
+                name,
+                milliseconds(t.median_ms),
+                milliseconds(t.low_ms),
+                milliseconds(t.high_ms),
+                str(t.runs),
+            )
+            for name, t in zip(names, times, strict=True)
+        ],
+    )
+
+
+def where(provider: str, threads: int) -> str:
+    """Say how latency was measured.
+
+    >>> where("cpu", 2)
+    'latency: median of warm runs on cpu, 2 threads'
+    """
+    cores = f", {threads} thread{'s' if threads > 1 else ''}" if provider == "cpu" else ""
+    return f"latency: median of warm runs on {provider}{cores}"
+
+
+def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
+    """Yield what the table of an evaluation leaves unsaid."""
+    first = results[0]
+    yield f"{first.n:,} input{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
+    batches = {result.latency_batch for result in results}
+    inputs = " or ".join(map(str, sorted(batches)))
+    yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
+    if len(results) > 1:
+        yield f"agreement and deviation: against {printable(first.model)}"
+
+
+def closing_lines(report: Report) -> Iterator[str]:
+    """Yield the end of a report: what holds for the result as a whole."""
+    if not report.removed:
+        yield f"nothing was removed: {printable(_why_nothing(report))}"
+    proofs = "checked, verified and loaded" if report.verified else "checked and loaded"
+    yield f"{proofs}; {where(report.provider, report.threads)}"
+
+
+def _why_nothing(report: Report) -> str:
+    if report.groups:
+        return "the options keep all channels of every group"
+    if not report.declined:
+        return "the model has no weights whose channels could be traced"
+    reason, places = by_reason(report.declined)[0]
+    return f"{reason} ({len(places)} of {len(report.declined)} nodes)"
