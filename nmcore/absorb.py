@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nmcore import validate
 from nmcore.errors import ArgumentError
@@ -74,10 +75,9 @@ def absorb(
     """
     weight = validate.next_layer(next_weight, scaling.width, axis, repeat)
     axis %= weight.ndim
-    outputs = 1 if axis == 0 else 0
-    length = weight.shape[outputs] if weight.ndim > 1 else 1
-    bias = validate.vector(next_bias, "next_bias", length)
-    new_bias = _shifted_bias(weight, scaling.shift, bias, axis, outputs, repeat)
+    outputs = weight.shape[axis == 0] if weight.ndim > 1 else 1
+    bias = validate.vector(next_bias, "next_bias", outputs)
+    new_bias = _shifted_bias(weight, scaling.shift, bias, axis, repeat)
     return _new_weight(weight, scaling, axis, repeat, out), new_bias
 
 
@@ -120,29 +120,28 @@ def _split(array: FloatArray, axis: int, repeat: int) -> FloatArray:
     return view
 
 
-def _parts(array: FloatArray, axis: int) -> Iterator[tuple[slice, ...]]:
+def _parts(array: FloatArray, axis: int) -> Iterator[tuple[Any, ...]]:
     """Slices over a leading axis that is not the channels', each about a block in size."""
     if axis == 0:
         step = max(1, _BLOCK * array.shape[-1] // array.size)
-        # Memory is shared column by column, so columns may be taken in turn as well as rows.
         for start in range(0, array.shape[-1], step):
-            yield (Ellipsis, slice(start, start + step))  # type: ignore[misc]
+            yield (Ellipsis, slice(start, start + step))
         return
     step = max(1, _BLOCK * array.shape[0] // array.size)
     for start in range(0, array.shape[0], step):
         yield (slice(start, start + step),)
 
 
-def _working_type(weight: FloatArray, factors: FloatArray) -> np.dtype[np.floating]:
-    """float32 for anything up to float32, float64 for float64."""
-    return np.dtype(np.float64 if weight.dtype == np.float64 else np.float32)
+def _working_type(weight: FloatArray) -> np.dtype[Any]:
+    """At least float32, and never narrower than the weight."""
+    return np.dtype(np.float32) if weight.dtype.itemsize <= 4 else weight.dtype
 
 
 def _merged(block: FloatArray, scaling: Scaling, axis: int) -> FloatArray:
     """Sum of scaled columns: every kept channel and those that were merged into it."""
     assert scaling.assignment is not None
     assert scaling.scale is not None
-    dtype = _working_type(block, scaling.scale)
+    dtype = _working_type(block)
     order, starts = _by_target(scaling.assignment)
     shape = [1] * block.ndim
     shape[axis] = -1
@@ -161,33 +160,23 @@ def _by_target(assignment: IntArray) -> tuple[IntArray, IntArray]:
 
 def _mixed(block: FloatArray, scaling: Scaling, axis: int) -> FloatArray:
     """One matrix product with Z over the channel axis."""
-    dtype = _working_type(block, scaling.Z)
+    dtype = _working_type(block)
     Z = scaling.Z.astype(dtype, copy=False)
     flat = np.moveaxis(block, axis, -1).astype(dtype, copy=False)
-    return np.moveaxis(flat.reshape(-1, flat.shape[-1]) @ Z.T, -1, 0).reshape(0) if False else (
-        np.moveaxis((flat.reshape(-1, flat.shape[-1]) @ Z.T).reshape(*flat.shape[:-1], -1), -1, axis)
-    )
+    mixed = flat.reshape(-1, flat.shape[-1]) @ Z.T
+    return np.moveaxis(mixed.reshape(*flat.shape[:-1], len(Z)), -1, axis)
 
 
 def _shifted_bias(
-    weight: FloatArray,
-    shift: FloatArray | None,
-    bias: FloatArray | None,
-    axis: int,
-    outputs: int,
-    repeat: int,
-) -> NDArray[np.floating] | None:
+    weight: FloatArray, shift: FloatArray | None, bias: FloatArray | None, axis: int, repeat: int
+) -> FloatArray | None:
     """The next bias plus what the constant parts of the channels add to every output."""
     if shift is None:
         return bias
-    old = _split(weight, axis, repeat)
     constant = np.repeat(shift.astype(np.float64), repeat)
-    flat = np.moveaxis(weight, axis, -1)
-    del old
-    sums = np.zeros(weight.shape[outputs] if weight.ndim > 1 else 1)
-    for o in range(len(sums)):
-        row = np.take(flat, o, axis=0) if weight.ndim > 1 else flat
-        sums[o] = row.reshape(-1, row.shape[-1]).astype(np.float64).sum(axis=0) @ constant
+    # With the channels last the outputs come first, whichever axis they were on.
+    outputs = np.moveaxis(np.atleast_2d(weight), axis if weight.ndim > 1 else 1, -1)
+    added = np.array([np.sum(output.astype(np.float64) @ constant) for output in outputs])
     if bias is None:
-        return sums.astype(weight.dtype)
-    return (bias.astype(np.float64) + sums).astype(bias.dtype)
+        return added.astype(weight.dtype)
+    return (bias.astype(np.float64) + added).astype(bias.dtype)

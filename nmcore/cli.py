@@ -19,6 +19,7 @@ from nmcore.options import (
     NumbersOption,
     PatternCount,
     Program,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from nmcore.report import Report
 
 FILE = click.Path(path_type=Path)
-BN_FORMS = ("auto", "released", "folded")
 
 
 def _methods() -> Sequence[str]:
@@ -43,6 +43,12 @@ def _criteria() -> Sequence[str]:
     return ("auto", *CRITERIA)
 
 
+def _bn_forms() -> Sequence[str]:
+    from nmcore.scaling import BN_FORMS
+
+    return ("auto", *BN_FORMS)
+
+
 def _split_providers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
@@ -55,18 +61,23 @@ providers_option = click.option(
     help="Where models run, in order of preference: auto, cuda, cpu, or cuda,cpu.  [default: auto]",
 )
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, help="For whatever is random.  [default: 0]"
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="For whatever is random.  [default: 0]",
 )
 threads_option = click.option(
     "--threads",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Threads that one operator may use on the CPU.  [default: all]",
 )
 runs_option = click.option(
     "--runs",
     type=click.IntRange(min=1),
-    default=50,
-    help="Timed runs of each model.  [default: 50]",
+    metavar="N",
+    help="Timed runs of each model.  [default: 50, or more of fast models]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 
@@ -98,7 +109,10 @@ def _log_everything() -> None:
 @click.argument("model", type=FILE)
 @json_option
 def inspect(model: Path, as_json: bool) -> None:
-    """Show what can be compressed: groups, widths, parameters, MACs, and what is left alone."""
+    """Show what can be compressed, and what is left alone.
+
+    Groups and their widths, parameters, MACs, and the reason for each part that stays.
+    """
     from nmcore import plugins
 
     graph = plugins.open_graph(model)
@@ -119,12 +133,12 @@ def inspect(model: Path, as_json: bool) -> None:
 
     out = t.console()
     out.print(
-        f"{t.printable(str(model))}: {t.number(cost.nodes)} nodes, "
+        f"{printable(str(model))}: {t.number(cost.nodes)} nodes, "
         f"{t.number(cost.params)} parameters, {t.number(cost.macs)} MACs"
     )
     out.print()
     if graph.groups:
-        out.print(t.inspected_groups_table(graph.groups))
+        t.show(out, t.inspected_groups_table(graph.groups))
     else:
         out.print("no group of channels can be removed")
     _print_declined(out, graph.declined)
@@ -136,6 +150,7 @@ def inspect(model: Path, as_json: bool) -> None:
 @click.option(
     "--ratio",
     type=float,
+    metavar="R",
     help="Share of channels removed in every group, from 0 to below 1.  "
     "[default: 0.5, or 0 where --keep is given]",
 )
@@ -168,7 +183,7 @@ def inspect(model: Path, as_json: bool) -> None:
 )
 @click.option(
     "--bn-form",
-    type=click.Choice(BN_FORMS),
+    type=LateChoice(_bn_forms),
     default="auto",
     help="How a batch norm enters the similarity.",
 )
@@ -179,6 +194,7 @@ def inspect(model: Path, as_json: bool) -> None:
 @click.pass_obj
 def compress(
     command: str,
+    /,
     source: Path,
     target: Path,
     report_path: Path | None,
@@ -186,9 +202,10 @@ def compress(
     keep: tuple[tuple[str, int], ...],
     **options: Any,
 ) -> None:
-    """Remove channels from the model IN and write the smaller one to OUT.
+    """Remove channels and merge what they did.
 
-    OUT is written only after it was checked and has loaded in the runtime.
+    The model IN becomes the smaller OUT, which is written only after it was checked and has
+    loaded in the runtime.
     """
     from nmcore import terminal as t
     from nmcore.pipeline import compress as compress_model
@@ -218,15 +235,24 @@ def compress(
 
 def _check_targets(target: Path, report_path: Path | None) -> None:
     from nmcore.errors import ArgumentError
-    from nmcore.files import check_target
     from nmcore.report import check_format
 
-    check_target(target, "OUT")
+    _check_target(target)
     if report_path is not None:
         check_format(report_path)
-        check_target(report_path, "report")
+        _check_target(report_path)
         if report_path.resolve() == target.resolve():
-            raise ArgumentError(f"OUT and report are the same file, {target}")
+            raise ArgumentError(f"OUT and the report are the same file, {target}")
+
+
+def _check_target(path: Path) -> None:
+    from nmcore.errors import ArgumentError
+    from nmcore.files import check_writable
+
+    check_writable(path)
+    # Renaming over a device, such as /dev/null, would put a plain file in its place.
+    if path.exists() and not path.is_file():
+        raise ArgumentError(f"{path} is no regular file, so it cannot be replaced")
 
 
 def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[Session]:
@@ -284,10 +310,13 @@ def evaluate(
     std: tuple[float, ...] | None,
     providers: tuple[str, ...],
     threads: int | None,
-    runs: int,
+    runs: int | None,
     as_json: bool,
 ) -> None:
-    """Compare models on the same inputs: accuracy, fidelity to the first one, latency."""
+    """Compare models on the same inputs.
+
+    Accuracy where the data holds classes, agreement with the first model, latency and size.
+    """
     from nmcore import terminal as t
     from nmcore.data import load
     from nmcore.evaluate import evaluate as evaluate_models
@@ -305,7 +334,7 @@ def evaluate(
         _print_json([_plain(result) for result in results])
         return
     out = t.console()
-    out.print(t.evaluation_table(results))
+    t.show(out, t.evaluation_table(results))
     out.print()
     for line in t.evaluation_notes(results):
         out.print(line)
@@ -327,11 +356,14 @@ def bench_latency(
     models: Sequence[Path],
     providers: tuple[str, ...],
     threads: int | None,
-    runs: int,
+    runs: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Time models on random inputs, in turn, so that noise hits all alike."""
+    """Time models on random inputs.
+
+    They run in turn, so that noise hits all alike.
+    """
     from nmcore import plugins
     from nmcore import terminal as t
     from nmcore.latency import time_sessions
@@ -347,7 +379,7 @@ def bench_latency(
         _print_json(_latency_rows(models, sessions, times))
         return
     out = t.console()
-    out.print(t.latency_table([str(model) for model in models], times))
+    t.show(out, t.latency_table([str(model) for model in models], times))
     out.print()
     out.print(t.where(sessions[0].provider, sessions[0].threads))
 
@@ -366,12 +398,14 @@ def _print_report(report: Report, source: Path, target: Path) -> None:
     from nmcore import terminal as t
 
     out = t.console()
-    out.print(f"{t.printable(str(source))} -> {t.printable(str(target))}")
+    out.print(f"{printable(str(source))} -> {printable(str(target))}")
     out.print()
-    out.print(t.cost_table(report))
+    t.show(out, t.cost_table(report))
     out.print()
     if report.groups:
-        out.print(t.groups_table(report.groups))
+        t.show(out, t.groups_table(report.groups))
+        for line in t.shared_reason(report.groups):
+            out.print(line)
     _print_declined(out, report.declined)
     out.print()
     for line in t.closing_lines(report):
@@ -384,7 +418,7 @@ def _print_declined(out: Any, declined: Sequence[Any]) -> None:
     if declined:
         out.print()
     for line in t.declined_lines(declined):
-        out.print(t.printable(line))
+        out.print(printable(line))
 
 
 def _print_json(data: Any) -> None:

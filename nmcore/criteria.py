@@ -171,11 +171,11 @@ CRITERIA: dict[str, Callable[[Request], IntArray]] = {
 
 
 def _norms(request: Request, power: int) -> Float64Array:
-    from nmcore.kernels.rows import make_rows, row_sums
+    from nmcore.kernels.rows import make_rows, norms
     from nmcore.kernels.threads import workers
 
     with workers(request.threads) as pool:
-        return row_sums(make_rows(request.weight, request.bias), power, pool)
+        return norms(make_rows(request.weight, request.bias), None, power, pool)
 
 
 def _column_norms(weight: FloatArray) -> Float64Array:

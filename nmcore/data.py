@@ -66,12 +66,12 @@ class Normalisation:
         """Normalise a batch along its channel ``axis``; the result has the float type ``dtype``."""
         # float32 is what training pipelines compute in; half precision would lose digits here.
         work = np.float64 if dtype == np.float64 else np.float32
-        values = x.astype(work)
+        values: NDArray[np.floating[Any]] = x.astype(work)
         shape = [1] * x.ndim
         shape[axis] = -1
         values /= work(self.scale)
-        values -= np.asarray(self.mean, work).reshape(shape)
-        values /= np.asarray(self.std, work).reshape(shape)
+        values -= np.array(self.mean, work).reshape(shape)
+        values /= np.array(self.std, work).reshape(shape)
         return values.astype(dtype, copy=False)
 
 

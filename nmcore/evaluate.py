@@ -19,14 +19,14 @@ from nmcore import plugins
 from nmcore.data import Dataset, shape_text
 from nmcore.errors import DataError, ModelError
 from nmcore.group import Cost
-from nmcore.latency import RUNS, Latency, measure
+from nmcore.latency import Latency, measure
 
 Array = NDArray[Any]
 Progress = Callable[[str, Sequence[int]], Iterable[int]]
 
 # A batch holds about so many numbers: enough to keep a processor busy, little enough that the
 # activations of a large network fit into memory.
-BATCH_NUMBERS = 2_000_000
+BATCH_NUMBERS = 1_000_000
 LARGEST_BATCH = 256
 
 
@@ -80,7 +80,7 @@ def evaluate(
     *,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
-    runs: int = RUNS,
+    runs: int | None = None,
     progress: Progress | None = None,
     notify: Callable[[str], None] = lambda _line: None,
 ) -> list[Evaluation]:
@@ -99,8 +99,8 @@ def evaluate(
         Where to run, in order of preference.
     threads : int
         Threads that one operator may use on the CPU; 0 for all there are.
-    runs : int
-        How many runs of each model are timed.
+    runs : int, optional
+        How many runs of each model are timed; by default as many as make a steady median.
     progress : callable, optional
         Wraps the iteration over batches, as in ``progress("evaluating", starts)``.
     notify : callable, optional
@@ -121,7 +121,7 @@ def evaluate(
         _Runner(str(path), session, data) for path, session in zip(paths, sessions, strict=True)
     ]
     tallies = _compare(runners, data, progress or (lambda _text, starts: starts))
-    times = measure([runner.once for runner in runners], runs=runs)
+    times = measure([runner.once for runner in runners], runs)
     return [
         _evaluation(runner, tally, time, cost)
         for runner, tally, time, cost in zip(runners, tallies, times, costs, strict=True)

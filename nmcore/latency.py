@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from nmcore import plugins
 from nmcore.data import runnable_inputs
 
 WARMUP = 5
+# So many runs of a model, or as many as fit into the time; a slow model gets by with a few.
 RUNS = 50
-# A slow model is not run 50 times: after this long, a median of fewer runs is good enough.
-SECONDS = 10.0
+SECONDS = 0.3
+MOST_SECONDS = 10.0
 FEWEST_RUNS = 5
 
 
@@ -39,23 +41,16 @@ class Latency:
     runs: int
 
 
-def measure(
-    models: Sequence[Callable[[], object]],
-    *,
-    runs: int = RUNS,
-    warmup: int = WARMUP,
-    seconds: float = SECONDS,
-) -> list[Latency]:
+def measure(models: Sequence[Callable[[], object]], runs: int | None = None) -> list[Latency]:
     """Time several models in turn: one run of each, then again, so that noise hits all alike.
 
     Parameters
     ----------
     models : sequence of callable
         Each runs its model once.
-    runs, warmup : int
-        Timed runs a model, and those before that are not timed.
-    seconds : float
-        Stop earlier when so much time a model is spent, but not before a few runs.
+    runs : int, optional
+        Timed runs of each model, after a few that are not timed. Without it there are fewer of
+        slow models and more of fast ones.
 
     Returns
     -------
@@ -69,24 +64,32 @@ def measure(
     (True, 5)
     """
     for model in models:
-        for _ in range(warmup):
+        for _ in range(WARMUP):
             model()
     times: list[list[float]] = [[] for _ in models]
-    for turn in _turns(len(models), runs, seconds):
+    for turn in _turns(len(models), runs):
         start = time.perf_counter()
         models[turn]()
         times[turn].append(time.perf_counter() - start)
     return [_summary(np.array(one)) for one in times]
 
 
-def _turns(models: int, runs: int, seconds: float) -> Iterator[int]:
-    deadline = time.perf_counter() + seconds * models
-    for done in range(runs):
-        if done >= FEWEST_RUNS and time.perf_counter() > deadline:
+def _turns(models: int, runs: int | None) -> Iterator[int]:
+    start = time.perf_counter()
+    for done in itertools.count():
+        if _enough(done, (time.perf_counter() - start) / models, runs):
             return
         # Backwards every other time: no model always follows the same one, whose weights then
         # always fill the cache.
         yield from range(models) if done % 2 == 0 else reversed(range(models))
+
+
+def _enough(done: int, seconds: float, runs: int | None) -> bool:
+    if runs is not None:
+        return done >= runs
+    if done >= RUNS:
+        return seconds >= SECONDS
+    return done >= FEWEST_RUNS and seconds >= MOST_SECONDS
 
 
 def _summary(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Latency:
@@ -95,7 +98,7 @@ def _summary(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Latency:
 
 
 def time_sessions(
-    sessions: Sequence[plugins.Session], *, runs: int = RUNS, seed: int = 0
+    sessions: Sequence[plugins.Session], *, runs: int | None = None, seed: int = 0
 ) -> list[Latency]:
     """Time loaded models on random inputs, the same for all that want the same.
 
@@ -114,4 +117,4 @@ def time_sessions(
     calls = [
         functools.partial(session.run, feed) for session, feed in zip(sessions, feeds, strict=True)
     ]
-    return measure(calls, runs=runs)
+    return measure(calls, runs)

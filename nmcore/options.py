@@ -9,11 +9,17 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from nmcore.errors import NmcoreError
+
+if TYPE_CHECKING:
+    # A generic class from click 8.4 on, so it cannot be subscripted when older ones run.
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -85,7 +91,7 @@ def printable(text: str) -> str:
     )
 
 
-class Numbers(click.ParamType):
+class Numbers(_ParamType):
     """One number, or several with commas between."""
 
     name = "numbers"
@@ -107,7 +113,8 @@ class NumbersOption(click.Option):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, type=Numbers(), multiple=True, metavar="NUMBER...", **kwargs)
+        kwargs |= {"type": Numbers(), "multiple": True, "metavar": "NUMBER..."}
+        super().__init__(*args, **kwargs)
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         """Join what repeated options gave; None where there was none."""
@@ -160,7 +167,7 @@ def _is_numbers(word: str) -> bool:
         return False
 
 
-class LateChoice(click.ParamType):
+class LateChoice(_ParamType):
     """A choice among names that are looked up only when the option is used or explained."""
 
     name = "choice"
@@ -177,7 +184,7 @@ class LateChoice(click.ParamType):
         return f"[{'|'.join(self.names())}]"
 
 
-class PatternCount(click.ParamType):
+class PatternCount(_ParamType):
     """``PATTERN=COUNT``; the pattern may itself hold equals signs."""
 
     name = "pattern=count"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmcore.errors import ArgumentError
-from nmcore.files import replacing
+from nmcore.files import atomic_write
 from nmcore.group import Cost, Declined
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ class Report:
 
     def save(self, path: Path) -> None:
         """Write the report as JSON; a crash leaves the old file or none."""
-        with replacing(path) as beside:
-            beside.write_text(dumps(self.as_dict()) + "\n", encoding="utf-8")
+        atomic_write(path, f"{dumps(self.as_dict())}\n".encode())
 
 
 def group_reports(result: Result) -> tuple[GroupReport, ...]:

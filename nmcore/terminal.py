@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich import box
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nmcore.report import GroupReport, Report
 
 T = TypeVar("T")
+N = TypeVar("N", int, int | None, float | None)
 
 # Wider than any line: in a pipe nothing is wrapped, and no name is cut.
 PIPE_WIDTH = 100_000
@@ -81,6 +83,14 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
     return grid
 
 
+def show(out: Console, grid: Table) -> None:
+    """Print a table, without the spaces that pad its last column."""
+    with out.capture() as capture:
+        out.print(grid)
+    for line in capture.get().splitlines():
+        out.file.write(line.rstrip() + "\n")
+
+
 def number(value: int | None) -> str:
     """Write a count with separators, ``?`` where it is unknown.
 
@@ -138,36 +148,46 @@ def change(before: float | None, after: float | None) -> str:
 def cost_table(report: Report) -> Table:
     """Return the before/after table."""
     before, after = report.before, report.after
-    rows = [
-        ("nodes", before.nodes, after.nodes, number),
-        ("parameters", before.params, after.params, number),
-        ("MACs", before.macs, after.macs, number),
-        ("file size", before.bytes, after.bytes, size),
-        ("latency", before.latency_ms, after.latency_ms, milliseconds),
-    ]
     return table(
         ("", "before", "after", "change"),
-        [(name, write(a), write(b), change(a, b)) for name, a, b, write in rows],  # type: ignore[operator]
+        [
+            _cost_row("nodes", before.nodes, after.nodes, number),
+            _cost_row("parameters", before.params, after.params, number),
+            _cost_row("MACs", before.macs, after.macs, number),
+            _cost_row("file size", before.bytes, after.bytes, size),
+            _cost_row("latency", before.latency_ms, after.latency_ms, milliseconds),
+        ],
     )
+
+
+def _cost_row(name: str, before: N, after: N, write: Callable[[N], str]) -> tuple[str, ...]:
+    return name, write(before), write(after), change(before, after)
 
 
 def groups_table(groups: Sequence[GroupReport]) -> Table:
-    """Return one line a group."""
+    """Return one line a group; what is said of all of them alike has no column."""
+    headers = ["group", "width", "kept", "merged", "left out", "<method"]
+    alike = len(_reasons(groups)) == 1
     return table(
-        ("group", "width", "kept", "merged", "left out", "<method", "<why"),
-        [
-            (
-                group.name,
-                str(group.width),
-                str(group.kept),
-                str(group.merged),
-                str(group.left_out),
-                group.method,
-                group.reason,
-            )
-            for group in groups
-        ],
+        headers if alike else [*headers, "<why"],
+        [_group_row(group)[: 6 if alike else 7] for group in groups],
     )
+
+
+def _group_row(group: GroupReport) -> tuple[str, ...]:
+    counts = (group.width, group.kept, group.merged, group.left_out)
+    return group.name, *map(str, counts), group.method, group.reason
+
+
+def shared_reason(groups: Sequence[GroupReport]) -> Iterator[str]:
+    """Yield the reason that all groups share, if they do."""
+    reasons = _reasons(groups)
+    if len(reasons) == 1:
+        yield printable(reasons.pop())
+
+
+def _reasons(groups: Sequence[GroupReport]) -> set[str]:
+    return {group.reason for group in groups}
 
 
 def inspected_groups_table(groups: Sequence[Group]) -> Table:
@@ -182,14 +202,14 @@ def inspected_groups_table(groups: Sequence[Group]) -> Table:
 
 
 def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
-    """Yield what was left alone, one line a reason, the commonest first.
+    r"""Yield what was left alone, one line for each kind of reason, the commonest first.
 
-    >>> for line in declined_lines([Declined("a", "Conv", "shared"), Declined("b", "Conv", "shared"),
-    ...                             Declined("c", "Gemm", "its output is the model's")]):
-    ...     print(line)
+    >>> adds = [Declined(name, "Conv", f"it meets Add 'add_{name}'") for name in "ab"]
+    >>> last = Declined("c", "Gemm", "its channels are the output 'logits'")
+    >>> print("\n".join(declined_lines([last, *adds])))
     left alone: 3 nodes
-      2 x shared: a (Conv), b (Conv)
-      1 x its output is the model's: c (Gemm)
+      2 x it meets Add: a (Conv), b (Conv)
+      1 x its channels are the output 'logits': c (Gemm)
     """
     if not declined:
         return
@@ -197,16 +217,22 @@ def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
     for reason, places in by_reason(declined):
         named = ", ".join(f"{place.node} ({place.op})" for place in places[:NAMED_NODES])
         more = len(places) - NAMED_NODES
-        rest = f", and {more} more (all in --json)" if more > 0 else ""
+        rest = f", and {more} more" if more > 0 else ""
         yield f"  {len(places)} x {reason}: {named}{rest}"
 
 
 def by_reason(declined: Sequence[Declined]) -> list[tuple[str, list[Declined]]]:
-    """Group declined nodes by their reason, the commonest first."""
-    reasons: dict[str, list[Declined]] = {}
+    """Group declined nodes by what their reasons say apart from quoted names, commonest first."""
+    kinds: dict[str, list[Declined]] = {}
     for place in declined:
-        reasons.setdefault(place.reason, []).append(place)
-    return sorted(reasons.items(), key=lambda item: -len(item[1]))
+        kinds.setdefault(re.sub(r" '[^']*'", "", place.reason), []).append(place)
+    ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    return [(_common(kind, places), places) for kind, places in ordered]
+
+
+def _common(kind: str, places: Sequence[Declined]) -> str:
+    reasons = {place.reason for place in places}
+    return reasons.pop() if len(reasons) == 1 else kind
 
 
 def evaluation_table(results: Sequence[Evaluation]) -> Table:

@@ -112,7 +112,9 @@ def vector(value: ArrayLike | None, name: str, length: int) -> FloatArray | None
         return None
     array = float_array(value, name)
     if array.shape != (length,):
-        raise ArgumentError(f"{name}: got shape {array.shape}; need ({length},), one entry a channel")
+        raise ArgumentError(
+            f"{name}: got shape {array.shape}; need ({length},), one entry a channel"
+        )
     return array
 
 
@@ -199,6 +201,22 @@ def number(value: Any, name: str, low: float, high: float) -> float:
     if not low <= result <= high:
         raise ArgumentError(f"{name}: got {value!r}; need a number from {low} to {high}")
     return result
+
+
+def thread_limit(value: Any) -> int | None:
+    """Return a number of threads of at least 1, or None.
+
+    Examples
+    --------
+    >>> thread_limit(0)
+    Traceback (most recent call last):
+    nmcore.errors.ArgumentError: threads: got 0; need None or an integer of at least 1
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ArgumentError(f"threads: got {value!r}; need None or an integer of at least 1")
+    return int(value)
 
 
 def batch_norm(value: BatchNorm | None, width: int) -> BatchNorm | None:

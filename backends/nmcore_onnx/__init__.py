@@ -1,6 +1,6 @@
 """nmcore's plugin for ONNX graphs: tracing channels, reading weights, writing smaller models."""
 
-from nmcore_onnx.backend import OnnxBackend
+from nmcore_onnx.plugin import OnnxBackend
 
 backend = OnnxBackend()
 

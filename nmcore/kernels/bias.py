@@ -85,9 +85,7 @@ class Bias:
     def pairs(self, row: IntArray, column: IntArray) -> tuple[Float64Array, Float64Array]:
         """Scale and bias distance of query ``row[k]`` and target ``column[k]``; B is NaN for none."""
         with np.errstate(all="ignore"):
-            return _only_finite(
-                *_FORMULAS[self.form](*self.query[row].T, *self.target[:, column])
-            )
+            return _only_finite(*_FORMULAS[self.form](*self.query[row].T, *self.target[:, column]))
 
     def grid(self) -> tuple[Float64Array, Float64Array]:
         """Scale and bias distance of every pair, shape (K, T); B is NaN where there is none."""

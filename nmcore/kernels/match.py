@@ -9,7 +9,8 @@ wins exact ties. So every kernel, thread count and precision gives the answer of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ from nmcore.group import IntArray
 from nmcore.kernels import numpy_
 from nmcore.kernels.bias import Bias, Float64Array, normalised
 from nmcore.kernels.protocol import Kernel, Shortlist
-from nmcore.kernels.rows import Prepared, Rows, dot, prepare
-from nmcore.kernels.threads import Workers, blas_threads
+from nmcore.kernels.rows import Rows, compare, norms
+from nmcore.kernels.threads import Workers
 
 _BLOCK_BYTES = 64 << 20
 _MOST_ROWS = 1024
@@ -50,14 +51,43 @@ class Matches:
 
 
 @dataclass(frozen=True, eq=False)
-class _Targets:
-    """The kept rows that are not zero, ready for products."""
+class _Side:
+    """The removed or the kept rows of a block, ready for products.
+
+    Attributes
+    ----------
+    channel : int array, shape (K,)
+        Which channels they are.
+    units : sequence of float32 arrays, shape (K, ...)
+        Unit rows, one array a factor.
+    norms : sequence of float64 arrays, shape (K,)
+        Approximate norms, one array a factor.
+    """
+
+    channel: IntArray
+    units: Sequence[NDArray[np.float32]]
+    norms: Sequence[Float64Array]
+
+    @property
+    def some(self) -> NDArray[np.bool_]:
+        """Which rows are not zero, shape (K,)."""
+        return np.logical_and.reduce([norm > 0 for norm in self.norms])
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """What stays the same for all blocks."""
 
     factors: Sequence[Rows]
-    prepared: Sequence[Prepared]
-    position: IntArray
-    channel: IntArray
-    norm: Float64Array
+    targets: _Side
+    bias_of: BiasOf | None
+    kernel: Kernel
+    pool: Workers
+
+    def side(self, channel: IntArray) -> _Side:
+        """Make some channels' rows ready."""
+        made = [self.kernel.unit_rows(rows, channel, self.pool) for rows in self.factors]
+        return _Side(channel, [unit for unit, _ in made], [norm for _, norm in made])
 
 
 def best_matches(
@@ -99,72 +129,69 @@ def best_matches(
     >>> found.position, found.scale
     (array([1]), array([5.]))
     """
-    result = Matches(
-        np.full(len(removed), -1, dtype=np.intp), np.zeros(len(removed)), np.zeros(len(removed))
-    )
-    targets = _targets(factors, kept, pool)
-    if len(targets.channel) == 0:
+    result = _no_matches(len(removed))
+    problem = _Problem(factors, _Side(kept, [], []), bias_of, kernel, pool)
+    targets = problem.side(kept)
+    (position,) = np.nonzero(targets.some)
+    if len(position) < len(kept):
+        targets = problem.side(kept[position])
+    if len(position) == 0:
         return result
-    step = _block_rows(factors, len(targets.channel))
+    problem = replace(problem, targets=targets)
+    step = _block_rows(factors, len(position))
     for start in range(0, len(removed), step):
         part = slice(start, start + step)
-        block = _match_block(factors, removed[part], targets, bias_of, kernel, pool)
-        result.position[part] = block.position
+        block = _match_block(problem, removed[part])
+        result.position[part] = np.where(block.position < 0, -1, position[block.position])
         result.scale[part] = block.scale
         result.similarity[part] = block.similarity
     return result
 
 
+def _no_matches(count: int) -> Matches:
+    return Matches(np.full(count, -1, dtype=np.intp), np.zeros(count), np.zeros(count))
+
+
 def _block_rows(factors: Sequence[Rows], targets: int) -> int:
     """How many removed rows to take at a time, so that a block's arrays stay within bounds."""
-    row_bytes = sum(12 * rows.width for rows in factors) + 4 * targets
+    row_bytes = sum(4 * rows.width for rows in factors) + 4 * targets
     return int(np.clip(_BLOCK_BYTES // row_bytes, 16, _MOST_ROWS))
 
 
-def _targets(factors: Sequence[Rows], kept: IntArray, pool: Workers) -> _Targets:
-    prepared = [prepare(rows, kept, pool, exact=False) for rows in factors]
-    norm = _common_norm(factors, prepared, kept)
-    (position,) = np.nonzero(norm > 0)
-    if len(position) < len(kept):
-        prepared = [Prepared(p.unit[position], p.norm[position], None) for p in prepared]
-    return _Targets(factors, prepared, position, kept[position], norm[position])
-
-
-def _common_norm(
-    factors: Sequence[Rows], prepared: Sequence[Prepared], index: IntArray
-) -> Float64Array:
-    norms = [
-        rows.in_common_unit(ready.norm, index) for rows, ready in zip(factors, prepared, strict=True)
-    ]
-    return norms[0] if len(norms) == 1 else np.multiply(*norms)
-
-
-def _match_block(
-    factors: Sequence[Rows],
-    removed: IntArray,
-    targets: _Targets,
-    bias_of: BiasOf | None,
-    kernel: Kernel,
-    pool: Workers,
-) -> Matches:
-    queries = [prepare(rows, removed, pool, exact=True) for rows in factors]
-    norm = _common_norm(factors, queries, removed)
-    bias = None if bias_of is None else bias_of(norm, removed, targets.norm, targets.channel)
-    found = kernel.shortlist(
-        [query.unit for query in queries],
-        [target.unit for target in targets.prepared],
+def _match_block(problem: _Problem, removed: IntArray) -> Matches:
+    queries = problem.side(removed)
+    bias = _bias(problem, removed)
+    found = problem.kernel.shortlist(
+        queries.units,
+        problem.targets.units,
         bias,
-        _margin(factors, bias, np.float32),
-        pool,
+        _margin(problem.factors, bias, np.float32),
+        problem.pool,
     )
-    found = _refine(found, queries, targets, bias, norm, pool)
-    return _decide(found, queries, targets, bias, norm, pool)
+    return _decide(problem, queries, bias, _refine(problem, queries, bias, found))
+
+
+def _bias(problem: _Problem, removed: IntArray) -> Bias | None:
+    """Return the numbers of the bias distance, from canonical norms."""
+    if problem.bias_of is None:
+        return None
+    kept = problem.targets.channel
+    norm_n, norm_p = (
+        _product([norms(rows, index, 2, problem.pool) for rows in problem.factors])
+        for index in (removed, kept)
+    )
+    return problem.bias_of(norm_n, removed, norm_p, kept)
+
+
+def _product(arrays: Sequence[Float64Array]) -> Float64Array:
+    """Multiply one array a factor, first to last."""
+    return reduce(np.multiply, arrays)
 
 
 def _margin(
     factors: Sequence[Rows], bias: Bias | None, dtype: type[np.float32] | type[np.float64]
 ) -> float:
-    """Twice the most by which a block product can miss a score.
+    """Return twice the most by which a block product can miss a score.
 
     A dot product of unit vectors of length D in precision u errs by at most D u, whatever the order
     of its sum (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1); rounding
@@ -178,68 +205,62 @@ def _margin(
 
 
 def _refine(
-    found: Shortlist,
-    queries: Sequence[Prepared],
-    targets: _Targets,
-    bias: Bias | None,
-    norm: Float64Array,
-    pool: Workers,
+    problem: _Problem, queries: _Side, bias: Bias | None, found: Shortlist
 ) -> Shortlist:
     """Shortlist again in float64 the rows that have too many candidates; drop rows of zeros."""
-    count = np.bincount(found.row, minlength=len(norm))
-    crowded = np.flatnonzero((count > _MANY) & (norm > 0))
-    calm = (count[found.row] <= _MANY) & (norm[found.row] > 0)
-    row, column = found.row[calm], found.column[calm]
+    some = queries.some
+    count = np.bincount(found.row, minlength=len(some))
+    crowded = np.flatnonzero((count > _MANY) & some)
+    if len(crowded) == 0 and some.all():
+        return found
+    calm = ((count <= _MANY) & some)[found.row]
+    row, column = [found.row[calm]], [found.column[calm]]
     # A few rows at a time: their float64 cosines to all targets are held at once.
-    step = max(1, _BLOCK_BYTES // (8 * len(targets.channel)))
+    step = max(1, _BLOCK_BYTES // (8 * len(problem.targets.channel)))
     for start in range(0, len(crowded), step):
-        some = crowded[start : start + step]
+        part = crowded[start : start + step]
         again = numpy_.scan(
-            _exact_cosines(queries, some, targets),
-            None if bias is None else bias.rows(some),
-            _margin(targets.factors, bias, np.float64),
-            pool,
+            _precise_cosines(problem, queries.channel[part]),
+            None if bias is None else bias.rows(part),
+            _margin(problem.factors, bias, np.float64),
+            problem.pool,
         )
-        row = np.concatenate([row, some[again.row]])
-        column = np.concatenate([column, again.column])
-    order = np.lexsort((column, row))
-    return Shortlist(row[order], column[order], found.low, found.high)
+        row.append(part[again.row])
+        column.append(again.column)
+    rows, columns = np.concatenate(row), np.concatenate(column)
+    order = np.lexsort((columns, rows))
+    return Shortlist(rows[order], columns[order], found.low, found.high)
 
 
-def _exact_cosines(
-    queries: Sequence[Prepared], some: IntArray, targets: _Targets
-) -> Float64Array:
-    """Cosines of a few rows to all targets by float64 products, shape (len(some), T)."""
-    cosines = np.ones((len(some), len(targets.channel)))
-    for query, rows, target in zip(queries, targets.factors, targets.prepared, strict=True):
-        assert query.exact is not None
-        unit = query.exact[some] / query.norm[some, None]
-        step = max(rows.grain, 16)
-        for start in range(0, len(targets.channel), step):
+def _precise_cosines(problem: _Problem, channel: IntArray) -> Float64Array:
+    """Return cosines of a few rows to all targets by float64 products, shape (K, T)."""
+    kept = problem.targets.channel
+    cosines = np.ones((len(channel), len(kept)))
+    for rows in problem.factors:
+        unit = _precise_units(rows, channel)
+        step = max(rows.grain, 64)
+        for start in range(0, len(kept), step):
             part = slice(start, start + step)
-            block = rows.block(targets.channel[part])
-            cosines[:, part] *= unit @ (block / target.norm[part, None]).T
+            cosines[:, part] *= unit @ _precise_units(rows, kept[part]).T
     return cosines
 
 
+def _precise_units(rows: Rows, channel: IntArray) -> Float64Array:
+    block = rows.block(channel)
+    block /= np.linalg.norm(block, axis=1, keepdims=True)
+    return block
+
+
 def _decide(
-    found: Shortlist,
-    queries: Sequence[Prepared],
-    targets: _Targets,
-    bias: Bias | None,
-    norm: Float64Array,
-    pool: Workers,
+    problem: _Problem, queries: _Side, bias: Bias | None, found: Shortlist
 ) -> Matches:
     """Choose each row's best candidate in canonical arithmetic; the lowest index wins a tie."""
-    count = len(norm)
-    result = Matches(np.full(count, -1, dtype=np.intp), np.zeros(count), np.zeros(count))
+    result = _no_matches(len(queries.channel))
     row, column = found.row, found.column
     if len(row) == 0:
         return result
-    cosine = _cosines(row, column, queries, targets, pool)
+    cosine, scale = _compare(problem, queries.channel[row], problem.targets.channel[column])
     if bias is None:
-        with np.errstate(all="ignore"):
-            scale = norm[row] / targets.norm[column]
         score = -cosine
     else:
         assert found.low is not None
@@ -251,46 +272,26 @@ def _decide(
     first = _first_best(row, score)
     first = first[np.isfinite(score[first])]
     chosen = row[first]
-    result.position[chosen] = targets.position[column[first]]
+    result.position[chosen] = column[first]
     result.scale[chosen] = scale[first]
     result.similarity[chosen] = cosine[first]
     return result
 
 
-def _first_best(row: IntArray, score: NDArray[np.floating]) -> IntArray:
-    """Where each row's first least score stands; `row` ascends."""
+def _compare(
+    problem: _Problem, n: IntArray, p: IntArray
+) -> tuple[Float64Array, Float64Array]:
+    """Return canonical cosines of pairs of channels and the ratios of their norms, shape (M,)."""
+    pairs = [compare(rows, n, p, problem.pool) for rows in problem.factors]
+    norm_n = _product([pair.norm_n for pair in pairs])
+    norm_p = _product([pair.norm_p for pair in pairs])
+    with np.errstate(all="ignore"):
+        return _product([pair.cosine for pair in pairs]), norm_n / norm_p
+
+
+def _first_best(row: IntArray, score: Float64Array) -> IntArray:
+    """Return where each row's first least score stands; `row` ascends."""
     starts = np.flatnonzero(np.diff(row, prepend=-1))
     least = np.minimum.reduceat(score, starts)
     (ties,) = np.nonzero(score == np.repeat(least, np.diff(starts, append=len(row))))
     return ties[np.flatnonzero(np.diff(row[ties], prepend=-1))]
-
-
-def _cosines(
-    row: IntArray,
-    column: IntArray,
-    queries: Sequence[Prepared],
-    targets: _Targets,
-    pool: Workers,
-) -> Float64Array:
-    """Canonical cosines of pairs, each ``dot(a, b) / (norm(a) * norm(b))``, shape (M,)."""
-    cosine = np.ones(len(row))
-    for query, rows, target in zip(queries, targets.factors, targets.prepared, strict=True):
-        exact = query.exact
-        assert exact is not None
-        products = np.empty(len(row))
-
-        def fill(
-            start: int,
-            stop: int,
-            exact: Float64Array = exact,
-            rows: Rows = rows,
-            products: Float64Array = products,
-        ) -> None:
-            part = slice(start, stop)
-            other = rows.block(targets.channel[column[part]])
-            products[part] = dot(exact[row[part]], other)
-
-        with blas_threads(1):
-            pool.each(fill, len(row), rows.grain)
-        cosine *= products / (query.norm[row] * target.norm[column])
-    return cosine

@@ -11,12 +11,14 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from nmcore.group import FloatArray, IntArray
 from nmcore.kernels import bias as formulas
+from nmcore.kernels import numpy_
 from nmcore.kernels.bias import LIMIT, RELEASED, Bias, Float64Array
-from nmcore.kernels.numpy_ import products
 from nmcore.kernels.protocol import Shortlist
+from nmcore.kernels.rows import Rows
 from nmcore.kernels.threads import Workers
 
 NAME = "numba"
@@ -41,6 +43,65 @@ def _reordered(function: F) -> F:
 
 _released = _compiled(formulas.released)
 _folded = _compiled(formulas.folded)
+
+
+@_reordered
+def _unit_rows(
+    weight: FloatArray,
+    bias: FloatArray,
+    index: IntArray,
+    unit: NDArray[np.float32],
+    norm: Float64Array,
+) -> None:
+    """Divide the rows [W | b] at `index` by their norms, while each is in the cache.
+
+    `bias` may be empty.
+    """
+    width = weight.shape[1]
+    for k in range(index.size):
+        row = weight[index[k]]
+        square = 0.0
+        for d in range(width):
+            square += np.float64(row[d]) * np.float64(row[d])
+        if bias.size:
+            square += np.float64(bias[index[k]]) * np.float64(bias[index[k]])
+        norm[k] = np.sqrt(square)
+        inverse = 1 / norm[k] if square > 0 else 0.0
+        for d in range(width):
+            unit[k, d] = row[d] * inverse
+        if bias.size:
+            unit[k, width] = bias[index[k]] * inverse
+
+
+def unit_rows(
+    rows: Rows, index: IntArray, pool: Workers
+) -> tuple[NDArray[np.float32], Float64Array]:
+    """See :func:`nmcore.kernels.numpy_.unit_rows`; unusual rows are left to that.
+
+    Examples
+    --------
+    >>> from nmcore.kernels.rows import make_rows
+    >>> unit_rows(make_rows(np.array([[3.0, 4.0]])), np.array([0]), Workers(1))[1]
+    array([5.])
+    """
+    weight = rows.weight
+    if (
+        weight.dtype not in (np.float32, np.float64)
+        or not weight.flags.c_contiguous
+        or rows.factor is not None
+        or rows.exponent is not None
+    ):
+        return numpy_.unit_rows(rows, index, pool)
+    flat = weight.reshape(len(weight), -1)
+    bias = np.empty(0) if rows.bias is None else rows.bias.astype(np.float64)
+    unit, norm = numpy_.empty_units(rows, len(index)), np.empty(len(index))
+
+    def fill(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        _unit_rows(flat, bias, index[part], unit[part], norm[part])
+
+    pool.halves(fill, len(index), _LEAST_ROWS)
+    return unit, norm
 
 
 @_reordered
@@ -198,7 +259,7 @@ def shortlist(
     >>> shortlist([query], [target], None, 0.01, Workers(1)).column
     array([1])
     """
-    cosines = products(queries, targets)
+    cosines = numpy_.products(queries, targets)
     return _plain(cosines, margin, pool) if bias is None else _biased(cosines, bias, margin, pool)
 
 
@@ -233,9 +294,7 @@ def _biased(cosines: FloatArray, bias: Bias, margin: float, pool: Workers) -> Sh
     pool.halves(scan, len(cosines), _LEAST_ROWS)
     end = np.cumsum(count)
     column = np.empty(end[-1], dtype=np.intp)
-    _spell_out_biased(
-        cosines, bias.form, bias.lam, query, target, margin, count, only, end, column
-    )
+    _spell_out_biased(cosines, bias.form, bias.lam, query, target, margin, count, only, end, column)
     return Shortlist(np.repeat(np.arange(len(count)), count), column, low, high)
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmcore.group import FloatArray, IntArray
 from nmcore.kernels.bias import Bias, Float64Array
+from nmcore.kernels.rows import Rows
 from nmcore.kernels.threads import Workers
 
 
@@ -59,6 +61,11 @@ class Kernel(Protocol):
     @property
     def NAME(self) -> str:
         """What users call it."""
+
+    def unit_rows(
+        self, rows: Rows, index: IntArray, pool: Workers
+    ) -> tuple[NDArray[np.float32], Float64Array]:
+        """See :func:`nmcore.kernels.numpy_.unit_rows`."""
 
     def shortlist(
         self,

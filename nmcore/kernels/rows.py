@@ -20,7 +20,8 @@ Float64Array = NDArray[np.float64]
 
 # Rows whose largest entry lies outside 2**-400 .. 2**400 are rescaled before they are squared.
 _SAFE_EXPONENT = 400
-_CHUNK_BYTES = 1 << 20
+# A part of a core's second-level cache, and small enough for memory to be reused, not mapped anew.
+_CHUNK_BYTES = 1 << 18
 
 
 def dot(a: Float64Array, b: Float64Array) -> Float64Array:
@@ -137,73 +138,57 @@ def _is_narrow(dtype: np.dtype[Any]) -> bool:
     return dtype.itemsize <= 4
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Some rows, ready for a block product.
-
-    Attributes
-    ----------
-    unit : float32 array, shape (K, D rounded up to a multiple of 16)
-        The rows divided by their norms; zero rows stay zero.
-    norm : float64 array, shape (K,)
-        Canonical norms of ``exact``.
-    exact : float64 array, shape (K, D), or None
-        The rows themselves, where they were asked for.
-    """
-
-    unit: NDArray[np.float32]
-    norm: Float64Array
-    exact: Float64Array | None
-
-
-def prepare(rows: Rows, index: IntArray, pool: Workers, *, exact: bool) -> Prepared:
-    """Normalise the rows at `index` (K,) into float32, in one pass over the weight.
-
-    Examples
-    --------
-    >>> rows = make_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    >>> ready = prepare(rows, np.array([0, 1]), Workers(1), exact=False)
-    >>> ready.norm, ready.unit[:, :2]
-    (array([5., 0.]), array([[0.6, 0.8],
-           [0. , 0. ]], dtype=float32))
-    """
-    count, width = len(index), rows.width
-    unit = np.empty((count, -(-width // 16) * 16), dtype=np.float32)
-    unit[:, width:] = 0
-    norm = np.empty(count)
-    full = np.empty((count, width)) if exact else None
-
-    def fill(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        block = rows.block(index[part], None if full is None else full[part])
-        norm[part] = np.sqrt(dot(block, block))
-        inverse = np.divide(1.0, norm[part], out=np.zeros(stop - start), where=norm[part] > 0)
-        np.multiply(block, inverse[:, None], out=unit[part, :width], casting="same_kind")
-
-    with blas_threads(1):
-        pool.each(fill, count, rows.grain)
-    return Prepared(unit, norm, full)
-
-
-def row_sums(rows: Rows, power: int, pool: Workers) -> Float64Array:
-    """The l1 (power 1) or l2 (power 2) norm of every row, shape (N,), in a common unit.
+def norms(rows: Rows, index: IntArray | None, power: int, pool: Workers) -> Float64Array:
+    """Return the l1 (power 1) or l2 (power 2) norms of rows (all if None), in a common unit.
 
     Examples
     --------
     >>> rows = make_rows(np.array([[3.0, -4.0]]))
-    >>> row_sums(rows, 1, Workers(1)), row_sums(rows, 2, Workers(1))
+    >>> norms(rows, None, 1, Workers(1)), norms(rows, None, 2, Workers(1))
     (array([7.]), array([5.]))
     """
-    count = len(rows.weight)
-    result = np.empty(count)
+    index = np.arange(len(rows.weight)) if index is None else index
+    result = np.empty(len(index))
 
     def fill(start: int, stop: int) -> None:
-        block = rows.block(slice(start, stop))
+        block = rows.block(index[start:stop])
         if power == 1:
             np.add.reduce(np.abs(block, out=block), axis=1, out=result[start:stop])
         else:
             np.sqrt(dot(block, block), out=result[start:stop])
 
     with blas_threads(1):
-        pool.each(fill, count, rows.grain)
-    return rows.in_common_unit(result, np.arange(count))
+        pool.each(fill, len(index), rows.grain)
+    return rows.in_common_unit(result, index)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Canonical numbers of pairs of rows, each of shape (M,); norms are in a common unit."""
+
+    cosine: Float64Array
+    norm_n: Float64Array
+    norm_p: Float64Array
+
+
+def compare(rows: Rows, n: IntArray, p: IntArray, pool: Workers) -> Pairs:
+    """Compare row ``n[k]`` with row ``p[k]``: ``dot(a, b) / (norm(a) * norm(b))``.
+
+    Examples
+    --------
+    >>> rows = make_rows(np.array([[3.0, 4.0], [2.0, 0.0]]))
+    >>> compare(rows, np.array([0]), np.array([1]), Workers(1))
+    Pairs(cosine=array([0.6]), norm_n=array([5.]), norm_p=array([2.]))
+    """
+    cosine, norm_n, norm_p = np.empty((3, len(n)))
+
+    def fill(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        a, b = rows.block(n[part]), rows.block(p[part])
+        np.sqrt(dot(a, a), out=norm_n[part])
+        np.sqrt(dot(b, b), out=norm_p[part])
+        np.divide(dot(a, b), norm_n[part] * norm_p[part], out=cosine[part])
+
+    with blas_threads(1):
+        pool.each(fill, len(n), rows.grain)
+    return Pairs(cosine, rows.in_common_unit(norm_n, n), rows.in_common_unit(norm_p, p))

@@ -37,7 +37,9 @@ def thread_count(threads: int | None = None) -> int:
     """
     if threads is not None:
         return max(1, threads)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     limits = [int(v) for v in map(os.environ.get, _VARIABLES) if v and v.isdigit() and int(v) > 0]
     return min([cores, *limits])
 
