@@ -98,18 +98,23 @@ class Producer:
     ----------
     name : str
         The node's name.
-    weight : array, shape (N, D)
-        One flattened row a channel.
+    weight : array, shape (N, ...)
+        One row a channel: (N, inputs) of a fully connected layer, (N, inputs, *kernel) of a
+        convolution.
     bias : array, shape (N,), or None
         The constant added to each channel before any normalisation.
     batchnorm : BatchNorm or None
         The normalisation that follows directly, where the graph still holds one.
+    depthwise : array, shape (N, ...), or None
+        The filters of a depthwise convolution behind a pointwise one, which together count as one
+        convolution; ``bias`` and ``batchnorm`` are then those behind the depthwise one.
     """
 
     name: str
     weight: FloatArray
     bias: FloatArray | None = None
     batchnorm: BatchNorm | None = None
+    depthwise: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)

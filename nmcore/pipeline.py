@@ -182,11 +182,10 @@ def _compress_group(graph: plugins.Graph, group: Group, count: int, options: Opt
         threshold=options.threshold,
         lam=options.lam,
         bn_form=recipe.bn_form,
+        depthwise=producer.depthwise,
     )
     apply(graph, group, scaling, consumers)
-    plan = GroupPlan(
-        group.name, group.width, tuple(map(int, kept)), recipe.method, recipe.reason
-    )
+    plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), recipe.method, recipe.reason)
     return Outcome(plan, scaling)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmcore import plugins
 from nmcore.data import runnable_inputs
@@ -68,7 +70,7 @@ def verify(
     return worst
 
 
-def relative_error(got: np.ndarray, want: np.ndarray) -> float:  # type: ignore[type-arg]
+def relative_error(got: NDArray[Any], want: NDArray[Any]) -> float:
     """The largest difference, relative to the largest finite entry; equal infinities agree.
 
     >>> relative_error(np.array([1.0, np.inf]), np.array([1.5, np.inf]))

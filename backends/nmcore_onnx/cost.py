@@ -14,7 +14,6 @@ from nmcore_onnx import shapes
 from nmcore_onnx.shapes import Dim, Shapes
 
 
-
 def cost(model: ir.Model) -> Cost:
     """Count a model's operators, floating-point and quantised weights, and the MACs of one sample."""
     nodes = list(RecursiveGraphIterator(model.graph))

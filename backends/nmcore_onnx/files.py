@@ -63,7 +63,9 @@ def serialize(model: ir.Model) -> bytes:
     """
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
     if size > _MAX_BYTES:
-        raise ModelError(f"the model has {size:,} bytes of weights; above 2 GiB is not supported yet")
+        raise ModelError(
+            f"the model has {size:,} bytes of weights; above 2 GiB is not supported yet"
+        )
     data: bytes = ir.to_proto(model).SerializeToString()
     return data
 

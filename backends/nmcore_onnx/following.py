@@ -8,23 +8,29 @@ import onnx_ir as ir
 from nmcore.group import BatchNorm, FloatArray, Producer
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
-from nmcore_onnx.trace import ProducerSlot, label
+from nmcore_onnx.trace import DepthwiseSlot, ProducerSlot, label
 from nmcore_onnx.weights import attribute, computable, read, rows_of
 
 
-def producer(slot: ProducerSlot) -> Producer:
-    """The rows of a producer with its bias and the batch norm right behind it."""
+def producer(slot: ProducerSlot, depthwise: DepthwiseSlot | None = None) -> Producer:
+    """The rows of a producer with its bias and the batch norm right behind it.
+
+    A pointwise and a depthwise convolution in a row count as one; bias and batch norm are then
+    those of the second.
+    """
     width = len(slot.atoms)
-    bias = _own_bias(slot.node, width)
-    node = slot.node
-    added = bias_node(node, width)
+    kernel, last = None, slot.node
+    if depthwise is not None:
+        kernel, last = read(Place(depthwise.node, 1)), depthwise.node
+    bias = _own_bias(last, width)
+    added = bias_node(last, width)
     if added is not None:
         addend = _addend(added, width)
         bias = addend if bias is None or addend is None else bias + addend
-        node = added
-    norm = _only_reader(node.outputs[0])
+        last = added
+    norm = _only_reader(last.outputs[0])
     batchnorm = _batchnorm(norm) if norm is not None else None
-    return Producer(label(slot.node), rows_of(slot), bias, batchnorm)
+    return Producer(label(slot.node), rows_of(slot), bias, batchnorm, kernel)
 
 
 def bias_node(node: ir.Node, width: int) -> ir.Node | None:

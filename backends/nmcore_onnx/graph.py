@@ -51,7 +51,8 @@ class OnnxGraph:
 
     def producers(self, group: Group) -> Sequence[Producer]:
         """The weights whose rows make the group's channels, as they were when opened."""
-        return [following.producer(slot) for slot in self._traced[group.name].producers]
+        traced = self._traced[group.name]
+        return [following.producer(slot, traced.filters(slot)) for slot in traced.producers]
 
     def consumers(self, group: Group) -> Sequence[Consumer]:
         """The weights that read the group's channels, with earlier groups already folded in."""

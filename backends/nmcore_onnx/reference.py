@@ -25,7 +25,9 @@ def rebuild(model: ir.Model, pairs: Sequence[tuple[TracedGroup, Scaling]]) -> ir
     copy = Copy(model)
     for number, (traced, scaling) in enumerate(pairs):
         for index, slot in enumerate(traced.consumers):
-            _insert_map(copy.node(slot.node), slot, _map(traced, slot, scaling), f"{number}.{index}")
+            _insert_map(
+                copy.node(slot.node), slot, _map(traced, slot, scaling), f"{number}.{index}"
+            )
     return copy.model
 
 
@@ -57,7 +59,11 @@ def _insert_map(node: ir.Node, slot: ConsumerSlot, matrix: FloatArray, tag: str)
         nodes = [moved, mapped, ir.node("Transpose", [mapped.outputs[0]], {"perm": back})]
     graph.insert_before(node, nodes)
     product = next(item for item in nodes if item.op_type == "MatMul")
-    constants.insert(Place(product, 1), f"nmcore.z.{tag}", matrix.astype(computable(weight).dtype).astype(weight.dtype))
+    constants.insert(
+        Place(product, 1),
+        f"nmcore.z.{tag}",
+        matrix.astype(computable(weight).dtype).astype(weight.dtype),
+    )
     node.replace_input_with(0, nodes[-1].outputs[0])
 
 

@@ -13,7 +13,7 @@ from nmcore.group import FloatArray
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
 from nmcore_onnx.following import bias_node, bias_place
-from nmcore_onnx.trace import Trace
+from nmcore_onnx.trace import ConsumerSlot, ProducerSlot, Slot, Trace
 from nmcore_onnx.weights import Ledger, attribute, computable
 
 Array = NDArray[Any]
@@ -60,6 +60,9 @@ def rewrite(model: ir.Model, trace: Trace, ledger: Ledger, removed: set[int]) ->
         _add_bias(copy.node(node), addition if kept is None else addition[kept])
     for slot in trace.sizes:
         _shrink_target(copy.place(slot.place), slot.position, ~np.isin(slot.atoms, gone))
+    for passed in trace.depthwise:
+        kept_groups = int(np.count_nonzero(~np.isin(passed.atoms, gone)))
+        copy.node(passed.node).attributes["group"] = ir.AttrInt64("group", kept_groups)
     _declare(trace, copy, gone)
     return copy.model
 
@@ -67,7 +70,9 @@ def rewrite(model: ir.Model, trace: Trace, ledger: Ledger, removed: set[int]) ->
 def _cut(trace: Trace, ledger: Ledger, gone: NDArray[np.intp]) -> dict[Place, Array]:
     """The new arrays of all weights that changed or lost entries."""
     masks: dict[Place, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
-    for slot in [*trace.slots, *trace.producers, *trace.consumers]:
+    cuts: list[Slot | ProducerSlot | ConsumerSlot]
+    cuts = [*trace.slots, *trace.producers, *trace.consumers]
+    for slot in cuts:
         keep = ~np.isin(slot.atoms, gone)
         if not keep.all():
             masks[slot.place][slot.axis] = keep
@@ -100,11 +105,15 @@ def _add_bias(node: ir.Node, addition: FloatArray) -> None:
         return
     else:
         place = Place(node, 2)
-    addition = addition / np.float32(attribute(node, "beta")) if node.op_type == "Gemm" else addition
+    addition = (
+        addition / np.float32(attribute(node, "beta")) if node.op_type == "Gemm" else addition
+    )
     if place.value is None:
         weight = constants.array(node.inputs[1])
         assert weight is not None
-        constants.insert(place, f"{node.name or node.outputs[0].name}.bias", addition.astype(weight.dtype))
+        constants.insert(
+            place, f"{node.name or node.outputs[0].name}.bias", addition.astype(weight.dtype)
+        )
         return
     old = constants.array(place.value)
     assert old is not None

@@ -30,8 +30,9 @@ def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) 
     """
     copy = model.clone()
     for value in copy.graph.inputs:
-        if inputs and value.name in inputs:
-            value.shape = ir.Shape(inputs[value.name])
+        assumed = (inputs or {}).get(value.name or "")
+        if assumed is not None:
+            value.shape = ir.Shape(assumed)
     if inputs:
         _forget(copy.graph)
     _fold_arguments(copy.graph)

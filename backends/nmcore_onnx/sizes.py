@@ -6,9 +6,9 @@ This module reads such chains entry by entry.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from nmcore_onnx import constants
@@ -41,7 +41,8 @@ UNKNOWN = Entry()
 
 def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     """The entries of the integer tensor that ``place`` reads; None where not even their number
-    is known."""
+    is known.
+    """
     value = place.value
     numbers = constants.ints(value)
     if numbers is not None:
@@ -145,7 +146,7 @@ def _unknown(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
     shape = shapes.get(node.outputs[0].name or "")
     if shape is None or any(not isinstance(size, int) for size in shape):
         return None
-    return [UNKNOWN] * int(np.prod(shape, dtype=int))
+    return [UNKNOWN] * math.prod(size for size in shape if isinstance(size, int))
 
 
 _RULES = {

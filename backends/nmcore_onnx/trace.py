@@ -21,10 +21,11 @@ import numpy as np
 import onnx_ir as ir
 
 from nmcore.group import Declined, Group, IntArray
-from nmcore_onnx import constants, sizes
+from nmcore_onnx import constants
 from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
 from nmcore_onnx.shapes import Dim, Shapes
+from nmcore_onnx.sizes import Entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +75,33 @@ class ProducerSlot:
 
 
 @dataclass(frozen=True, eq=False)
+class DepthwiseSlot:
+    """A depthwise convolution that channels pass: ``atoms`` owns its groups, ``made`` its filters."""
+
+    node: ir.Node
+    atoms: IntArray
+    made: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class TracedGroup:
     """A group with all the places it touches."""
 
     group: Group
     producers: tuple[ProducerSlot, ...]
     consumers: tuple[ConsumerSlot, ...]
+    depthwise: tuple[DepthwiseSlot, ...]
 
     @property
     def atoms(self) -> IntArray:
         """The atom of each channel, shape (N,)."""
         return self.producers[0].atoms
+
+    def filters(self, slot: ProducerSlot) -> DepthwiseSlot | None:
+        """The depthwise convolution behind a pointwise producer, one filter a channel."""
+        shape = constants.shape(slot.place.value) or ()
+        alone = len(self.depthwise) == 1 and np.array_equal(self.depthwise[0].made, slot.atoms)
+        return self.depthwise[0] if alone and set(shape[2:]) <= {1} else None
 
     def positions(self, slot: ConsumerSlot) -> IntArray:
         """The columns of a consumer that each channel owns, shape (N, r)."""
@@ -106,6 +123,7 @@ class Trace:
     producers: list[ProducerSlot] = field(default_factory=list)
     consumers: list[ConsumerSlot] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
+    depthwise: list[DepthwiseSlot] = field(default_factory=list)
     sizes: list[SizeSlot] = field(default_factory=list)
     left: dict[ir.Node, str] = field(default_factory=dict)
     _owner: list[int] = field(default_factory=list)
@@ -122,7 +140,8 @@ class Trace:
 
     def shape(self, value: ir.Value | None) -> tuple[Dim, ...] | None:
         """The shape of a value: names stand for dynamic axes; None where not even the rank is
-        known."""
+        known.
+        """
         return self.shapes.get(value.name or "") if value is not None else None
 
     # what a rule says
@@ -153,7 +172,11 @@ class Trace:
         else:
             self.slots.append(Slot(place, axis, atoms))
 
-    def resize(self, entry: sizes.Entry, atoms: IntArray) -> None:
+    def filter(self, node: ir.Node, channels: Channels, made: Channels) -> None:
+        """A depthwise convolution reads the channels and makes as many, or a multiple."""
+        self.depthwise.append(DepthwiseSlot(node, channels.atoms, made.atoms))
+
+    def resize(self, entry: Entry, atoms: IntArray) -> None:
         """A number in a Reshape's target counts the positions that ``atoms`` owns."""
         assert entry.place is not None
         self.sizes.append(SizeSlot(entry.place, entry.position, atoms))
@@ -199,7 +222,8 @@ class Trace:
                 continue
             names = [label(consumer.node) for consumer in consumers]
             group = Group(label(producer.node), len(producer.atoms), [label(producer.node)], names)
-            groups.append(TracedGroup(group, (producer,), consumers))
+            passed = tuple(d for d in self.depthwise if np.isin(producer.atoms, d.atoms).any())
+            groups.append(TracedGroup(group, (producer,), consumers, passed))
         order = {node: position for position, node in enumerate(self.graph)}
         declined = [
             Declined(label(node), node.op_type, reasons[node])
@@ -209,10 +233,13 @@ class Trace:
 
     def _freeze_shared(self) -> None:
         """A weight that several nodes read would have to be copied for each: leave it alone."""
-        for slot in [*self.producers, *self.consumers]:
+        weights: list[ProducerSlot | ConsumerSlot] = [*self.producers, *self.consumers]
+        for slot in weights:
             for value in {slot.place.value, constants.source(slot.place.value)}:
                 if value is not None and len(value.uses()) > 1:
-                    reason = f"its channels touch the weight {value.name!r} that several nodes share"
+                    reason = (
+                        f"its channels touch the weight {value.name!r} that several nodes share"
+                    )
                     self.freeze(slot.atoms, reason)
 
     def _freeze_open_ends(self) -> None:

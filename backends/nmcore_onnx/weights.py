@@ -79,9 +79,7 @@ class Ledger:
 
 
 def rows_of(slot: ProducerSlot) -> FloatArray:
-    """A producer's weight as (N, D), as it acts: Gemm's alpha multiplied in."""
-    array = read(slot.place)
-    matrix = as_matrix(array, slot.axis, slot.columns)
+    """A producer's weight as (N, columns, *kernel), as it acts: Gemm's alpha multiplied in."""
+    array = np.moveaxis(read(slot.place), (slot.axis, slot.columns), (0, 1))
     alpha = attribute(slot.node, "alpha")
-    matrix = matrix.reshape(len(matrix), -1)
-    return matrix if alpha == 1 else matrix * array.dtype.type(alpha)
+    return array if alpha == 1 else array * array.dtype.type(alpha)

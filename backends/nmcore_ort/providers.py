@@ -35,6 +35,12 @@ PROBE_MODEL = base64.b64decode(
     "CAIKAggCWhsKAXcSFgoUCAESEAoCCAEKAggBCgIIAQoCCAFiGwoBeRIWChQIARIQCgIIAQoCCAEKAggCCgIIAkIECgAQDQ=="
 )
 
+_NOISE = (
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
+    r"^Load model from .*? failed:",
+    r"^\S+\.(h|cc):\d+ .*?\) (?=[A-Z])",
+)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -166,12 +172,17 @@ def cause(text: str) -> str:
     return one_line(text) or "onnxruntime gives no reason"
 
 
-def one_line(message: object, limit: int = 200) -> str:
-    r"""Return an onnxruntime message without its prefix, on one line of bounded length.
+def one_line(message: object, limit: int = 300) -> str:
+    r"""Return an onnxruntime message without where in its source it arose, on one line.
 
-    >>> one_line("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load failed:\nparsing failed.")
-    'Load failed: parsing failed.'
+    >>> one_line("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from m.onnx failed:"
+    ...          "Protobuf parsing failed.\n")
+    'Protobuf parsing failed.'
+    >>> one_line("[ONNXRuntimeError] : 1 : FAIL : /src/core/graph/model.cc:256 ort::Model::Model("
+    ...          "ModelProto&&, bool) Unsupported model IR version: 99")
+    'Unsupported model IR version: 99'
     """
-    text = re.sub(r"^\s*\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(message))
-    text = " ".join(text.split())
+    text = " ".join(str(message).split())
+    for noise in _NOISE:
+        text = re.sub(noise, "", text)
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -64,6 +64,9 @@ class OrtSession:
         # Errors arrive as exceptions; printing them as well would only garble the terminal.
         options.log_severity_level = FATAL_ONLY
         options.intra_op_num_threads = threads
+        # Idle threads of one session would otherwise keep spinning on the processors that the
+        # next session needs, and make models that are timed in turn look slow.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = _load(model, options, cuda=choice.provider == "cuda")
         except Exception as error:  # onnxruntime's exceptions share no narrower base class.

@@ -17,7 +17,7 @@ from nmcore.group import FloatArray, IntArray
 from nmcore.kernels import bias as formulas
 from nmcore.kernels import numpy_
 from nmcore.kernels.bias import LIMIT, RELEASED, Bias, Float64Array
-from nmcore.kernels.protocol import Shortlist
+from nmcore.kernels.protocol import Panel, Shortlist
 from nmcore.kernels.rows import Rows
 from nmcore.kernels.threads import Workers
 
@@ -340,3 +340,87 @@ def distance_sums(
 
     pool.halves(fill, len(row_squares), _LEAST_ROWS)
     return row_sums, np.add.reduce(partial)
+
+
+@_reordered
+def _remove(
+    M: Float64Array,
+    G: Float64Array,
+    m: Float64Array,
+    g: Float64Array,
+    u: Float64Array,
+    v: Float64Array,
+    t: int,
+    j: int,
+) -> None:
+    """Write the vectors of removal `t`, that of channel `j`, and bring the diagonals up to date."""
+    for k in range(m.size):
+        u[t, k] = M[k, j] if k < j else M[j, k]
+        v[t, k] = G[k, j] if k < j else G[j, k]
+    for i in range(t):
+        ui, vi = u[i, j], v[i, j]
+        for k in range(m.size):
+            u[t, k] -= ui * u[i, k]
+            v[t, k] -= ui * v[i, k] + vi * u[i, k]
+    d, e = u[t, j], v[t, j]
+    root = 1 / np.sqrt(d)
+    share = e / (2 * d)
+    for k in range(m.size):
+        u[t, k] *= root
+        v[t, k] = v[t, k] * root - u[t, k] * share
+        m[k] -= u[t, k] * u[t, k]
+        g[k] -= 2 * u[t, k] * v[t, k]
+    m[j], g[j] = np.inf, 0.0
+
+
+@_compiled
+def _cheapest(m: Float64Array, g: Float64Array, score: Float64Array) -> int:
+    """Return the first channel whose cost is within rounding of the least."""
+    least = np.inf
+    for k in range(m.size):
+        score[k] = max(g[k], 0.0) / m[k] if m[k] < np.inf else np.inf
+        least = min(least, score[k])
+    for k in range(m.size):
+        if score[k] <= least + numpy_.TIE * abs(least):
+            return k
+    return -1
+
+
+@_compiled
+def _fill_panel(
+    M: Float64Array,
+    G: Float64Array,
+    m: Float64Array,
+    g: Float64Array,
+    u: Float64Array,
+    v: Float64Array,
+    removed: IntArray,
+    cost: Float64Array,
+) -> None:
+    score = np.empty(m.size)
+    for t in range(removed.size):
+        j = _cheapest(m, g, score)
+        removed[t], cost[t] = j, score[j]
+        _remove(M, G, m, g, u, v, t, j)
+
+
+def fill_panel(
+    M: Float64Array,
+    G: Float64Array,
+    panel: Panel,
+    steps: int,
+    removed: IntArray,
+    cost: Float64Array,
+) -> None:
+    """See :func:`nmcore.kernels.numpy_.fill_panel`.
+
+    Examples
+    --------
+    >>> state = Panel(np.array([1.0, 1.0]), np.array([3.0, 2.0]), np.empty((2, 1, 2)))
+    >>> removed, cost = np.empty(1, dtype=np.intp), np.empty(1)
+    >>> fill_panel(np.eye(2), np.diag([3.0, 2.0]), state, 1, removed, cost)
+    >>> removed, cost
+    (array([1]), array([2.]))
+    """
+    u, v = panel.vectors
+    _fill_panel(M, G, panel.m, panel.g, u, v, removed[:steps], cost[:steps])

@@ -1,7 +1,7 @@
 """The kernel in plain NumPy: the twin that every other kernel must agree with.
 
-A kernel is a module with four names: ``NAME``, :func:`unit_rows`, :func:`shortlist` and
-:func:`distance_sums`. It may work in any precision within the margin it is given, since its answers are candidates: what decides
+A kernel is a module with five names: ``NAME``, :func:`unit_rows`, :func:`shortlist`,
+:func:`distance_sums` and :func:`fill_panel`. It may work in any precision within the margin it is given, since its answers are candidates: what decides
 between them is computed in :mod:`nmcore.kernels.rows`.
 """
 
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from nmcore.group import FloatArray, IntArray
 from nmcore.kernels.bias import Bias, Float64Array, normalised
-from nmcore.kernels.protocol import Shortlist, joined
+from nmcore.kernels.protocol import Panel, Shortlist, joined
 from nmcore.kernels.rows import Rows, dot
 from nmcore.kernels.threads import Workers, blas_threads
 
 NAME = "numpy"
+# Costs that differ by less than rounding may make them count as equal: the lower channel goes first.
+TIE = 1e-9
 # Numbers in a strip of a block: its temporaries stay in a core's cache.
 _STRIP = 1 << 16
 
@@ -183,3 +185,57 @@ def distance_sums(
     products += column_squares
     np.sqrt(np.maximum(products, 0, out=products), out=products)
     return products.sum(axis=1), products.sum(axis=0)
+
+
+def fill_panel(
+    M: Float64Array,
+    G: Float64Array,
+    panel: Panel,
+    steps: int,
+    removed: IntArray,
+    cost: Float64Array,
+) -> None:
+    """Remove `steps` channels, leaving the matrices as they were before the first.
+
+    Parameters
+    ----------
+    M, G : float64 arrays, shape (K, K)
+        As :mod:`nmcore.kernels.elimination` defines them; only their upper triangles are right.
+    panel : Panel
+        Its diagonals are right before and after, its vectors after.
+    steps : int
+        How many channels to remove.
+    removed, cost : arrays, shape (steps,)
+        Written: their positions and what each adds to the error.
+
+    Examples
+    --------
+    >>> state = Panel(np.array([1.0, 1.0]), np.array([3.0, 2.0]), np.empty((2, 1, 2)))
+    >>> removed, cost = np.empty(1, dtype=np.intp), np.empty(1)
+    >>> fill_panel(np.eye(2), np.diag([3.0, 2.0]), state, 1, removed, cost)
+    >>> removed, cost
+    (array([1]), array([2.]))
+    """
+    u, v = panel.vectors
+    for t in range(steps):
+        score = np.maximum(panel.g, 0) / panel.m
+        score[np.isinf(panel.m)] = np.inf
+        least = score.min()
+        j = int(np.argmax(score <= least + TIE * abs(least)))
+        removed[t], cost[t] = j, score[j]
+        m = _row(M, j)
+        m -= u[:t, j] @ u[:t]
+        g = _row(G, j)
+        g -= u[:t, j] @ v[:t]
+        g -= v[:t, j] @ u[:t]
+        root = np.sqrt(m[j])
+        u[t] = m / root
+        v[t] = g / root - u[t] * (g[j] / (2 * m[j]))
+        panel.m[:] -= u[t] * u[t]
+        panel.g[:] -= 2 * u[t] * v[t]
+        panel.m[j], panel.g[j] = np.inf, 0
+
+
+def _row(A: Float64Array, j: int) -> Float64Array:
+    """Return row j of a symmetric matrix of which the upper triangle is right."""
+    return np.concatenate([A[:j, j], A[j, j:]])

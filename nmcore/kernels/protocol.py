@@ -33,6 +33,28 @@ class Shortlist:
     high: Float64Array | None
 
 
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """The state of an elimination between two updates of its matrices; it is written to.
+
+    Attributes
+    ----------
+    m, g : float64 arrays, shape (K,)
+        The diagonals, always up to date; infinite and zero where a channel is gone.
+    vectors : float64 array, shape (2, PANEL, K)
+        The vectors u and v of the removals since the last update.
+    """
+
+    m: Float64Array
+    g: Float64Array
+    vectors: Float64Array
+
+    def without(self, alive: IntArray) -> Panel:
+        """Return the state of the channels still there, with empty panels."""
+        panels, steps, _ = self.vectors.shape
+        return Panel(self.m[alive], self.g[alive], np.empty((panels, steps, len(alive))))
+
+
 def joined(strips: Sequence[Shortlist], rows: int) -> Shortlist:
     """Put the shortlists of consecutive strips of `rows` query rows together.
 
@@ -85,3 +107,14 @@ class Kernel(Protocol):
         pool: Workers,
     ) -> tuple[Float64Array, Float64Array]:
         """See :func:`nmcore.kernels.numpy_.distance_sums`."""
+
+    def fill_panel(
+        self,
+        M: Float64Array,
+        G: Float64Array,
+        panel: Panel,
+        steps: int,
+        removed: IntArray,
+        cost: Float64Array,
+    ) -> None:
+        """See :func:`nmcore.kernels.numpy_.fill_panel`."""

@@ -55,7 +55,9 @@ class Chain:
     def conv(self, width: int, kernel: int | tuple[int, ...] = 3, **attributes: Any) -> Chain:
         size = (kernel,) * (len(self.shape) - 2) if isinstance(kernel, int) else kernel
         channels = self.width // attributes.get("group", 1)
-        self.node("Conv", self.weight(width, channels, *size), self.weight(width, 1)[:, 0], **attributes)
+        self.node(
+            "Conv", self.weight(width, channels, *size), self.weight(width, 1)[:, 0], **attributes
+        )
         self.width = width
         return self
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
+
 from chain import Chain
 from nmcore_onnx import backend
-from onnx import helper
 
 
 def groups(model):

@@ -46,7 +46,10 @@ def cast(node: ir.Node, trace: Trace) -> None:
     if channels is None:
         decline_inputs(node, trace, "which takes its type from them")
         return
-    if node.op_type == "Cast" and not ir.DataType(node.attributes["to"].as_int()).is_floating_point():
+    if (
+        node.op_type == "Cast"
+        and not ir.DataType(node.attributes["to"].as_int()).is_floating_point()
+    ):
         trace.decline(node, channels, "which makes them integers")
         return
     trace.carry(node, channels)
@@ -84,7 +87,11 @@ def _ranks(node: ir.Node, trace: Trace) -> list[int] | None:
         shape if shape is not None else constants.shape(value)
         for shape, value in zip(shapes, node.inputs, strict=True)
     ]
-    return None if any(shape is None for shape in shapes) else [len(s) for s in shapes if s is not None]
+    return (
+        None
+        if any(shape is None for shape in shapes)
+        else [len(s) for s in shapes if s is not None]
+    )
 
 
 def _common(node: ir.Node, trace: Trace, ranks: list[int]) -> Channels | None:

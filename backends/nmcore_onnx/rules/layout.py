@@ -111,7 +111,11 @@ def reshape(node: ir.Node, trace: Trace) -> None:
     if shape is None or target is None:
         trace.decline(node, channels, "whose target shape is computed in a way not understood")
         return
-    segment = match(shape, [_size(entry, index, shape, trace) for index, entry in enumerate(target)], channels.axis)
+    segment = match(
+        shape,
+        [_size(entry, index, shape, trace) for index, entry in enumerate(target)],
+        channels.axis,
+    )
     if segment is None or len(segment.outs) != 1:
         trace.decline(node, channels, "which splits or mixes them: not supported yet")
         return

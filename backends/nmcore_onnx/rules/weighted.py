@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from nmcore_onnx import constants
+from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
 from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.trace import Trace
@@ -17,8 +19,7 @@ def conv(node: ir.Node, trace: Trace) -> None:
         return
     groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
     if groups != 1:
-        decline_inputs(node, trace, "a grouped or depthwise convolution")
-        trace.leave(node, "a grouped or depthwise convolution: not supported yet")
+        _grouped(node, trace, groups)
         return
     _consume(node, trace, data_axis=1, columns=1, rows=0)
     made = trace.produce(node, Place(node, 1), rows=0, columns=1, axis=1)
@@ -26,9 +27,29 @@ def conv(node: ir.Node, trace: Trace) -> None:
         trace.slice(node, 2, 0, made)
 
 
+def _grouped(node: ir.Node, trace: Trace, groups: int) -> None:
+    """A depthwise convolution filters each channel alone, so channels pass it."""
+    channels = trace.at(node)
+    shape = constants.shape(node.inputs[1])
+    if channels is None:
+        trace.leave(node, "a grouped convolution whose input channels must stay")
+        return
+    if shape is None or shape[1] != 1 or channels.axis != 1 or len(channels.atoms) != groups:
+        trace.decline(node, channels, "a grouped convolution: not supported yet")
+        trace.leave(node, "a grouped convolution that is not depthwise: not supported yet")
+        return
+    # Each channel owns as many neighbouring outputs as the convolution has filters for it.
+    made = Channels(1, np.repeat(channels.atoms, shape[0] // groups))
+    trace.filter(node, channels, made)
+    trace.slice(node, 1, 0, made)
+    if Place(node, 2).value is not None:
+        trace.slice(node, 2, 0, made)
+    trace.carry(node, made)
+
+
 @rule("Gemm")
 def gemm(node: ir.Node, trace: Trace) -> None:
-    """alpha A' B' + beta C: B' has columns on its first axis and rows on its last."""
+    """Alpha A' B' + beta C: B' has columns on its first axis and rows on its last."""
     if not _constant_weight(node, trace) or not _constant_bias(node, trace):
         return
     flipped = _flag(node, "transB")

@@ -1,0 +1,172 @@
+"""Backward elimination of channels by the error that is left after refitting the others.
+
+With C the covariance of the activations and H the Gram matrix of the weights that read them, removing
+channel j and refitting the rest costs ``x_j' H x_j / M_jj``, where ``M = C_KK^-1`` and
+``X = M C_K:`` rebuilds all channels from the kept ones K. Only ``G = X H X'`` is needed of X, and both
+matrices change by a low rank when j goes. With m and g their columns j, d = M_jj and e = G_jj::
+
+    M' = M - u u'              u = m / sqrt(d)
+    G' = G - u v' - v u'       v = g / sqrt(d) - u e / (2 d)
+
+So a removal needs the diagonals and one column of each matrix. The vectors u and v are collected in
+panels, and the matrices are brought up to date once per panel by products that run at BLAS speed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmcore.errors import ArgumentError
+from nmcore.group import IntArray
+from nmcore.kernels.protocol import Kernel, Panel
+from nmcore.kernels.rows import Float64Array
+from nmcore.kernels.threads import Workers, blas_threads
+
+# Wide enough for the products to run at full speed, narrow enough for the panels to stay in cache.
+PANEL = 64
+_STRIPE = 128
+_SMALL = 64
+# Removed rows and columns are carried along until they are this share of the matrix.
+_STALE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Elimination:
+    """The order in which channels go.
+
+    Attributes
+    ----------
+    removed : int array, shape (R,)
+        First to last.
+    cost : float64 array, shape (R,)
+        What each removal adds to the error.
+    total : float
+        The error of removing everything, trace(H C).
+    """
+
+    removed: IntArray
+    cost: Float64Array
+    total: float
+
+
+def eliminate(C: Float64Array, H: Float64Array, count: int, kernel: Kernel, pool: Workers) -> Elimination:
+    """Remove `count` channels one by one, always the one that costs least; low indices win ties.
+
+    Parameters
+    ----------
+    C : float64 array, shape (N, N)
+        A positive definite covariance.
+    H : float64 array, shape (N, N)
+        Gram matrix of the reading weights.
+    count : int
+        How many channels to remove, at most N - 1.
+    kernel : Kernel
+        Who fills the panels.
+    pool : Workers
+        The threads.
+
+    Returns
+    -------
+    Elimination
+
+    Raises
+    ------
+    ArgumentError
+        If C is not positive definite.
+
+    Examples
+    --------
+    Of three channels two are nearly the same, so one of these goes, and nearly for nothing:
+
+    >>> from nmcore.kernels import numpy_
+    >>> C = np.array([[1.0, 0.99, 0.0], [0.99, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> gone = eliminate(C, np.eye(3), 1, numpy_, Workers(1))
+    >>> gone.removed, gone.cost.round(4)
+    (array([0]), array([0.0199]))
+    """
+    M, G = inverse(C), H.copy()
+    panel = Panel(M.diagonal().copy(), G.diagonal().copy(), np.empty((2, PANEL, len(C))))
+    if not (np.isfinite(panel.m) & (panel.m > 0)).all():
+        raise ArgumentError("covariance: is not positive definite; need one, or more damping")
+    channel = np.arange(len(C))
+    removed, cost = np.empty(count, dtype=np.intp), np.empty(count)
+    done = 0
+    while done < count:
+        steps = min(PANEL, count - done)
+        part = slice(done, done + steps)
+        kernel.fill_panel(M, G, panel, steps, removed[part], cost[part])
+        removed[part] = channel[removed[part]]
+        done += steps
+        if done < count:
+            _apply(M, G, panel, steps, pool)
+            alive = np.flatnonzero(np.isfinite(panel.m))
+            if len(alive) < len(channel) - len(channel) // _STALE:
+                M, G = (_without(A, alive, pool) for A in (M, G))
+                panel = panel.without(alive)
+                channel = channel[alive]
+    return Elimination(removed, cost, float(np.vdot(H, C)))
+
+
+def inverse(C: Float64Array) -> Float64Array:
+    """Invert a positive definite matrix by halves, so that all the work is matrix products.
+
+    Examples
+    --------
+    >>> inverse(np.array([[2.0, 0.0], [0.0, 4.0]]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    result = C.copy()
+    with np.errstate(all="ignore"):
+        _invert(result)
+    return result
+
+
+def _invert(A: Float64Array) -> None:
+    """Invert in place: the first half, then what the second half adds to it."""
+    count = len(A)
+    if count <= _SMALL:
+        try:
+            A[...] = np.linalg.inv(A)
+        except np.linalg.LinAlgError:
+            A[...] = np.nan
+        return
+    half = count // 2
+    first, side, second = A[:half, :half], A[:half, half:], A[half:, half:]
+    _invert(first)
+    rebuilt = first @ side
+    second -= side.T @ rebuilt
+    _invert(second)
+    mixed = rebuilt @ second
+    first += mixed @ rebuilt.T
+    np.negative(mixed, out=side)
+    A[half:, :half] = side.T
+
+
+def _apply(M: Float64Array, G: Float64Array, panel: Panel, steps: int, pool: Workers) -> None:
+    """Bring the upper triangles up to date, a stripe of rows at a time."""
+    u, v = panel.vectors[:, :steps]
+    both, swapped = np.concatenate([u, v]), np.concatenate([v, u])
+
+    def update(start: int, stop: int) -> None:
+        rows, rest = slice(start, stop), slice(start, None)
+        M[rows, rest] -= u[:, rows].T @ u[:, rest]
+        G[rows, rest] -= both[:, rows].T @ swapped[:, rest]
+
+    # One thread a stripe: product and subtraction then stay in that core's cache.
+    with blas_threads(1):
+        pool.each(update, len(M), _STRIPE)
+
+
+def _without(A: Float64Array, alive: IntArray, pool: Workers) -> Float64Array:
+    """Copy the upper triangle that belongs to the channels still there."""
+    result = np.empty((len(alive), len(alive)))
+
+    def copy(start: int, stop: int) -> None:
+        rest = slice(start, None)
+        result[start:stop, rest] = A[alive[start:stop]].take(alive[rest], axis=1)
+
+    pool.each(copy, len(alive), _STRIPE)
+    return result

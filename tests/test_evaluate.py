@@ -1,0 +1,161 @@
+"""Accuracy, agreement and deviation, whatever a model thinks of batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from chain import Chain
+
+from nmcore.data import Dataset
+from nmcore.errors import DataError, ModelError
+from nmcore.evaluate import batch_size, evaluate, top_class
+
+OPTIONS = {"providers": ("cpu",), "threads": 1, "runs": 1}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(chain, name="m.onnx", **options):
+        onnx.save(chain.build(**options), tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def picks(*shape, weight=None):
+    """A model whose scores are its four inputs, in another order or of another strength."""
+    chain = Chain(shape)
+    return chain.node("MatMul", np.eye(4, dtype=np.float32) if weight is None else weight)
+
+
+def scores(*classes):
+    return np.eye(4, dtype=np.float32)[list(classes)]
+
+
+class TestAccuracy:
+    def test_top1_counts_what_y_says(self, saved):
+        data = Dataset("d", scores(0, 1, 2, 3, 3), np.array([0, 1, 2, 0, 0]))
+        (one,) = evaluate([saved(picks("n", 4))], data, **OPTIONS)
+        assert (one.n, one.top1) == (5, 60.0)
+        assert (one.agreement, one.deviation) == (None, None)
+        assert one.latency_ms > 0
+        assert (one.params, one.macs) == (16, 16)
+        assert (one.provider, one.threads, one.latency_batch) == ("cpu", 1, 1)
+
+    def test_without_y_there_is_no_accuracy(self, saved):
+        (one,) = evaluate([saved(picks("n", 4))], Dataset("d", scores(0)), **OPTIONS)
+        assert one.top1 is None
+
+    def test_classes_that_the_model_does_not_have(self, saved):
+        data = Dataset("d", scores(0, 1), np.array([0, 4]))
+        with pytest.raises(DataError, match=r"y holds classes from 0 to 4, but .* gives 4 scores"):
+            evaluate([saved(picks("n", 4))], data, **OPTIONS)
+
+    def test_scores_that_are_no_numbers_are_never_right(self, saved):
+        x = scores(0, 0)
+        x[1, 2] = np.nan
+        data = Dataset("d", x, np.array([0, 2]))
+        first, second = evaluate([saved(picks("n", 4))] * 2, data, **OPTIONS)
+        assert (first.top1, second.agreement, second.deviation) == (50.0, 50.0, None)
+
+
+class TestAgreement:
+    def test_each_model_is_compared_with_the_first(self, saved):
+        swapped = np.eye(4, dtype=np.float32)[[1, 0, 2, 3]]
+        models = [
+            saved(picks("n", 4)),
+            saved(picks("n", 4, weight=swapped), "swapped.onnx"),
+            saved(picks("n", 4, weight=2 * np.eye(4, dtype=np.float32)), "double.onnx"),
+        ]
+        first, second, third = evaluate(models, Dataset("d", scores(0, 1, 2, 3)), **OPTIONS)
+        assert first.agreement is None
+        assert second.agreement == 50.0
+        assert (third.agreement, third.deviation) == (100.0, pytest.approx(100.0))
+
+    def test_pictures_have_a_deviation_and_no_agreement(self, saved):
+        models = [saved(Chain(("n", 3, 8, 8)).conv(5)), saved(Chain(("n", 3, 8, 8)).conv(5), "b")]
+        x = np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
+        data = Dataset("d", x, np.array([0, 1, 2]))
+        _, second = evaluate(models, data, **OPTIONS)
+        assert (second.top1, second.agreement, second.deviation) == (None, None, 0.0)
+
+    def test_outputs_of_another_size_are_not_compared(self, saved):
+        models = [saved(picks("n", 4)), saved(Chain(("n", 4)).gemm(7), "seven.onnx")]
+        _, second = evaluate(models, Dataset("d", scores(0)), **OPTIONS)
+        assert second.deviation is None
+
+
+class TestBatches:
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_a_fixed_batch_gives_the_same(self, saved, batch):
+        models = [saved(picks("n", 4)), saved(picks(batch, 4), "fixed.onnx")]
+        data = Dataset("d", scores(0, 1, 2, 3, 0, 1, 2), np.arange(7) % 4)
+        free, fixed = evaluate(models, data, **OPTIONS)
+        assert (free.top1, fixed.top1) == (100.0, 100.0)
+        assert (fixed.agreement, fixed.deviation) == (100.0, 0.0)
+        assert fixed.latency_batch == batch
+
+    @pytest.mark.parametrize("target", [[1, 4], [4]])
+    def test_a_batch_that_only_claims_to_be_dynamic(self, saved, target):
+        chain = picks("n", 4).node("Reshape", np.array(target))
+        data = Dataset("d", scores(0, 1, 2), np.arange(3))
+        (one,) = evaluate([saved(chain, check=False)], data, **OPTIONS)
+        assert one.top1 == 100.0
+
+    def test_more_inputs_than_one_batch(self, saved):
+        classes = np.arange(600) % 4
+        data = Dataset("d", scores(*classes), classes)
+        seen = []
+
+        def progress(text, starts):
+            assert text == "evaluating"
+            for start in starts:
+                seen.append(start)
+                yield start
+
+        (one,) = evaluate([saved(picks("n", 4))], data, progress=progress, **OPTIONS)
+        assert (one.n, one.top1, seen) == (600, 100.0, [0, 256, 512])
+
+    def test_a_fixed_batch_without_one_part_an_input(self, saved):
+        chain = picks(2, 4).node("Reshape", np.array([8]))
+        with pytest.raises(ModelError, match=r"takes 2 inputs at a time, .* shape \(8,\)"):
+            evaluate([saved(chain)], Dataset("d", scores(0)), **OPTIONS)
+
+    def test_large_inputs_make_small_batches(self):
+        assert batch_size(Dataset("d", np.empty((2, 3, 224, 224), np.uint8))) == 6
+        assert batch_size(Dataset("d", np.empty((2, 3000, 3000), np.uint8))) == 1
+        assert batch_size(Dataset("d", np.empty(2))) == 256
+
+
+def test_data_that_does_not_fit(saved):
+    with pytest.raises(DataError, match=r"x has shape \(2, 5\); the model's input input needs"):
+        evaluate([saved(picks("n", 4))], Dataset("d", np.zeros((2, 5), np.float32)), **OPTIONS)
+
+
+def test_a_notice_is_told_once(saved, monkeypatch):
+    providers = pytest.importorskip("nmcore_ort.providers")
+    monkeypatch.setattr(providers, "cuda_problem", lambda: "no CUDA device was found")
+    lines = []
+    options = OPTIONS | {"providers": ("auto",), "notify": lines.append}
+    evaluate([saved(picks("n", 4))] * 2, Dataset("d", scores(0)), **options)
+    assert lines == ["running on the CPU: no CUDA device was found"]
+
+
+@pytest.mark.parametrize(
+    ("output", "top"),
+    [
+        (np.array([[0.1, 0.9], [0.8, 0.2]]), [1, 0]),
+        (np.array([[[[0.1]], [[0.9]]]]), [1]),
+        (np.array([[[[0.9, 0.1]]]]), [0]),
+        (np.array([[np.nan, 1.0]]), [-1]),
+        (np.array([3, 1]), [3, 1]),
+        (np.zeros((2, 1)), None),
+        (np.zeros((2, 3, 4)), None),
+        (np.zeros(2), None),
+        (np.zeros((2, 3), np.int64), None),
+    ],
+)
+def test_top_class(output, top):
+    found = top_class(output)
+    assert found is None if top is None else found.tolist() == top

@@ -1,0 +1,79 @@
+"""The account of a compression as data and as a file."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from nmcore.errors import ArgumentError
+from nmcore.group import Cost, Declined
+from nmcore.report import GroupReport, Measures, Report, check_format, dumps, installed_versions
+
+
+@pytest.fixture
+def report():
+    return Report(
+        before=Measures.of(Cost(3, 100, 50), 400, 2.0),
+        after=Measures.of(Cost(3, 60, None), 240, None),
+        groups=(GroupReport("conv", 8, 5, 2, 1, "merge", "l1"),),
+        declined=(Declined("fc", "Gemm", "its channels are the output"),),
+        command="nmcore compress a b",
+        seed=7,
+        provider="cpu",
+        threads=2,
+        verified=False,
+    )
+
+
+def test_the_file_holds_what_the_design_promises(report, tmp_path):
+    report.save(tmp_path / "r.json")
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert data["before"] == {
+        "nodes": 3, "params": 100, "macs": 50, "bytes": 400, "latency_ms": 2.0
+    }  # fmt: skip
+    assert data["after"]["macs"] is None
+    assert data["groups"] == [
+        {"name": "conv", "width": 8, "kept": 5, "merged": 2, "left_out": 1, "method": "merge",
+         "reason": "l1"}
+    ]  # fmt: skip
+    assert data["declined"] == [
+        {"node": "fc", "op": "Gemm", "reason": "its channels are the output"}
+    ]
+    assert (data["command"], data["seed"]) == ("nmcore compress a b", 7)
+    assert {"python", "nmcore", "numpy"} <= set(data["versions"])
+    assert report.removed == 3
+
+
+def test_a_crash_leaves_the_old_report(report, tmp_path, monkeypatch):
+    path = tmp_path / "r.json"
+    path.write_text("old")
+
+    def crash(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        report.save(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_number_that_is_none_is_not_written():
+    with pytest.raises(ValueError, match="JSON"):
+        dumps({"x": float("nan")})
+
+
+def test_control_characters_are_escaped():
+    assert dumps(["a\nb\x1b"]) == '[\n  "a\\nb\\u001b"\n]'
+
+
+def test_only_known_formats(tmp_path):
+    check_format(tmp_path / "r.JSON")
+    with pytest.raises(ArgumentError, match=r"must end in \.json"):
+        check_format(tmp_path / "r.xml")
+
+
+def test_versions_are_text():
+    assert all(isinstance(version, str) for version in installed_versions().values())
