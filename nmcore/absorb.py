@@ -179,4 +179,5 @@ def _shifted_bias(
     added = np.array([np.sum(output.astype(np.float64) @ constant) for output in outputs])
     if bias is None:
         return added.astype(weight.dtype)
-    return (bias.astype(np.float64) + added).astype(bias.dtype)
+    total: FloatArray = (bias.astype(np.float64) + added).astype(bias.dtype)
+    return total

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nmcore.report import Report
 
 FILE = click.Path(path_type=Path)
+KERNEL_BENCHMARK = "nmcore.bench"
 
 
 def _methods() -> Sequence[str]:
@@ -340,7 +341,30 @@ def evaluate(
         out.print(line)
 
 
-@cli.group()
+class Benchmarks(click.Group):
+    """The group ``bench``; the kernels' part brings a command of its own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of the help."""
+        return sorted([*super().list_commands(ctx), *(["kernels"] if _kernel_benchmark() else [])])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name."""
+        if cmd_name == "kernels" and _kernel_benchmark():
+            from importlib import import_module
+
+            command: click.Command = import_module(KERNEL_BENCHMARK).command
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+def _kernel_benchmark() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(KERNEL_BENCHMARK) is not None
+
+
+@cli.group(cls=Benchmarks)
 def bench() -> None:
     """Measure how fast kernels or models are."""
 
@@ -372,9 +396,9 @@ def bench_latency(
     sessions = [
         runtime.session(model, providers=providers, threads=threads or 0) for model in models
     ]
+    times = time_sessions(sessions, runs=runs, seed=seed)
     if sessions[0].notice:
         t.notify(sessions[0].notice)
-    times = time_sessions(sessions, runs=runs, seed=seed)
     if as_json:
         _print_json(_latency_rows(models, sessions, times))
         return

@@ -65,13 +65,15 @@ class Normalisation:
     def __call__(self, x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
         """Normalise a batch along its channel ``axis``; the result has the float type ``dtype``."""
         # float32 is what training pipelines compute in; half precision would lose digits here.
-        work = np.float64 if dtype == np.float64 else np.float32
-        values: NDArray[np.floating[Any]] = x.astype(work)
+        work: type[np.floating[Any]] = np.float64 if dtype == np.float64 else np.float32
         shape = [1] * x.ndim
         shape[axis] = -1
+        mean = np.array(self.mean, work).reshape(shape)
+        std = np.array(self.std, work).reshape(shape)
+        values = x.astype(work)
         values /= work(self.scale)
-        values -= np.array(self.mean, work).reshape(shape)
-        values /= np.array(self.std, work).reshape(shape)
+        values -= mean
+        values /= std
         return values.astype(dtype, copy=False)
 
 

@@ -115,11 +115,11 @@ def evaluate(
     costs = [plugins.open_graph(path).cost() for path in paths]
     runtime = plugins.runtime()
     sessions = [runtime.session(path, providers=providers, threads=threads) for path in paths]
-    for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
-        notify(notice)
     runners = [
         _Runner(str(path), session, data) for path, session in zip(paths, sessions, strict=True)
     ]
+    for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
+        notify(notice)
     tallies = _compare(runners, data, progress or (lambda _text, starts: starts))
     times = measure([runner.once for runner in runners], runs)
     return [

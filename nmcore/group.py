@@ -128,10 +128,16 @@ class Consumer:
     weight : array, shape (O, N, T)
         O outputs, N channels, T taps: the kernel positions of a convolution, or the neighbouring
         columns that one flattened channel owns.
+    bias : array, shape (O,), or None
+        What is added to its outputs.
+    scale : array, shape (O,), or None
+        What a batch norm right behind multiplies each output by.
     """
 
     name: str
     weight: FloatArray
+    bias: FloatArray | None = None
+    scale: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,18 @@ class Declined:
     node: str
     op: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of a model's cost that shrinks with the widths of some groups.
+
+    With k of N channels kept in each of ``groups``, its cost is multiplied by the product of k/N.
+    """
+
+    macs: int
+    params: int
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True)

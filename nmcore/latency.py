@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from nmcore import plugins
 from nmcore.data import runnable_inputs
 
 WARMUP = 5
+# Models take turns of so many timed runs, behind one that fetches the weights into the cache.
+TURN = 5
 # So many runs of a model, or as many as fit into the time; a slow model gets by with a few.
 RUNS = 50
 SECONDS = 0.3
 MOST_SECONDS = 10.0
-FEWEST_RUNS = 5
+FEWEST_RUNS = TURN
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Latency:
 
 
 def measure(models: Sequence[Callable[[], object]], runs: int | None = None) -> list[Latency]:
-    """Time several models in turn: one run of each, then again, so that noise hits all alike.
+    """Time several models in turn: a few runs of each, then again, so that noise hits all alike.
 
     Parameters
     ----------
@@ -67,21 +68,27 @@ def measure(models: Sequence[Callable[[], object]], runs: int | None = None) -> 
         for _ in range(WARMUP):
             model()
     times: list[list[float]] = [[] for _ in models]
-    for turn in _turns(len(models), runs):
-        start = time.perf_counter()
+    for turn, count in _turns(len(models), runs):
         models[turn]()
-        times[turn].append(time.perf_counter() - start)
+        times[turn] += [_seconds(models[turn]) for _ in range(count)]
     return [_summary(np.array(one)) for one in times]
 
 
-def _turns(models: int, runs: int | None) -> Iterator[int]:
+def _turns(models: int, runs: int | None) -> Iterator[tuple[int, int]]:
     start = time.perf_counter()
-    for done in itertools.count():
-        if _enough(done, (time.perf_counter() - start) / models, runs):
-            return
-        # Backwards every other time: no model always follows the same one, whose weights then
-        # always fill the cache.
-        yield from range(models) if done % 2 == 0 else reversed(range(models))
+    done = 0
+    while not _enough(done, (time.perf_counter() - start) / models, runs):
+        count = TURN if runs is None else min(TURN, runs - done)
+        # Backwards every other time, so that no model always follows the same one.
+        order = range(models) if done // TURN % 2 == 0 else reversed(range(models))
+        yield from ((model, count) for model in order)
+        done += count
+
+
+def _seconds(model: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    model()
+    return time.perf_counter() - start
 
 
 def _enough(done: int, seconds: float, runs: int | None) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from chain import Chain
 
+from chain import Chain
 from nmcore.data import Dataset
 from nmcore.errors import DataError, ModelError
 from nmcore.evaluate import batch_size, evaluate, top_class

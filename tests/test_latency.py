@@ -15,11 +15,12 @@ from nmcore.plugins import InputSpec
 
 def test_models_take_turns_after_a_warm_up():
     calls = []
-    first, second = measure([lambda: calls.append("a"), lambda: calls.append("b")], runs=4)
+    first, second = measure([lambda: calls.append("a"), lambda: calls.append("b")], runs=12)
     warm = 2 * latency.WARMUP
     assert calls[:warm] == ["a"] * latency.WARMUP + ["b"] * latency.WARMUP
-    assert "".join(calls[warm:]) == "abbaabba"
-    assert first.runs == second.runs == 4
+    # Turns of five timed runs and one before; the order is reversed every other time.
+    assert "".join(calls[warm:]) == 6 * "a" + 12 * "b" + 6 * "a" + 3 * "a" + 3 * "b"
+    assert first.runs == second.runs == 12
 
 
 def test_percentiles_are_ordered_milliseconds():

@@ -79,6 +79,13 @@ def is_float(value: ir.Value | None) -> bool:
     )
 
 
+def dtype(value: ir.Value | None) -> np.dtype[Any]:
+    """The type of the constant behind a value."""
+    found = tensor(value)
+    assert found is not None
+    return found.dtype.numpy()
+
+
 def ints(value: ir.Value | None) -> list[int] | None:
     """A small integer constant as a list; None where the value is no integer constant."""
     found = array(value)

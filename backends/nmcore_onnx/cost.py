@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
 import onnx_ir as ir
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.data import IMAGE_SIZE, SEQUENCE_SIZE
-from nmcore.group import Cost
-from nmcore_onnx import shapes
+from nmcore.group import Cost, Term
+from nmcore_onnx import constants, shapes
+from nmcore_onnx.constants import Place
 from nmcore_onnx.shapes import Dim, Shapes
+from nmcore_onnx.trace import ConsumerSlot, ProducerSlot, Slot, Trace, TracedGroup
 
 
 def cost(model: ir.Model) -> Cost:
@@ -19,6 +22,30 @@ def cost(model: ir.Model) -> Cost:
     nodes = list(RecursiveGraphIterator(model.graph))
     known = shapes.infer(model, assumed_inputs(model))
     return Cost(len(nodes), _params(model, nodes), _macs(model.graph, known))
+
+
+def terms(model: ir.Model, trace: Trace, groups: Sequence[TracedGroup]) -> list[Term]:
+    """The parts of the cost that depend on how many channels each group keeps."""
+    owner = {int(atom): item.group.name for item in groups for atom in item.atoms}
+    known = shapes.infer(model, assumed_inputs(model))
+    places: dict[Place, set[str]] = defaultdict(set)
+    nodes: dict[ir.Node, set[str]] = defaultdict(set)
+    weights: list[Slot | ProducerSlot | ConsumerSlot]
+    weights = [*trace.producers, *trace.consumers, *trace.slots]
+    for slot in weights:
+        names = {owner[int(atom)] for atom in slot.atoms if int(atom) in owner}
+        places[slot.place] |= names
+        nodes[slot.place.node] |= names
+    result = []
+    for place, names in places.items():
+        if names:
+            size = math.prod(constants.shape(place.value) or ())
+            result.append(Term(0, size, tuple(sorted(names))))
+    for node, names in nodes.items():
+        macs = _node_macs(node, known) if names else None
+        if macs:
+            result.append(Term(macs, 0, tuple(sorted(names))))
+    return result
 
 
 def assumed_inputs(model: ir.Model) -> dict[str, tuple[int, ...]]:
@@ -40,7 +67,7 @@ def _assumed(axis: int, rank: int) -> int:
 
 
 def _params(model: ir.Model, nodes: list[ir.Node]) -> int:
-    constants = [
+    found = [
         value.const_value
         for graph in _graphs(model.graph, nodes)
         for value in graph.initializers.values()
@@ -48,8 +75,8 @@ def _params(model: ir.Model, nodes: list[ir.Node]) -> int:
     for node in nodes:
         attribute = node.attributes.get("value")
         if node.op_type == "Constant" and attribute is not None:
-            constants.append(attribute.as_tensor())
-    return sum(item.size for item in constants if item is not None and _is_weight(item))
+            found.append(attribute.as_tensor())
+    return sum(item.size for item in found if item is not None and _is_weight(item))
 
 
 def _is_weight(tensor: ir.TensorProtocol) -> bool:
@@ -68,18 +95,21 @@ def _graphs(main: ir.Graph, nodes: list[ir.Node]) -> Iterator[ir.Graph]:
 
 def _macs(graph: ir.Graph, known: Shapes) -> int | None:
     """Multiply-accumulates of the main graph, or None where a size is unknown."""
-    total = 0
-    for node in graph:
-        count = _COUNTERS.get(node.op_type)
-        if count is None or node.domain not in ("", "ai.onnx"):
-            continue
-        sizes = [known.get(value.name or "") if value else None for value in node.inputs]
-        out = known.get(node.outputs[0].name or "")
-        try:
-            total += count(node, sizes, out)
-        except (TypeError, IndexError):  # an unknown shape, or an axis that has only a name
-            return None
-    return total
+    counts = [_node_macs(node, known) for node in graph]
+    return None if None in counts else sum(count for count in counts if count)
+
+
+def _node_macs(node: ir.Node, known: Shapes) -> int | None:
+    """Multiply-accumulates of one node, or None where a size is unknown."""
+    count = _COUNTERS.get(node.op_type)
+    if count is None or node.domain not in ("", "ai.onnx"):
+        return 0
+    sizes = [known.get(value.name or "") if value else None for value in node.inputs]
+    out = known.get(node.outputs[0].name or "")
+    try:
+        return count(node, sizes, out)
+    except (TypeError, IndexError):  # an unknown shape, or an axis that has only a name
+        return None
 
 
 Known = tuple[Dim, ...] | None

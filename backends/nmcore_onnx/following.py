@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 
@@ -22,20 +24,34 @@ def producer(slot: ProducerSlot, depthwise: DepthwiseSlot | None = None) -> Prod
     kernel, last = None, slot.node
     if depthwise is not None:
         kernel, last = read(Place(depthwise.node, 1)), depthwise.node
-    bias = _own_bias(last, width)
-    added = bias_node(last, width)
-    if added is not None:
-        addend = _addend(added, width)
-        bias = addend if bias is None or addend is None else bias + addend
-        last = added
-    norm = _only_reader(last.outputs[0])
+    bias = added_bias(last, width)
+    norm = only_reader((bias_node(last, width) or last).outputs[0])
     batchnorm = _batchnorm(norm) if norm is not None else None
     return Producer(label(slot.node), rows_of(slot), bias, batchnorm, kernel)
 
 
+def added_bias(node: ir.Node, width: int) -> FloatArray | None:
+    """The bias of a node, wherever it stands."""
+    bias, added = _own_bias(node, width), bias_node(node, width)
+    if added is None:
+        return bias
+    addend = _addend(added, width)
+    return addend if bias is None or addend is None else bias + addend
+
+
+def norm_scale(node: ir.Node, statistics: Mapping[Place, FloatArray]) -> FloatArray | None:
+    """What a batch norm right behind a node multiplies by, or None."""
+    norm = only_reader(node.outputs[0])
+    found = _batchnorm(norm) if norm is not None else None
+    if norm is None or found is None:
+        return None
+    var = statistics.get(Place(norm, 4), found.var)
+    return found.gamma / np.sqrt(var + found.eps)
+
+
 def bias_node(node: ir.Node, width: int) -> ir.Node | None:
     """The Add that gives a MatMul its bias, or None."""
-    reader = _only_reader(node.outputs[0])
+    reader = only_reader(node.outputs[0])
     if node.op_type != "MatMul" or reader is None or reader.op_type != "Add":
         return None
     return reader if _addend(reader, width) is not None else None
@@ -65,7 +81,8 @@ def _addend(added: ir.Node, width: int) -> FloatArray | None:
     return computable(found).reshape(-1) if found.size == width else None
 
 
-def _only_reader(value: ir.Value) -> ir.Node | None:
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The one node that reads a value, where nothing else does."""
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None

@@ -18,8 +18,10 @@ from nmcore.group import (
     IntArray,
     Producer,
     Scaling,
+    Term,
 )
-from nmcore_onnx import cost, files, following, reference, rewriting, shapes
+from nmcore_onnx import cost, files, following, norms, probing, reference, rewriting, shapes
+from nmcore_onnx.constants import Place
 from nmcore_onnx.trace import ConsumerSlot, TracedGroup, label, trace
 from nmcore_onnx.weights import Ledger
 
@@ -33,11 +35,14 @@ class OnnxGraph:
 
     def __init__(self, model: ir.Model) -> None:
         self._original = model
-        self._trace = trace(model.graph, shapes.infer(model))
+        self._shapes = shapes.infer(model)
+        self._trace = trace(model.graph, self._shapes)
         traced, self._declined = self._trace.groups()
         self._traced: dict[str, TracedGroup] = {item.group.name: item for item in traced}
         self._ledger = Ledger()
         self._removed: set[int] = set()
+        self._norms = norms.batch_norms(model.graph, self._shapes)
+        self._statistics: dict[Place, FloatArray] = {}
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -58,7 +63,13 @@ class OnnxGraph:
         """The weights that read the group's channels, with earlier groups already folded in."""
         traced = self._traced[group.name]
         return [
-            Consumer(label(slot.node), self._columns(traced, slot)) for slot in traced.consumers
+            Consumer(
+                label(slot.node),
+                self._columns(traced, slot),
+                following.added_bias(slot.node, len(self._ledger.matrix(slot))),
+                following.norm_scale(slot.node, self._statistics),
+            )
+            for slot in traced.consumers
         ]
 
     def write(
@@ -89,11 +100,41 @@ class OnnxGraph:
 
     @cached_property
     def _result(self) -> ir.Model:
-        return rewriting.rewrite(self._original, self._trace, self._ledger, self._removed)
+        return rewriting.rewrite(self._original, self._trace, self._ledger, self._removed).model
 
     def result(self) -> ir.Model:
         """The compressed model."""
         return self._result
+
+    def norm_probe(self) -> bytes | None:
+        """A model that gives the batch's mean and variance at each batch norm, or None."""
+        if not self._norms:
+            return None
+        copy = rewriting.Copy(self._original)
+        return files.serialize(norms.probe(copy, self._norms, self._shapes))
+
+    def set_norms(self, statistics: Sequence[FloatArray]) -> None:
+        """Let probes run with these batch norm statistics instead of the model's own."""
+        self._statistics = norms.overrides(self._norms, statistics)
+
+    def moment_probe(self, groups: Sequence[Group], *, targets: bool, step: int) -> bytes:
+        """A model whose outputs are sums over rows; see :func:`nmcore_onnx.probing.probe`."""
+        traced = [self._traced[group.name] for group in groups]
+        consumers = [
+            (item, slot, probing.Layout(step, targets, probing.residual(slot.node, self._shapes)))
+            for item in traced
+            for slot in item.consumers
+        ]
+        current = self._copy(self._ledger, self._removed)
+        original = self._copy(Ledger(), set()) if targets else None
+        return files.serialize(probing.probe(current, original, consumers))
+
+    def _copy(self, ledger: Ledger, removed: set[int]) -> rewriting.Copy:
+        return rewriting.rewrite(self._original, self._trace, ledger, removed, self._statistics)
+
+    def terms(self) -> Sequence[Term]:
+        """The parts of the original's cost that depend on the groups' widths."""
+        return cost.terms(self._original, self._trace, list(self._traced.values()))
 
     def cost(self) -> Cost:
         """What the compressed model weighs."""

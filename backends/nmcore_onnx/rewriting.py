@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,16 +45,25 @@ class Copy:
         return self._values[value]
 
 
-def rewrite(model: ir.Model, trace: Trace, ledger: Ledger, removed: set[int]) -> ir.Model:
+def rewrite(
+    model: ir.Model,
+    trace: Trace,
+    ledger: Ledger,
+    removed: set[int],
+    overrides: Mapping[Place, FloatArray] | None = None,
+) -> Copy:
     """Copy a model, write the changed weights and cut what the removed atoms own.
 
-    Everything that is not touched stays the same, down to the name.
+    Everything that is not touched stays the same, down to the name. ``overrides`` are constants to
+    use instead of the model's own, before they are cut.
     """
     copy = Copy(model)
+    for place, array in (overrides or {}).items():
+        constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
     if not removed and not ledger.weights:
-        return copy.model
+        return copy
     gone = np.fromiter(removed, dtype=np.intp, count=len(removed))
-    for place, array in _cut(trace, ledger, gone).items():
+    for place, array in _cut(copy, trace, ledger, gone).items():
         constants.replace(copy.place(place), array)
     for node, addition in ledger.biases.items():
         kept = _kept_rows(trace, node, gone)
@@ -64,10 +74,10 @@ def rewrite(model: ir.Model, trace: Trace, ledger: Ledger, removed: set[int]) ->
         kept_groups = int(np.count_nonzero(~np.isin(passed.atoms, gone)))
         copy.node(passed.node).attributes["group"] = ir.AttrInt64("group", kept_groups)
     _declare(trace, copy, gone)
-    return copy.model
+    return copy
 
 
-def _cut(trace: Trace, ledger: Ledger, gone: NDArray[np.intp]) -> dict[Place, Array]:
+def _cut(copy: Copy, trace: Trace, ledger: Ledger, gone: NDArray[np.intp]) -> dict[Place, Array]:
     """The new arrays of all weights that changed or lost entries."""
     masks: dict[Place, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
     cuts: list[Slot | ProducerSlot | ConsumerSlot]
@@ -78,7 +88,7 @@ def _cut(trace: Trace, ledger: Ledger, gone: NDArray[np.intp]) -> dict[Place, Ar
             masks[slot.place][slot.axis] = keep
     result = {}
     for place in [*masks, *(place for place in ledger.weights if place not in masks)]:
-        original = constants.array(place.value)
+        original = constants.array(copy.place(place).value)
         assert original is not None
         array: Array = ledger.weights.get(place, original)
         for axis, keep in masks.get(place, {}).items():

@@ -6,6 +6,7 @@ word: the same operations in the same order give the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,7 +55,7 @@ def folded(norm_n: Any, bias_n: Any, norm_p: Any, bias_p: Any) -> Any:
     return scale, abs(bias_n - scale * bias_p)
 
 
-_FORMULAS = {RELEASED: released, FOLDED: folded}
+_FORMULAS: dict[int, Callable[..., Any]] = {RELEASED: released, FOLDED: folded}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,16 @@ class Bias:
             return _only_finite(
                 *_FORMULAS[self.form](*self.query.T[:, :, None], *self.target[:, None, :])
             )
+
+    def spread(self) -> tuple[Float64Array, Float64Array, Float64Array]:
+        """Return min-max normalised bias distances (K, T), and each row's least and greatest.
+
+        A pair that is no candidate has NaN, and so has a row without any.
+        """
+        _, distance = self.grid()
+        low = np.fmin.reduce(distance, axis=1)
+        high = np.fmax.reduce(distance, axis=1)
+        return normalised(distance, low[:, None], high[:, None]), low, high
 
 
 def _only_finite(scale: Float64Array, distance: Float64Array) -> tuple[Float64Array, Float64Array]:

@@ -26,7 +26,7 @@ from nmcore.kernels.threads import Workers, blas_threads
 
 # Wide enough for the products to run at full speed, narrow enough for the panels to stay in cache.
 PANEL = 64
-_STRIPE = 128
+_STRIPE = 64
 _SMALL = 64
 # Removed rows and columns are carried along until they are this share of the matrix.
 _STALE = 8

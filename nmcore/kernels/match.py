@@ -71,7 +71,8 @@ class _Side:
     @property
     def some(self) -> NDArray[np.bool_]:
         """Which rows are not zero, shape (K,)."""
-        return np.logical_and.reduce([norm > 0 for norm in self.norms])
+        result: NDArray[np.bool_] = np.min(self.norms, axis=0) > 0
+        return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,7 +106,7 @@ def unit_rows(
 
 @_reordered
 def _scan_plain(
-    cosines: FloatArray, margin: float, count: IntArray, only: IntArray, floor: FloatArray
+    cosines: FloatArray, margin: Any, count: IntArray, only: IntArray, floor: FloatArray
 ) -> None:
     """For each row (K, T): how many cosines reach its maximum less the margin, and their column.
 

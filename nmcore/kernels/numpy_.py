@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.group import FloatArray, IntArray
-from nmcore.kernels.bias import Bias, Float64Array, normalised
+from nmcore.kernels.bias import Bias, Float64Array
 from nmcore.kernels.protocol import Panel, Shortlist, joined
 from nmcore.kernels.rows import Rows, dot
 from nmcore.kernels.threads import Workers, blas_threads
@@ -139,17 +139,16 @@ def scan(cosines: FloatArray, bias: Bias | None, margin: float, pool: Workers) -
 
 def _scan_plain(cosines: FloatArray, margin: float) -> Shortlist:
     floor = cosines.max(axis=1) - cosines.dtype.type(margin)
-    return Shortlist(*np.nonzero(cosines >= floor[:, None]), None, None)
+    row, column = np.nonzero(cosines >= floor[:, None])
+    return Shortlist(row, column, None, None)
 
 
 def _scan_biased(cosines: FloatArray, bias: Bias, margin: float) -> Shortlist:
-    _, distance = bias.grid()
-    low = np.fmin.reduce(distance, axis=1)
-    high = np.fmax.reduce(distance, axis=1)
-    score = bias.lam * (1 - cosines.astype(np.float64))
-    score += (1 - bias.lam) * normalised(distance, low[:, None], high[:, None])
+    spread, low, high = bias.spread()
+    score = bias.lam * (1 - cosines.astype(np.float64)) + (1 - bias.lam) * spread
     ceiling = np.fmin.reduce(score, axis=1) + margin
-    return Shortlist(*np.nonzero(score <= ceiling[:, None]), low, high)
+    row, column = np.nonzero(score <= ceiling[:, None])
+    return Shortlist(row, column, low, high)
 
 
 def distance_sums(

@@ -24,7 +24,8 @@ class Shortlist:
     row, column : int arrays, shape (M,)
         The pairs, ascending by row, then by column. A row may have none.
     low, high : float64 arrays, shape (K,), or None
-        The least and the greatest bias distance of each row, where one was asked for.
+        The least and the greatest bias distance of each row that has a pair, where one was
+        asked for.
     """
 
     row: IntArray

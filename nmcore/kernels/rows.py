@@ -70,7 +70,7 @@ class Rows:
     @property
     def width(self) -> int:
         """D, the length of a row."""
-        return self.weight[0].size + (self.bias is not None)
+        return int(self.weight[0].size) + (self.bias is not None)
 
     @property
     def grain(self) -> int:

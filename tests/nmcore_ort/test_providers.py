@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from nmcore_ort import providers
-from nmcore_ort.providers import CUDA, Choice, choose
 
 from nmcore.errors import ArgumentError
+from nmcore_ort import providers
+from nmcore_ort.providers import CUDA, Choice, choose
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+
 from nmcore_ort.quiet import captured_output
 
 

@@ -7,13 +7,13 @@ import os
 import numpy as np
 import onnx
 import pytest
-from chain import Chain
-from nmcore_ort import runtime
-from nmcore_ort.session import usable_threads
 from onnx import TensorProto, helper
 
+from chain import Chain
 from nmcore.errors import ArgumentError, ModelError
 from nmcore.plugins import InputSpec, RuntimeBackend
+from nmcore_ort import runtime
+from nmcore_ort.session import usable_threads
 
 CPU = ("cpu",)
 

@@ -1,0 +1,282 @@
+"""Probe graphs: second moments formed inside the runtime, so that only small matrices leave it.
+
+A probe holds the model as it stands now and, where targets are asked for, the original beside it,
+both reading the same inputs. For each consumer it unfolds the consumer's input into rows of
+features (one row an output position, one feature a channel and tap) and multiplies them together.
+Every output is a plain sum over rows, so that sums over batches add up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from nmcore.group import FloatArray
+from nmcore_onnx import constants
+from nmcore_onnx.building import Builder
+from nmcore_onnx.following import bias_node, only_reader
+from nmcore_onnx.rewriting import Copy
+from nmcore_onnx.shapes import Shapes
+from nmcore_onnx.trace import ConsumerSlot, TracedGroup
+from nmcore_onnx.weights import attribute
+
+_PREFIX = "nmcore.original."
+
+# A batch norm whose scale is this small against its largest blocks the channel: nothing that comes
+# before it can make up for anything behind it.
+_BLOCKED = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """What happens to a consumer's output before it is added to another value.
+
+    Attributes
+    ----------
+    norm : ir.Node or None
+        A batch norm on the way.
+    add : ir.Node
+        The sum.
+    index : int
+        Which of the sum's inputs is the other value.
+    """
+
+    norm: ir.Node | None
+    add: ir.Node
+    index: int
+
+
+def residual(node: ir.Node, shapes: Shapes) -> Residual | None:
+    """The sum of equals that a node's output goes into, alone or through one batch norm."""
+    output, norm = output_of(node), None
+    reader = only_reader(output)
+    if reader is not None and reader.op_type == "BatchNormalization":
+        norm, output = reader, reader.outputs[0]
+        reader = only_reader(output)
+    if reader is None or reader.op_type != "Add":
+        return None
+    index = 1 if reader.inputs[0] is output else 0
+    other = reader.inputs[index]
+    if other is None or other is output or not _alike(other, output, shapes):
+        return None
+    return Residual(norm, reader, index)
+
+
+def _alike(one: ir.Value, other: ir.Value, shapes: Shapes) -> bool:
+    """Whether two values have the same shape as far as it is known, with nothing broadcast."""
+    a, b = shapes.get(one.name or ""), shapes.get(other.name or "")
+    if a is None or b is None or len(a) != len(b) or constants.tensor(one) is not None:
+        return False
+    return all(
+        x == y if isinstance(x, int) and isinstance(y, int) else 1 not in (x, y)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def unfold(build: Builder, node: ir.Node, value: ir.Value, length: int) -> ir.Value:
+    """The input of a consumer as rows (n, length * taps), channel by channel, tap by tap.
+
+    A convolution with one-hot filters, one a channel and tap, puts each tap at its place with the
+    strides, dilations and pads of the consumer itself.
+    """
+    weight = constants.shape(node.inputs[1]) or ()
+    if node.op_type == "MatMul":
+        value = build.node("Reshape", value, build.ints(-1, length))
+        return build.node("Cast", value, to=int(ir.DataType.FLOAT))
+    if node.op_type == "Gemm":
+        transposed = "transA" in node.attributes and node.attributes["transA"].as_int()
+        return build.rows(value, 0 if transposed else 1, 2, length)
+    kernel = weight[2:]
+    taps = math.prod(kernel)
+    one_hot = np.eye(taps, dtype=np.float32).reshape(taps, 1, *kernel)
+    filters = np.tile(one_hot, (length, 1, *([1] * len(kernel))))
+    value = build.node("Cast", value, to=int(ir.DataType.FLOAT))
+    value = build.node("Conv", value, build.constant(filters), group=length)
+    unfolding = value.producer()
+    assert unfolding is not None
+    for name in ("strides", "pads", "dilations", "auto_pad"):
+        if name in node.attributes:
+            unfolding.attributes[name] = node.attributes[name]
+    return build.rows(value, 1, len(weight), length * taps)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a consumer's probe gives.
+
+    Attributes
+    ----------
+    step : int
+        Every how many-th row counts.
+    targets : bool
+        Whether the original's outputs are compared.
+    residual : Residual or None
+        The sum that the consumer's output goes into.
+    """
+
+    step: int
+    targets: bool
+    residual: Residual | None
+
+
+def probe(
+    current: Copy,
+    original: Copy | None,
+    consumers: Sequence[tuple[TracedGroup, ConsumerSlot, Layout]],
+) -> ir.Model:
+    """Turn a copy of a model into a graph whose outputs are sums for the given consumers.
+
+    Parameters
+    ----------
+    current : Copy
+        The model as it stands; it becomes the probe.
+    original : Copy or None
+        The model that sets the targets, where any consumer wants them; it is used up.
+    consumers : sequence of (group, slot, layout)
+        What to form moments for.
+
+    Returns
+    -------
+    ir.Model
+        For each consumer the outputs ``count`` (), ``sum_x`` (F,), ``gram`` (F, F); with targets
+        ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O); without, where the output goes into a
+        sum, ``sum_s`` and ``power_s`` (O,) of that sum. F counts features in the order of the group's channels, then taps.
+    """
+    graph = current.model.graph
+    if original is not None:
+        _adopt(graph, original.model.graph)
+    build = Builder(graph)
+    outputs: list[ir.Value] = []
+    for traced, slot, layout in consumers:
+        outputs += _consumer(build, current, original, traced, slot, layout)
+    for value in outputs:
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+    RemoveUnusedNodesPass()(current.model)
+    return current.model
+
+
+def _adopt(graph: ir.Graph, other: ir.Graph) -> None:
+    """Move the nodes and weights of another graph over; it reads this graph's inputs."""
+    for mine, theirs in zip(graph.inputs, other.inputs, strict=True):
+        if not theirs.is_initializer():
+            ir.convenience.replace_all_uses_with(theirs, mine)
+    for value in list(other.initializers.values()):
+        assert value.name is not None
+        del other.initializers[value.name]
+        value.name = _PREFIX + value.name
+        if value.is_graph_input():
+            other.inputs.remove(value)
+        graph.register_initializer(value)
+    nodes = list(other)
+    other.outputs.clear()
+    other.remove(nodes)
+    for node in nodes:
+        node.name = _PREFIX + (node.name or "")
+        for value in node.outputs:
+            value.name = _PREFIX + (value.name or "")
+    graph.extend(nodes)
+
+
+def _consumer(
+    build: Builder,
+    current: Copy,
+    original: Copy | None,
+    traced: TracedGroup,
+    slot: ConsumerSlot,
+    layout: Layout,
+) -> list[ir.Value]:
+    """The sums of one consumer."""
+    node = current.node(slot.node)
+    value = node.inputs[0]
+    assert value is not None
+    rows = unfold(build, node, value, len(slot.atoms))
+    rows = _in_channel_order(build, rows, traced, slot)
+    rows = build.every(rows, layout.step)
+    outputs = [build.count(rows), build.total(rows), build.product(rows, rows)]
+    if layout.targets:
+        assert original is not None
+        target = _target(build, current, original, slot, layout.residual)
+        target = build.every(target, layout.step)
+        square = build.node("Mul", target, target)
+        outputs += [build.total(target), build.total(square), build.product(rows, target)]
+    elif layout.residual is not None:
+        stream = _output_rows(build, current.value(layout.residual.add.outputs[0]), slot)
+        stream = build.every(stream, layout.step)
+        outputs += [build.total(stream), build.total(build.node("Mul", stream, stream))]
+    return outputs
+
+
+def _in_channel_order(
+    build: Builder, rows: ir.Value, traced: TracedGroup, slot: ConsumerSlot
+) -> ir.Value:
+    """Features sorted by the group's channels, where the consumer has them in another order."""
+    taps = math.prod(_taps(slot))
+    columns = traced.positions(slot).ravel()
+    if np.array_equal(columns, np.arange(len(columns))):
+        return rows
+    order = (columns[:, None] * taps + np.arange(taps)).ravel()
+    return build.node("Gather", rows, build.ints(*order.tolist()), axis=1)
+
+
+def _taps(slot: ConsumerSlot) -> tuple[int, ...]:
+    shape = constants.shape(slot.place.value) or ()
+    return tuple(size for axis, size in enumerate(shape) if axis not in (slot.rows, slot.axis))
+
+
+def _target(
+    build: Builder,
+    current: Copy,
+    original: Copy,
+    slot: ConsumerSlot,
+    found: Residual | None,
+) -> ir.Value:
+    """The original's output of a consumer, plus what the sum behind it has lost so far.
+
+    Where the output is added to another value, that value has changed already; the consumer can
+    make up for it. A batch norm on the way divides the difference by its own factor.
+    """
+    rows = _output_rows(build, original.value(output_of(slot.node)), slot)
+    if found is None:
+        return rows
+    before, now = (copy.node(found.add).inputs[found.index] for copy in (original, current))
+    assert before is not None
+    assert now is not None
+    lost = build.node("Sub", _output_rows(build, before, slot), _output_rows(build, now, slot))
+    if found.norm is not None:
+        factor = _inverse_factor(original.node(found.norm))
+        lost = build.node("Mul", lost, build.constant(factor))
+    return build.node("Add", rows, lost)
+
+
+def _inverse_factor(norm: ir.Node) -> FloatArray:
+    """What undoes the scale of a batch norm; 0 where it nearly blocks a channel."""
+    gamma, var = (constants.array(norm.inputs[index]) for index in (1, 4))
+    assert gamma is not None
+    assert var is not None
+    scale = gamma.astype(np.float64) / np.sqrt(var + attribute(norm, "epsilon", 1e-5))
+    open_ = np.abs(gamma) > _BLOCKED * np.abs(gamma).max()
+    return np.where(open_, 1 / np.where(open_, scale, 1), 0).astype(np.float32)
+
+
+def _output_rows(build: Builder, value: ir.Value, slot: ConsumerSlot) -> ir.Value:
+    """A value of the shape of a consumer's output as rows (n, O)."""
+    shape = constants.shape(slot.place.value) or ()
+    width = shape[slot.rows]
+    if slot.node.op_type == "Conv":
+        return build.rows(value, 1, len(shape), width)
+    value = build.node("Reshape", value, build.ints(-1, width))
+    return build.node("Cast", value, to=int(ir.DataType.FLOAT))
+
+
+def output_of(node: ir.Node) -> ir.Value:
+    """A consumer's output with its bias added, wherever the exporter put the bias."""
+    shape = constants.shape(node.inputs[1]) or (0,)
+    added = bias_node(node, shape[-1])
+    return (added or node).outputs[0]

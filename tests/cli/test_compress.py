@@ -1,0 +1,285 @@
+"""``nmcore compress``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from chain import Chain
+from chain import run as run_model
+from nmcore.errors import ModelError, VerificationError
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "small.onnx"
+
+
+def widths(path):
+    """How many channels each weighted node of a model makes."""
+    shapes = {t.name: t.dims for t in onnx.load(path).graph.initializer}
+    weighted = [n for n in onnx.load(path).graph.node if n.op_type in ("Conv", "Gemm")]
+    return {node.name: shapes[node.input[1]][0] for node in weighted}
+
+
+def kept(report):
+    return {group["name"]: group["kept"] for group in json.loads(report.read_text())["groups"]}
+
+
+class TestResult:
+    def test_the_file_is_smaller_and_runs(self, run, model, out):
+        run("compress", model, out, "--ratio", 0.5)
+        onnx.checker.check_model(str(out), full_check=True)
+        assert widths(out) == {"conv1": 4, "conv2": 8, "gemm1": 6, "gemm2": 10}
+        (y,) = run_model(out.read_bytes(), {"input": np.zeros((2, 3, 8, 8), np.float32)})
+        assert y.shape == (2, 10)
+        assert out.stat().st_size < model.stat().st_size
+
+    def test_half_of_the_channels_go_unless_told_otherwise(self, run, model, out):
+        run("compress", model, out)
+        assert widths(out)["conv1"] == 4
+
+    def test_the_text(self, run, model, out):
+        text = run("compress", model, out, "--providers", "cpu").stdout
+        lines = text.splitlines()
+        assert lines[0] == f"{model} -> {out}"
+        rows = {line.split("  ")[0].strip(): line.split() for line in lines if line}
+        assert rows["nodes"] == ["nodes", "9", "9", "="]
+        assert rows["parameters"][1] == "1,726"
+        assert {"MACs", "file size", "latency"} <= set(rows)
+        assert rows["conv1"][:3] == ["conv1", "8", "4"]
+        assert int(rows["conv1"][3]) + int(rows["conv1"][4]) == 4
+        assert "left alone: 1 node" in lines
+        assert lines[-1].startswith("checked and loaded; latency: median of warm runs on cpu, ")
+        assert text.isascii()
+        assert "\x1b" not in text
+
+    def test_verified(self, run, model, out):
+        assert "checked, verified and loaded" in run("compress", model, out, "--verify").stdout
+
+    def test_in_place(self, run, model):
+        run("compress", model, model)
+        assert widths(model)["conv1"] == 4
+
+    def test_an_old_file_is_replaced_and_nothing_is_left_beside_it(self, run, model, out, tmp_path):
+        out.write_text("old")
+        run("compress", model, out)
+        assert widths(out)["conv1"] == 4
+        assert sorted(tmp_path.iterdir()) == [model, out]
+
+    def test_a_link_stays_a_link(self, run, model, out, tmp_path):
+        (tmp_path / "target.onnx").write_text("old")
+        out.symlink_to("target.onnx")
+        run("compress", model, out)
+        assert out.is_symlink()
+        assert widths(tmp_path / "target.onnx")["conv1"] == 4
+
+    def test_nothing_to_remove_is_written_and_said(self, run, tmp_path, out):
+        onnx.save(Chain().conv(8).build(), tmp_path / "m.onnx")
+        lines = run("compress", tmp_path / "m.onnx", out).stdout.splitlines()
+        (line,) = (line for line in lines if line.startswith("nothing was removed: "))
+        assert "output" in line
+        assert out.exists()
+
+    def test_keeping_everything_is_said(self, run, model, out):
+        text = run("compress", model, out, "--ratio", 0).stdout
+        assert "nothing was removed: the options keep all channels" in text
+        assert widths(out) == widths(model)
+
+
+class TestOptions:
+    def test_keep_only_exclude(self, run, model, out, tmp_path):
+        report = tmp_path / "r.json"
+        base = ["compress", model, out, "--report", report]
+        run(*base, "--keep", "conv*=3", "--keep", "conv2=5")
+        assert kept(report) == {"conv1": 3, "conv2": 5, "gemm1": 12}
+        run(*base, "--ratio", 0.5, "--keep", "conv2=5")
+        assert kept(report) == {"conv1": 4, "conv2": 5, "gemm1": 6}
+        run(*base, "--only", "conv1", "--only", "gemm*")
+        assert kept(report) == {"conv1": 4, "conv2": 16, "gemm1": 6}
+        run(*base, "--exclude", "conv1", "--exclude", "gemm?")
+        assert kept(report) == {"conv1": 8, "conv2": 8, "gemm1": 12}
+
+    def test_a_name_with_an_equals_sign(self, run, tmp_path, out):
+        network = Chain().conv(8).node("Relu").conv(4).build()
+        network.graph.node[0].name = "a=b"
+        onnx.save(network, tmp_path / "m.onnx")
+        run("compress", tmp_path / "m.onnx", out, "--keep", "a=b=3")
+        assert widths(out)["a=b"] == 3
+
+    def test_methods_and_criteria(self, run, model, out, tmp_path):
+        report = tmp_path / "r.json"
+        base = ["compress", model, out, "--report", report]
+        run(*base, "--method", "prune", "--criterion", "l2")
+        for group in json.loads(report.read_text())["groups"]:
+            assert (group["method"], group["merged"]) == ("prune", 0)
+        run(*base, "--method", "merge", "--threshold", -1, "--lam", 0.5, "--bn-form", "folded")
+        for group in json.loads(report.read_text())["groups"]:
+            assert (group["method"], group["left_out"]) == ("merge", 0)
+
+    def test_the_seed_decides_what_is_random(self, run, model, out):
+        def written(seed):
+            run("compress", model, out, "--criterion", "random", "--seed", seed)
+            return out.read_bytes()
+
+        assert written(1) == written(1) != written(2)
+
+    def test_the_report(self, run, model, out, tmp_path):
+        report = tmp_path / "r.json"
+        run("compress", model, out, "--report", report, "--seed", 3, "--keep", "conv1=2")
+        data = json.loads(report.read_text())
+        assert data["before"]["bytes"] == model.stat().st_size
+        assert data["after"]["bytes"] == out.stat().st_size
+        assert data["before"]["params"] == 1726 > data["after"]["params"]
+        assert data["before"]["latency_ms"] > 0 < data["after"]["latency_ms"]
+        assert data["declined"][0]["node"] == "gemm2"
+        assert data["seed"] == 3
+        assert data["command"].startswith(f"nmcore compress {model} {out} --report")
+        assert "onnx" in data["versions"]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--ratio", "1"], "ratio is 1.0"),
+            (["--ratio", "-0.1"], "ratio is -0.1"),
+            (["--ratio", "nan"], "ratio is nan"),
+            (["--ratio", "half"], "'half' is not a valid float"),
+            (["--keep", "nothing*=3"], "keep 'nothing*' matches no group"),
+            (["--keep", "gemm2=3"], "keep 'gemm2' names gemm2, which is left alone"),
+            (["--keep", "conv1=0"], "keep is 0 for group conv1"),
+            (["--keep", "conv1=9"], "it must be from 1 to 8"),
+            (["--keep", "conv1"], "is not of the form PATTERN=COUNT"),
+            (["--keep", "conv1=many"], "is not of the form PATTERN=COUNT"),
+            (["--keep", "=3"], "is not of the form PATTERN=COUNT"),
+            (["--only", "none"], "only 'none' matches no group"),
+            (["--exclude", "none"], "exclude 'none' matches no group"),
+            (["--method", "magic"], "'magic' is not one of 'auto', 'prune', 'merge'"),
+            (["--criterion", "magic"], "'magic' is not one of"),
+            (["--bn-form", "magic"], "'magic' is not one of 'auto', 'released', 'folded'"),
+            (["--threshold", "2x"], "'2x' is not a valid float"),
+            (["--lam", "2"], "lam"),
+            (["--seed", "-1"], "-1 is not in the range"),
+            (["--providers", "tpu"], "provider 'tpu' is not known"),
+            (["--providers", ","], "no provider is given"),
+            (["--unknown"], "No such option"),
+            (["extra"], "unexpected extra argument"),
+        ],
+    )
+    def test_options(self, fails, model, out, options, message):
+        assert message in fails("compress", model, out, *options)
+
+    def test_no_out(self, fails, model):
+        assert "Missing argument 'OUT'" in fails("compress", model)
+
+    def test_no_command(self, fails):
+        assert "No such command 'magic'" in fails("magic")
+
+    @pytest.mark.parametrize("command", ["inspect", "compress"])
+    @pytest.mark.parametrize("kind", ["missing", "directory", "text", "empty", "truncated", "zip"])
+    def test_models(self, fails, model, out, tmp_path, command, kind):
+        bad = tmp_path / "bad.onnx"
+        contents = {"text": b"I am a text file.\n", "empty": b"", "zip": b"PK\x03\x04" + bytes(99)}
+        if kind == "directory":
+            bad.mkdir()
+        elif kind == "truncated":
+            bad.write_bytes(model.read_bytes()[:-1000])
+        elif kind in contents:
+            bad.write_bytes(contents[kind])
+        assert str(bad) in fails(command, bad, *([out] if command == "compress" else []))
+
+    def test_targets(self, fails, model, tmp_path):
+        assert "is a directory" in fails("compress", model, tmp_path)
+        assert "does not exist" in fails("compress", model, tmp_path / "no" / "such" / "m.onnx")
+        report = ["--report", tmp_path / "no" / "r.json"]
+        assert "does not exist" in fails("compress", model, tmp_path / "m.onnx", *report)
+        report = ["--report", tmp_path / "r.txt"]
+        assert "must end in .json" in fails("compress", model, tmp_path / "m.onnx", *report)
+        same = tmp_path / "m.json"
+        assert "the same file" in fails("compress", model, same, "--report", same)
+
+    @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="needs POSIX devices")
+    def test_a_device_is_not_replaced(self, fails, model):
+        assert "no regular file" in fails("compress", model, "/dev/null")
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+    def test_a_folder_that_cannot_be_written_to(self, fails, model, tmp_path):
+        (tmp_path / "locked").mkdir(mode=0o500)
+        assert "written" in fails("compress", model, tmp_path / "locked" / "m.onnx")
+
+    def test_a_path_with_a_line_break(self, fails, tmp_path, out):
+        assert "no\\nsuch.onnx does not exist" in fails("compress", tmp_path / "no\nsuch.onnx", out)
+
+
+class TestBugs:
+    """What is not the user's fault keeps its traceback, and still nothing is written."""
+
+    def broken(self, run, model, out):
+        result = run("compress", model, out, code=1)
+        assert not out.exists()
+        return result.exception
+
+    def test_a_result_that_is_not_valid(self, run, model, out, monkeypatch):
+        from nmcore_onnx.graph import OnnxGraph
+
+        def check(self):
+            raise VerificationError("broken")
+
+        monkeypatch.setattr(OnnxGraph, "check", check)
+        assert isinstance(self.broken(run, model, out), VerificationError)
+
+    @pytest.mark.parametrize("stage", ["session", "run"])
+    def test_a_result_that_does_not_load_or_run(self, run, model, out, monkeypatch, stage):
+        from nmcore_ort import OrtRuntime, OrtSession
+
+        session, run_session = OrtRuntime.session, OrtSession.run
+
+        def load(self, model, **options):
+            loaded = session(self, model, **options)
+            if isinstance(model, bytes) and stage == "session":
+                raise ModelError("broken")
+            loaded.compressed = isinstance(model, bytes)
+            return loaded
+
+        def run_broken(self, feeds):
+            if self.compressed and stage == "run":
+                raise ModelError("broken")
+            return run_session(self, feeds)
+
+        monkeypatch.setattr(OrtRuntime, "session", load)
+        monkeypatch.setattr(OrtSession, "run", run_broken)
+        error = self.broken(run, model, out)
+        assert isinstance(error, VerificationError)
+        assert "but the result does not" in str(error)
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_crash_while_writing_leaves_the_old_file(model, out, moment):
+    out.write_text("old")
+    code = (
+        f"import os; os.{moment} = lambda *_: os._exit(9)\n"
+        "from nmcore.cli import cli; cli(prog_name='nmcore')"
+    )
+    command = [sys.executable, "-c", code, "compress", str(model), str(out)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 9
+    assert out.read_text() == "old"
+
+
+def test_a_model_that_runs_on_no_random_input_has_no_latency(run, tmp_path, out):
+    # Its second input must be 3, which nothing in the graph says.
+    chain = Chain(("n", 3, 8, 8)).conv(8).node("Relu").conv(3).node("GlobalAveragePool")
+    chain.raw("Reshape", chain.value, "size")
+    network = chain.build("reshape1_out", check=False)
+    size = onnx.helper.make_tensor_value_info("size", onnx.TensorProto.INT64, [1])
+    network.graph.input.append(size)
+    onnx.save(network, tmp_path / "m.onnx")
+    result = run("compress", tmp_path / "m.onnx", out, "--providers", "cpu")
+    assert "no latency: " in result.stderr
+    assert out.exists()

@@ -1,0 +1,133 @@
+"""``nmcore evaluate`` and ``nmcore bench``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from chain import run as run_model
+from cli_network import small_network
+
+
+def accuracy(model, data, mean, std):
+    x = np.load(data)["x"].astype(np.float32) / np.float32(255)
+    shape = (1, -1, 1, 1)
+    x = (x - np.float32(mean).reshape(shape)) / np.float32(std).reshape(shape)
+    (scores,) = run_model(model.read_bytes(), {"input": x})
+    return 100 * np.mean(scores.argmax(1) == np.load(data)["y"])
+
+
+PREPARE = ["--scale", 255, "--mean", 0.49, 0.48, 0.44, "--std", 0.2, 0.2, 0.3]
+
+
+def test_json_is_what_the_design_promises(run, model, data, tmp_path):
+    small = tmp_path / "small.onnx"
+    run("compress", model, small, "--ratio", 0.75)
+    result = run("evaluate", model, small, "--data", data, *PREPARE, "--json", "--providers", "cpu")
+    first, second = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert first["model"] == str(model)
+    assert (first["n"], first["params"], first["bytes"]) == (20, 1726, model.stat().st_size)
+    assert first["top1"] == accuracy(model, data, [0.49, 0.48, 0.44], [0.2, 0.2, 0.3])
+    assert first["agreement"] is None
+    assert 0 <= second["agreement"] <= 100
+    assert second["macs"] < first["macs"]
+    assert first["latency_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    "mean",
+    [
+        ["--mean", "0.49", "0.48", "0.44"],
+        ["--mean", "0.49,0.48,0.44"],
+        ["--mean=0.49,0.48,0.44"],
+        ["--mean", "0.49,", "0.48,", "0.44"],
+        ["--mean", "0.49", "--mean", "0.48", "--mean", "0.44"],
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_every_way_to_give_numbers(run, model, data, mean, first):
+    rest = ["--data", data, "--scale", 255, "--std", 0.2, "--json", "--runs", 1]
+    args = [*mean, *([model, *rest] if first else [*rest, model])]
+    (result,) = json.loads(run("evaluate", *args).stdout)
+    assert result["top1"] == accuracy(model, data, [0.49, 0.48, 0.44], [0.2])
+
+
+def test_models_right_behind_the_numbers(run, model, data):
+    args = ["--data", data, "--scale", 255, "--std", 0.5, "--mean", "-0.5", "-1e-1", ".3", model]
+    (result,) = json.loads(run("evaluate", *args, "--json", "--runs", 1).stdout)
+    assert result["top1"] == accuracy(model, data, [-0.5, -0.1, 0.3], [0.5])
+
+
+def test_text(run, model, data):
+    text = run("evaluate", model, model, "--data", data, "--samples", 7, "--runs", 1).stdout
+    lines = text.splitlines()
+    assert lines[0].split()[:3] == ["model", "top-1", "%"]
+    assert lines[1].split()[0] == lines[2].split()[0] == str(model)
+    assert lines[2].split()[2:4] == ["100.00", "0.00"]
+    assert lines[4].startswith("7 inputs; latency: median of warm runs on cpu, ")
+    assert lines[-1] == f"agreement and deviation: against {model}"
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (6, 3, 8, 8)])
+def test_a_fixed_batch(run, model, data, tmp_path, shape):
+    onnx.save(small_network(shape).build(), tmp_path / "fixed.onnx")
+    args = ["--data", data, *PREPARE, "--json", "--runs", 1]
+    first, fixed = json.loads(run("evaluate", model, tmp_path / "fixed.onnx", *args).stdout)
+    assert fixed["top1"] == first["top1"]
+    assert fixed["agreement"] == 100
+    assert fixed["latency_batch"] == shape[0]
+
+
+class TestBadInput:
+    def test_data_of_another_shape_names_both(self, fails, model, tmp_path):
+        np.savez(tmp_path / "d.npz", x=np.zeros((5, 3, 9, 9), np.uint8))
+        line = fails("evaluate", model, "--data", tmp_path / "d.npz")
+        assert "x has shape (5, 3, 9, 9); the model's input input needs (n, 3, 8, 8)" in line
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--mean", "0.1", "0.2"], "mean or std has 2 numbers; x has shape (20, 3, 8, 8)"),
+            (["--mean", "x"], "'x' is not a number or several"),
+            (["--mean"], "requires an argument"),
+            (["--std", "0"], "it divides, so it cannot be 0"),
+            (["--samples", "0"], "0 is not in the range"),
+            (["--providers", "tpu"], "provider 'tpu' is not known"),
+            (["--threads", "0"], "0 is not in the range"),
+        ],
+    )
+    def test_options(self, fails, model, data, options, message):
+        assert message in fails("evaluate", model, "--data", data, *options)
+
+    def test_missing_files_and_arguments(self, fails, model, data, tmp_path):
+        assert "does not exist" in fails("evaluate", model, "--data", tmp_path / "none.npz")
+        assert "is a directory" in fails("evaluate", model, "--data", tmp_path)
+        assert "does not exist" in fails("evaluate", tmp_path / "none.onnx", "--data", data)
+        assert "Missing option '--data'" in fails("evaluate", model)
+        assert "Missing argument 'MODEL...'" in fails("evaluate", "--data", data)
+
+    def test_a_model_instead_of_data(self, fails, model):
+        assert "is no .npz of plain arrays" in fails("evaluate", model, "--data", model)
+
+
+class TestBenchLatency:
+    def test_text(self, run, model):
+        lines = run("bench", "latency", model, model, "--runs", 3).stdout.splitlines()
+        assert lines[0].split() == ["model", "median", "10", "%", "90", "%", "runs"]
+        assert lines[1].split()[0] == str(model)
+        assert lines[-1].startswith("latency: median of warm runs on ")
+
+    def test_json(self, run, model):
+        result = run("bench", "latency", model, "--runs", 3, "--threads", 1, "--json")
+        (row,) = json.loads(result.stdout)
+        assert (row["model"], row["threads"], row["runs"]) == (str(model), 1, 3)
+        assert 0 < row["low_ms"] <= row["median_ms"] <= row["high_ms"]
+
+    def test_bad_models(self, fails, tmp_path):
+        (tmp_path / "bad.onnx").write_text("text")
+        assert "does not load" in fails("bench", "latency", tmp_path / "bad.onnx")
+        assert "does not" in fails("bench", "latency", tmp_path / "none.onnx")

@@ -1,0 +1,125 @@
+"""The program as a process, and the parts of its parser."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import nmcore
+from nmcore import terminal
+from nmcore.options import gather_numbers, printable
+
+
+def process(*args, **options):
+    command = [sys.executable, "-m", "nmcore", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_version():
+    done = process("--version")
+    assert (done.returncode, done.stdout) == (0, f"nmcore {nmcore.__version__}\n")
+
+
+@pytest.mark.parametrize("command", [[], ["compress"], ["evaluate"], ["inspect"], ["bench"]])
+def test_help(command):
+    done = process(*command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: ")
+
+
+def test_help_imports_nothing_slow():
+    code = (
+        "import sys\nfrom nmcore.cli import cli\n"
+        "try: cli(['--help'], prog_name='nmcore')\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'numba', 'onnx', 'onnxruntime', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_error_is_one_line_and_exit_code_2(tmp_path):
+    done = process("inspect", tmp_path / "none.onnx")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == f"nmcore: error: {tmp_path / 'none.onnx'} does not exist\n"
+
+
+def test_native_errors_are_not_seen(tmp_path):
+    (tmp_path / "bad.onnx").write_text("text")
+    done = process("bench", "latency", tmp_path / "bad.onnx")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("nmcore: error: ")
+    assert len(lines) <= 2  # The other may say why CUDA is not used.
+
+
+def test_debug_tells_what_is_hidden(model, tmp_path):
+    done = process("--debug", "compress", model, tmp_path / "small.onnx", "--verify")
+    assert done.returncode == 0
+    assert "verified" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_a_reader_that_stops_is_no_error(model):
+    command = f'"{sys.executable}" -m nmcore inspect "{model}" --json | head -c 1'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_a_narrow_encoding_is_no_error(model):
+    import os
+
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    named = model.with_name("né.onnx")
+    named.write_bytes(model.read_bytes())
+    done = process("inspect", named, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "n\\xe9.onnx" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "gathered"),
+    [
+        (["--mean", "1", "2", "m"], ["--mean=1,2", "m"]),
+        (["--mean", "-1", "-.5e3", "--json"], ["--mean=-1,-.5e3", "--json"]),
+        (["--mean=1", "2"], ["--mean=1", "2"]),
+        (["--mean", "--", "2"], ["--mean", "--", "2"]),
+        (["--", "--mean", "1", "2"], ["--", "--mean", "1", "2"]),
+        (["--data", "--mean", "1"], ["--data", "--mean=1"]),
+        (["--mean", "1,2", "3,"], ["--mean=1,2,3,"]),
+        (["--other", "1", "2"], ["--other", "1", "2"]),
+        ([], []),
+    ],
+)
+def test_gathering_numbers(given, gathered):
+    assert list(gather_numbers(given, {"--mean"})) == gathered
+
+
+def test_printable_escapes_what_steers_a_terminal():
+    assert printable("a\tb\x1b\u202e\ud800 ü 漢") == "a\\tb\\x1b\\u202e\\ud800 ü 漢"
+
+
+class TestTerminal:
+    """What a person at a terminal sees."""
+
+    @pytest.fixture
+    def tty(self, monkeypatch):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+
+    def test_progress_yields_everything(self, tty):
+        assert list(terminal.track("merging", iter(range(5)))) == list(range(5))
+
+    def test_no_progress_in_a_pipe(self, capsys):
+        assert list(terminal.track("merging", range(5))) == list(range(5))
+        assert capsys.readouterr() == ("", "")
+
+    def test_long_names_are_folded_and_not_cut(self, tty, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "60")
+        monkeypatch.setenv("TERM", "dumb")
+        grid = terminal.table(("group", "width"), [("x" * 150, "8")])
+        terminal.show(terminal.console(), grid)
+        assert capsys.readouterr().out.count("x") == 150
