@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from nmcore.report import Report
 
 FILE = click.Path(path_type=Path)
-KERNEL_BENCHMARK = "nmcore.bench"
 
 
 def _methods() -> Sequence[str]:
@@ -91,19 +90,17 @@ def cli(debug: bool) -> None:
 
     Whole channels are removed, and what they did is merged into the next layer.
     """
-    if debug:
-        _log_everything()
+    _log(debug)
 
 
-def _log_everything() -> None:
+def _log(everything: bool) -> None:
     import logging
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    # Libraries log warnings about details of graphs, which Python prints unless told otherwise.
+    handler = logging.StreamHandler() if everything else logging.NullHandler()
+    logging.basicConfig(format="%(name)s: %(message)s", handlers=[handler])
     for name in ("nmcore", "nmcore_onnx", "nmcore_ort"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.DEBUG)
-        logger.addHandler(handler)
+        logging.getLogger(name).setLevel(logging.DEBUG if everything else logging.WARNING)
 
 
 @cli.command()
@@ -217,12 +214,13 @@ def compress(
         source, keep=dict(keep), providers=providers, progress=t.track, **options
     )
     sessions = _load_both(source, result, providers)
-    before_ms, after_ms = _time_both(sessions, options["seed"])
+    before, after = _time_both(sessions, options["seed"])
+    size = source.stat().st_size  # Before OUT is written, which may be the same file.
     result.save(target)
     report = Report.of(
         result,
-        before=Measures.of(result.before, source.stat().st_size, before_ms),
-        after=Measures.of(result.after, target.stat().st_size, after_ms),
+        before=Measures.of(result.before, size, before),
+        after=Measures.of(result.after, target.stat().st_size, after),
         command=command,
         seed=options["seed"],
         provider=sessions[0].provider,
@@ -271,7 +269,7 @@ def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[S
         raise VerificationError(f"the original loads, but the result does not: {error}") from error
 
 
-def _time_both(sessions: Sequence[Session], seed: int) -> tuple[float | None, float | None]:
+def _time_both(sessions: Sequence[Session], seed: int) -> Sequence[Latency | None]:
     from nmcore import terminal as t
     from nmcore.data import runnable_inputs
     from nmcore.errors import DataError, ModelError, VerificationError
@@ -287,8 +285,7 @@ def _time_both(sessions: Sequence[Session], seed: int) -> tuple[float | None, fl
         after.run(feeds)
     except ModelError as error:
         raise VerificationError(f"the original runs, but the result does not: {error}") from error
-    first, second = time_sessions(sessions, seed=seed)
-    return first.median_ms, second.median_ms
+    return time_sessions(sessions, seed=seed)
 
 
 @cli.command(cls=GatheringCommand)
@@ -341,32 +338,61 @@ def evaluate(
         out.print(line)
 
 
-class Benchmarks(click.Group):
-    """The group ``bench``; the kernels' part brings a command of its own."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands, in the order of the help."""
-        return sorted([*super().list_commands(ctx), *(["kernels"] if _kernel_benchmark() else [])])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command by its name."""
-        if cmd_name == "kernels" and _kernel_benchmark():
-            from importlib import import_module
-
-            command: click.Command = import_module(KERNEL_BENCHMARK).command
-            return command
-        return super().get_command(ctx, cmd_name)
-
-
-def _kernel_benchmark() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(KERNEL_BENCHMARK) is not None
-
-
-@cli.group(cls=Benchmarks)
+@cli.group()
 def bench() -> None:
     """Measure how fast kernels or models are."""
+
+
+@bench.command("kernels")
+@click.option("--size", multiple=True, metavar="NxD,P", help="N rows of length D, P kept.")
+@click.option("--kernel", multiple=True, metavar="NAME", help="Time these kernels alone.")
+@click.option("--peer", multiple=True, metavar="NAME", help="Time these libraries alone.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=5,
+    metavar="N",
+    help="Timed runs of each.  [default: 5]",
+)
+@click.option("--no-memory", is_flag=True, help="Do not measure peak memory.")
+@threads_option
+@seed_option
+@json_option
+def bench_kernels(
+    size: Sequence[str],
+    kernel: Sequence[str],
+    peer: Sequence[str],
+    repeats: int,
+    no_memory: bool,
+    threads: int | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Time the search for the most similar channels.
+
+    Every kernel, and every library that is installed, takes turns on the same weights.
+    """
+    from nmcore import bench as benchmark
+    from nmcore import terminal as t
+
+    result = benchmark.run_kernels(
+        size or benchmark.SIZES,
+        peer or None,
+        repeats,
+        seed,
+        threads,
+        kernels=kernel or None,
+        memory=not no_memory,
+        progress=t.notify,
+    )
+    if as_json:
+        _print_json(result)
+        return
+    out = t.console()
+    for grid in benchmark.tables(result):
+        t.show(out, grid)
+        out.print()
+    out.print(f"{result['machine']['processor']}, {result['machine']['threads']} threads")
 
 
 @bench.command("latency")

@@ -151,7 +151,7 @@ def l2_gm(request: Request) -> IntArray:
     rows = make_rows(request.weight, request.bias, uniform=True)
     with workers(request.threads) as pool:
         return most_distant(
-            rows, request.keep, get_kernel(request.kernel, len(request.weight) ** 2), pool
+            rows, request.keep, get_kernel(request.kernel, len(request.weight) * request.weight.size), pool
         )
 
 
@@ -241,7 +241,7 @@ def error_selection(
     # A layer that never fires has no mean variance to take a share of.
     C.flat[:: len(C) + 1] += share * (C.trace() / len(C) or 1.0)
     with workers(validate.thread_limit(threads)) as pool:
-        gone = eliminate(C, H, len(C) - keep, get_kernel(kernel, C.size), pool)
+        gone = eliminate(C, H, len(C) - keep, get_kernel(kernel, C.size * (len(C) - keep)), pool)
     curve = np.concatenate([[0.0], np.cumsum(gone.cost)]) / (gone.total or 1.0)
     return np.delete(np.arange(len(C)), gone.removed), curve
 

@@ -50,6 +50,8 @@ class Evaluation:
         square of that output; None for the first model and where the two cannot be compared.
     latency_ms : float
         Median time of one run.
+    latency_low_ms, latency_high_ms : float
+        The 10th and 90th percentile.
     latency_batch : int
         How many inputs such a run takes.
     params, macs, bytes : int
@@ -66,6 +68,8 @@ class Evaluation:
     agreement: float | None
     deviation: float | None
     latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
     latency_batch: int
     params: int
     macs: int | None
@@ -136,6 +140,8 @@ def _evaluation(runner: _Runner, tally: _Tally, time: Latency, cost: Cost) -> Ev
         agreement=tally.agreement,
         deviation=tally.deviation,
         latency_ms=time.median_ms,
+        latency_low_ms=time.low_ms,
+        latency_high_ms=time.high_ms,
         latency_batch=runner.fixed or 1,
         params=cost.params,
         macs=cost.macs,

@@ -132,12 +132,15 @@ class Consumer:
         What is added to its outputs.
     scale : array, shape (O,), or None
         What a batch norm right behind multiplies each output by.
+    feeds_sum : bool
+        Whether its outputs are added to another value of the same shape.
     """
 
     name: str
     weight: FloatArray
     bias: FloatArray | None = None
     scale: FloatArray | None = None
+    feeds_sum: bool = False
 
 
 @dataclass(frozen=True)

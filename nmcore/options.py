@@ -5,6 +5,7 @@ Everything that costs time to import is imported where it is used: ``nmcore --he
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,9 @@ class Program(click.Group):
         kwargs["standalone_mode"] = False
         try:
             code = super().main(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            print(error.ctx.get_help())
+            sys.exit(0)
         except click.ClickException as error:
             _fail(_usage_line(error))
         except NmcoreError as error:
@@ -57,7 +61,7 @@ class Program(click.Group):
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
             # The reader (head, less) has seen enough; Python must not complain at exit either.
-            sys.stdout = open("/dev/null", "w") if sys.platform != "win32" else sys.stdout  # noqa: SIM115
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             sys.exit(0)
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -27,7 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.errors import ArgumentError, ModelError
-from nmcore.group import Consumer, Cost, Declined, FloatArray, Group, IntArray, Producer
+from nmcore.group import (
+    Consumer,
+    Cost,
+    Declined,
+    FloatArray,
+    Group,
+    IntArray,
+    Producer,
+    Scaling,
+    Term,
+)
 
 ENTRY_POINT_GROUP = "nmcore.backends"
 
@@ -90,10 +100,48 @@ class Graph(Protocol):
         """Raise :class:`~nmcore.errors.VerificationError` unless the result is a valid model."""
         ...
 
-    def reference(self, scalings: Mapping[str, Any]) -> bytes:
-        """The original at full width with the removed channels rebuilt through Z, serialised.
+    def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
+        """The original at full width with its removed channels made up for, serialised.
 
-        It must give the same outputs as :meth:`result`: the proof that ``--verify`` runs.
+        Groups with a scaling matrix have their channels rebuilt through Z; the consumers of others
+        have their new weights, with zeros for removed channels. It must give the same outputs as
+        :meth:`result`: the proof that ``--verify`` runs.
+        """
+        ...
+
+    def terms(self) -> Sequence[Term]:
+        """The parts of the original's cost that depend on how many channels groups keep."""
+        ...
+
+    def norm_probe(self) -> bytes | None:
+        """A model that gives, for each batch norm, the mean and the variance of its input over
+        the batch, while it normalises with them; None where there is no batch norm.
+        """
+        ...
+
+    def set_norms(self, statistics: Sequence[FloatArray]) -> None:
+        """Let moment probes run with what a norm probe gave, instead of the model's statistics."""
+        ...
+
+    def moment_probe(
+        self, groups: Sequence[Group], *, targets: bool, rows: int, samples: int
+    ) -> bytes:
+        """A model whose outputs are sums over the rows that consumers read, serialised.
+
+        A row is one output position of one input; a feature is a channel at a tap, in the order of
+        a consumer's weight (N, T). For each consumer of each group come ``count`` (1,), ``sum_x``
+        (F,), ``gram`` (F, F); then with ``targets`` ``sum_y`` (O,), ``power_y`` (O,), ``cross``
+        (F, O), with y what the original gives there, plus what a sum behind it has lost in the
+        working copy; without, where the consumer feeds a sum, ``sum_s`` and ``power_s`` (O,) of it.
+
+        Parameters
+        ----------
+        targets : bool
+            Whether to compare with the original; features come from the working copy.
+        rows : int
+            About how many rows to use at most.
+        samples : int
+            How many inputs the probe will see.
         """
         ...
 

@@ -16,6 +16,7 @@ from nmcore.files import atomic_write
 from nmcore.group import Cost, Declined
 
 if TYPE_CHECKING:
+    from nmcore.latency import Latency
     from nmcore.pipeline import Result
 
 REPORTED_PACKAGES = (
@@ -41,20 +42,24 @@ class Measures:
         Multiply-accumulates of one sample; None where a needed size is unknown.
     bytes : int
         The size of the file.
-    latency_ms : float or None
-        Median of warm runs; None where the model runs on no random input.
+    latency_ms, latency_low_ms, latency_high_ms : float or None
+        Median, 10th and 90th percentile of warm runs; None where the model runs on no random
+        input.
     """
 
     nodes: int
     params: int
     macs: int | None
     bytes: int
-    latency_ms: float | None
+    latency_ms: float | None = None
+    latency_low_ms: float | None = None
+    latency_high_ms: float | None = None
 
     @classmethod
-    def of(cls, cost: Cost, size: int, latency_ms: float | None) -> Measures:
+    def of(cls, cost: Cost, size: int, latency: Latency | None) -> Measures:
         """Join what the graph, the file system and the clock say."""
-        return cls(cost.nodes, cost.params, cost.macs, size, latency_ms)
+        times = (latency.median_ms, latency.low_ms, latency.high_ms) if latency else ()
+        return cls(cost.nodes, cost.params, cost.macs, size, *times)
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def merge(request: Request) -> Scaling:
             kept,
             removed,
             _bias_distance(request),
-            get_kernel(request.kernel, len(kept) * len(removed)),
+            get_kernel(request.kernel, len(kept) * len(removed) * request.weight[0].size),
             pool,
         )
     alike = (found.similarity >= request.threshold) & (found.scale != 0)

@@ -27,8 +27,11 @@ N = TypeVar("N", int, int | None, float | None)
 
 # Wider than any line: in a pipe nothing is wrapped, and no name is cut.
 PIPE_WIDTH = 100_000
+# Text on a terminal is folded to no less than this.
+TEXT_WIDTH = 8
 # So many nodes are named for one reason; --json and --report name all.
 NAMED_NODES = 4
+NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
 
 
 def console() -> Console:
@@ -65,28 +68,33 @@ def _tracked(text: str, items: Sequence[T]) -> Iterator[T]:
         yield from bar.track(items, description=text)
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> Table:
-    """Lay out rows: the first ``left`` columns and the last one of text left, numbers right.
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Lay out rows: the first column and those whose header starts with ``<`` are text.
 
-    Headers that start with ``<`` are left-aligned too.
+    Text is left-aligned and folded where a terminal is too narrow; numbers are on the right.
     """
     plain = not sys.stdout.isatty()
     style = None if plain else box.SIMPLE_HEAD
     grid = Table(box=style, pad_edge=False, show_edge=False, header_style="" if plain else "bold")
     for position, header in enumerate(headers):
-        is_left = position < left or header.startswith("<")
-        grid.add_column(
-            Text(header.removeprefix("<")), justify="left" if is_left else "right", overflow="fold"
-        )
+        if position == 0 or header.startswith("<"):
+            grid.add_column(header.removeprefix("<"), overflow="fold", min_width=TEXT_WIDTH)
+        else:
+            grid.add_column(header, justify="right", no_wrap=True)
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
     return grid
 
 
 def show(out: Console, grid: Table) -> None:
-    """Print a table, without the spaces that pad its last column."""
+    """Print a table, without the spaces that pad its last column.
+
+    Nothing is ever cut: where the numbers alone are wider than the terminal, that wraps the lines.
+    """
+    if not out.is_terminal:
+        grid.box = None
     with out.capture() as capture:
-        out.print(grid)
+        out.print(grid, crop=False)
     for line in capture.get().splitlines():
         out.file.write(line.rstrip() + "\n")
 
@@ -283,6 +291,8 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     """Yield what the table of an evaluation leaves unsaid."""
     first = results[0]
     yield f"{first.n:,} input{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
+    if any(_noisy(result.latency_low_ms, result.latency_high_ms) for result in results):
+        yield NOISE
     batches = {result.latency_batch for result in results}
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
@@ -296,6 +306,13 @@ def closing_lines(report: Report) -> Iterator[str]:
         yield f"nothing was removed: {printable(_why_nothing(report))}"
     proofs = "checked, verified and loaded" if report.verified else "checked and loaded"
     yield f"{proofs}; {where(report.provider, report.threads)}"
+    models = (report.before, report.after)
+    if any(_noisy(model.latency_low_ms, model.latency_high_ms) for model in models):
+        yield NOISE
+
+
+def _noisy(low: float | None, high: float | None) -> bool:
+    return low is not None and high is not None and high > 2 * low
 
 
 def _why_nothing(report: Report) -> str:

@@ -9,13 +9,14 @@ import pytest
 
 from nmcore.errors import ArgumentError
 from nmcore.group import Cost, Declined
+from nmcore.latency import Latency
 from nmcore.report import GroupReport, Measures, Report, check_format, dumps, installed_versions
 
 
 @pytest.fixture
 def report():
     return Report(
-        before=Measures.of(Cost(3, 100, 50), 400, 2.0),
+        before=Measures.of(Cost(3, 100, 50), 400, Latency(2.0, 1.0, 3.0, 50)),
         after=Measures.of(Cost(3, 60, None), 240, None),
         groups=(GroupReport("conv", 8, 5, 2, 1, "merge", "l1"),),
         declined=(Declined("fc", "Gemm", "its channels are the output"),),
@@ -31,7 +32,8 @@ def test_the_file_holds_what_the_design_promises(report, tmp_path):
     report.save(tmp_path / "r.json")
     data = json.loads((tmp_path / "r.json").read_text())
     assert data["before"] == {
-        "nodes": 3, "params": 100, "macs": 50, "bytes": 400, "latency_ms": 2.0
+        "nodes": 3, "params": 100, "macs": 50, "bytes": 400,
+        "latency_ms": 2.0, "latency_low_ms": 1.0, "latency_high_ms": 3.0,
     }  # fmt: skip
     assert data["after"]["macs"] is None
     assert data["groups"] == [

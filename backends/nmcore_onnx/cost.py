@@ -48,6 +48,13 @@ def terms(model: ir.Model, trace: Trace, groups: Sequence[TracedGroup]) -> list[
     return result
 
 
+def rows(node: ir.Node, known: Shapes) -> int:
+    """How many output positions a weighted node has for one sample; 1 where that is unknown."""
+    out = known.get(node.outputs[0].name or "", ())
+    sizes = out[2:] if node.op_type == "Conv" else out[1:-1]
+    return math.prod(dim for dim in sizes if isinstance(dim, int))
+
+
 def assumed_inputs(model: ir.Model) -> dict[str, tuple[int, ...]]:
     """The shape assumed for each input: one sample, and a default for other dynamic axes."""
     assumed = {}

@@ -68,6 +68,7 @@ class OnnxGraph:
                 self._columns(traced, slot),
                 following.added_bias(slot.node, len(self._ledger.matrix(slot))),
                 following.norm_scale(slot.node, self._statistics),
+                probing.residual(slot.node, self._shapes) is not None,
             )
             for slot in traced.consumers
         ]
@@ -83,9 +84,9 @@ class OnnxGraph:
         traced = self._traced[group.name]
         for slot, weight, bias in zip(traced.consumers, weights, biases, strict=True):
             matrix = self._ledger.matrix(slot).copy()
-            matrix[:, traced.positions(slot)[kept]] = weight.reshape(
-                len(matrix), len(kept), -1, matrix.shape[2]
-            )
+            owned = traced.positions(slot)
+            matrix[:, owned] = 0
+            matrix[:, owned[kept]] = weight.reshape(len(matrix), len(kept), -1, matrix.shape[2])
             self._ledger.write(slot, matrix)
             if bias is not None:
                 self._ledger.add_bias(slot.node, bias)
@@ -117,17 +118,30 @@ class OnnxGraph:
         """Let probes run with these batch norm statistics instead of the model's own."""
         self._statistics = norms.overrides(self._norms, statistics)
 
-    def moment_probe(self, groups: Sequence[Group], *, targets: bool, step: int) -> bytes:
-        """A model whose outputs are sums over rows; see :func:`nmcore_onnx.probing.probe`."""
-        traced = [self._traced[group.name] for group in groups]
+    def moment_probe(
+        self, groups: Sequence[Group], *, targets: bool, rows: int, samples: int
+    ) -> bytes:
+        """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Graph`."""
         consumers = [
-            (item, slot, probing.Layout(step, targets, probing.residual(slot.node, self._shapes)))
-            for item in traced
+            (item, slot, self._layout(slot, targets, rows, samples))
+            for item in (self._traced[group.name] for group in groups)
             for slot in item.consumers
         ]
         current = self._copy(self._ledger, self._removed)
         original = self._copy(Ledger(), set()) if targets else None
         return files.serialize(probing.probe(current, original, consumers))
+
+    def _layout(
+        self, slot: ConsumerSlot, targets: bool, rows: int, samples: int
+    ) -> probing.Layout:
+        """Skip rows where ``samples`` inputs would give more than asked for."""
+        per_sample = cost.rows(slot.node, self._assumed_shapes)
+        step = max(1, round(per_sample * samples / rows))
+        return probing.Layout(step, targets, probing.residual(slot.node, self._shapes))
+
+    @cached_property
+    def _assumed_shapes(self) -> shapes.Shapes:
+        return shapes.infer(self._original, cost.assumed_inputs(self._original))
 
     def _copy(self, ledger: Ledger, removed: set[int]) -> rewriting.Copy:
         return rewriting.rewrite(self._original, self._trace, ledger, removed, self._statistics)
@@ -145,9 +159,16 @@ class OnnxGraph:
         files.check(self._result, self._original)
 
     def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
-        """The original at full width, with the removed channels rebuilt before each consumer."""
+        """The original at full width; see :class:`nmcore.plugins.Graph`.
+
+        Groups without a scaling matrix were refitted: their consumers have the new weights, with
+        zeros for the removed channels.
+        """
         pairs = [(self._traced[name], scaling) for name, scaling in scalings.items()]
-        return files.serialize(reference.rebuild(self._original, pairs))
+        rebuilt = {slot.place for item, _ in pairs for slot in item.consumers}
+        ledger = self._ledger.without(rebuilt)
+        copy = rewriting.rewrite(self._original, self._trace, ledger, set())
+        return files.serialize(reference.rebuild(copy, pairs))
 
     def serialize(self) -> bytes:
         """The compressed model as bytes."""

@@ -20,9 +20,8 @@ from nmcore_onnx.trace import ConsumerSlot, TracedGroup
 from nmcore_onnx.weights import computable
 
 
-def rebuild(model: ir.Model, pairs: Sequence[tuple[TracedGroup, Scaling]]) -> ir.Model:
-    """A copy of ``model`` in which every consumer reads its channels rebuilt through Z."""
-    copy = Copy(model)
+def rebuild(copy: Copy, pairs: Sequence[tuple[TracedGroup, Scaling]]) -> ir.Model:
+    """Let every consumer in a copy of the original read its channels rebuilt through Z."""
     for number, (traced, scaling) in enumerate(pairs):
         for index, slot in enumerate(traced.consumers):
             _insert_map(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,15 @@ class Ledger:
     def add_bias(self, node: ir.Node, addition: FloatArray) -> None:
         """Add to the bias of a node, whether it has one yet or not."""
         self.biases[node] = self.biases.get(node, np.zeros_like(addition)) + addition
+
+
+    def without(self, places: Set[Place]) -> Ledger:
+        """The changes to all other weights, and to the biases of their nodes."""
+        nodes = {place.node for place in places}
+        return Ledger(
+            {place: array for place, array in self.weights.items() if place not in places},
+            {node: array for node, array in self.biases.items() if node not in nodes},
+        )
 
 
 def rows_of(slot: ProducerSlot) -> FloatArray:

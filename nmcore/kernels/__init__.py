@@ -15,8 +15,8 @@ from nmcore.kernels.protocol import Kernel
 
 GROUP = "nmcore.kernels"
 _BUILT_IN = {"numpy": "nmcore.kernels.numpy_", "numba": "nmcore.kernels.numba_"}
-# Below this many pairs the compiled pass saves less than it costs to load.
-_LARGE = 1 << 20
+# Below this many multiplications the compiled passes save less time than they take to load.
+_LARGE = 1 << 28
 
 
 def kernel_names() -> list[str]:
@@ -30,8 +30,8 @@ def kernel_names() -> list[str]:
     return sorted({*_BUILT_IN, *(entry.name for entry in metadata.entry_points(group=GROUP))})
 
 
-def get_kernel(name: str, pairs: int) -> Kernel:
-    """Return the kernel called `name`; ``auto`` chooses by how many `pairs` of channels there are.
+def get_kernel(name: str, work: int = 0) -> Kernel:
+    """Return the kernel called `name`; ``auto`` chooses by how many multiplications there are.
 
     Raises
     ------
@@ -40,14 +40,14 @@ def get_kernel(name: str, pairs: int) -> Kernel:
 
     Examples
     --------
-    >>> get_kernel("auto", pairs=100).NAME
+    >>> get_kernel("auto", work=100).NAME
     'numpy'
-    >>> get_kernel("fortran", pairs=100)
+    >>> get_kernel("fortran")
     Traceback (most recent call last):
     nmcore.errors.ArgumentError: kernel: got 'fortran'; need one of auto, ...
     """
     if name == "auto":
-        name = "numba" if pairs >= _LARGE else "numpy"
+        name = "numba" if work >= _LARGE else "numpy"
     return _load(name)
 
 

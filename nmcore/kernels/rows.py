@@ -79,7 +79,8 @@ class Rows:
 
     def block(self, index: IntArray | slice, out: Float64Array | None = None) -> Float64Array:
         """The rows at `index` as one contiguous float64 array, shape (K, D)."""
-        taken = self.weight[index]
+        # take() copies whole rows, several times faster than indexing does.
+        taken = self.weight[index] if isinstance(index, slice) else self.weight.take(index, axis=0)
         count = len(taken)
         if out is None:
             out = np.empty((count, self.width))

@@ -81,15 +81,21 @@ class Workers:
         count, grain : int
             How many rows there are, and how many one call takes.
         """
-        starts = range(0, count, max(1, grain))
-        if self.threads == 1 or len(starts) < 2:
+        grain = max(1, grain)
+        # The threads draw from one iterator: cheaper than a task a range, and none waits for another.
+        starts = iter(range(0, count, grain))
+
+        def draw() -> None:
             for start in starts:
                 function(start, min(start + grain, count))
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads)
-        # list() waits for all and raises the first error.
-        list(self._pool.map(lambda at: function(at, min(at + grain, count)), starts))
+
+        helpers = min(self.threads, -(-count // grain)) - 1
+        if helpers > 0 and self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads - 1)
+        waiting = [self._pool.submit(draw) for _ in range(helpers)] if self._pool else []
+        draw()
+        for helper in waiting:
+            helper.result()
 
     def halves(self, function: Callable[[int, int], object], count: int, least: int) -> None:
         """Like :meth:`each`, in one range a thread, but never fewer than `least` rows in one."""

@@ -131,3 +131,22 @@ class TestBenchLatency:
         (tmp_path / "bad.onnx").write_text("text")
         assert "does not load" in fails("bench", "latency", tmp_path / "bad.onnx")
         assert "does not" in fails("bench", "latency", tmp_path / "none.onnx")
+
+
+class TestBenchKernels:
+    ARGS = ("--size", "40x8,20", "--kernel", "numpy", "--peer", "double loop", "--repeats", 1)
+
+    def test_text(self, run):
+        text = run("bench", "kernels", *self.ARGS, "--no-memory").stdout
+        assert text.isascii()
+        assert "nmcore numpy" in text
+        assert "double loop" in text
+
+    def test_json(self, run):
+        result = run("bench", "kernels", *self.ARGS, "--no-memory", "--json")
+        names = [row["name"] for row in json.loads(result.stdout)["rows"]]
+        assert names == ["sgemm of this machine", "nmcore numpy", "double loop"]
+
+    def test_bad_sizes_and_names(self, fails):
+        assert "need NxD,P" in fails("bench", "kernels", "--size", "big")
+        assert "magic" in fails("bench", "kernels", "--peer", "magic")

@@ -29,6 +29,13 @@ def test_help(command):
     assert done.stdout.startswith("Usage: ")
 
 
+@pytest.mark.parametrize("command", [[], ["bench"]])
+def test_no_words_at_all_ask_for_help(command):
+    done = process(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Commands:" in done.stdout
+
+
 def test_help_imports_nothing_slow():
     code = (
         "import sys\nfrom nmcore.cli import cli\n"

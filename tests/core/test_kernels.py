@@ -114,7 +114,7 @@ def test_distance_sums_agree():
 
 def test_auto_takes_the_compiled_kernel_for_large_work_only():
     assert kernels.get_kernel("auto", 1000).NAME == "numpy"
-    assert kernels.get_kernel("auto", 1 << 24).NAME == "numba"
+    assert kernels.get_kernel("auto", 1 << 30).NAME == "numba"
 
 
 class FakeEntry:

@@ -1,0 +1,49 @@
+"""MostSim: every kernel and every installed peer, side by side.
+
+    OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 taskset -c 0,1 python benchmarks/kernels/run.py --json out.json
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from nmcore import bench
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", action="append", metavar="NxD,P", help="repeatable")
+    parser.add_argument("--peer", action="append", help="repeatable; default: all installed")
+    parser.add_argument("--kernel", action="append", help="repeatable; default: all installed")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    result = bench.run_kernels(
+        options.size or bench.SIZES,
+        options.peer,
+        options.repeats,
+        options.seed,
+        options.threads,
+        kernels=options.kernel,
+        memory=not options.no_memory,
+        progress=lambda line: print(line, file=sys.stderr),
+    )
+    console = Console()
+    for table in bench.tables(result):
+        console.print(table)
+    console.print(f"* of the rows timed. {result['machine']}", highlight=False)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+    if options.plot:
+        bench.plot(result, options.plot)
+
+
+if __name__ == "__main__":
+    main()

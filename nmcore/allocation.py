@@ -1,0 +1,152 @@
+"""How many channels each group may lose, so that a budget is met at the least error."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.errors import ArgumentError
+from nmcore.group import Cost, Term
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be left of a model.
+
+    Attributes
+    ----------
+    macs, params : float or None
+        The share of the multiply-accumulates or of the parameters to keep at most, above 0 and up
+        to 1. Give one of them.
+    """
+
+    macs: float | None = None
+    params: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, share in (("macs", self.macs), ("params", self.params)):
+            if share is not None and not 0 < share <= 1:
+                raise ArgumentError(f"{name} is {share}; it must be above 0 and at most 1")
+
+    @property
+    def kind(self) -> str:
+        """Which of the two it is."""
+        return "params" if self.macs is None else "macs"
+
+    @property
+    def share(self) -> float:
+        """The share to keep."""
+        share = self.params if self.macs is None else self.macs
+        assert share is not None
+        return share
+
+
+class Meter:
+    """The cost of a model for any widths of its groups, kept up to date as they shrink."""
+
+    def __init__(self, terms: Sequence[Term], widths: Mapping[str, int], kind: str) -> None:
+        self._sizes = [term.macs if kind == "macs" else term.params for term in terms]
+        self._groups = [term.groups for term in terms]
+        self._of: dict[str, list[int]] = defaultdict(list)
+        for number, term in enumerate(terms):
+            for name in term.groups:
+                self._of[name].append(number)
+        self._widths = dict(widths)
+        self.kept = dict(widths)
+
+    def total(self) -> float:
+        """The cost of all terms."""
+        return sum(self._term(number) for number in range(len(self._sizes)))
+
+    def saving(self, name: str) -> float:
+        """What one channel less in a group saves."""
+        return sum(self._term(number) for number in self._of[name]) / self.kept[name]
+
+    def _term(self, number: int) -> float:
+        shares = (self.kept[name] / self._widths[name] for name in self._groups[number])
+        return self._sizes[number] * math.prod(shares)
+
+
+def allocate(
+    curves: Mapping[str, NDArray[np.float64]],
+    meter: Meter,
+    *,
+    fixed: float,
+    target: float,
+) -> dict[str, int]:
+    """Remove channels until the cost is at most ``target``.
+
+    The next channel always comes from the group where it adds the least error for what it saves.
+
+    Parameters
+    ----------
+    curves : mapping of group name to array, shape (N - 1,)
+        The error after removing one, two, ... channels, comparable across groups.
+    meter : Meter
+        The cost; its widths are changed.
+    fixed : float
+        The cost that no group changes.
+    target : float
+        The cost to get below.
+
+    Returns
+    -------
+    dict of group name to kept channels
+
+    Raises
+    ------
+    ArgumentError
+        The target cannot be reached even with one channel in each group.
+    """
+    steps = {name: np.diff(curve, prepend=0.0) for name, curve in curves.items()}
+    taken = dict.fromkeys(curves, 0)
+    now = fixed + meter.total()
+    start = now
+    queue = [(_price(steps[name], 0, meter, name), name) for name in curves]
+    heapq.heapify(queue)
+    while now > target:
+        if not queue:
+            raise ArgumentError(
+                f"the budget of {target / start:.0%} cannot be met: with one channel left in every "
+                f"group that can be cut, {now / start:.0%} remains"
+            )
+        price, name = heapq.heappop(queue)
+        current = _price(steps[name], taken[name], meter, name)
+        if current > price:  # what it saves has shrunk since it was queued
+            heapq.heappush(queue, (current, name))
+            continue
+        now -= meter.saving(name)
+        meter.kept[name] -= 1
+        taken[name] += 1
+        if taken[name] < len(steps[name]):
+            heapq.heappush(queue, (_price(steps[name], taken[name], meter, name), name))
+    return dict(meter.kept)
+
+
+def _price(steps: NDArray[np.float64], taken: int, meter: Meter, name: str) -> float:
+    """The error that the next channel adds for each unit of cost that it saves."""
+    saving = meter.saving(name)
+    return float(steps[taken]) / saving if saving > 0 else math.inf
+
+
+def fixed_cost(cost: Cost, meter: Meter, kind: str) -> float:
+    """The part of a model's cost that no group changes.
+
+    Raises
+    ------
+    ArgumentError
+        The multiply-accumulates of the model are not known.
+    """
+    total = cost.macs if kind == "macs" else cost.params
+    if total is None:
+        raise ArgumentError(
+            "the model's multiply-accumulates are unknown, as the sizes of some of its values are; "
+            "give a budget of parameters instead"
+        )
+    return total - meter.total()

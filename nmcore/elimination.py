@@ -1,0 +1,159 @@
+"""Choosing channels by the error they leave behind: backward elimination with refitting.
+
+All other channels are refitted after each removal, so what counts is what a channel does that no
+combination of the remaining ones can do. This is Optimal Brain Surgeon (Hassibi & Stork, NeurIPS
+1992) on the least-squares problem of the next layer, with all taps of a channel as one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.group import IntArray
+
+Float64Array = NDArray[np.float64]
+
+# Rows of the inverse that are updated at once: small enough for the cache.
+_BLOCK = 256
+
+
+@dataclass(eq=False)
+class Problem:
+    """Least squares for one consumer, as elimination goes on.
+
+    Attributes
+    ----------
+    inverse : array, shape (F, F)
+        The inverse of the regularised covariance of the features that remain.
+    weights : array, shape (F, O)
+        The best weights on them.
+    taps : int
+        How many neighbouring features each channel owns.
+    unit : float
+        What an error of 1 is in this problem.
+    """
+
+    inverse: Float64Array
+    weights: Float64Array
+    taps: int
+    unit: float = 1.0
+
+    def costs(self) -> Float64Array:
+        """The error that removing each remaining channel adds, shape (n,).
+
+        With W_j the weights of channel j and P_jj its block of the inverse: tr(W_j' P_jj^-1 W_j).
+        """
+        taps = self.taps
+        own = np.arange(len(self.weights)).reshape(-1, taps)
+        blocks = self.weights.reshape(len(own), taps, -1)
+        square = self.inverse[own[:, :, None], own[:, None, :]]
+        if taps == 1:
+            costs = np.square(blocks[:, 0]).sum(1) / square[:, 0, 0]
+        else:
+            costs = np.einsum("nto,nto->n", blocks, np.linalg.solve(square, blocks))
+        return costs / self.unit
+
+    def remove(self, channel: int) -> None:
+        """Take a channel out and refit the rest: P -= P_.j P_jj^-1 P_j., W -= P_.j P_jj^-1 W_j.
+
+        The last channel takes its place, so that nothing else has to move.
+        """
+        taps, end = self.taps, len(self.weights)
+        own = slice(channel * taps, (channel + 1) * taps)
+        rows = self.inverse[own].copy()
+        gain = np.linalg.solve(rows[:, own], rows).T
+        self.weights -= gain @ self.weights[own]
+        for start in range(0, end, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            self.inverse[part] -= gain[part] @ rows
+        last = slice(end - taps, end)
+        self.inverse[own], self.weights[own] = self.inverse[last], self.weights[last]
+        self.inverse[:, own] = self.inverse[:, last]
+        self.inverse = self.inverse[: end - taps, : end - taps]
+        self.weights = self.weights[: end - taps]
+
+
+def problem(
+    covariance: Float64Array,
+    cross: Float64Array,
+    start: Float64Array,
+    taps: int,
+    *,
+    ridge: float = 1e-3,
+    unit: float = 1.0,
+) -> Problem:
+    """Set up the elimination for one consumer.
+
+    Parameters
+    ----------
+    covariance : array, shape (F, F)
+        Of the features.
+    cross : array, shape (F, O)
+        Covariance of features and targets.
+    start : array, shape (F, O)
+        Weights towards which the solution is drawn.
+    taps : int
+        Features a channel.
+    ridge : float
+        Strength of that pull, relative to the mean variance of a feature.
+    unit : float
+        What an error of 1 is.
+    """
+    pull = ridge * float(np.diagonal(covariance).mean()) + np.finfo(np.float64).tiny
+    inverse = np.linalg.inv(covariance + pull * np.eye(len(covariance)))
+    weights = inverse @ (cross + pull * start)
+    return Problem(inverse, _rotated(weights), taps, unit)
+
+
+def _rotated(weights: Float64Array) -> Float64Array:
+    """Fewer outputs with the same W W', which is all that the costs depend on."""
+    if weights.shape[1] <= weights.shape[0]:
+        return weights
+    left, singular, _ = np.linalg.svd(weights, full_matrices=False)
+    return left * singular
+
+
+def eliminate(problems: Sequence[Problem], keep: int) -> tuple[IntArray, Float64Array]:
+    """Remove channels one by one until ``keep`` remain, each time the one that costs least.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+        One a consumer of the same N channels; they are used up.
+    keep : int
+        From 1 to N.
+
+    Returns
+    -------
+    order : int array, shape (N - keep,)
+        The removed channels, first to last.
+    error : array, shape (N - keep,)
+        The error after each removal, in the problems' units.
+
+    Examples
+    --------
+    The third channel is the sum of the first two, so it goes first and costs nothing:
+
+    >>> x = np.random.default_rng(0).standard_normal((1000, 2))
+    >>> x = np.column_stack([x, x.sum(1)])
+    >>> v = np.array([[1.0], [2.0], [0.1]])
+    >>> order, error = eliminate([problem(x.T @ x, x.T @ x @ v, v, 1, ridge=1e-9)], 1)
+    >>> order, bool(error[0] < 1e-3 * error[1])
+    (array([2, 0]), True)
+    """
+    ids = np.arange(len(problems[0].weights) // problems[0].taps)
+    order, added = [], []
+    while len(ids) > keep:
+        costs = sum((each.costs() for each in problems), start=np.zeros(len(ids)))
+        place = int(np.argmin(costs))
+        order.append(int(ids[place]))
+        added.append(max(float(costs[place]), 0.0))
+        for each in problems:
+            each.remove(place)
+        ids[place] = ids[-1]
+        ids = ids[:-1]
+    return np.array(order, dtype=np.intp), np.cumsum(added)

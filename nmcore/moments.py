@@ -1,0 +1,109 @@
+"""Second moments of activations: what a consumer reads, and what it should give.
+
+They come as plain sums over rows from a probe that a backend builds and a runtime runs; a row is
+one output position of one input, a feature is one channel at one tap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.plugins import Session
+
+Float64Array = NDArray[np.float64]
+Feeds = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """First and second moments for one consumer.
+
+    Attributes
+    ----------
+    rows : float
+        How many rows were summed.
+    mean : array, shape (F,)
+        The mean of each feature; F = N * taps, channel by channel.
+    covariance : array, shape (F, F)
+        Of the features.
+    target_mean, target_variance : array, shape (O,)
+        Of the outputs that the consumer should give.
+    cross : array, shape (F, O)
+        The covariance of features and targets.
+    stream_variance : float or None
+        The variance, summed over channels, of the sum that the outputs go into, where there is one.
+    """
+
+    rows: float
+    mean: Float64Array
+    covariance: Float64Array
+    target_mean: Float64Array
+    target_variance: Float64Array
+    cross: Float64Array
+    stream_variance: float | None = None
+
+
+def linear(sums: Iterator[Float64Array], matrix: Float64Array, bias: Float64Array) -> Moments:
+    """Moments where the target is what the consumer gives now: ``matrix' x + bias``.
+
+    Parameters
+    ----------
+    sums : iterator of array
+        ``count``, ``sum_x``, ``gram``.
+    matrix : array, shape (F, O)
+        The consumer's weight.
+    bias : array, shape (O,)
+        The consumer's bias.
+    """
+    rows, mean, covariance = _features(sums)
+    cross = covariance @ matrix
+    variance = np.einsum("fo,fo->o", matrix, cross)
+    return Moments(rows, mean, covariance, mean @ matrix + bias, variance, cross)
+
+
+def measured(sums: Iterator[Float64Array]) -> Moments:
+    """Moments with measured targets: ``count``, ``sum_x``, ``gram``, ``sum_y``, ``power_y``,
+    ``cross``.
+    """
+    rows, mean, covariance = _features(sums)
+    target_mean = next(sums).ravel() / rows
+    variance = next(sums).ravel() / rows - target_mean**2
+    cross = next(sums) / rows - np.outer(mean, target_mean)
+    return Moments(rows, mean, covariance, target_mean, np.maximum(variance, 0), cross)
+
+
+def stream_variance(sums: Iterator[Float64Array], rows: float) -> float:
+    """The summed variance of a sum of values: ``sum_s``, ``power_s``."""
+    mean = next(sums).ravel() / rows
+    return float(np.maximum(next(sums).ravel() / rows - mean**2, 0).sum())
+
+
+def _features(sums: Iterator[Float64Array]) -> tuple[float, Float64Array, Float64Array]:
+    rows = float(next(sums).ravel()[0])
+    mean = next(sums).ravel() / rows
+    covariance = next(sums) / rows
+    covariance -= np.outer(mean, mean)
+    return rows, mean, covariance
+
+
+def accumulate(session: Session, batches: Iterable[Feeds]) -> list[Float64Array]:
+    """Run a probe on every batch and add its outputs up in float64."""
+    totals: list[Float64Array] = []
+    for feeds in batches:
+        outputs = session.run(feeds)
+        if not totals:
+            totals = [output.astype(np.float64) for output in outputs]
+        else:
+            for total, output in zip(totals, outputs, strict=True):
+                total += output
+    return totals
+
+
+def average(session: Session, batches: Sequence[Feeds]) -> list[Float64Array]:
+    """The mean of a probe's outputs over batches."""
+    return [total / len(batches) for total in accumulate(session, batches)]

@@ -1,0 +1,140 @@
+"""What a network is shown so that its activations can be measured: real inputs or made ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore import synthetic
+from nmcore.data import Dataset, Normalisation
+from nmcore.moments import Feeds
+from nmcore.plugins import InputSpec
+
+# The most inputs that one run sees, and the most numbers in them: activations take many times that.
+_MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
+
+# Pixels from 0 to 1 become roughly standard, as the input of most networks is; the usual values
+# for photographs. Options, or the graph, may know better.
+DEFAULT_NORMALISATION = Normalisation(1.0, (0.45,), (0.25,))
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """Inputs in batches, and where they come from.
+
+    Attributes
+    ----------
+    batches : sequence of mapping of input name to array
+        What one run sees each.
+    count : int
+        How many inputs there are in all.
+    real : bool
+        Whether they are calibration data rather than made.
+    source : str
+        Where they come from, in words.
+    """
+
+    batches: Sequence[Feeds]
+    count: int
+    real: bool
+    source: str
+
+
+def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
+    """Calibration data, evenly spread over the file where it holds more than ``samples``."""
+    spec = data.fit(inputs)
+    count = min(samples, len(data))
+    chosen = np.linspace(0, len(data) - 1, count).round().astype(int)
+    part = Dataset(data.name, data.x[chosen], None, data.normalisation, data.axis)
+    length = _batch_length(spec, data.x.shape[1:], count)
+    batches = [
+        {spec.name: part.batch(start, start + length, spec.dtype)}
+        for start in range(0, count - count % length, length)
+    ]
+    return Probes(batches, len(batches) * length, True, f"{count} inputs of {data.name}")
+
+
+def synthesise(
+    inputs: Sequence[InputSpec],
+    shapes: Sequence[tuple[int, ...]],
+    samples: int,
+    *,
+    seed: int = 0,
+    normalisation: Normalisation | None = None,
+) -> Probes:
+    """Made inputs for every input of a model.
+
+    Images, signals and volumes are dead leaves; integers are small random ids; booleans are true.
+
+    Parameters
+    ----------
+    inputs : sequence of InputSpec
+        What the model wants.
+    shapes : sequence of tuple
+        A shape of each input on which the model runs.
+    samples : int
+        How many to make.
+    seed : int
+        For the generator.
+    normalisation : Normalisation or None
+        What pixels from 0 to 1 times its scale go through; None makes them roughly standard.
+    """
+    length = min(
+        _batch_length(spec, shape[1:], samples) for spec, shape in zip(inputs, shapes, strict=True)
+    )
+    count = max(1, samples // length)
+    made = [
+        _make(spec, (count * length, *shape[1:]), seed, normalisation)
+        for spec, shape in zip(inputs, shapes, strict=True)
+    ]
+    batches = [
+        {
+            spec.name: array[start : start + length]
+            for spec, array in zip(inputs, made, strict=True)
+        }
+        for start in range(0, count * length, length)
+    ]
+    return Probes(batches, count * length, False, f"{count * length} synthetic inputs")
+
+
+def _make(
+    spec: InputSpec, shape: tuple[int, ...], seed: int, normalisation: Normalisation | None
+) -> NDArray[Any]:
+    rng = np.random.default_rng(seed)
+    if spec.dtype.kind == "b":
+        return np.ones(shape, spec.dtype)
+    if spec.dtype.kind in "ui" and spec.dtype != np.uint8:
+        # A mask is all ones; ids are small, as tables have unknown lengths.
+        mask = "mask" in spec.name.lower()
+        return (np.ones(shape) if mask else rng.integers(1, 100, shape)).astype(spec.dtype)
+    if len(shape) < 3:
+        return rng.standard_normal(shape).astype(spec.dtype)
+    last = _channels_last(shape)
+    channels, size = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
+    pictures = synthetic.dead_leaves(shape[0], channels, size, seed=seed)
+    if spec.dtype == np.uint8:
+        values: NDArray[Any] = (255 * pictures).astype(np.uint8)
+    elif normalisation is None:
+        values = DEFAULT_NORMALISATION(pictures, 1, np.dtype(np.float32))
+    else:
+        values = normalisation(normalisation.scale * pictures, 1, np.dtype(np.float32))
+    if last:
+        values = np.moveaxis(values, 1, -1)
+    return np.ascontiguousarray(values, dtype=spec.dtype)
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether the last axis is the one that holds colours."""
+    return len(shape) > 3 and shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+
+
+def _batch_length(spec: InputSpec, shape: Sequence[int], samples: int) -> int:
+    """How many inputs one run sees: what the model fixes, or what memory allows."""
+    if spec.shape and spec.shape[0] is not None:
+        return spec.shape[0]
+    fits = max(1, _MAX_ELEMENTS // max(1, int(np.prod(shape))))
+    return min(_MAX_BATCH, fits, samples)
