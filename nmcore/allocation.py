@@ -7,12 +7,17 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.errors import ArgumentError
-from nmcore.group import Cost, Term
+from nmcore.group import Cost, Group, Term
+
+if TYPE_CHECKING:
+    from nmcore.plan import Task
+    from nmcore.plugins import Graph
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,26 @@ class Budget:
         for name, share in (("macs", self.macs), ("params", self.params)):
             if share is not None and not 0 < share <= 1:
                 raise ArgumentError(f"{name} is {share}; it must be above 0 and at most 1")
+
+    @classmethod
+    def of(cls, macs: float | None, params: float | None, ratio: float | None) -> Budget | None:
+        """The budget that a user gave, or None.
+
+        Raises
+        ------
+        ArgumentError
+            More than one of them is given, or a share is out of range.
+        """
+        given = [
+            name
+            for name, x in (("macs", macs), ("params", params), ("ratio", ratio))
+            if x is not None
+        ]
+        if len(given) > 1:
+            raise ArgumentError(
+                f"{' and '.join(given)} were given; only one says how much to remove"
+            )
+        return None if macs is None and params is None else cls(macs, params)
 
     @property
     def kind(self) -> str:
@@ -113,8 +138,8 @@ def allocate(
     while now > target:
         if not queue:
             raise ArgumentError(
-                f"the budget of {target / start:.0%} cannot be met: with one channel left in every "
-                f"group that can be cut, {now / start:.0%} remains"
+                f"the budget of {target:,.0f} cannot be met: with one channel left in every group "
+                f"that may be cut, {now:,.0f} of {start:,.0f} remain"
             )
         price, name = heapq.heappop(queue)
         current = _price(steps[name], taken[name], meter, name)
@@ -133,6 +158,35 @@ def _price(steps: NDArray[np.float64], taken: int, meter: Meter, name: str) -> f
     """The error that the next channel adds for each unit of cost that it saves."""
     saving = meter.saving(name)
     return float(steps[taken]) / saving if saving > 0 else math.inf
+
+
+def meet(graph: Graph, task: Task, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
+    """The channels that each group of a graph keeps under the task's budget, or as counted.
+
+    Parameters
+    ----------
+    curves : mapping of group name to array, shape (N - 1,)
+        The error after removing one, two, ... channels of the groups that may be cut.
+    """
+    counts = dict(task.counts)
+    budget = task.budget
+    if budget is None:
+        return counts
+    widths = {group.name: group.width for group in graph.groups}
+    meter = Meter(graph.terms(), widths, budget.kind)
+    fixed = fixed_cost(graph.cost(), meter, budget.kind)
+    total = fixed + meter.total()
+    meter.kept.update(counts)
+    return allocate(curves, meter, fixed=fixed, target=budget.share * total)
+
+
+def proportional(groups: Sequence[Group]) -> dict[str, NDArray[np.float64]]:
+    """Error curves for which every group loses about the same share of its channels.
+
+    They stand in where nothing was measured: convex, and the same function of the share removed.
+    """
+    shares = {g.name: np.arange(1, g.width) / g.width for g in groups if g.width > 1}
+    return {name: np.square(share) for name, share in shares.items()}
 
 
 def fixed_cost(cost: Cost, meter: Meter, kind: str) -> float:

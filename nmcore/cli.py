@@ -175,9 +175,8 @@ def inspect(model: Path, as_json: bool) -> None:
 @click.option(
     "--lam",
     type=float,
-    default=0.85,
     metavar="L",
-    help="Weight of the cosine against the bias distance.  [default: 0.85]",
+    help="Weight of the cosine against the bias distance.  [default: as published]",
 )
 @click.option(
     "--bn-form",
@@ -210,9 +209,9 @@ def compress(
     from nmcore.report import Measures, Report
 
     _check_targets(target, report_path)
-    result = compress_model(
-        source, keep=dict(keep), providers=providers, progress=t.track, **options
-    )
+    # What is not given is left to the library, where the defaults live.
+    given = {name: value for name, value in options.items() if value is not None}
+    result = compress_model(source, keep=dict(keep), providers=providers, progress=t.track, **given)
     sessions = _load_both(source, result, providers)
     before, after = _time_both(sessions, options["seed"])
     size = source.stat().st_size  # Before OUT is written, which may be the same file.

@@ -191,15 +191,23 @@ def load(
         if samples < 1:
             raise DataError(f"samples is {samples}; it must be at least 1")
         x, labels = x[:samples], None if labels is None else labels[:samples]
-    if scale is None and mean is None and std is None:
+    steps = normalisation(scale, mean, std)
+    if steps is None:
         return Dataset(name, x, labels)
-    normalisation = Normalisation(
+    return Dataset(name, x, labels, steps, channel_axis(x.shape, steps.channels))
+
+
+def normalisation(
+    scale: float | None, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Normalisation | None:
+    """Return what the options say, with defaults for those left out; None without any."""
+    if scale is None and mean is None and std is None:
+        return None
+    return Normalisation(
         1.0 if scale is None else scale,
         (0.0,) if mean is None else tuple(mean),
         (1.0,) if std is None else tuple(std),
     )
-    axis = channel_axis(x.shape, normalisation.channels)
-    return Dataset(name, x, labels, normalisation, axis)
 
 
 def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:

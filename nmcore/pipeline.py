@@ -1,48 +1,27 @@
-"""From a model to a smaller one: groups, kept channels, Z, absorb, write, check.
+"""From a model to a smaller one: groups, kept channels, compensation, proof.
 
 This module decides the order of the steps and nothing else; each step lives in its own module.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nmcore import plugins
-from nmcore.absorb import absorb
-from nmcore.criteria import select
-from nmcore.group import Consumer, Cost, Declined, FloatArray, Group, Producer, Scaling
-from nmcore.plan import GroupPlan, Plan, Selection
-from nmcore.recipe import Options, recipe_for
-from nmcore.scaling import scaling_matrix
+from nmcore.allocation import Budget
+from nmcore.data import Dataset, normalisation
+from nmcore.data import load as load_data
+from nmcore.group import Cost, Declined
+from nmcore.merging import merge_all
+from nmcore.plan import Outcome, Plan, Progress, Selection, Task, silent, untouched
+from nmcore.probes import probes_for
+from nmcore.recipe import RECONSTRUCTION, Options, strategy
+from nmcore.reconstruction import reconstruct_all
+from nmcore.rival import Rival
 from nmcore.verification import verify as prove
-
-log = logging.getLogger(__name__)
-
-Progress = Callable[[str, Iterable[Group]], Iterable[Group]]
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What was done to one group."""
-
-    plan: GroupPlan
-    scaling: Scaling | None
-
-    @property
-    def merged(self) -> int:
-        """How many removed channels are rebuilt from kept ones."""
-        return self.scaling.merged if self.scaling is not None else 0
-
-    @property
-    def left_out(self) -> int:
-        """How many removed channels are not rebuilt at all."""
-        return self.plan.width - len(self.plan.kept) - self.merged
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +30,6 @@ class Result:
 
     Attributes
     ----------
-    model : object
-        The compressed model, in the backend's own format.
     plan : Plan
         The decision for every group.
     outcomes : sequence of Outcome
@@ -61,14 +38,21 @@ class Result:
         What was left alone, and why.
     before, after : Cost
         Size and work of the two models.
+    notes : sequence of str
+        What was chosen on the user's behalf, and why, a line each.
     """
 
     graph: plugins.Graph = field(repr=False)
-    plan: Plan
     outcomes: Sequence[Outcome] = field(repr=False)
     declined: Sequence[Declined] = field(repr=False)
     before: Cost
     after: Cost
+    notes: Sequence[str] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """The decision for every group."""
+        return Plan(tuple(outcome.plan for outcome in self.outcomes))
 
     @property
     def model(self) -> Any:
@@ -84,18 +68,25 @@ def compress(
     model: Any,
     *,
     ratio: float | None = None,
+    macs: float | None = None,
+    params: float | None = None,
     method: str = "auto",
     criterion: str = "auto",
     threshold: float | None = None,
-    lam: float = 0.85,
+    lam: float | None = None,
     bn_form: str = "auto",
     keep: Mapping[str, int] | None = None,
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
+    data: str | Path | Dataset | None = None,
+    samples: int = 256,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     verify: bool = False,
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Result:
     """Remove channels from a model and fold what they did into the next layers.
 
@@ -104,20 +95,29 @@ def compress(
     model : path or object
         A model file, or an object that an installed backend understands. It is never changed.
     ratio : float, in [0, 1), optional
-        The share of channels removed in every group. Without it, half of them; or none where
-        ``keep`` says which groups to touch.
+        The share of channels removed in every group. Without it and without a budget, half of
+        them; or none where ``keep`` says which groups to touch.
+    macs, params : float, above 0 and up to 1, optional
+        A budget instead of a ratio: keep at most this share of the whole model's
+        multiply-accumulates or parameters. Groups then lose different shares.
     method, criterion, threshold, lam, bn_form, seed
-        See :class:`Options`.
+        See :class:`nmcore.recipe.Options`.
     keep : mapping of pattern to count, optional
         How many channels the groups keep whose names match; the last match counts.
     exclude, only : sequence of pattern
         Nodes whose channels must not, or alone may, be removed.
+    data : path or Dataset, optional
+        Unlabelled inputs, an .npz with ``x``; without them synthetic ones are made.
+    samples : int
+        How many inputs to use or to make.
+    scale, mean, std
+        Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.load`.
     verify : bool
-        Prove in the runtime that the result equals the original with its removed channels
-        rebuilt through Z.
+        Prove in the runtime that the result equals the original with its removed channels made
+        up for at full width.
     providers : sequence of {"auto", "cuda", "cpu"}
-        Where the proof runs.
-    progress : callable, optional
+        Where models run.
+    progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
 
     Returns
@@ -127,83 +127,51 @@ def compress(
     Raises
     ------
     nmcore.errors.NmcoreError
-        The model or an option cannot be used.
+        The model, the data or an option cannot be used.
     nmcore.errors.VerificationError
         The result is not what it should be: a bug in nmcore.
     """
-    if ratio is None:
-        ratio = 0.0 if keep else 0.5
     options = Options(method, criterion, threshold, lam, bn_form, seed)
+    budget = Budget.of(macs, params, ratio)
+    if ratio is None:
+        ratio = 0.0 if keep or budget else 0.5
     selection = Selection(ratio, keep, only, exclude)
     graph = plugins.open_graph(model)
     before = graph.cost()
     counts = selection.counts(graph.groups, graph.declined)
-    step = progress or (lambda _text, groups: groups)
-    outcomes = [
-        _compress_group(graph, group, counts[group.name], options)
-        for group in step("merging", graph.groups)
-    ]
+    task = Task(counts, selection.free(graph.groups), budget, options, progress)
+    chosen, reason = strategy(options, graph, data is not None)
+    notes = [reason]
+    if not task.removes(graph.groups):
+        outcomes = [untouched(group) for group in graph.groups]
+        notes = ["nothing is to be removed"]
+    elif chosen == RECONSTRUCTION:
+        source = _dataset(data, scale, mean, std)
+        probes = probes_for(
+            graph, source, samples, normalisation(scale, mean, std), providers, seed
+        )
+        outcomes = reconstruct_all(graph, task, probes, providers)
+        notes.append(f"measured on {probes.source}")
+        if options.method == "auto":
+            rival = Rival(model, task, probes, providers)
+            graph, outcomes, note = rival.better(graph, outcomes)
+            notes.append(note)
+    else:
+        outcomes = merge_all(graph, task)
     graph.check()
-    result = Result(
-        graph,
-        Plan(tuple(outcome.plan for outcome in outcomes)),
-        outcomes,
-        graph.declined,
-        before,
-        graph.cost(),
-    )
+    result = Result(graph, outcomes, graph.declined, before, graph.cost(), notes)
     if verify:
         scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
         prove(graph, scalings, providers=providers, seed=seed)
     return result
 
 
-def _compress_group(graph: plugins.Graph, group: Group, count: int, options: Options) -> Outcome:
-    if count == group.width:
-        plan = GroupPlan(group.name, group.width, tuple(range(count)), "none", "all channels kept")
-        return Outcome(plan, None)
-    producer = joined(graph.producers(group))
-    consumers = graph.consumers(group)
-    recipe = recipe_for(producer, options)
-    kept = select(
-        producer.weight,
-        count,
-        recipe.criterion,
-        bias=producer.bias if producer.batchnorm is None else None,
-        next_weight=columns(consumers),
-        seed=options.seed,
-    )
-    scaling = scaling_matrix(
-        producer.weight,
-        kept,
-        recipe.method,
-        bias=producer.bias,
-        batchnorm=producer.batchnorm,
-        threshold=options.threshold,
-        lam=options.lam,
-        bn_form=recipe.bn_form,
-        depthwise=producer.depthwise,
-    )
-    apply(graph, group, scaling, consumers)
-    plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), recipe.method, recipe.reason)
-    return Outcome(plan, scaling)
-
-
-def apply(
-    graph: plugins.Graph, group: Group, scaling: Scaling, consumers: Sequence[Consumer]
-) -> None:
-    """Fold ``scaling`` into the consumers of a group and drop its removed channels."""
-    folded = [absorb(consumer.weight, scaling) for consumer in consumers]
-    graph.write(group, scaling.kept, [w for w, _ in folded], [b for _, b in folded])
-
-
-def joined(producers: Sequence[Producer]) -> Producer:
-    """The producers of a group as one: their rows side by side."""
-    (producer,) = producers
-    return producer
-
-
-def columns(consumers: Sequence[Consumer]) -> FloatArray:
-    """All consumers' weights as one (outputs, N): what reads each channel."""
-    parts = [np.swapaxes(c.weight, 1, 2).reshape(-1, c.weight.shape[1]) for c in consumers]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _dataset(
+    data: str | Path | Dataset | None,
+    scale: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Dataset | None:
+    if data is None or isinstance(data, Dataset):
+        return data
+    return load_data(data, scale=scale, mean=mean, std=std)

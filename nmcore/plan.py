@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nmcore.allocation import Budget
 from nmcore.errors import ArgumentError
-from nmcore.group import Declined, Group
+from nmcore.group import Declined, Group, Scaling
+from nmcore.recipe import Options
 
 
 def kept_count(width: int, ratio: float) -> int:
@@ -52,10 +54,21 @@ class Selection:
         self._check_patterns(groups, declined)
         return {group.name: self._count(group) for group in groups}
 
-    def _count(self, group: Group) -> int:
+    def free(self, groups: Sequence[Group]) -> frozenset[str]:
+        """The names of the groups that a budget may cut: neither excluded nor kept at a count."""
+        return frozenset(
+            group.name
+            for group in groups
+            if self._allowed(group) and not _any_match([group.name], [*(self.keep or {})])
+        )
+
+    def _allowed(self, group: Group) -> bool:
         if self.only and not _any_match(group.producers, self.only):
-            return group.width
-        if _any_match(group.producers, self.exclude):
+            return False
+        return not _any_match(group.producers, self.exclude)
+
+    def _count(self, group: Group) -> int:
+        if not self._allowed(group):
             return group.width
         count = kept_count(group.width, self.ratio)
         for pattern, keep in (self.keep or {}).items():
@@ -127,3 +140,72 @@ class Plan:
     """The decision for every group of a model, in topological order."""
 
     groups: tuple[GroupPlan, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What was done to one group.
+
+    Attributes
+    ----------
+    plan : GroupPlan
+        What was decided.
+    merged : int
+        How many removed channels are made up for by kept ones.
+    scaling : Scaling or None
+        The Z that was absorbed, where there is one.
+    """
+
+    plan: GroupPlan
+    merged: int
+    scaling: Scaling | None = None
+
+    @property
+    def left_out(self) -> int:
+        """How many removed channels nothing makes up for."""
+        return self.plan.width - len(self.plan.kept) - self.merged
+
+
+def untouched(group: Group) -> Outcome:
+    """The outcome of a group that keeps everything."""
+    kept = tuple(range(group.width))
+    return Outcome(GroupPlan(group.name, group.width, kept, "none", "all channels kept"), 0)
+
+
+Progress = Callable[[str, Iterable[Group]], Iterable[Group]]
+
+
+def silent(_text: str, groups: Iterable[Group]) -> Iterable[Group]:
+    """Show no progress."""
+    return groups
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is wanted of a model.
+
+    Attributes
+    ----------
+    counts : mapping of group name to int
+        Channels to keep, where no budget decides.
+    free : frozenset of str
+        The groups that a budget may cut.
+    budget : Budget or None
+        What may be left of the whole model.
+    options : Options
+        How channels are chosen and made up for.
+    progress : callable
+        Wraps the iteration over groups.
+    """
+
+    counts: Mapping[str, int]
+    free: frozenset[str]
+    budget: Budget | None
+    options: Options
+    progress: Progress = silent
+
+    def removes(self, groups: Sequence[Group]) -> bool:
+        """Whether any channel of any group may go."""
+        return any(
+            self.budget is not None or self.counts[group.name] < group.width for group in groups
+        )

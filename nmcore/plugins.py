@@ -113,6 +113,19 @@ class Graph(Protocol):
         """The parts of the original's cost that depend on how many channels groups keep."""
         ...
 
+    def serialize(self) -> bytes:
+        """The compressed model as bytes that a runtime loads."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the compressed model; a crash leaves the old file at ``path`` or none."""
+        ...
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """What a :class:`Graph` may offer besides, so that its activations can be measured."""
+
     def norm_probe(self) -> bytes | None:
         """A model that gives, for each batch norm, the mean and the variance of its input over
         the batch, while it normalises with them; None where there is no batch norm.
@@ -143,14 +156,6 @@ class Graph(Protocol):
         samples : int
             How many inputs the probe will see.
         """
-        ...
-
-    def serialize(self) -> bytes:
-        """The compressed model as bytes that a runtime loads."""
-        ...
-
-    def save(self, path: Path) -> None:
-        """Write the compressed model; a crash leaves the old file at ``path`` or none."""
         ...
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import synthetic
-from nmcore.data import Dataset, Normalisation
+from nmcore.data import Dataset, Normalisation, runnable_inputs
 from nmcore.moments import Feeds
-from nmcore.plugins import InputSpec
+from nmcore.plugins import Graph, InputSpec, runtime
 
 # The most inputs that one run sees, and the most numbers in them: activations take many times that.
 _MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
@@ -42,6 +42,23 @@ class Probes:
     count: int
     real: bool
     source: str
+
+
+def probes_for(
+    graph: Graph,
+    data: Dataset | None,
+    samples: int,
+    normalisation: Normalisation | None,
+    providers: Sequence[str],
+    seed: int,
+) -> Probes:
+    """Calibration data where there is any, else made inputs of a shape on which the model runs."""
+    session = runtime().session(graph.serialize(), providers=providers)
+    if data is not None:
+        return from_data(data, session.inputs, samples)
+    feeds = runnable_inputs(session, seed=seed)
+    shapes = [feeds[spec.name].shape for spec in session.inputs]
+    return synthesise(session.inputs, shapes, samples, seed=seed, normalisation=normalisation)
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
@@ -92,10 +109,7 @@ def synthesise(
         for spec, shape in zip(inputs, shapes, strict=True)
     ]
     batches = [
-        {
-            spec.name: array[start : start + length]
-            for spec, array in zip(inputs, made, strict=True)
-        }
+        {spec.name: array[start : start + length] for spec, array in zip(inputs, made, strict=True)}
         for start in range(0, count * length, length)
     ]
     return Probes(batches, count * length, False, f"{count * length} synthetic inputs")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nmcore.errors import ArgumentError
 from nmcore.group import Producer
+from nmcore.plugins import Graph, Measurable
 
 
 @dataclass(frozen=True)
@@ -13,14 +15,18 @@ class Options:
 
     Attributes
     ----------
-    method : {"auto", "merge", "prune"}
-        How the removed channels are compensated; ``auto`` takes the best applicable one.
-    criterion : {"auto", "l1", "l2", "l2-gm", "random", "out-norm"}
-        The score by which channels are kept.
+    method : str
+        How the removed channels are made up for: ``prune`` (not at all), ``merge`` (each by its
+        most similar kept one), ``moments`` (all by all kept ones, fitted to measured moments), or
+        another of :data:`nmcore.scaling.METHODS`; ``auto`` takes the best applicable one.
+    criterion : str
+        The score by which channels are kept, of :data:`nmcore.criteria.CRITERIA`; ``auto`` takes
+        what suits the method and the graph.
     threshold : float or None
         Merge only where the cosine reaches it; None takes the published value for the form.
-    lam : float
-        Weight of the cosine distance against the bias distance, where there is one.
+    lam : float or None
+        Weight of the cosine distance against the bias distance, where there is one; None takes
+        the published 0.85.
     bn_form : {"auto", "released", "folded"}
         How a batch norm enters the similarity; see :func:`nmcore.scaling_matrix`.
     seed : int
@@ -30,9 +36,56 @@ class Options:
     method: str = "auto"
     criterion: str = "auto"
     threshold: float | None = None
-    lam: float = 0.85
+    lam: float | None = None
     bn_form: str = "auto"
     seed: int = 0
+
+
+RECONSTRUCTION = "moments"
+LAM = 0.85
+
+
+def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
+    """Resolve ``auto`` for the whole model, and say why in one line.
+
+    Parameters
+    ----------
+    data : bool
+        Whether there is calibration data.
+
+    Raises
+    ------
+    ArgumentError
+        Options contradict each other.
+    """
+    merge_words = [
+        word
+        for word, given in (
+            ("threshold", options.threshold is not None),
+            ("lam", options.lam is not None),
+            ("bn-form", options.bn_form != "auto"),
+        )
+        if given
+    ]
+    if options.method == RECONSTRUCTION and merge_words:
+        raise ArgumentError(f"{merge_words[0]} belongs to method merge, not {options.method}")
+    measurable = isinstance(graph, Measurable)
+    if options.method == RECONSTRUCTION and not measurable:
+        raise ArgumentError("method moments needs a backend that can measure activations")
+    if options.method == RECONSTRUCTION or (
+        options.method == "auto" and measurable and not merge_words
+    ):
+        return RECONSTRUCTION, (
+            "channels chosen by the error they leave; what reads them refitted to the original"
+        )
+    method = "merge" if options.method == "auto" else options.method
+    if data:
+        raise ArgumentError(f"method {method} uses no data; leave out either of them")
+    reason = f"method {method}, as asked"
+    if options.method == "auto":
+        why = f"{merge_words[0]} belongs to it" if merge_words else "nothing can be measured here"
+        reason = f"method merge: {why}"
+    return method, reason
 
 
 @dataclass(frozen=True)
@@ -49,7 +102,7 @@ def recipe_for(producer: Producer, options: Options) -> Recipe:
     """Resolve ``auto`` for a group and say why."""
     criterion, why_criterion = _criterion(producer, options.criterion)
     bn_form, why_form = _form(producer, options.bn_form)
-    method = "merge" if options.method == "auto" else options.method
+    method = "merge" if options.method in ("auto", RECONSTRUCTION) else options.method
     reason = f"{criterion}: {why_criterion}"
     if method == "merge":
         reason += f"; {why_form}"

@@ -7,22 +7,22 @@ groups make up for what earlier ones lost.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
-from nmcore.allocation import Budget, Meter, allocate, fixed_cost
+from nmcore.allocation import meet
 from nmcore.elimination import Problem, eliminate, problem
 from nmcore.group import Consumer, Group, IntArray
+from nmcore.merging import merge_group
 from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
+from nmcore.plan import GroupPlan, Outcome, Task, untouched
 from nmcore.probes import Probes
+from nmcore.recipe import RECONSTRUCTION
 from nmcore.refit import features, mixed, refit
-
-log = logging.getLogger(__name__)
 
 Float64Array = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ class Reconstruction:
         """Whether the group's moments are of a manageable size."""
         return all(_feature_count(c) <= MAX_FEATURES for c in self.graph.consumers(group))
 
-    def curves(self, groups: Sequence[Group]) -> dict[str, Curve]:
+    def curves(self, groups: Iterable[Group]) -> dict[str, Curve]:
         """The error curve of every group on the uncompressed network."""
         result: dict[str, Curve] = {}
         for chunk in self._chunks(groups):
@@ -95,8 +95,8 @@ class Reconstruction:
                 result[group.name] = Curve(*eliminate(problems, 1))
         return result
 
-    def reconstruct(self, group: Group, count: int) -> IntArray:
-        """Keep ``count`` channels of a group and refit its consumers; return the kept ones."""
+    def reconstruct(self, group: Group, count: int) -> Outcome:
+        """Keep ``count`` channels of a group and refit its consumers."""
         consumers = self.graph.consumers(group)
         sums = iter(self._sums([group], targets=True))
         found = [measured(sums) for _ in consumers]
@@ -105,7 +105,9 @@ class Reconstruction:
         kept = np.delete(np.arange(group.width), order)
         solved = [_solve(c, m, kept) for c, m in zip(consumers, found, strict=True)]
         self.graph.write(group, kept, [w for w, _ in solved], [b for _, b in solved])
-        return kept
+        reason = "error: the next layer refitted after each removal"
+        plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
+        return Outcome(plan, group.width - count)
 
     def _curve_problem(self, consumer: Consumer, sums: Iterator[Float64Array]) -> Problem:
         """The elimination for one consumer of the original, in units of what it feeds."""
@@ -116,7 +118,7 @@ class Reconstruction:
             unit = stream_variance(sums, moments.rows)
         return _problem(consumer, moments, unit=unit or 1.0)
 
-    def _chunks(self, groups: Sequence[Group]) -> Iterator[list[Group]]:
+    def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""
         chunk: list[Group] = []
         size = 0
@@ -140,17 +142,29 @@ class Reconstruction:
         return self.runtime.session(model, providers=self.providers)
 
 
-def budgeted(
-    graph: plugins.Graph, curves: Mapping[str, Curve], budget: Budget
-) -> dict[str, int]:
-    """The number of channels each group keeps so that the whole model meets a budget."""
-    widths = {group.name: group.width for group in graph.groups}
-    meter = Meter(graph.terms(), widths, budget.kind)
-    cost = graph.cost()
-    fixed = fixed_cost(cost, meter, budget.kind)
-    total = fixed + meter.total()
-    errors = {name: curve.error for name, curve in curves.items() if len(curve.error)}
-    return allocate(errors, meter, fixed=fixed, target=budget.share * total)
+def reconstruct_all(
+    graph: plugins.Graph, task: Task, probes: Probes, providers: Sequence[str]
+) -> list[Outcome]:
+    """Compress every group of a graph as the task says, on what the probes show."""
+    walk = Reconstruction(graph, plugins.runtime(), probes, providers)
+    walk.prepare()
+    fitting = {group.name for group in graph.groups if walk.fits(group)}
+    counts = task.counts
+    if task.budget is not None:
+        free = [group for group in graph.groups if group.name in task.free & fitting]
+        curves = walk.curves(task.progress("measuring", free))
+        counts = meet(graph, task, {name: curve.error for name, curve in curves.items()})
+    outcomes = []
+    for group in task.progress("refitting", graph.groups):
+        count = counts[group.name]
+        if count == group.width:
+            outcomes.append(untouched(group))
+        elif group.name in fitting:
+            outcomes.append(walk.reconstruct(group, count))
+        else:
+            why = f"more than {MAX_FEATURES} features"
+            outcomes.append(merge_group(graph, group, count, task.options, why))
+    return outcomes
 
 
 def _problem(consumer: Consumer, moments: Moments, unit: float = 1.0) -> Problem:

@@ -23,9 +23,7 @@ LEAVES = 120
 CONTRAST, CHROMA = 0.6, 0.5
 
 
-def dead_leaves(
-    count: int, channels: int, size: Sequence[int], *, seed: int = 0
-) -> Float32Array:
+def dead_leaves(count: int, channels: int, size: Sequence[int], *, seed: int = 0) -> Float32Array:
     """Pictures (or signals, or volumes) of overlapping discs, with values from 0 to 1.
 
     Parameters

@@ -16,6 +16,7 @@ class Builder:
         self.graph = graph
         self._count = 0
         self._anchor: ir.Node | None = None
+        self._opset = graph.opset_imports.get("", graph.opset_imports.get("ai.onnx", 1))
 
     def before(self, node: ir.Node | None) -> None:
         """Put what follows before ``node``; None: at the end."""
@@ -58,14 +59,16 @@ class Builder:
         return self.node("Cast", value, to=int(ir.DataType.FLOAT))
 
     def every(self, value: ir.Value, step: int) -> ir.Value:
-        """Every ``step``-th row."""
-        if step == 1:
+        """Every ``step``-th row; all of them where Slice knows no steps yet."""
+        if step == 1 or self._opset < 10:
             return value
         bounds = [self.ints(0), self.ints(np.iinfo(np.int64).max), self.ints(0), self.ints(step)]
         return self.node("Slice", value, *bounds)
 
     def total(self, value: ir.Value) -> ir.Value:
         """The sum over rows."""
+        if self._opset < 13:
+            return self.node("ReduceSum", value, axes=[0], keepdims=0)
         length = self.node("Gather", self.node("Shape", value), self.ints(0), axis=0)
         ones = self.node("ConstantOfShape", length, value=ir.tensor(np.ones(1, np.float32)))
         return self.node("MatMul", ones, value)

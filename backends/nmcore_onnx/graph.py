@@ -131,9 +131,7 @@ class OnnxGraph:
         original = self._copy(Ledger(), set()) if targets else None
         return files.serialize(probing.probe(current, original, consumers))
 
-    def _layout(
-        self, slot: ConsumerSlot, targets: bool, rows: int, samples: int
-    ) -> probing.Layout:
+    def _layout(self, slot: ConsumerSlot, targets: bool, rows: int, samples: int) -> probing.Layout:
         """Skip rows where ``samples`` inputs would give more than asked for."""
         per_sample = cost.rows(slot.node, self._assumed_shapes)
         step = max(1, round(per_sample * samples / rows))

@@ -168,12 +168,14 @@ def _adopt(graph: ir.Graph, other: ir.Graph) -> None:
         if not theirs.is_initializer():
             ir.convenience.replace_all_uses_with(theirs, mine)
     for value in list(other.initializers.values()):
-        assert value.name is not None
-        del other.initializers[value.name]
-        value.name = _PREFIX + value.name
-        if value.is_graph_input():
-            other.inputs.remove(value)
-        graph.register_initializer(value)
+        assert value.const_value is not None
+        # A new value: renaming this one would rename the tensor, which the caller's model shares.
+        data = ir.Tensor(value.const_value.numpy(), name=_PREFIX + (value.name or ""))
+        mine = ir.Value(
+            name=data.name, shape=data.shape, type=ir.TensorType(data.dtype), const_value=data
+        )
+        graph.register_initializer(mine)
+        ir.convenience.replace_all_uses_with(value, mine)
     nodes = list(other)
     other.outputs.clear()
     other.remove(nodes)

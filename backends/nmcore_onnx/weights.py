@@ -78,7 +78,6 @@ class Ledger:
         """Add to the bias of a node, whether it has one yet or not."""
         self.biases[node] = self.biases.get(node, np.zeros_like(addition)) + addition
 
-
     def without(self, places: Set[Place]) -> Ledger:
         """The changes to all other weights, and to the biases of their nodes."""
         nodes = {place.node for place in places}

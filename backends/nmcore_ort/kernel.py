@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from nmcore.group import FloatArray
 from nmcore.kernels.bias import Bias, Float64Array
-from nmcore.kernels.numpy_ import distance_sums, fill_panel, unit_rows
+from nmcore.kernels.numba_ import compare, distance_sums, fill_panel, unit_rows
 from nmcore.kernels.protocol import Shortlist
 from nmcore.kernels.threads import Workers
 from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, choose
 from nmcore_ort.quiet import captured_output
 
-__all__ = ["NAME", "distance_sums", "fill_panel", "shortlist", "unit_rows"]
+__all__ = ["NAME", "compare", "distance_sums", "fill_panel", "shortlist", "unit_rows"]
 
 NAME = "ort"
 

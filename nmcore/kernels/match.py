@@ -19,7 +19,7 @@ from nmcore.group import IntArray
 from nmcore.kernels import numpy_
 from nmcore.kernels.bias import Bias, Float64Array, normalised
 from nmcore.kernels.protocol import Kernel, Shortlist
-from nmcore.kernels.rows import Rows, compare, norms
+from nmcore.kernels.rows import Rows, norms
 from nmcore.kernels.threads import Workers
 
 _BLOCK_BYTES = 64 << 20
@@ -283,7 +283,7 @@ def _compare(
     problem: _Problem, n: IntArray, p: IntArray
 ) -> tuple[Float64Array, Float64Array]:
     """Return canonical cosines of pairs of channels and the ratios of their norms, shape (M,)."""
-    pairs = [compare(rows, n, p, problem.pool) for rows in problem.factors]
+    pairs = [problem.kernel.compare(rows, n, p, problem.pool) for rows in problem.factors]
     norm_n = _product([pair.norm_n for pair in pairs])
     norm_p = _product([pair.norm_p for pair in pairs])
     with np.errstate(all="ignore"):

@@ -18,7 +18,7 @@ from nmcore.kernels import bias as formulas
 from nmcore.kernels import numpy_
 from nmcore.kernels.bias import LIMIT, RELEASED, Bias, Float64Array
 from nmcore.kernels.protocol import Panel, Shortlist
-from nmcore.kernels.rows import Rows
+from nmcore.kernels.rows import LANES, Pairs, Rows
 from nmcore.kernels.threads import Workers
 
 NAME = "numba"
@@ -84,16 +84,9 @@ def unit_rows(
     >>> unit_rows(make_rows(np.array([[3.0, 4.0]])), np.array([0]), Workers(1))[1]
     array([5.])
     """
-    weight = rows.weight
-    if (
-        weight.dtype not in (np.float32, np.float64)
-        or not weight.flags.c_contiguous
-        or rows.factor is not None
-        or rows.exponent is not None
-    ):
+    if not _is_plain(rows):
         return numpy_.unit_rows(rows, index, pool)
-    flat = weight.reshape(len(weight), -1)
-    bias = np.empty(0) if rows.bias is None else rows.bias.astype(np.float64)
+    flat, bias = _arrays(rows)
     unit, norm = numpy_.empty_units(rows, len(index)), np.empty(len(index))
 
     def fill(start: int, stop: int) -> None:
@@ -102,6 +95,97 @@ def unit_rows(
 
     pool.halves(fill, len(index), _LEAST_ROWS)
     return unit, norm
+
+
+def _is_plain(rows: Rows) -> bool:
+    """Whether the compiled passes can read the weight as it is."""
+    return (
+        rows.weight.dtype in (np.float32, np.float64)
+        and rows.weight.flags.c_contiguous
+        and rows.factor is None
+        and rows.exponent is None
+    )
+
+
+def _arrays(rows: Rows) -> tuple[FloatArray, Float64Array]:
+    """Return the weight as (N, D) and the bias, empty where there is none."""
+    bias = np.empty(0) if rows.bias is None else rows.bias.astype(np.float64)
+    return rows.weight.reshape(len(rows.weight), -1), bias
+
+
+@_compiled
+def _fold(lanes: Float64Array) -> float:
+    """Add the lanes by halves; they are overwritten."""
+    half = lanes.size // 2
+    while half:
+        for lane in range(half):
+            lanes[lane] += lanes[half + lane]
+        half //= 2
+    return lanes[0]
+
+
+# Not reordered: the lanes fix the order of the sums, and are what lets the compiler use vectors.
+@_compiled
+def _compare(
+    weight: FloatArray,
+    bias: Float64Array,
+    n: IntArray,
+    p: IntArray,
+    cosine: Float64Array,
+    norm_n: Float64Array,
+    norm_p: Float64Array,
+) -> None:
+    """Write the canonical numbers of pairs of rows [W | b] (M,), summed in lanes."""
+    width = weight.shape[1]
+    whole = width - width % LANES
+    aa, bb, ab = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    for k in range(n.size):
+        row_a, row_b = weight[n[k]], weight[p[k]]
+        aa[:], bb[:], ab[:] = 0.0, 0.0, 0.0
+        for start in range(0, whole, LANES):
+            for lane in range(LANES):
+                x, y = np.float64(row_a[start + lane]), np.float64(row_b[start + lane])
+                aa[lane] += x * x
+                bb[lane] += y * y
+                ab[lane] += x * y
+        for lane in range(width - whole):
+            x, y = np.float64(row_a[whole + lane]), np.float64(row_b[whole + lane])
+            aa[lane] += x * x
+            bb[lane] += y * y
+            ab[lane] += x * y
+        if bias.size:
+            x, y = bias[n[k]], bias[p[k]]
+            aa[width - whole] += x * x
+            bb[width - whole] += y * y
+            ab[width - whole] += x * y
+        norm_n[k], norm_p[k] = np.sqrt(_fold(aa)), np.sqrt(_fold(bb))
+        cosine[k] = _fold(ab) / (norm_n[k] * norm_p[k])
+
+
+def compare(rows: Rows, n: IntArray, p: IntArray, pool: Workers) -> Pairs:
+    """See :func:`nmcore.kernels.rows.compare`; rows that need BLAS or care are left to that.
+
+    Examples
+    --------
+    >>> from nmcore.kernels.rows import make_rows
+    >>> rows = make_rows(np.array([[3.0, 4.0], [2.0, 0.0]], dtype=np.float32))
+    >>> compare(rows, np.array([0]), np.array([1]), Workers(1))
+    Pairs(cosine=array([0.6]), norm_n=array([5.]), norm_p=array([2.]))
+    """
+    if not (_is_plain(rows) and rows.in_lanes):
+        return numpy_.compare(rows, n, p, pool)
+    flat, bias = _arrays(rows)
+    pairs = Pairs(*np.empty((3, len(n))))
+
+    def fill(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        _compare(
+            flat, bias, n[part], p[part],
+            pairs.cosine[part], pairs.norm_n[part], pairs.norm_p[part],
+        )  # fmt: skip
+
+    pool.halves(fill, len(n), _LEAST_ROWS)
+    return pairs
 
 
 @_reordered

@@ -1,7 +1,7 @@
 """The kernel in plain NumPy: the twin that every other kernel must agree with.
 
-A kernel is a module with five names: ``NAME``, :func:`unit_rows`, :func:`shortlist`,
-:func:`distance_sums` and :func:`fill_panel`. It may work in any precision within the margin it is given, since its answers are candidates: what decides
+A kernel is a module with six names: ``NAME``, :func:`unit_rows`, :func:`shortlist`, :func:`compare`,
+:func:`distance_sums` and :func:`fill_panel`. All but :func:`compare` may work in any precision within the margin it is given, since its answers are candidates: what decides
 between them is computed in :mod:`nmcore.kernels.rows`.
 """
 
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from nmcore.group import FloatArray, IntArray
 from nmcore.kernels.bias import Bias, Float64Array
 from nmcore.kernels.protocol import Panel, Shortlist, joined
-from nmcore.kernels.rows import Rows, dot
+from nmcore.kernels.rows import Rows, compare, dot
 from nmcore.kernels.threads import Workers, blas_threads
+
+__all__ = ["NAME", "compare", "distance_sums", "fill_panel", "shortlist", "unit_rows"]
 
 NAME = "numpy"
 # Costs that differ by less than rounding may make them count as equal: the lower channel goes first.

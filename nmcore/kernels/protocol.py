@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nmcore.group import FloatArray, IntArray
 from nmcore.kernels.bias import Bias, Float64Array
-from nmcore.kernels.rows import Rows
+from nmcore.kernels.rows import Pairs, Rows
 from nmcore.kernels.threads import Workers
 
 
@@ -99,6 +99,9 @@ class Kernel(Protocol):
         pool: Workers,
     ) -> Shortlist:
         """See :func:`nmcore.kernels.numpy_.shortlist`."""
+
+    def compare(self, rows: Rows, n: IntArray, p: IntArray, pool: Workers) -> Pairs:
+        """See :func:`nmcore.kernels.rows.compare`; every bit counts here."""
 
     def distance_sums(
         self,

@@ -1,8 +1,12 @@
 """Canonical arithmetic on weight rows: one float64 definition of norm and dot product.
 
 Fast passes may work in any precision and any order, because they only shortlist; whatever decides a
-result is computed here. The definition is what a plain program does: rows are float64 and contiguous,
-``dot(a, b)`` is NumPy's, and ``norm(a) = sqrt(dot(a, a))``.
+result is computed as defined here, with ``norm(a) = sqrt(dot(a, a))``:
+
+* float64 weights: ``dot`` is NumPy's of two contiguous rows, on one thread, so that a plain program
+  gets the same bits;
+* narrower weights: products are summed in 64 lanes, entry d in lane d modulo 64, and the lanes are
+  added by halves. A compiled pass can do that without copying rows to float64 first.
 """
 
 from __future__ import annotations
@@ -24,8 +28,11 @@ _SAFE_EXPONENT = 400
 _CHUNK_BYTES = 1 << 18
 
 
+LANES = 64
+
+
 def dot(a: Float64Array, b: Float64Array) -> Float64Array:
-    """Dot products of the rows of `a` (K, D) and `b` (K, D), each as ``np.dot(a[k], b[k])``.
+    """Return ``np.dot(a[k], b[k])`` for the rows of `a` and `b` (K, D), shape (K,).
 
     Call it under ``blas_threads(1)``: OpenBLAS splits dot products of more than 10,000 terms over
     its threads, and their sum would then depend on how many there are.
@@ -37,6 +44,27 @@ def dot(a: Float64Array, b: Float64Array) -> Float64Array:
     """
     result: Float64Array = np.vecdot(a, b)
     return result
+
+
+def lane_dot(a: Float64Array, b: Float64Array) -> Float64Array:
+    """Return dot products of the rows of `a` and `b` (K, D), summed in lanes, shape (K,).
+
+    Examples
+    --------
+    >>> lane_dot(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]))
+    array([11.])
+    """
+    count, width = a.shape
+    whole = width - width % LANES
+    products = a * b
+    lanes = np.zeros((count, LANES))
+    # Adding up along the middle axis goes from first to last, unlike along the last one.
+    np.add.reduce(products[:, :whole].reshape(count, -1, LANES), axis=1, out=lanes)
+    lanes[:, : width - whole] += products[:, whole:]
+    while lanes.shape[1] > 1:
+        half = lanes.shape[1] // 2
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return lanes[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +99,15 @@ class Rows:
     def width(self) -> int:
         """D, the length of a row."""
         return int(self.weight[0].size) + (self.bias is not None)
+
+    @property
+    def in_lanes(self) -> bool:
+        """Whether dot products of these rows are summed in lanes."""
+        return _is_narrow(self.weight.dtype) and self.factor is None
+
+    def dot(self, a: Float64Array, b: Float64Array) -> Float64Array:
+        """Return canonical dot products of two blocks of these rows (K, D), shape (K,)."""
+        return lane_dot(a, b) if self.in_lanes else dot(a, b)
 
     @property
     def grain(self) -> int:
@@ -156,7 +193,7 @@ def norms(rows: Rows, index: IntArray | None, power: int, pool: Workers) -> Floa
         if power == 1:
             np.add.reduce(np.abs(block, out=block), axis=1, out=result[start:stop])
         else:
-            np.sqrt(dot(block, block), out=result[start:stop])
+            np.sqrt(rows.dot(block, block), out=result[start:stop])
 
     with blas_threads(1):
         pool.each(fill, len(index), rows.grain)
@@ -186,9 +223,9 @@ def compare(rows: Rows, n: IntArray, p: IntArray, pool: Workers) -> Pairs:
     def fill(start: int, stop: int) -> None:
         part = slice(start, stop)
         a, b = rows.block(n[part]), rows.block(p[part])
-        np.sqrt(dot(a, a), out=norm_n[part])
-        np.sqrt(dot(b, b), out=norm_p[part])
-        np.divide(dot(a, b), norm_n[part] * norm_p[part], out=cosine[part])
+        np.sqrt(rows.dot(a, a), out=norm_n[part])
+        np.sqrt(rows.dot(b, b), out=norm_p[part])
+        np.divide(rows.dot(a, b), norm_n[part] * norm_p[part], out=cosine[part])
 
     with blas_threads(1):
         pool.each(fill, len(n), rows.grain)

@@ -44,6 +44,7 @@ class Liar:
 
     NAME = "liar"
     unit_rows = staticmethod(numpy_.unit_rows)
+    compare = staticmethod(numpy_.compare)
 
     @staticmethod
     def shortlist(queries, targets, bias, margin, pool):

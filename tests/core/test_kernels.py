@@ -14,7 +14,7 @@ from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm
 from nmcore.kernels import numba_, numpy_, threads
 from nmcore.kernels.bias import FOLDED, Bias
-from nmcore.kernels.rows import make_rows
+from nmcore.kernels.rows import make_rows, norms
 from nmcore.kernels.threads import Workers, thread_count, workers
 from nmcore.scaling import scaling_matrix
 
@@ -99,6 +99,23 @@ def test_unit_rows_agree(dtype, with_bias):
     np.testing.assert_allclose(a_norm, b_norm, rtol=1e-13)
     assert a.shape[1] % 16 == 0
     np.testing.assert_allclose(np.linalg.norm(a, axis=1), np.arange(3, 20, 2) != -1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 63, 64, 65, 4608, 20_000])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_canonical_numbers_have_the_same_bits_in_every_kernel(width, with_bias, dtype):
+    rng = np.random.default_rng(4)
+    weight = rng.standard_normal((13, width)).astype(dtype)
+    bias = rng.standard_normal(13) if with_bias else None
+    n, p = rng.integers(0, 13, (2, 40))
+    rows = make_rows(weight, bias)
+    a, b = numpy_.compare(rows, n, p, Workers(1)), numba_.compare(rows, n, p, Workers(3))
+    for name in ("cosine", "norm_n", "norm_p"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    wide = np.column_stack([weight.astype(np.float64), bias if with_bias else np.zeros(13)])
+    np.testing.assert_allclose(a.norm_n, np.linalg.norm(wide[n], axis=1), rtol=1e-14)
+    np.testing.assert_array_equal(norms(rows, n, 2, Workers(2)), a.norm_n)
 
 
 def test_distance_sums_agree():

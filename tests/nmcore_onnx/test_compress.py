@@ -205,7 +205,7 @@ def test_verification_catches_a_wrong_weight(monkeypatch):
     write = Ledger.write
     monkeypatch.setattr(Ledger, "write", lambda self, slot, m: write(self, slot, m * 1.01))
     with pytest.raises(VerificationError, match="differs"):
-        compress(Chain().conv(8).node("Relu").conv(4).build())
+        compress(Chain().conv(8).node("Relu").conv(4).build(), method="merge")
 
 
 def test_keep_only_and_exclude():

@@ -1,0 +1,87 @@
+"""One to one, from weights alone: choose channels by a criterion and build Z for each group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nmcore import plugins
+from nmcore.absorb import absorb
+from nmcore.allocation import meet, proportional
+from nmcore.criteria import select
+from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scaling
+from nmcore.plan import GroupPlan, Outcome, Task, untouched
+from nmcore.recipe import LAM, Options, Recipe, recipe_for
+from nmcore.scaling import scaling_matrix
+
+
+def merge_all(graph: plugins.Graph, task: Task) -> list[Outcome]:
+    """Compress every group of a graph as the task says."""
+    free = [group for group in graph.groups if group.name in task.free]
+    counts = meet(graph, task, proportional(free))
+    return [
+        merge_group(graph, group, counts[group.name], task.options)
+        for group in task.progress("merging", graph.groups)
+    ]
+
+
+def merge_group(
+    graph: plugins.Graph, group: Group, count: int, options: Options, why: str = ""
+) -> Outcome:
+    """Keep ``count`` channels of a group and fold the others into its consumers through Z."""
+    if count == group.width:
+        return untouched(group)
+    producer = joined(graph.producers(group))
+    consumers = graph.consumers(group)
+    recipe = recipe_for(producer, options)
+    kept = select(
+        producer.weight,
+        count,
+        recipe.criterion,
+        bias=producer.bias if producer.batchnorm is None else None,
+        next_weight=columns(consumers),
+        seed=options.seed,
+    )
+    scaling = _fold(graph, group, producer, consumers, kept, recipe, options)
+    reason = f"{why}; {recipe.reason}" if why else recipe.reason
+    plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), recipe.method, reason)
+    return Outcome(plan, scaling.merged, scaling)
+
+
+def _fold(
+    graph: plugins.Graph,
+    group: Group,
+    producer: Producer,
+    consumers: Sequence[Consumer],
+    kept: IntArray,
+    recipe: Recipe,
+    options: Options,
+) -> Scaling:
+    """Build Z for the kept channels, absorb it and write the result."""
+    scaling = scaling_matrix(
+        producer.weight,
+        kept,
+        recipe.method,
+        bias=producer.bias,
+        batchnorm=producer.batchnorm,
+        threshold=options.threshold,
+        lam=LAM if options.lam is None else options.lam,
+        bn_form=recipe.bn_form,
+        depthwise=producer.depthwise,
+    )
+    folded = [absorb(consumer.weight, scaling) for consumer in consumers]
+    graph.write(group, scaling.kept, [w for w, _ in folded], [b for _, b in folded])
+    return scaling
+
+
+def joined(producers: Sequence[Producer]) -> Producer:
+    """The producers of a group as one: their rows side by side."""
+    (producer,) = producers
+    return producer
+
+
+def columns(consumers: Sequence[Consumer]) -> FloatArray:
+    """All consumers' weights as one (outputs, N): what reads each channel."""
+    parts = [np.swapaxes(c.weight, 1, 2).reshape(-1, c.weight.shape[1]) for c in consumers]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
