@@ -38,7 +38,8 @@ def absorb(
     next_bias : float array, shape (O,), or None
         The next layer's bias; outputs are on axis 0, or on axis 1 where the channels are on 0.
     repeat : int
-        How many neighbouring entries of `axis` one channel owns: after a flatten, the pixels of a map.
+        How many neighbouring entries of `axis` one channel owns: after a flatten, the pixels of a
+        map.
     out : array or None
         Where to write the new weight: of its shape and type. It may be the leading part of
         `next_weight` itself, ``next_weight[:, :P]``, which then is overwritten.
@@ -58,8 +59,9 @@ def absorb(
 
     Notes
     -----
-    Sums are formed in float32, in float64 where an input is, and rounded once at the end. A merge has
-    one number a column of Z, so it is a sum of scaled columns; any other Z is one matrix product.
+    Sums are formed in float32, in float64 where an input is, and rounded once at the end. A merge
+    has one number a column of Z, so it is a sum of scaled columns; any other Z is one matrix
+    product.
 
     Examples
     --------

@@ -75,9 +75,7 @@ class Size:
         except ValueError:
             size = cls(0, 0, 0)
         if not (0 < size.p < size.n and size.d > 0):
-            raise ArgumentError(
-                f"size: got {text!r}; need NxD,P with P below N, like 512x4608,256"
-            )
+            raise ArgumentError(f"size: got {text!r}; need NxD,P with P below N, like 512x4608,256")
         return size
 
     def __str__(self) -> str:
@@ -185,7 +183,9 @@ def run_kernels(
 
     Examples
     --------
-    >>> result = run_kernels(["20x8,10"], ["double loop"], repeats=1, kernels=["numpy"], memory=False)
+    >>> result = run_kernels(
+    ...     ["20x8,10"], ["double loop"], repeats=1, kernels=["numpy"], memory=False
+    ... )
     >>> [row["name"] for row in result["rows"]]
     ['sgemm of this machine', 'nmcore numpy', 'double loop']
     """
@@ -228,7 +228,9 @@ def _peers(names: Sequence[str] | None) -> dict[str, Peer]:
         if name not in PEERS:
             raise ArgumentError(f"peers: got {name!r}; need one of {', '.join(PEERS)}")
         if not PEERS[name].installed:
-            raise ArgumentError(f"peers: {name!r} needs {PEERS[name].needs}, which is not installed")
+            raise ArgumentError(
+                f"peers: {name!r} needs {PEERS[name].needs}, which is not installed"
+            )
     return {name: PEERS[name] for name in names}
 
 
@@ -302,9 +304,7 @@ def _row(
     median = statistics.median(timed)
     share = statistics.median(b / a for a, b in zip(timed, product, strict=True))
     ours = name.startswith(f"{OURS} ")
-    return Row(
-        str(size), name, ours, median, size.flops / median / 1e9, share, peak, timed_rows
-    )
+    return Row(str(size), name, ours, median, size.flops / median / 1e9, share, peak, timed_rows)
 
 
 def _sgemm(size: Size, seed: int) -> Callable[[], object]:
@@ -372,7 +372,7 @@ def check_answer(
     >>> best = np.array([1.0])
     >>> check_answer("liar", weight, np.array([0, 1]), np.array([2]), np.array([1]), best)
     Traceback (most recent call last):
-    nmcore.bench.WrongAnswerError: liar: channel 2 was matched with kept position 1, cosine 0.0499...
+    nmcore.bench.WrongAnswerError: liar: channel 2 was matched with kept position 1, cosine ...
     """
     if found.shape != removed.shape or found.min() < 0 or found.max() >= len(kept):
         raise WrongAnswerError(f"{name}: returned no kept position for every removed channel")
@@ -394,7 +394,12 @@ def _peak_memory(size: Size, name: str, seed: int, threads: int) -> float | None
     """Run a contender once in a new process and return how much that grew, in 10**6 bytes."""
     call = {"n": size.n, "d": size.d, "p": size.p, "name": name, "seed": seed, "threads": threads}
     done = subprocess.run(
-        [sys.executable, "-c", "import nmcore.bench as b, sys; b._probe(sys.argv[1])", json.dumps(call)],
+        [
+            sys.executable,
+            "-c",
+            "import nmcore.bench as b, sys; b._probe(sys.argv[1])",
+            json.dumps(call),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -142,7 +142,7 @@ def inspect(model: Path, as_json: bool) -> None:
     _print_declined(out, graph.declined)
 
 
-@cli.command()
+@cli.command(cls=GatheringCommand)
 @click.argument("source", metavar="IN", type=FILE)
 @click.argument("target", metavar="OUT", type=FILE)
 @click.option(
@@ -152,6 +152,14 @@ def inspect(model: Path, as_json: bool) -> None:
     help="Share of channels removed in every group, from 0 to below 1.  "
     "[default: 0.5, or 0 where --keep is given]",
 )
+@click.option(
+    "--macs",
+    type=float,
+    metavar="F",
+    help="Keep at most this share of the whole model's multiply-accumulates; groups lose "
+    "different shares.",
+)
+@click.option("--params", type=float, metavar="F", help="The same for parameters.")
 @click.option(
     "--keep",
     type=PatternCount(),
@@ -184,6 +192,21 @@ def inspect(model: Path, as_json: bool) -> None:
     default="auto",
     help="How a batch norm enters the similarity.",
 )
+@click.option(
+    "--data",
+    type=FILE,
+    metavar="FILE.npz",
+    help="Unlabelled inputs x to measure activations on.  [default: synthetic inputs]",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many inputs to measure on.  [default: 256, or 512 synthetic ones]",
+)
+@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
+@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
+@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
 @click.option("--verify", is_flag=True, help="Prove that the result is what the plan says.")
 @click.option("--report", "report_path", type=FILE, metavar="FILE.json", help="Write the account.")
 @providers_option
@@ -453,8 +476,8 @@ def _print_report(report: Report, source: Path, target: Path) -> None:
     out.print()
     if report.groups:
         t.show(out, t.groups_table(report.groups))
-        for line in t.shared_reason(report.groups):
-            out.print(line)
+        for line in (*t.shared_reason(report.groups), *report.notes):
+            out.print(printable(line))
     _print_declined(out, report.declined)
     out.print()
     for line in t.closing_lines(report):

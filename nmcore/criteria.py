@@ -1,7 +1,7 @@
 """Which channels to keep: a score for every channel, and the best of them.
 
-A criterion is a plain function from a :class:`Request` to the kept channels; adding one is adding it
-to ``CRITERIA``.
+A criterion is a plain function from a :class:`Request` to the kept channels; adding one is adding
+it to ``CRITERIA``.
 """
 
 from __future__ import annotations
@@ -151,7 +151,10 @@ def l2_gm(request: Request) -> IntArray:
     rows = make_rows(request.weight, request.bias, uniform=True)
     with workers(request.threads) as pool:
         return most_distant(
-            rows, request.keep, get_kernel(request.kernel, len(request.weight) * request.weight.size), pool
+            rows,
+            request.keep,
+            get_kernel(request.kernel, len(request.weight) * request.weight.size),
+            pool,
         )
 
 
@@ -219,9 +222,9 @@ def error_selection(
 
     Notes
     -----
-    Removing j costs x_j' H x_j / [C_KK^-1]_jj with X = C_KK^-1 C_K: (DESIGN 5.5). Costs that are equal
-    to 9 digits count as equal, and the lower channel goes. The work is about 3 N^3 multiplications
-    for half of the channels, nearly all in matrix products.
+    Removing j costs x_j' H x_j / [C_KK^-1]_jj with X = C_KK^-1 C_K: (DESIGN 5.5). Costs that are
+    equal to 9 digits count as equal, and the lower channel goes. The work is about 2.5 N^3
+    operations for half of the channels, nearly all in matrix products.
 
     Examples
     --------

@@ -14,10 +14,11 @@ from nmcore import plugins
 from nmcore.allocation import Budget
 from nmcore.data import Dataset, normalisation
 from nmcore.data import load as load_data
+from nmcore.errors import DataError, ModelError
 from nmcore.group import Cost, Declined
 from nmcore.merging import merge_all
 from nmcore.plan import Outcome, Plan, Progress, Selection, Task, silent, untouched
-from nmcore.probes import probes_for
+from nmcore.probes import Inputs, probes_for
 from nmcore.recipe import RECONSTRUCTION, Options, strategy
 from nmcore.reconstruction import reconstruct_all
 from nmcore.rival import Rival
@@ -79,7 +80,7 @@ def compress(
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
     data: str | Path | Dataset | None = None,
-    samples: int = 256,
+    samples: int | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -108,8 +109,8 @@ def compress(
         Nodes whose channels must not, or alone may, be removed.
     data : path or Dataset, optional
         Unlabelled inputs, an .npz with ``x``; without them synthetic ones are made.
-    samples : int
-        How many inputs to use or to make.
+    samples : int, optional
+        How many inputs to use or to make; 256 of ``data``, or 512 made ones.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.load`.
     verify : bool
@@ -141,29 +142,46 @@ def compress(
     counts = selection.counts(graph.groups, graph.declined)
     task = Task(counts, selection.free(graph.groups), budget, options, progress)
     chosen, reason = strategy(options, graph, data is not None)
-    notes = [reason]
+    notes: list[str] = []
     if not task.removes(graph.groups):
         outcomes = [untouched(group) for group in graph.groups]
-        notes = ["nothing is to be removed"]
+        notes.append("nothing is to be removed")
     elif chosen == RECONSTRUCTION:
-        source = _dataset(data, scale, mean, std)
-        probes = probes_for(
-            graph, source, samples, normalisation(scale, mean, std), providers, seed
-        )
-        outcomes = reconstruct_all(graph, task, probes, providers)
-        notes.append(f"measured on {probes.source}")
-        if options.method == "auto":
-            rival = Rival(model, task, probes, providers)
-            graph, outcomes, note = rival.better(graph, outcomes)
-            notes.append(note)
+        inputs = Inputs(_dataset(data, scale, mean, std), samples, normalisation(scale, mean, std))
+        graph, outcomes, notes = _measured(model, graph, task, inputs, providers)
     else:
         outcomes = merge_all(graph, task)
+    notes = [reason, *notes]
     graph.check()
     result = Result(graph, outcomes, graph.declined, before, graph.cost(), notes)
     if verify:
         scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
         prove(graph, scalings, providers=providers, seed=seed)
     return result
+
+
+def _measured(
+    model: Any, graph: plugins.Graph, task: Task, inputs: Inputs, providers: Sequence[str]
+) -> tuple[plugins.Graph, list[Outcome], list[str]]:
+    """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
+
+    A model that runs on no made input cannot be measured, but its weights can still be merged.
+    """
+    by_choice = task.options.method == "auto"
+    try:
+        probes = probes_for(graph, inputs, providers, task.options.seed)
+        outcomes = reconstruct_all(graph, task, probes, providers)
+        notes = [f"measured on {probes.source}"]
+        if by_choice:
+            graph, outcomes, note = Rival(model, task, probes, providers).better(graph, outcomes)
+            notes.append(note)
+    except (ModelError, DataError) as error:
+        if not by_choice or inputs.data is not None:
+            raise
+        graph = plugins.open_graph(model)
+        outcomes = merge_all(graph, task)
+        notes = [f"merged instead, since nothing can be measured: {error}"]
+    return graph, outcomes, notes
 
 
 def _dataset(

@@ -14,6 +14,9 @@ from nmcore.data import Dataset, Normalisation, runnable_inputs
 from nmcore.moments import Feeds
 from nmcore.plugins import Graph, InputSpec, runtime
 
+# Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
+REAL_SAMPLES, SYNTHETIC_SAMPLES = 256, 512
+
 # The most inputs that one run sees, and the most numbers in them: activations take many times that.
 _MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
 
@@ -44,21 +47,34 @@ class Probes:
     source: str
 
 
-def probes_for(
-    graph: Graph,
-    data: Dataset | None,
-    samples: int,
-    normalisation: Normalisation | None,
-    providers: Sequence[str],
-    seed: int,
-) -> Probes:
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a user gave to measure on.
+
+    Attributes
+    ----------
+    data : Dataset or None
+        Calibration data.
+    samples : int or None
+        How many inputs to use or make.
+    normalisation : Normalisation or None
+        What raw pixels go through.
+    """
+
+    data: Dataset | None = None
+    samples: int | None = None
+    normalisation: Normalisation | None = None
+
+
+def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int) -> Probes:
     """Calibration data where there is any, else made inputs of a shape on which the model runs."""
     session = runtime().session(graph.serialize(), providers=providers)
-    if data is not None:
-        return from_data(data, session.inputs, samples)
+    if inputs.data is not None:
+        return from_data(inputs.data, session.inputs, inputs.samples or REAL_SAMPLES)
     feeds = runnable_inputs(session, seed=seed)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
-    return synthesise(session.inputs, shapes, samples, seed=seed, normalisation=normalisation)
+    count = inputs.samples or SYNTHETIC_SAMPLES
+    return synthesise(session.inputs, shapes, count, seed=seed, normalisation=inputs.normalisation)
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:

@@ -29,6 +29,8 @@ Float64Array = NDArray[np.float64]
 # Strength of the pull towards the folded weights, relative to a feature's mean variance.
 REFIT_RIDGE = 1e-2
 SELECTION_RIDGE = 1e-3
+# What a feature adds to that pull for each row that it has.
+SCARCITY = 0.2
 
 # Rows that each set of moments is summed over at most; more change little and cost time.
 MAX_ROWS = 40_000
@@ -167,6 +169,11 @@ def reconstruct_all(
     return outcomes
 
 
+def _ridge(base: float, moments: Moments) -> float:
+    """Few rows say little about many features; the pull grows with their ratio."""
+    return base + SCARCITY * len(moments.mean) / moments.rows
+
+
 def _problem(consumer: Consumer, moments: Moments, unit: float = 1.0) -> Problem:
     """Least squares in the units behind a batch norm, where one follows."""
     scale = _scale(consumer)
@@ -176,7 +183,7 @@ def _problem(consumer: Consumer, moments: Moments, unit: float = 1.0) -> Problem
         moments.cross * scale,
         _matrix(consumer) * scale,
         taps,
-        ridge=SELECTION_RIDGE,
+        ridge=_ridge(SELECTION_RIDGE, moments),
         unit=unit,
     )
 
@@ -186,8 +193,8 @@ def _solve(
 ) -> tuple[Float64Array, Float64Array]:
     """The consumer's new weight (O, P, T), and what to add to its bias (O,)."""
     taps = consumer.weight.shape[2]
-    start = mixed(moments, _matrix(consumer), kept, taps, ridge=SELECTION_RIDGE)
-    weights, bias = refit(moments, start, features(kept, taps), ridge=REFIT_RIDGE)
+    start = mixed(moments, _matrix(consumer), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
+    weights, bias = refit(moments, start, features(kept, taps), ridge=_ridge(REFIT_RIDGE, moments))
     return weights.T.reshape(-1, len(kept), taps), bias - _bias(consumer)
 
 

@@ -95,6 +95,7 @@ class Report:
     after: Measures
     groups: Sequence[GroupReport]
     declined: Sequence[Declined]
+    notes: Sequence[str]
     command: str
     seed: int
     provider: str
@@ -104,8 +105,13 @@ class Report:
 
     @classmethod
     def of(cls, result: Result, **rest: Any) -> Report:
-        """Take groups and declined parts from a result; ``rest`` are the other attributes."""
-        return cls(groups=group_reports(result), declined=tuple(result.declined), **rest)
+        """Take the account from a result; ``rest`` are the other attributes."""
+        return cls(
+            groups=group_reports(result),
+            declined=tuple(result.declined),
+            notes=tuple(result.notes),
+            **rest,
+        )
 
     @property
     def removed(self) -> int:

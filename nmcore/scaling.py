@@ -1,7 +1,7 @@
 """Builders of the scaling matrix Z: how every channel is rebuilt from the kept ones.
 
-A method is a plain function from a :class:`Request` to a :class:`~nmcore.group.Scaling`; adding one is
-adding it to ``METHODS``.
+A method is a plain function from a :class:`Request` to a :class:`~nmcore.group.Scaling`; adding
+one is adding it to ``METHODS``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nmcore import validate
+from nmcore.affine import moments
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm, FloatArray, IntArray, Scaling
+from nmcore.nmf import nmf
+from nmcore.ridge import ridge
 
 Float64Array = NDArray[np.float64]
 
@@ -78,7 +81,9 @@ def scaling_matrix(
     kept : int array, shape (P,)
         The kept channels, ascending; see :func:`nmcore.select`.
     method : str
-        ``prune`` drops the removed channels; ``merge`` rebuilds each from its most similar kept one.
+        ``prune`` drops the removed channels; ``merge`` rebuilds each from its most similar kept
+        one; ``ridge`` from all kept ones, by regression between rows; ``moments`` from all kept
+        ones and a constant, by regression between activations; ``nmf`` is a baseline.
     bias : float array, shape (N,), or None
         The constant added to each channel before any batch norm.
     batchnorm : BatchNorm or None
@@ -96,8 +101,12 @@ def scaling_matrix(
         The depthwise kernels between a pointwise `weight` and its reader: the two count as one
         convolution, whose filters are the outer products of their rows. `batchnorm` is then the one
         after the depthwise convolution, and `bias` is that convolution's.
-    moments, ridge
-        For methods that use them.
+    moments : object or None
+        With ``mean`` (N,) and ``second`` (N, N), the first and second moment of the activations;
+        ``moments`` needs it.
+    ridge : float or None
+        Damping of ``ridge`` and ``moments``, as a share of the diagonal; None takes the method's
+        default.
     kernel : str
         ``numpy``, ``numba``, one that is installed (``ort``), or ``auto``; all give the same Z.
     threads : int or None
@@ -115,10 +124,10 @@ def scaling_matrix(
 
     Notes
     -----
-    With neither a batch norm nor the folded form, rows are ``[W | b]`` and the best kept channel is
-    that of the greatest cosine. Otherwise it minimises ``lam (1 - cos) + (1 - lam) B``, with the bias
-    distance B min-max normalised over the kept channels. Sums are float64 whatever the input; of equal
-    scores the lowest kept channel wins.
+    With neither a batch norm nor the folded form, rows are ``[W | b]`` and the best kept channel
+    is that of the greatest cosine. Otherwise it minimises ``lam (1 - cos) + (1 - lam) B``, with
+    the bias distance B min-max normalised over the kept channels. Sums are float64 whatever the
+    input; of equal scores the lowest kept channel wins.
 
     What the formulas leave open is settled so:
 
@@ -128,8 +137,9 @@ def scaling_matrix(
     * released form, gamma or running variance 0 on either side: pairs whose S or B is not finite
       are no candidates, and a channel without candidates is left out. A removed channel with
       gamma = 0 is the constant beta; no multiple of another channel is, so it is left out too;
-    * released form, factors S below zero (gammas of opposite sign) are kept, with the sign they give
-      B, as the published program has it, although ReLU is homogeneous for positive factors only;
+    * released form, factors S below zero (gammas of opposite sign) are kept, with the sign they
+      give B, as the published program has it, although ReLU is homogeneous for positive factors
+      only;
     * a bias in front of a batch norm is moved into its running mean;
     * a factor too large for a float64 counts as no candidate.
 
@@ -218,7 +228,13 @@ def merge(request: Request) -> Scaling:
     )
 
 
-METHODS: dict[str, Callable[[Request], Scaling]] = {"prune": prune, "merge": merge}
+METHODS: dict[str, Callable[[Request], Scaling]] = {
+    "prune": prune,
+    "merge": merge,
+    "ridge": ridge,
+    "moments": moments,
+    "nmf": nmf,
+}
 
 
 def _scaling(

@@ -1,7 +1,8 @@
 """The door: every public array function checks its arguments here, and nothing is checked inside.
 
 Each function returns its argument in the form that the kernels expect, or raises
-:class:`~nmcore.errors.ArgumentError` saying which argument is wrong, what it is and what it must be.
+:class:`~nmcore.errors.ArgumentError` saying which argument is wrong, what it is and what it must
+be.
 """
 
 from __future__ import annotations
@@ -166,7 +167,8 @@ def kept_channels(value: ArrayLike, width: int) -> IntArray:
     if falls.size:
         at = falls[0]
         raise ArgumentError(
-            f"kept: {kept[at + 1]} does not ascend after {kept[at]}; need distinct ascending channels"
+            f"kept: {kept[at + 1]} does not ascend after {kept[at]}; "
+            f"need distinct ascending channels"
         )
     return kept.astype(np.intp)
 

@@ -1,9 +1,9 @@
 """The kernel ``ort``: similarity and best match as a small graph, on CUDA where that really works.
 
 It fulfils :class:`nmcore.kernels.protocol.Kernel` and is found through the entry-point group
-``nmcore.kernels``. The graph multiplies unit rows, scores every pair, and returns the pairs whose score
-comes within a margin of the best of their row; what decides between those is computed by nmcore, so
-that the result is the same as with every other kernel.
+``nmcore.kernels``. The graph multiplies unit rows, scores every pair, and returns the pairs whose
+score comes within a margin of the best of their row; what decides between those is computed by
+nmcore, so that the result is the same as with every other kernel.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ def shortlist(
     return Shortlist(row.astype(np.intp), column.astype(np.intp), low, high)
 
 
-def _penalty(
-    bias: Bias, pool: Workers
-) -> tuple[NDArray[np.float32], Float64Array, Float64Array]:
+def _penalty(bias: Bias, pool: Workers) -> tuple[NDArray[np.float32], Float64Array, Float64Array]:
     """Return (1 - lam) times the normalised bias distances, and each row's extremes."""
     count, width = len(bias.query), bias.target.shape[1]
     penalty = np.empty((count, width), dtype=np.float32)
@@ -163,7 +161,5 @@ def _model(factors: int, biased: bool) -> bytes:
     never = helper.make_tensor("never", TensorProto.FLOAT, [], [-_NEVER / 2])
     graph = helper.make_graph(nodes, "shortlist", inputs, [pairs], [never])
     # Opset 17 is the last whose ReduceMax takes its axes as an attribute; every runtime has it.
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
-    return model.SerializeToString()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())

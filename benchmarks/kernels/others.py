@@ -1,6 +1,6 @@
 """Error selection, the criteria and absorbing Z, each beside what its size costs at the least.
 
-    OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 taskset -c 0,1 python benchmarks/kernels/others.py
+OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 taskset -c 0,1 python benchmarks/kernels/others.py
 """
 
 import argparse
@@ -53,8 +53,9 @@ def elimination(width, kernels, rng, threads):
 def selection(size, kernels, rng, threads):
     weight = rng.standard_normal((size.n, size.d), dtype=np.float32)
     calls = {
-        "float64 product of half the pairs": lambda: weight[: size.n // 2].astype(float)
-        @ weight.T.astype(float)
+        "float64 product of half the pairs": lambda: (
+            weight[: size.n // 2].astype(float) @ weight.T.astype(float)
+        )
     }
     for criterion in ("l1", "l2", "l2-gm"):
         for kernel in kernels:
@@ -79,7 +80,9 @@ def absorption(size, rng):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, action="append", help="for error selection; repeatable")
+    parser.add_argument(
+        "--width", type=int, action="append", help="for error selection; repeatable"
+    )
     parser.add_argument("--size", default="4096x4096,2048", metavar="NxD,P")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
 """MostSim: every kernel and every installed peer, side by side.
 
-    OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 taskset -c 0,1 python benchmarks/kernels/run.py --json out.json
+OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 taskset -c 0,1 python benchmarks/kernels/run.py
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """The kernels by name: ``numpy``, ``numba``, and whatever is installed under ``nmcore.kernels``.
 
-A third party adds one by naming a module (see :mod:`nmcore.kernels.numpy_`) in the entry-point group
-``nmcore.kernels``; ``ort`` of the onnxruntime plugin is such a one.
+A third party adds one by naming a module (see :mod:`nmcore.kernels.numpy_`) in the entry-point
+group ``nmcore.kernels``; ``ort`` of the onnxruntime plugin is such a one.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib import import_module, metadata
 from typing import cast
 
@@ -51,7 +51,7 @@ def get_kernel(name: str, work: int = 0) -> Kernel:
     return _load(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(name: str) -> Kernel:
     if name in _BUILT_IN:
         return cast(Kernel, import_module(_BUILT_IN[name]))

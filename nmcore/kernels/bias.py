@@ -37,9 +37,9 @@ def released(
 ) -> Any:
     """Scale S and bias distance B of the authors' published program (DESIGN 5.2).
 
-    With s the ratio of norms, S = s (g_p / g_n) (v_n / v_p) and
-    B = abs((g_p / v_p) (s (-v_n b_n / g_n + m_n) - m_p) + b_p) / S, where v is the running variance.
-    ``offset_n`` stands for -v_n b_n / g_n + m_n and ``slope_p`` for g_p / v_p.
+    With s the ratio of norms and v the running variance, S = s (g_p / g_n) (v_n / v_p) and
+    B = abs((g_p / v_p) (s (-v_n b_n / g_n + m_n) - m_p) + b_p) / S. ``offset_n`` stands for
+    -v_n b_n / g_n + m_n and ``slope_p`` for g_p / v_p.
     """
     s = norm_n / norm_p
     scale = s * (gamma_p / gamma_n) * (var_n / var_p)
@@ -84,7 +84,7 @@ class Bias:
         return replace(self, query=self.query[part])
 
     def pairs(self, row: IntArray, column: IntArray) -> tuple[Float64Array, Float64Array]:
-        """Scale and bias distance of query ``row[k]`` and target ``column[k]``; B is NaN for none."""
+        """Scale and distance of query ``row[k]`` and target ``column[k]``; B is NaN for none."""
         with np.errstate(all="ignore"):
             return _only_finite(*_FORMULAS[self.form](*self.query[row].T, *self.target[:, column]))
 
@@ -107,7 +107,8 @@ class Bias:
 
 
 def _only_finite(scale: Float64Array, distance: Float64Array) -> tuple[Float64Array, Float64Array]:
-    # Written so that NaN fails it; a negative S makes a negative B, as the published program has it.
+    # Written so that NaN fails it; a negative S makes a negative B, as the published program has
+    # it.
     usable = (np.abs(scale) < LIMIT) & (np.abs(distance) < LIMIT)
     return scale, np.where(usable, distance, np.nan)
 

@@ -1,9 +1,9 @@
 """Backward elimination of channels by the error that is left after refitting the others.
 
-With C the covariance of the activations and H the Gram matrix of the weights that read them, removing
-channel j and refitting the rest costs ``x_j' H x_j / M_jj``, where ``M = C_KK^-1`` and
-``X = M C_K:`` rebuilds all channels from the kept ones K. Only ``G = X H X'`` is needed of X, and both
-matrices change by a low rank when j goes. With m and g their columns j, d = M_jj and e = G_jj::
+With C the covariance of the activations and H the Gram matrix of the weights that read them,
+removing channel j and refitting the rest costs ``x_j' H x_j / M_jj``, where ``M = C_KK^-1`` and
+``X = M C_K:`` rebuilds all channels from the kept ones K. Only ``G = X H X'`` is needed of X, and
+both matrices change by a low rank when j goes. With m and g their columns j, d = M_jj, e = G_jj::
 
     M' = M - u u'              u = m / sqrt(d)
     G' = G - u v' - v u'       v = g / sqrt(d) - u e / (2 d)
@@ -14,6 +14,7 @@ panels, and the matrices are brought up to date once per panel by products that 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ from nmcore.kernels.threads import Workers, blas_threads
 
 # Wide enough for the products to run at full speed, narrow enough for the panels to stay in cache.
 PANEL = 64
-_STRIPE = 64
+_STRIPE = 128
 _SMALL = 64
 # Removed rows and columns are carried along until they are this share of the matrix.
 _STALE = 8
@@ -51,15 +52,17 @@ class Elimination:
     total: float
 
 
-def eliminate(C: Float64Array, H: Float64Array, count: int, kernel: Kernel, pool: Workers) -> Elimination:
+def eliminate(
+    C: Float64Array, H: Float64Array, count: int, kernel: Kernel, pool: Workers
+) -> Elimination:
     """Remove `count` channels one by one, always the one that costs least; low indices win ties.
 
     Parameters
     ----------
     C : float64 array, shape (N, N)
-        A positive definite covariance.
+        A positive definite covariance; overwritten.
     H : float64 array, shape (N, N)
-        Gram matrix of the reading weights.
+        Gram matrix of the reading weights; overwritten.
     count : int
         How many channels to remove, at most N - 1.
     kernel : Kernel
@@ -86,7 +89,9 @@ def eliminate(C: Float64Array, H: Float64Array, count: int, kernel: Kernel, pool
     >>> gone.removed, gone.cost.round(4)
     (array([0]), array([0.0199]))
     """
-    M, G = inverse(C), H.copy()
+    total = float(np.vdot(H, C))
+    invert(C, pool)
+    M, G = C, H
     panel = Panel(M.diagonal().copy(), G.diagonal().copy(), np.empty((2, PANEL, len(C))))
     if not (np.isfinite(panel.m) & (panel.m > 0)).all():
         raise ArgumentError("covariance: is not positive definite; need one, or more damping")
@@ -106,58 +111,84 @@ def eliminate(C: Float64Array, H: Float64Array, count: int, kernel: Kernel, pool
                 M, G = (_without(A, alive, pool) for A in (M, G))
                 panel = panel.without(alive)
                 channel = channel[alive]
-    return Elimination(removed, cost, float(np.vdot(H, C)))
+    return Elimination(removed, cost, total)
 
 
-def inverse(C: Float64Array) -> Float64Array:
-    """Invert a positive definite matrix by halves, so that all the work is matrix products.
+def invert(A: Float64Array, pool: Workers) -> None:
+    """Invert a positive definite matrix in place; only the upper triangle is read and written.
+
+    By halves, so that all the work is matrix products: with A = [[F, S], [S', T]] and
+    R = F^-1 S, the inverse is [[F^-1 + Q R', -Q], [-Q', U]], where U = (T - S' R)^-1 and Q = R U.
+    A matrix that is not positive definite leaves numbers on the diagonal that are not positive.
 
     Examples
     --------
-    >>> inverse(np.array([[2.0, 0.0], [0.0, 4.0]]))
+    >>> A = np.array([[2.0, 0.0], [0.0, 4.0]])
+    >>> invert(A, Workers(1))
+    >>> A
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    result = C.copy()
-    with np.errstate(all="ignore"):
-        _invert(result)
-    return result
-
-
-def _invert(A: Float64Array) -> None:
-    """Invert in place: the first half, then what the second half adds to it."""
     count = len(A)
     if count <= _SMALL:
-        try:
-            A[...] = np.linalg.inv(A)
-        except np.linalg.LinAlgError:
-            A[...] = np.nan
+        _invert_small(A)
         return
     half = count // 2
     first, side, second = A[:half, :half], A[:half, half:], A[half:, half:]
-    _invert(first)
-    rebuilt = first @ side
-    second -= side.T @ rebuilt
-    _invert(second)
-    mixed = rebuilt @ second
-    first += mixed @ rebuilt.T
-    np.negative(mixed, out=side)
-    A[half:, :half] = side.T
+    with np.errstate(all="ignore"):
+        invert(first, pool)
+        rebuilt = _filled(first, pool) @ side
+        _add_symmetric(second, side.T, -rebuilt, pool)
+        invert(second, pool)
+        mixed = rebuilt @ _filled(second, pool)
+        _add_symmetric(first, mixed, rebuilt.T, pool)
+        np.negative(mixed, out=side)
+
+
+def _invert_small(A: Float64Array) -> None:
+    try:
+        A[...] = np.linalg.inv(np.triu(A) + np.triu(A, 1).T)
+    except np.linalg.LinAlgError:
+        A[...] = np.nan
+
+
+def _filled(A: Float64Array, pool: Workers) -> Float64Array:
+    """Copy a symmetric matrix from its upper triangle."""
+    result = np.empty(A.shape)
+
+    def copy(start: int, stop: int) -> None:
+        result[start:stop, start:] = A[start:stop, start:]
+        result[stop:, start:stop] = A[start:stop, stop:].T
+        square = result[start:stop, start:stop]
+        square[...] = np.triu(square) + np.triu(square, 1).T
+
+    pool.each(copy, len(A), _STRIPE)
+    return result
+
+
+def _add_symmetric(A: Float64Array, B: Float64Array, C: Float64Array, pool: Workers) -> None:
+    """Add the product B C, known to be symmetric, to the upper triangle of A."""
+    count = len(A)
+    room = threading.local()
+
+    def add(start: int, stop: int) -> None:
+        # Memory mapped anew for every product would cost as much as the product.
+        if not hasattr(room, "flat"):
+            room.flat = np.empty(_STRIPE * count)
+        product = room.flat[: (stop - start) * (count - start)].reshape(stop - start, -1)
+        np.matmul(B[start:stop], C[:, start:], out=product)
+        A[start:stop, start:] += product
+
+    # One thread a stripe: product and sum then stay in that core's cache.
+    with blas_threads(1):
+        pool.each(add, count, _STRIPE)
 
 
 def _apply(M: Float64Array, G: Float64Array, panel: Panel, steps: int, pool: Workers) -> None:
-    """Bring the upper triangles up to date, a stripe of rows at a time."""
+    """Bring the upper triangles up to date."""
     u, v = panel.vectors[:, :steps]
-    both, swapped = np.concatenate([u, v]), np.concatenate([v, u])
-
-    def update(start: int, stop: int) -> None:
-        rows, rest = slice(start, stop), slice(start, None)
-        M[rows, rest] -= u[:, rows].T @ u[:, rest]
-        G[rows, rest] -= both[:, rows].T @ swapped[:, rest]
-
-    # One thread a stripe: product and subtraction then stay in that core's cache.
-    with blas_threads(1):
-        pool.each(update, len(M), _STRIPE)
+    _add_symmetric(M, -u.T, u, pool)
+    _add_symmetric(G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
 
 
 def _without(A: Float64Array, alive: IntArray, pool: Workers) -> Float64Array:

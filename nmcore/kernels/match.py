@@ -1,9 +1,10 @@
 """MostSim: the most similar kept row for every removed row, exactly, in bounded memory.
 
-For each block of removed rows a kernel multiplies unit rows in float32 and shortlists every target
-within twice the rounding error of the best. Rows with many near ties are shortlisted again in float64.
-What is left, nearly always one pair a row, is decided in canonical arithmetic; the lowest kept index
-wins exact ties. So every kernel, thread count and precision gives the answer of a plain float64 loop.
+For each block of removed rows a kernel multiplies unit rows in float32 and shortlists every
+target within twice the rounding error of the best. Rows with many near ties are shortlisted again
+in float64. What is left, nearly always one pair a row, is decided in canonical arithmetic (see
+:mod:`nmcore.kernels.rows`); the lowest kept index wins exact ties. So every kernel and thread count
+gives the same answer, and for float64 weights that of a plain loop.
 """
 
 from __future__ import annotations
@@ -205,9 +206,7 @@ def _margin(
     return 2 * (bias.lam * cosine + 8 * float(np.finfo(np.float64).eps))
 
 
-def _refine(
-    problem: _Problem, queries: _Side, bias: Bias | None, found: Shortlist
-) -> Shortlist:
+def _refine(problem: _Problem, queries: _Side, bias: Bias | None, found: Shortlist) -> Shortlist:
     """Shortlist again in float64 the rows that have too many candidates; drop rows of zeros."""
     some = queries.some
     count = np.bincount(found.row, minlength=len(some))
@@ -252,9 +251,7 @@ def _precise_units(rows: Rows, channel: IntArray) -> Float64Array:
     return block
 
 
-def _decide(
-    problem: _Problem, queries: _Side, bias: Bias | None, found: Shortlist
-) -> Matches:
+def _decide(problem: _Problem, queries: _Side, bias: Bias | None, found: Shortlist) -> Matches:
     """Choose each row's best candidate in canonical arithmetic; the lowest index wins a tie."""
     result = _no_matches(len(queries.channel))
     row, column = found.row, found.column
@@ -279,9 +276,7 @@ def _decide(
     return result
 
 
-def _compare(
-    problem: _Problem, n: IntArray, p: IntArray
-) -> tuple[Float64Array, Float64Array]:
+def _compare(problem: _Problem, n: IntArray, p: IntArray) -> tuple[Float64Array, Float64Array]:
     """Return canonical cosines of pairs of channels and the ratios of their norms, shape (M,)."""
     pairs = [problem.kernel.compare(rows, n, p, problem.pool) for rows in problem.factors]
     norm_n = _product([pair.norm_n for pair in pairs])

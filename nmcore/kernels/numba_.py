@@ -1,7 +1,7 @@
 """The kernel that fuses everything after the matrix product into one compiled pass over each row.
 
-Compiled once and cached on disk. The functions release the interpreter lock and take ranges of rows,
-so that the same thread pool drives them as drives NumPy's passes.
+Compiled once and cached on disk. The functions release the interpreter lock and take ranges of
+rows, so that the same thread pool drives them as drives NumPy's passes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from nmcore.kernels.rows import LANES, Pairs, Rows
 from nmcore.kernels.threads import Workers
 
 NAME = "numba"
-_LEAST_ROWS = 8
+# Waking a thread costs as much as passing over this many numbers.
+_LEAST = 1 << 18
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,7 +94,7 @@ def unit_rows(
         part = slice(start, stop)
         _unit_rows(flat, bias, index[part], unit[part], norm[part])
 
-    pool.halves(fill, len(index), _LEAST_ROWS)
+    pool.halves(fill, len(index), _LEAST // flat.shape[1])
     return unit, norm
 
 
@@ -121,7 +122,7 @@ def _fold(lanes: Float64Array) -> float:
         for lane in range(half):
             lanes[lane] += lanes[half + lane]
         half //= 2
-    return lanes[0]
+    return float(lanes[0])
 
 
 # Not reordered: the lanes fix the order of the sums, and are what lets the compiler use vectors.
@@ -184,15 +185,13 @@ def compare(rows: Rows, n: IntArray, p: IntArray, pool: Workers) -> Pairs:
             pairs.cosine[part], pairs.norm_n[part], pairs.norm_p[part],
         )  # fmt: skip
 
-    pool.halves(fill, len(n), _LEAST_ROWS)
+    pool.halves(fill, len(n), _LEAST // flat.shape[1])
     return pairs
 
 
 @_reordered
-def _scan_plain(
-    cosines: FloatArray, margin: Any, count: IntArray, only: IntArray, floor: FloatArray
-) -> None:
-    """For each row (K, T): how many cosines reach its maximum less the margin, and their column.
+def _scan_plain(cosines: FloatArray, margin: Any, count: IntArray, only: IntArray) -> None:
+    """For each row (K, T): how many cosines reach its maximum less the margin, and where.
 
     ``only`` holds the sum of the columns, which is the column where there is one.
     """
@@ -201,10 +200,10 @@ def _scan_plain(
         best = row[0]
         for t in range(row.size):
             best = max(best, row[t])
-        floor[k] = best - margin
+        floor = best - margin
         reached, where = 0, 0
         for t in range(row.size):
-            hit = row[t] >= floor[k]
+            hit = row[t] >= floor
             reached += hit
             where += t * hit
         count[k], only[k] = reached, where
@@ -248,7 +247,6 @@ def _score_row(
         span = 1.0
     least = np.inf
     for t in range(out.size):
-        # A min-max position, multiplied by a reciprocal: the margin covers the last bit.
         out[t] = lam * (1 - cosines[t]) + (1 - lam) * ((out[t] - low) / span)
         if out[t] < least:
             least = out[t]
@@ -268,7 +266,7 @@ def _scan_biased(
     low: Float64Array,
     high: Float64Array,
 ) -> None:
-    """For each row (K, T): how many scores come within the margin of the least, and their column."""
+    """For each row (K, T): how many scores come within the margin of the least, and where."""
     score = np.empty(cosines.shape[1])
     for k in range(cosines.shape[0]):
         low[k], high[k], least = _score_row(cosines[k], form, lam, query[k], target, score)
@@ -278,54 +276,6 @@ def _scan_biased(
                 reached += 1
                 where += t
         count[k], only[k] = reached, where
-
-
-@_compiled
-def _spell_out_plain(
-    cosines: FloatArray,
-    floor: FloatArray,
-    count: IntArray,
-    only: IntArray,
-    end: IntArray,
-    column: IntArray,
-) -> None:
-    """Write each row's columns so that they end before ``end[k]``."""
-    for k in range(cosines.shape[0]):
-        at = end[k] - count[k]
-        if count[k] == 1:
-            column[at] = only[k]
-            continue
-        for t in range(cosines.shape[1]):
-            if cosines[k, t] >= floor[k]:
-                column[at] = t
-                at += 1
-
-
-@_compiled
-def _spell_out_biased(
-    cosines: FloatArray,
-    form: int,
-    lam: float,
-    query: Float64Array,
-    target: Float64Array,
-    margin: float,
-    count: IntArray,
-    only: IntArray,
-    end: IntArray,
-    column: IntArray,
-) -> None:
-    """Write each row's columns so that they end before ``end[k]``."""
-    score = np.empty(cosines.shape[1])
-    for k in range(cosines.shape[0]):
-        at = end[k] - count[k]
-        if count[k] == 1:
-            column[at] = only[k]
-        if count[k] > 1:
-            _, _, least = _score_row(cosines[k], form, lam, query[k], target, score)
-            for t in range(score.size):
-                if score[t] <= least + margin:
-                    column[at] = t
-                    at += 1
 
 
 def shortlist(
@@ -349,18 +299,14 @@ def shortlist(
 
 def _plain(cosines: FloatArray, margin: float, pool: Workers) -> Shortlist:
     count, only = np.empty((2, len(cosines)), dtype=np.intp)
-    floor = np.empty(len(cosines), dtype=cosines.dtype)
     width = cosines.dtype.type(margin)
 
     def scan(start: int, stop: int) -> None:
         part = slice(start, stop)
-        _scan_plain(cosines[part], width, count[part], only[part], floor[part])
+        _scan_plain(cosines[part], width, count[part], only[part])
 
-    pool.halves(scan, len(cosines), _LEAST_ROWS)
-    end = np.cumsum(count)
-    column = np.empty(end[-1], dtype=np.intp)
-    _spell_out_plain(cosines, floor, count, only, end, column)
-    return Shortlist(np.repeat(np.arange(len(count)), count), column, None, None)
+    pool.halves(scan, len(cosines), _LEAST // cosines.shape[1])
+    return _spelled_out(cosines, None, margin, pool, count, only)
 
 
 def _biased(cosines: FloatArray, bias: Bias, margin: float, pool: Workers) -> Shortlist:
@@ -375,11 +321,28 @@ def _biased(cosines: FloatArray, bias: Bias, margin: float, pool: Workers) -> Sh
             count[part], only[part], low[part], high[part],
         )  # fmt: skip
 
-    pool.halves(scan, len(cosines), _LEAST_ROWS)
-    end = np.cumsum(count)
-    column = np.empty(end[-1], dtype=np.intp)
-    _spell_out_biased(cosines, bias.form, bias.lam, query, target, margin, count, only, end, column)
-    return Shortlist(np.repeat(np.arange(len(count)), count), column, low, high)
+    pool.halves(scan, len(cosines), _LEAST // cosines.shape[1])
+    found = _spelled_out(cosines, bias, margin, pool, count, only)
+    return Shortlist(found.row, found.column, low, high)
+
+
+def _spelled_out(
+    cosines: FloatArray,
+    bias: Bias | None,
+    margin: float,
+    pool: Workers,
+    count: IntArray,
+    only: IntArray,
+) -> Shortlist:
+    """List the pairs; the few rows that have several are looked at again by the NumPy kernel."""
+    single, several = np.flatnonzero(count == 1), np.flatnonzero(count > 1)
+    if len(several) == 0:
+        return Shortlist(single, only[single], None, None)
+    again = numpy_.scan(cosines[several], bias and bias.rows(several), margin, pool)
+    row = np.concatenate([single, several[again.row]])
+    column = np.concatenate([only[single], again.column])
+    order = np.argsort(row, kind="stable")
+    return Shortlist(row[order], column[order], None, None)
 
 
 @_compiled
@@ -422,7 +385,7 @@ def distance_sums(
         _distance_rows(products[part], row_squares[part], column_squares, row_sums[part], sums)
         partial.append(sums)
 
-    pool.halves(fill, len(row_squares), _LEAST_ROWS)
+    pool.halves(fill, len(row_squares), _LEAST // len(column_squares))
     return row_sums, np.add.reduce(partial)
 
 

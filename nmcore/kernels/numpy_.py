@@ -1,8 +1,9 @@
 """The kernel in plain NumPy: the twin that every other kernel must agree with.
 
-A kernel is a module with six names: ``NAME``, :func:`unit_rows`, :func:`shortlist`, :func:`compare`,
-:func:`distance_sums` and :func:`fill_panel`. All but :func:`compare` may work in any precision within the margin it is given, since its answers are candidates: what decides
-between them is computed in :mod:`nmcore.kernels.rows`.
+A kernel is a module with six names: ``NAME``, :func:`unit_rows`, :func:`shortlist`,
+:func:`compare`, :func:`distance_sums` and :func:`fill_panel`. All but :func:`compare` may work in
+any precision within the margin they are given, since their answers are candidates: what decides
+between those is computed in :mod:`nmcore.kernels.rows`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from nmcore.kernels.threads import Workers, blas_threads
 __all__ = ["NAME", "compare", "distance_sums", "fill_panel", "shortlist", "unit_rows"]
 
 NAME = "numpy"
-# Costs that differ by less than rounding may make them count as equal: the lower channel goes first.
+# Costs that differ by less than rounding may make them count as equal: the lower channel goes
+# first.
 TIE = 1e-9
 # Numbers in a strip of a block: its temporaries stay in a core's cache.
 _STRIP = 1 << 16
@@ -63,7 +65,9 @@ def unit_rows(
         part = slice(start, stop)
         block = rows.block(index[part])
         norm[part] = np.sqrt(dot(block, block))
-        block *= np.divide(1.0, norm[part], out=np.zeros(stop - start), where=norm[part] > 0)[:, None]
+        block *= np.divide(1.0, norm[part], out=np.zeros(stop - start), where=norm[part] > 0)[
+            :, None
+        ]
         unit[part, : rows.width] = block
 
     with blas_threads(1):
@@ -177,7 +181,8 @@ def distance_sums(
 
     Examples
     --------
-    >>> rows, columns = distance_sums(np.zeros((1, 2)), np.array([9.0]), np.array([16.0, 0.0]), None)
+    >>> one = Workers(1)
+    >>> rows, columns = distance_sums(np.zeros((1, 2)), np.array([9.0]), np.array([16.0, 0.0]), one)
     >>> rows, columns
     (array([8.]), array([5., 3.]))
     """

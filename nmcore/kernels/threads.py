@@ -82,7 +82,8 @@ class Workers:
             How many rows there are, and how many one call takes.
         """
         grain = max(1, grain)
-        # The threads draw from one iterator: cheaper than a task a range, and none waits for another.
+        # The threads draw from one iterator: cheaper than a task a range, and none waits for
+        # another.
         starts = iter(range(0, count, grain))
 
         def draw() -> None:
@@ -99,7 +100,7 @@ class Workers:
 
     def halves(self, function: Callable[[int, int], object], count: int, least: int) -> None:
         """Like :meth:`each`, in one range a thread, but never fewer than `least` rows in one."""
-        self.each(function, count, max(least, -(-count // self.threads)))
+        self.each(function, count, max(1, least, -(-count // self.threads)))
 
     def close(self) -> None:
         """Let the threads go."""

@@ -52,7 +52,7 @@ def merge_linear(rows, kept, threshold):
 
 
 def merge_by_score(kept, width, pair, threshold, lam):
-    """Algorithm 2: ``pair(n, p)`` gives (cosine, scale, bias distance), or None for no candidate."""
+    """Algorithm 2: ``pair(n, p)`` gives (cosine, scale, bias distance), or None."""
     Z = empty_z(width, kept)
     for n in range(width):
         if n in kept:
@@ -164,7 +164,7 @@ def absorb(next_weight, Z, axis, repeat):
 
 
 def error_elimination(C, H, keep):
-    """Backward elimination: refit from scratch for every channel that might go next (DESIGN 5.5)."""
+    """Backward elimination: refit from scratch for every channel that might go (DESIGN 5.5)."""
     kept = list(range(len(C)))
     curve = [0.0]
     while len(kept) > keep:

@@ -35,7 +35,7 @@ def lying_find(weight, kept, removed, threads):
 
 def test_a_lying_peer_ends_the_benchmark(monkeypatch):
     monkeypatch.setitem(PEERS, "liar", Peer(lying_find))
-    with pytest.raises(bench.WrongAnswerError, match="liar: channel .* where .* is to be had"):
+    with pytest.raises(bench.WrongAnswerError, match=r"liar: channel .* where .* is to be had"):
         bench.run_kernels(SMALL, ["liar"], repeats=1, kernels=[], memory=False)
 
 
