@@ -488,7 +488,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     for size in dict.fromkeys(row["size"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["size"] == size]
         table = Table(title=size)
-        table.add_column("contender")
+        table.add_column("contender", no_wrap=True)
         for heading in ("median ms", "GFLOP/s", "of sgemm", "peak MB", "times our best"):
             table.add_column(heading, justify="right")
         ours = min((row["seconds"] for row in rows if row["ours"]), default=None)

@@ -169,9 +169,11 @@ def error(request: Request) -> IntArray:
     moments = _need(request.moments, "moments", "error", "the activations' mean and second moment")
     weight = _need(request.next_weight, "next_weight", "error", "the weights (O, N, ...)")
     width = len(request.weight)
-    mean = validate.vector(moments.mean, "moments.mean", width)
-    second = validate.symmetric(moments.second, "moments.second", width)
+    first = _need(getattr(moments, "mean", None), "moments.mean", "error", f"shape ({width},)")
+    both = _need(getattr(moments, "second", None), "moments.second", "error", "a square matrix")
+    mean = validate.vector(first, "moments.mean", width)
     assert mean is not None
+    second = validate.symmetric(both, "moments.second", width)
     covariance = second - np.outer(mean, mean).astype(np.float64)
     return error_selection(
         covariance,

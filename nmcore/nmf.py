@@ -1,7 +1,10 @@
 """The baseline that the paper's reviewers asked for: non-negative factors of the weights.
 
-It is here to be compared with, and is not recommended: half of what a weight says is thrown away
-before anything is factorised.
+Two readings of it. :func:`factorize` is theirs, with free atoms that replace the layer's rows;
+half of what a weight says is thrown away, and little of the network is left (LeNet-300-100 on
+Fashion-MNIST with half its channels: 16 % instead of 89.8 %; the authors report 15.80 %). The
+method ``nmf`` of :func:`nmcore.scaling_matrix` keeps trained rows as atoms, and is a fair rival of
+merging.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 Float64Array = NDArray[np.float64]
 
 SWEEPS = 200
-TOLERANCE = 1e-4
+TOLERANCE = 1e-3
 
 
 def factorize(
@@ -45,7 +48,7 @@ def factorize(
     sweeps : int
         How many times both factors are updated at most.
     tolerance : float
-        Stop where a sweep changes the factors by less than this share of the first one's change.
+        Stop where a sweep moves the factors by at most this share of what the first one did.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def factorize(
         moved = _update(left, target @ right.T, right @ right.T)
         moved += _update(right.T, target.T @ left, left.T @ left)
         first = first or moved
-        if moved <= tolerance * first:
+        if moved <= tolerance**2 * first:
             break
     return left, right
 
@@ -128,7 +131,7 @@ def combine(
     for _ in range(sweeps):
         moved = _update(mixture, products, gram)
         first = first or moved
-        if moved <= tolerance * first:
+        if moved <= tolerance**2 * first:
             break
     return mixture.T
 
@@ -138,8 +141,10 @@ def nmf(request: Request) -> Scaling:
 
     The layer still computes the rows it was trained with, so the P atoms of the factorisation
     ``max(W, 0) ~ Z' H`` cannot be free: H is the kept rows of ``max(W, 0)``, and what remains of
-    the factorisation is non-negative least squares for the removed channels. Rows are ``[W | b]``,
-    with a batch norm folded in. Negative weights, hence about half of each row, are not seen.
+    the factorisation is non-negative least squares for the removed channels (separable NMF with
+    given anchors). Rows are ``[W | b]``, with a batch norm folded in. Negative weights, about half
+    of each row, are not seen. Free atoms, as the reply to the reviewers has them, come from
+    :func:`factorize`: the layer's rows become ``right``, and Z is ``left.T``.
     """
     width, kept, removed = request.width, request.kept, request.removed
     gain, bias = folded(width, request.bias, request.batchnorm)

@@ -114,7 +114,7 @@ def synthesise(
     seed : int
         For the generator.
     normalisation : Normalisation or None
-        What pixels from 0 to 1 times its scale go through; None makes them roughly standard.
+        What raw pixels, from 0 to 255, go through; None makes them roughly standard.
     """
     length = min(
         _batch_length(spec, shape[1:], samples) for spec, shape in zip(inputs, shapes, strict=True)
@@ -151,7 +151,7 @@ def _make(
     elif normalisation is None:
         values = DEFAULT_NORMALISATION(pictures, 1, np.dtype(np.float32))
     else:
-        values = normalisation(normalisation.scale * pictures, 1, np.dtype(np.float32))
+        values = normalisation(255 * pictures, 1, np.dtype(np.float32))
     if last:
         values = np.moveaxis(values, 1, -1)
     return np.ascontiguousarray(values, dtype=spec.dtype)

@@ -15,8 +15,10 @@ from nmcore.mixing import damped_solve, dense, folded, row_products, without
 if TYPE_CHECKING:
     from nmcore.scaling import Request
 
-RIDGE = 0.3
-BIAS_WEIGHT = 1.0
+# From a grid on residual, plain and depthwise networks, with batch norms and folded, where results
+# vary little: 0.003 to 0.1 and 0.03 to 1 are all within a point on average.
+RIDGE = 0.03
+BIAS_WEIGHT = 0.3
 
 
 def ridge(request: Request) -> Scaling:

@@ -26,11 +26,11 @@ from nmcore.kernels.rows import Float64Array
 from nmcore.kernels.threads import Workers, blas_threads
 
 # Wide enough for the products to run at full speed, narrow enough for the panels to stay in cache.
-PANEL = 64
+PANEL = 96
 _STRIPE = 128
 _SMALL = 64
 # Removed rows and columns are carried along until they are this share of the matrix.
-_STALE = 8
+_STALE = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def eliminate(
             _apply(M, G, panel, steps, pool)
             alive = np.flatnonzero(np.isfinite(panel.m))
             if len(alive) < len(channel) - len(channel) // _STALE:
-                M, G = (_without(A, alive, pool) for A in (M, G))
+                M, G = _without(M, alive), _without(G, alive)
                 panel = panel.without(alive)
                 channel = channel[alive]
     return Elimination(removed, cost, total)
@@ -191,13 +191,11 @@ def _apply(M: Float64Array, G: Float64Array, panel: Panel, steps: int, pool: Wor
     _add_symmetric(G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
 
 
-def _without(A: Float64Array, alive: IntArray, pool: Workers) -> Float64Array:
-    """Copy the upper triangle that belongs to the channels still there."""
-    result = np.empty((len(alive), len(alive)))
-
-    def copy(start: int, stop: int) -> None:
-        rest = slice(start, None)
-        result[start:stop, rest] = A[alive[start:stop]].take(alive[rest], axis=1)
-
-    pool.each(copy, len(alive), _STRIPE)
-    return result
+def _without(A: Float64Array, alive: IntArray) -> Float64Array:
+    """Move the upper triangle that belongs to the channels still there to the front of A."""
+    count = len(alive)
+    # In order, so that a row is read before it is overwritten.
+    for start in range(0, count, _STRIPE):
+        rows = alive[start : start + _STRIPE]
+        A[start : start + len(rows), start:count] = A[rows].take(alive[start:], axis=1)
+    return A[:count, :count]

@@ -7,10 +7,11 @@ the interpreter lock and run on a plain thread pool, so no second threading runt
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
@@ -44,9 +45,43 @@ def thread_count(threads: int | None = None) -> int:
     return min([cores, *limits])
 
 
-@lru_cache(maxsize=1)
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
+class _BlasLimit:
+    """The number of BLAS threads, which is one for the whole process.
+
+    Several callers may ask for a number at once; the least of them holds, since some sums depend
+    on it, and what was set before the first came is set again when the last has gone.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: list[int] = []
+        self._blas: ThreadpoolController | None = None
+        self._before: Any = None
+
+    def enter(self, threads: int) -> None:
+        with self._lock:
+            if self._blas is None:
+                self._blas = ThreadpoolController().select(user_api="blas")
+            self._asked.append(threads)
+            if len(self._asked) == 1:
+                self._before = self._blas.limit(limits=threads)
+            else:
+                self._hold(self._blas)
+
+    def leave(self, threads: int) -> None:
+        with self._lock:
+            self._asked.remove(threads)
+            if self._asked and self._blas is not None:
+                self._hold(self._blas)
+            else:
+                self._before.restore_original_limits()
+
+    def _hold(self, blas: ThreadpoolController) -> None:
+        for library in blas.lib_controllers:
+            library.set_num_threads(min(self._asked))
+
+
+_limit = _BlasLimit()
 
 
 @contextmanager
@@ -60,8 +95,11 @@ def blas_threads(threads: int) -> Iterator[None]:
     ...     float(np.dot(np.ones(3), np.ones(3)))
     3.0
     """
-    with _blas().limit(limits=threads):
+    _limit.enter(threads)
+    try:
         yield
+    finally:
+        _limit.leave(threads)
 
 
 class Workers:

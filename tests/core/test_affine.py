@@ -64,6 +64,14 @@ def test_method_takes_any_object_with_moments():
     np.testing.assert_array_equal(damped.Z, affine(found, KEPT, ridge=2.0).Z)
 
 
+def test_half_precision_mean_is_squared_in_double():
+    A = activations(np.random.default_rng(9))
+    A += 300 - A.mean(0)
+    given = SimpleNamespace(mean=np.full(6, 300, dtype=np.float16), second=A.T @ A / len(A))
+    scaling = scaling_matrix(np.ones((6, 2)), KEPT, "moments", moments=given)
+    np.testing.assert_allclose(scaling.Z, affine(moments_of(A), KEPT).Z, atol=1e-9)
+
+
 def test_absorbed_into_the_next_layer():
     rng = np.random.default_rng(4)
     A = activations(rng)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmcore.affine import affine
-from nmcore.closed_form import batch_norm_moments, gaussian_moments
+from nmcore.closed_form import TERMS, _grid, _hermite, batch_norm_moments, gaussian_moments
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm
 
@@ -143,6 +143,18 @@ def test_covariance_is_positive_semidefinite():
     mean, deviation, correlation = random_gaussians(rng, width=40, inputs=3)
     found = gaussian_moments(mean, deviation, correlation, relu)
     assert np.linalg.eigvalsh(found.covariance).min() > -1e-12
+
+
+def test_diagonal_and_rounding_are_put_right():
+    wrong = np.array([[0.2, 1 + 1e-9], [1 + 1e-9, -1.0]])
+    found = gaussian_moments(ZERO, ONE, wrong, relu).second
+    np.testing.assert_array_equal(found, gaussian_moments(ZERO, ONE, pair(1), relu).second)
+
+
+def test_the_grid_reaches_as_far_as_the_polynomials():
+    nodes, mass = _grid()
+    basis = _hermite(nodes)
+    np.testing.assert_allclose((basis * mass) @ basis.T, np.eye(TERMS), atol=1e-7)
 
 
 def test_caller_keeps_its_correlation():

@@ -194,6 +194,10 @@ BAD = [
     ({"criterion": "l3"}, "criterion: got 'l3'; need one of error, l1, l2, l2-gm, out-norm, rand"),
     ({"criterion": "out-norm"}, "next_weight: got None; criterion 'out-norm' needs"),
     ({"criterion": "error"}, "moments: got None; criterion 'error' needs"),
+    (
+        {"criterion": "error", "moments": 3, "next_weight": np.ones((7, 4))},
+        "moments.mean: got None; criterion 'error' needs",
+    ),
     ({"next_weight": np.ones((7, 5))}, r"next_weight: got 5 entries on axis 1 of shape \(7, 5\)"),
     ({"next_weight": np.ones(4)}, "axis: got 1"),
     ({"bias": np.ones((4, 1))}, "bias: got shape"),

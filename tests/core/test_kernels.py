@@ -183,16 +183,30 @@ def test_thread_count_follows_argument_then_environment(monkeypatch):
 
 
 def blas_now():
-    return [library["num_threads"] for library in threads._blas().info()]
+    with workers(1):
+        pass  # The libraries are looked up at the first use.
+    return [library["num_threads"] for library in threads._limit._blas.info()]
 
 
 def test_blas_is_held_to_the_same_number_and_set_free_again():
     before = blas_now()
     with workers(2):
-        assert set(blas_now()) == {2}
+        assert {lib["num_threads"] for lib in threads._limit._blas.info()} == {2}
     assert blas_now() == before
     with pytest.raises(RuntimeError), workers(2):
         raise RuntimeError
+    assert blas_now() == before
+
+
+def test_blas_is_set_free_when_the_last_of_several_callers_has_gone():
+    before = blas_now()
+    one, two = threads.blas_threads(3), threads.blas_threads(2)
+    one.__enter__()
+    two.__enter__()
+    assert {library["num_threads"] for library in threads._limit._blas.info()} == {2}
+    one.__exit__(None, None, None)
+    assert threads._limit._blas.info()[0]["num_threads"] == 2
+    two.__exit__(None, None, None)
     assert blas_now() == before
 
 

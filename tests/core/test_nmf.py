@@ -56,7 +56,7 @@ def test_combination_fulfils_the_optimality_conditions():
     """Non-negative; where positive the gradient vanishes, where zero it points outwards."""
     rng = np.random.default_rng(4)
     V, H = rng.random((6, 10)), rng.random((4, 10))
-    Z = combine(V @ H.T, H @ H.T, sweeps=5000, tolerance=1e-20)
+    Z = combine(V @ H.T, H @ H.T, sweeps=5000, tolerance=1e-10)
     gradient = H @ H.T @ Z - H @ V.T
     assert Z.min() >= 0
     assert (Z == 0).any()
@@ -78,6 +78,13 @@ def test_kept_channels_are_the_atoms():
     np.testing.assert_allclose(scaling.Z[:, REMOVED], mix.T, atol=0.02)
     np.testing.assert_array_equal(scaling.Z[:, KEPT], np.eye(3))
     assert scaling.shift is None
+
+
+def test_a_bias_is_one_more_column():
+    rng = np.random.default_rng(8)
+    W, b = rng.standard_normal((6, 5)), rng.standard_normal(6)
+    expected = scaling_matrix(np.column_stack([W, b]), KEPT, "nmf").Z
+    np.testing.assert_allclose(scaling_matrix(W, KEPT, "nmf", bias=b).Z, expected, rtol=1e-9)
 
 
 def test_batch_norm_counts_as_folded():

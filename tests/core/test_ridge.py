@@ -133,6 +133,8 @@ def test_degenerate_rows_stay_finite():
     # Twins share what one of them would take, a dead channel takes nothing.
     np.testing.assert_allclose(Z[0, REMOVED], Z[1, REMOVED], rtol=1e-3)
     assert not Z[2, REMOVED].any()
+    constant = BatchNorm(np.ones(7), np.ones(7), np.ones(7), np.zeros(7), eps=0)
+    assert np.isfinite(mixed_rows(W, KEPT, batchnorm=constant).Z).all()
     dead = mixed_rows(np.zeros((7, 3)), KEPT, bias=np.zeros(7)).Z
     assert not dead[:, REMOVED].any()
 
