@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
 
-# Radii relative to the longest side, and the exponent of their density: r^-3 looks the same at
-# every scale.
-SMALLEST, LARGEST, POWER = 0.03, 0.5, 3.0
-LEAVES = 120
+# The radii, relative to the longest side but at least a pixel, have the density r^-3, which looks
+# the same at every scale. As many leaves fall as cover everything about so many times.
+SMALLEST, LARGEST, COVER = 1 / 75, 0.5, 2.0
 # Full contrast drives networks harder than photographs do; colours vary less than brightness.
 CONTRAST, CHROMA = 0.6, 0.5
 
@@ -53,7 +52,7 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], *, seed: int = 0
     pictures = np.empty((count, channels, *size), np.float32)
     for picture in pictures:
         picture[:] = _colour(rng, channels).reshape(-1, *[1] * len(size))
-        for radius in _radii(rng) * max(size):
+        for radius in _radii(rng, size):
             _leaf(rng, picture, radius)
     return np.float32(0.5) + np.float32(0.5 * CONTRAST) * pictures
 
@@ -64,11 +63,16 @@ def _colour(rng: np.random.Generator, channels: int) -> Float32Array:
     return np.asarray((grey + CHROMA * hue) / np.sqrt(1 + CHROMA**2), np.float32)
 
 
-def _radii(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Radii with density proportional to r^-POWER, by inversion of its integral."""
-    exponent = 1 - POWER
-    low, high = SMALLEST**exponent, LARGEST**exponent
-    radii: NDArray[np.float64] = (low + rng.random(LEAVES) * (high - low)) ** (1 / exponent)
+def _radii(rng: np.random.Generator, size: Sequence[int]) -> NDArray[np.float64]:
+    """Radii in pixels with density proportional to r^-3, by inversion of its integral."""
+    smallest = max(1.0, SMALLEST * max(size))
+    largest = max(LARGEST * max(size), 2 * smallest)
+    # The mean of r^2 under that density, for discs; intervals and balls are near enough.
+    mean_square = 2 * np.log(largest / smallest) / (smallest**-2 - largest**-2)
+    spread = sum(length > 1 for length in size) or 1
+    count = int(COVER * np.prod(size, dtype=float) / (np.pi * mean_square) ** (spread / 2)) + 1
+    low, high = smallest**-2, largest**-2
+    radii: NDArray[np.float64] = (low + rng.random(count) * (high - low)) ** -0.5
     return radii
 
 
