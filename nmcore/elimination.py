@@ -55,7 +55,8 @@ class Problem:
             costs = np.square(blocks[:, 0]).sum(1) / square[:, 0, 0]
         else:
             costs = np.einsum("nto,nto->n", blocks, np.linalg.solve(square, blocks))
-        return costs / self.unit
+        result: Float64Array = costs / self.unit
+        return result
 
     def remove(self, channel: int) -> None:
         """Take a channel out and refit the rest: P -= P_.j P_jj^-1 P_j., W -= P_.j P_jj^-1 W_j.
@@ -104,8 +105,8 @@ def problem(
         What an error of 1 is.
     """
     pull = ridge * float(np.diagonal(covariance).mean()) + np.finfo(np.float64).tiny
-    inverse = np.linalg.inv(covariance + pull * np.eye(len(covariance)))
-    weights = inverse @ (cross + pull * start)
+    inverse: Float64Array = np.linalg.inv(covariance + pull * np.eye(len(covariance)))
+    weights: Float64Array = inverse @ (cross + pull * start)
     return Problem(inverse, _rotated(weights), taps, unit)
 
 
@@ -114,7 +115,8 @@ def _rotated(weights: Float64Array) -> Float64Array:
     if weights.shape[1] <= weights.shape[0]:
         return weights
     left, singular, _ = np.linalg.svd(weights, full_matrices=False)
-    return left * singular
+    rotated: Float64Array = left * singular
+    return rotated
 
 
 def eliminate(problems: Sequence[Problem], keep: int) -> tuple[IntArray, Float64Array]:

@@ -167,6 +167,7 @@ def _measured(
 
     A model that runs on no made input cannot be measured, but its weights can still be merged.
     """
+    assert isinstance(graph, plugins.Measurable)
     by_choice = task.options.method == "auto"
     try:
         probes = probes_for(graph, inputs, providers, task.options.seed)

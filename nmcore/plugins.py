@@ -123,8 +123,8 @@ class Graph(Protocol):
 
 
 @runtime_checkable
-class Measurable(Protocol):
-    """What a :class:`Graph` may offer besides, so that its activations can be measured."""
+class Measurable(Graph, Protocol):
+    """A graph whose activations can be measured."""
 
     def norm_probe(self) -> bytes | None:
         """A model that gives, for each batch norm, the mean and the variance of its input over

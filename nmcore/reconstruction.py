@@ -62,7 +62,7 @@ class Reconstruction:
 
     Attributes
     ----------
-    graph : Graph
+    graph : Measurable
         What is compressed.
     runtime : RuntimeBackend
         What runs the probes.
@@ -72,7 +72,7 @@ class Reconstruction:
         Where probes run.
     """
 
-    graph: plugins.Graph
+    graph: plugins.Measurable
     runtime: plugins.RuntimeBackend
     probes: Probes
     providers: Sequence[str] = ("auto",)
@@ -145,7 +145,7 @@ class Reconstruction:
 
 
 def reconstruct_all(
-    graph: plugins.Graph, task: Task, probes: Probes, providers: Sequence[str]
+    graph: plugins.Measurable, task: Task, probes: Probes, providers: Sequence[str]
 ) -> list[Outcome]:
     """Compress every group of a graph as the task says, on what the probes show."""
     walk = Reconstruction(graph, plugins.runtime(), probes, providers)
@@ -215,4 +215,5 @@ def _scale(consumer: Consumer) -> Float64Array:
 
 
 def _feature_count(consumer: Consumer) -> int:
-    return consumer.weight.shape[1] * consumer.weight.shape[2]
+    _, width, taps = consumer.weight.shape
+    return int(width * taps)

@@ -83,4 +83,5 @@ def error(moments: Moments, weights: Float64Array, own: IntArray) -> Float64Arra
     explained = np.einsum("fo,fo->o", weights, moments.cross[own])
     inner = moments.covariance[np.ix_(own, own)]
     power = np.einsum("fo,fo->o", weights, inner @ weights)
-    return np.maximum(moments.target_variance - 2 * explained + power, 0)
+    left: Float64Array = np.maximum(moments.target_variance - 2 * explained + power, 0)
+    return left

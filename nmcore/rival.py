@@ -40,20 +40,10 @@ class Rival:
         rivals = merge_all(merged, task)
         mine, theirs = self._errors(original, [graph.serialize(), merged.serialize()])
         if mine <= theirs:
-            return (
-                graph,
-                outcomes,
-                (
-                    f"relative error of the outputs {mine:.3f}; merging alone would leave {theirs:.3f}"
-                ),
-            )
-        return (
-            merged,
-            rivals,
-            (
-                f"merged instead: refitting left a relative error of {mine:.3f}, merging {theirs:.3f}"
-            ),
-        )
+            note = f"relative error of the outputs {mine:.3f}; merging would leave {theirs:.3f}"
+            return graph, outcomes, note
+        note = f"merged instead: refitting left a relative error of {mine:.3f}, not {theirs:.3f}"
+        return merged, rivals, note
 
     def _errors(self, original: bytes, models: Sequence[bytes]) -> list[float]:
         """The mean squared error of each model's outputs, relative to their variance."""

@@ -18,7 +18,7 @@ from nmcore_onnx.trace import ConsumerSlot, ProducerSlot, Slot, Trace, TracedGro
 
 
 def cost(model: ir.Model) -> Cost:
-    """Count a model's operators, floating-point and quantised weights, and the MACs of one sample."""
+    """Count a model's operators, its weights, and the multiply-accumulates of one sample."""
     nodes = list(RecursiveGraphIterator(model.graph))
     known = shapes.infer(model, assumed_inputs(model))
     return Cost(len(nodes), _params(model, nodes), _macs(model.graph, known))

@@ -1,4 +1,4 @@
-"""Evaluating small constant expressions, such as the padding that exporters compute in the graph."""
+"""Evaluating small constant expressions, such as padding that is computed in the graph."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def norm_scale(node: ir.Node, statistics: Mapping[Place, FloatArray]) -> FloatAr
     if norm is None or found is None:
         return None
     var = statistics.get(Place(norm, 4), found.var)
-    return found.gamma / np.sqrt(var + found.eps)
+    scale: FloatArray = found.gamma / np.sqrt(var + found.eps)
+    return scale
 
 
 def bias_node(node: ir.Node, width: int) -> ir.Node | None:

@@ -145,7 +145,8 @@ def probe(
     ir.Model
         For each consumer the outputs ``count`` (), ``sum_x`` (F,), ``gram`` (F, F); with targets
         ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O); without, where the output goes into a
-        sum, ``sum_s`` and ``power_s`` (O,) of that sum. F counts features in the order of the group's channels, then taps.
+        sum, ``sum_s`` and ``power_s`` (O,) of that sum. F counts features in the order of the
+        group's channels, then taps.
     """
     graph = current.model.graph
     if original is not None:

@@ -76,7 +76,7 @@ class ProducerSlot:
 
 @dataclass(frozen=True, eq=False)
 class DepthwiseSlot:
-    """A depthwise convolution that channels pass: ``atoms`` owns its groups, ``made`` its filters."""
+    """A depthwise convolution on the way: ``atoms`` owns its groups, ``made`` its filters."""
 
     node: ir.Node
     atoms: IntArray

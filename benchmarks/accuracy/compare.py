@@ -11,19 +11,10 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from trials import (
-    Bench,
-    Parser,
-    Record,
-    Trial,
-    TrialError,
-    existing,
-    percent,
-    print_table,
-    size,
-)
+from trials import Bench, Parser, Record, Trial, existing, percent, print_table, size
 
 METHODS = ("prune", "merge", "moments", "moments+data")
 # They look at weights alone, so they are not told how inputs are normalised.
@@ -53,6 +44,8 @@ def parse() -> argparse.Namespace:
         options.method = [m for m in METHODS if options.calibration or not m.endswith("+data")]
     if not options.calibration and any(method.endswith("+data") for method in options.method):
         parser.error("a method with +data needs --calibration FILE.npz")
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install '.[report]'")
     return options
 
 
@@ -112,10 +105,7 @@ def main() -> None:
     """Print the table and draw the picture if asked."""
     options = parse()
     bench = Bench(options.data, preparation(options), options.json)
-    try:
-        rows, curves = measure(bench, options.ratio or options.macs, options)
-    except TrialError as error:
-        raise SystemExit(f"compare.py: error: {error}") from None
+    rows, curves = measure(bench, options.ratio or options.macs, options)
     share = "ratio" if options.ratio else "macs"
     print_table(["model", "method", share, "parameters", "MACs", "top-1 %"], rows)
     if options.plot:

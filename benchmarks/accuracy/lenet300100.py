@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trials import Bench, Parser, Trial, TrialError, existing, percent, print_table, size
+from trials import Bench, Parser, Trial, existing, percent, print_table, size
 
 PREPARATION = ("--scale", "255", "--mean", "0.5", "--std", "0.5")
 CRITERIA = ("l1", "l2", "l2-gm")
@@ -25,7 +25,7 @@ def line(bench: Bench, model: Path, criterion: str, ratio: str) -> list[str]:
     prune = bench.run(Trial(model, (*PRUNE, *common)))
     merge = bench.run(Trial(model, (*MERGE, *common)))
     gain = merge["top1"] - prune["top1"]
-    removed = f"{float(ratio):.0%}"
+    removed = f"{100 * float(ratio):.0f} %"
     return [criterion, removed, *size(merge), percent(prune), percent(merge), f"{gain:+.2f}"]
 
 
@@ -36,11 +36,8 @@ def main() -> None:
     parser.add_files()
     options = parser.parse_args()
     bench = Bench(options.data, PREPARATION, options.json)
-    try:
-        whole = bench.run(Trial(options.model))
-        rows = [line(bench, options.model, c, r) for c in CRITERIA for r in RATIOS]
-    except TrialError as error:
-        parser.error(str(error))
+    whole = bench.run(Trial(options.model))
+    rows = [line(bench, options.model, c, r) for c in CRITERIA for r in RATIOS]
     print(f"top-1 % on {whole['n']:,} images; uncompressed {percent(whole)}\n")
     print_table(["criterion", "removed", "parameters", "MACs", "prune", "merge", "gain"], rows)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trials import Bench, Parser, Trial, TrialError, existing, percent, print_table, size
+from trials import Bench, Parser, Trial, existing, percent, print_table, size
 
 PREPARATION = (
     *("--scale", "255", "--mean", "0.4914", "0.4822", "0.4465"),
@@ -57,11 +57,8 @@ def main() -> None:
     graphs = [(options.model, KEPT_NORM, "l1")]
     if options.folded:
         graphs += [(options.folded, FOLDED_NORM, criterion) for criterion in ("l1", "out-norm")]
-    try:
-        whole = bench.run(Trial(options.model))
-        rows = [line(bench, *graph, counts) for graph in graphs for counts in KEPT]
-    except TrialError as error:
-        parser.error(str(error))
+    whole = bench.run(Trial(options.model))
+    rows = [line(bench, *graph, counts) for graph in graphs for counts in KEPT]
     print(f"top-1 % on {whole['n']:,} images; uncompressed {percent(whole)}\n")
     headers = ["batch norm", "criterion", "kept of 16/32/64", "parameters", "MACs"]
     print_table([*headers, "prune", "merge", "gain"], rows)

@@ -25,10 +25,6 @@ Record = dict[str, Any]
 MEASURES = ("n", "top1", "params", "macs", "bytes")
 
 
-class TrialError(Exception):
-    """A command failed; the message is what it said."""
-
-
 @dataclass(frozen=True)
 class Trial:
     """A model, compressed with these options of ``nmcore compress``; as it is without any."""
@@ -72,6 +68,7 @@ class Bench:
         """Return top-1, parameters and MACs of one trial, from memory if they are known."""
         key = {
             "command": trial.command,
+            "preparation": shlex.join(self.preparation),
             "nmcore": nmcore.__version__,
             "model_sha256": _digest(trial.model),
             "data_sha256": _digest(self.data),
@@ -98,12 +95,13 @@ class Bench:
 
 
 def _nmcore(*words: str) -> str:
+    """What the program prints; where it fails, so does the benchmark, with the program's words."""
     done = subprocess.run(
         [sys.executable, "-m", "nmcore", *words], capture_output=True, text=True, check=False
     )
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise TrialError(f"{shlex.join(['nmcore', *words])}: {last}")
+        sys.exit(f"{shlex.join(['nmcore', *words])}: {last.removeprefix('nmcore: ')}")
     return done.stdout
 
 

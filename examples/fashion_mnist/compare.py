@@ -2,7 +2,7 @@
 
     python compare.py
 
-This is what ``make example`` runs. It takes a minute at most on two cores and writes nothing.
+This is what ``make example`` runs. It takes under a minute on two cores and leaves no files behind.
 """
 
 from __future__ import annotations
@@ -52,19 +52,18 @@ def row(model: str, removed: float, results: list[Evaluation]) -> list[str]:
     cost = [terminal.number(results[0].params), terminal.number(results[0].macs)]
     accuracies = [terminal.percent(result.top1) for result in results]
     blanks = [""] * (len(METHODS) - len(accuracies))
-    return [model, f"{removed:.0%}", *cost, *accuracies, *blanks]
+    return [model, f"{100 * removed:.0f} %", *cost, *accuracies, *blanks]
 
 
 def main() -> None:
     """Print top-1 on ``test_1000.npz`` for each network, share of channels and method."""
     rows = []
+    jobs = [(name, ratio) for name in MODELS for ratio in (0, *RATIOS)]
     with tempfile.TemporaryDirectory() as folder:
-        for name in MODELS:
+        for name, ratio in terminal.track("compressing", jobs):
             model = HERE / name
-            rows.append(row(name, 0, measured([model])))
-            for ratio in RATIOS:
-                results = measured(list(compressed(model, ratio, Path(folder))))
-                rows.append(row("", ratio, results))
+            models = list(compressed(model, ratio, Path(folder))) if ratio else [model]
+            rows.append(row("" if ratio else name, ratio, measured(models)))
     print("Top-1 % on 1,000 test images of Fashion-MNIST, nothing retrained:\n")
     headers = ["network", "channels removed", "parameters", "MACs", *METHODS]
     terminal.show(terminal.console(), terminal.table(headers, rows))
