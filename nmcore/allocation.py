@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,10 +104,11 @@ def allocate(
     *,
     fixed: float,
     target: float,
+    multiple: int = 1,
 ) -> dict[str, int]:
     """Remove channels until the cost is at most ``target``.
 
-    The next channel always comes from the group where it adds the least error for what it saves.
+    The next channels always come from the group where they add the least error for what they save.
 
     Parameters
     ----------
@@ -119,6 +120,8 @@ def allocate(
         The cost that no group changes.
     target : float
         The cost to get below.
+    multiple : int
+        Groups that lose channels keep a multiple of this number.
 
     Returns
     -------
@@ -127,37 +130,51 @@ def allocate(
     Raises
     ------
     ArgumentError
-        The target cannot be reached even with one channel in each group.
+        The target cannot be reached even with as few channels as may be in each group.
     """
-    steps = {name: np.diff(curve, prepend=0.0) for name, curve in curves.items()}
-    taken = dict.fromkeys(curves, 0)
-    now = fixed + meter.total()
-    start = now
-    queue = [(_price(steps[name], 0, meter, name), name) for name in curves]
+    errors = {name: np.concatenate([curve[::-1], [0.0]]) for name, curve in curves.items()}
+    now = start = fixed + meter.total()
+    first = (_move(errors[name], meter, name, multiple) for name in errors)
+    queue = [move for move in first if move is not None]
     heapq.heapify(queue)
     while now > target:
         if not queue:
             raise ArgumentError(
-                f"the budget of {target:,.0f} cannot be met: with one channel left in every group "
-                f"that may be cut, {now:,.0f} of {start:,.0f} remain"
+                f"the budget of {target:,.0f} cannot be met: with as few channels as possible in "
+                f"every group that may be cut, {now:,.0f} of {start:,.0f} remain"
             )
-        price, name = heapq.heappop(queue)
-        current = _price(steps[name], taken[name], meter, name)
-        if current > price:  # what it saves has shrunk since it was queued
-            heapq.heappush(queue, (current, name))
+        queued = heapq.heappop(queue)
+        name = queued.name
+        move = _move(errors[name], meter, name, multiple)
+        assert move is not None
+        if move.price > queued.price:  # what it saves has shrunk since it was queued
+            heapq.heappush(queue, move)
             continue
-        now -= meter.saving(name)
-        meter.kept[name] -= 1
-        taken[name] += 1
-        if taken[name] < len(steps[name]):
-            heapq.heappush(queue, (_price(steps[name], taken[name], meter, name), name))
+        now -= meter.saving(name) * (meter.kept[name] - move.kept)
+        meter.kept[name] = move.kept
+        following = _move(errors[name], meter, name, multiple)
+        if following is not None:
+            heapq.heappush(queue, following)
     return dict(meter.kept)
 
 
-def _price(steps: NDArray[np.float64], taken: int, meter: Meter, name: str) -> float:
-    """The error that the next channel adds for each unit of cost that it saves."""
-    saving = meter.saving(name)
-    return float(steps[taken]) / saving if saving > 0 else math.inf
+class Move(NamedTuple):
+    """A step that a group can take next: the error it adds for each unit of cost it saves."""
+
+    price: float
+    name: str
+    kept: int
+
+
+def _move(error: NDArray[np.float64], meter: Meter, name: str, multiple: int) -> Move | None:
+    """The next step of a group whose error with k channels is ``error[k - 1]``, if any."""
+    now = meter.kept[name]
+    kept = (now - 1) // multiple * multiple
+    if kept < 1:
+        return None
+    saving = meter.saving(name) * (now - kept)
+    added = float(error[kept - 1] - error[now - 1])
+    return Move(added / saving if saving > 0 else math.inf, name, kept)
 
 
 def meet(graph: Graph, task: Task, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
@@ -177,7 +194,7 @@ def meet(graph: Graph, task: Task, curves: Mapping[str, NDArray[np.float64]]) ->
     fixed = fixed_cost(graph.cost(), meter, budget.kind)
     total = fixed + meter.total()
     meter.kept.update(counts)
-    return allocate(curves, meter, fixed=fixed, target=budget.share * total)
+    return allocate(curves, meter, fixed=fixed, target=budget.share * total, multiple=task.multiple)
 
 
 def proportional(groups: Sequence[Group]) -> dict[str, NDArray[np.float64]]:

@@ -161,6 +161,12 @@ def inspect(model: Path, as_json: bool) -> None:
 )
 @click.option("--params", type=float, metavar="F", help="The same for parameters.")
 @click.option(
+    "--round-to",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Keep a multiple of K channels; runtimes are slow on odd widths.  [default: 1]",
+)
+@click.option(
     "--keep",
     type=PatternCount(),
     multiple=True,
@@ -195,8 +201,9 @@ def inspect(model: Path, as_json: bool) -> None:
 @click.option(
     "--data",
     type=FILE,
-    metavar="FILE.npz",
-    help="Unlabelled inputs x to measure activations on.  [default: synthetic inputs]",
+    metavar="FILE.npz|DIR",
+    help="Unlabelled inputs x, or a folder of pictures, to measure activations on.  "
+    "[default: synthetic inputs]",
 )
 @click.option(
     "--samples",

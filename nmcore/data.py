@@ -112,12 +112,7 @@ class Dataset:
         DataError
             The model has several inputs, or ``x`` has another shape or type than it wants.
         """
-        if len(inputs) != 1:
-            names = ", ".join(spec.name for spec in inputs) or "none"
-            raise DataError(
-                f"the model has {len(inputs)} inputs ({names}); a data file feeds models with one"
-            )
-        (spec,) = inputs
+        spec = only_input(inputs)
         given, wanted = self.x.shape[1:], spec.shape[1:]
         fits = len(spec.shape) == self.x.ndim and all(
             want is None or have == want for have, want in zip(given, wanted, strict=True)
@@ -149,6 +144,22 @@ class Dataset:
         if self.normalisation is None:
             return np.ascontiguousarray(part, dtype=dtype)
         return self.normalisation(part, self.axis, np.dtype(dtype))
+
+
+def only_input(inputs: Sequence[InputSpec]) -> InputSpec:
+    """Return the one input of a model.
+
+    Raises
+    ------
+    DataError
+        The model has several, or none.
+    """
+    if len(inputs) != 1:
+        names = ", ".join(spec.name for spec in inputs) or "none"
+        raise DataError(
+            f"the model has {len(inputs)} inputs ({names}); a data file feeds models with one"
+        )
+    return inputs[0]
 
 
 def load(

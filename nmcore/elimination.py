@@ -105,7 +105,7 @@ def problem(
         What an error of 1 is.
     """
     pull = ridge * float(np.diagonal(covariance).mean()) + np.finfo(np.float64).tiny
-    inverse: Float64Array = np.linalg.inv(covariance + pull * np.eye(len(covariance)))
+    inverse = np.linalg.inv(covariance + pull * np.eye(len(covariance))).astype(np.float64)
     weights: Float64Array = inverse @ (cross + pull * start)
     return Problem(inverse, _rotated(weights), taps, unit)
 

@@ -21,6 +21,7 @@ from nmcore.plan import Outcome, Plan, Progress, Selection, Task, silent, untouc
 from nmcore.probes import Inputs, probes_for
 from nmcore.recipe import RECONSTRUCTION, Options, strategy
 from nmcore.reconstruction import reconstruct_all
+from nmcore.report import Measures, Report
 from nmcore.rival import Rival
 from nmcore.verification import verify as prove
 
@@ -39,6 +40,10 @@ class Result:
         What was left alone, and why.
     before, after : Cost
         Size and work of the two models.
+    size : int
+        Bytes of the original.
+    call, seed, verified
+        How it was made.
     notes : sequence of str
         What was chosen on the user's behalf, and why, a line each.
     """
@@ -48,6 +53,10 @@ class Result:
     declined: Sequence[Declined] = field(repr=False)
     before: Cost
     after: Cost
+    size: int
+    call: str
+    seed: int
+    verified: bool
     notes: Sequence[str] = ()
 
     @property
@@ -60,6 +69,20 @@ class Result:
         """The compressed model, in the backend's own format."""
         return self.graph.result()
 
+    @property
+    def report(self) -> Report:
+        """The account as data, without latencies: those are measured by the command line."""
+        return Report.of(
+            self,
+            before=Measures.of(self.before, self.size, None),
+            after=Measures.of(self.after, len(self.graph.serialize()), None),
+            command=self.call,
+            seed=self.seed,
+            provider=None,
+            threads=None,
+            verified=self.verified,
+        )
+
     def save(self, path: str | Path) -> None:
         """Write the compressed model; a crash leaves the old file at ``path`` or none."""
         self.graph.save(Path(path))
@@ -71,6 +94,7 @@ def compress(
     ratio: float | None = None,
     macs: float | None = None,
     params: float | None = None,
+    round_to: int = 1,
     method: str = "auto",
     criterion: str = "auto",
     threshold: float | None = None,
@@ -101,6 +125,9 @@ def compress(
     macs, params : float, above 0 and up to 1, optional
         A budget instead of a ratio: keep at most this share of the whole model's
         multiply-accumulates or parameters. Groups then lose different shares.
+    round_to : int
+        Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
+        Many runtimes are slow on odd widths; 8 or 16 suits most processors.
     method, criterion, threshold, lam, bn_form, seed
         See :class:`nmcore.recipe.Options`.
     keep : mapping of pattern to count, optional
@@ -108,7 +135,8 @@ def compress(
     exclude, only : sequence of pattern
         Nodes whose channels must not, or alone may, be removed.
     data : path or Dataset, optional
-        Unlabelled inputs, an .npz with ``x``; without them synthetic ones are made.
+        Unlabelled inputs, an .npz with ``x`` or a folder of pictures; without them synthetic ones
+        are made.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or 512 made ones.
     scale, mean, std
@@ -136,11 +164,11 @@ def compress(
     budget = Budget.of(macs, params, ratio)
     if ratio is None:
         ratio = 0.0 if keep or budget else 0.5
-    selection = Selection(ratio, keep, only, exclude)
+    selection = Selection(ratio, keep, only, exclude, round_to)
     graph = plugins.open_graph(model)
-    before = graph.cost()
+    before, size = graph.cost(), _size(model, graph)
     counts = selection.counts(graph.groups, graph.declined)
-    task = Task(counts, selection.free(graph.groups), budget, options, progress)
+    task = Task(counts, selection.free(graph.groups), budget, options, progress, round_to)
     chosen, reason = strategy(options, graph, data is not None)
     notes: list[str] = []
     if not task.removes(graph.groups):
@@ -153,11 +181,33 @@ def compress(
         outcomes = merge_all(graph, task)
     notes = [reason, *notes]
     graph.check()
-    result = Result(graph, outcomes, graph.declined, before, graph.cost(), notes)
     if verify:
         scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
         prove(graph, scalings, providers=providers, seed=seed)
-    return result
+    call = f"nmcore.compress({_words(ratio=ratio, macs=macs, params=params, method=method)})"
+    return Result(
+        graph=graph,
+        outcomes=outcomes,
+        declined=graph.declined,
+        before=before,
+        after=graph.cost(),
+        size=size,
+        call=call,
+        seed=seed,
+        verified=verify,
+        notes=notes,
+    )
+
+
+def _words(**given: Any) -> str:
+    """Keyword arguments as they were written."""
+    return ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+
+
+def _size(model: Any, graph: plugins.Graph) -> int:
+    """The bytes of a model, as a file where it is one."""
+    is_file = isinstance(model, (str, Path))
+    return Path(model).stat().st_size if is_file else len(graph.serialize())
 
 
 def _measured(
@@ -190,7 +240,10 @@ def _dataset(
     scale: float | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-) -> Dataset | None:
+) -> Dataset | Path | None:
+    """A data file as it is read; a folder can only be read once the model's input is known."""
     if data is None or isinstance(data, Dataset):
         return data
+    if Path(data).is_dir():
+        return Path(data)
     return load_data(data, scale=scale, mean=mean, std=std)

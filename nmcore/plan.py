@@ -34,12 +34,15 @@ class Selection:
         Shell-style patterns over group names; the last one that matches a group counts.
     only, exclude : sequence of pattern
         Shell-style patterns over the names of the nodes whose channels may, or must not, go.
+    multiple : int
+        Groups that lose a share keep a multiple of this number, rounded up, never widened.
     """
 
     ratio: float = 0.0
     keep: Mapping[str, int] | None = None
     only: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    multiple: int = 1
 
     def counts(self, groups: Sequence[Group], declined: Sequence[Declined]) -> dict[str, int]:
         """The number of kept channels per group name; groups left alone keep their width.
@@ -49,6 +52,8 @@ class Selection:
         ArgumentError
             The ratio is outside [0, 1), a pattern matches nothing, or a count does not fit.
         """
+        if self.multiple < 1:
+            raise ArgumentError(f"round-to is {self.multiple}; it must be at least 1")
         if not 0 <= self.ratio < 1:
             raise ArgumentError(f"ratio is {self.ratio}; it must be at least 0 and below 1")
         self._check_patterns(groups, declined)
@@ -71,6 +76,7 @@ class Selection:
         if not self._allowed(group):
             return group.width
         count = kept_count(group.width, self.ratio)
+        count = min(group.width, -(-count // self.multiple) * self.multiple)
         for pattern, keep in (self.keep or {}).items():
             if fnmatch.fnmatchcase(group.name, pattern):
                 count = keep
@@ -196,6 +202,8 @@ class Task:
         How channels are chosen and made up for.
     progress : callable
         Wraps the iteration over groups.
+    multiple : int
+        Groups that a budget cuts keep a multiple of this number of channels.
     """
 
     counts: Mapping[str, int]
@@ -203,6 +211,7 @@ class Task:
     budget: Budget | None
     options: Options
     progress: Progress = silent
+    multiple: int = 1
 
     def removes(self, groups: Sequence[Group]) -> bool:
         """Whether any channel of any group may go."""

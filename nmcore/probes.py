@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import synthetic
-from nmcore.data import Dataset, Normalisation, runnable_inputs
+from nmcore.data import Dataset, Normalisation, only_input, runnable_inputs
+from nmcore.images import load_folder
 from nmcore.moments import Feeds
 from nmcore.plugins import Graph, InputSpec, runtime
 
@@ -53,15 +55,15 @@ class Inputs:
 
     Attributes
     ----------
-    data : Dataset or None
-        Calibration data.
+    data : Dataset, Path or None
+        Calibration data, or the folder that holds pictures.
     samples : int or None
         How many inputs to use or make.
     normalisation : Normalisation or None
         What raw pixels go through.
     """
 
-    data: Dataset | None = None
+    data: Dataset | Path | None = None
     samples: int | None = None
     normalisation: Normalisation | None = None
 
@@ -70,7 +72,11 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     """Calibration data where there is any, else made inputs of a shape on which the model runs."""
     session = runtime().session(graph.serialize(), providers=providers)
     if inputs.data is not None:
-        return from_data(inputs.data, session.inputs, inputs.samples or REAL_SAMPLES)
+        count = inputs.samples or REAL_SAMPLES
+        data = inputs.data
+        if isinstance(data, Path):
+            data = load_folder(data, only_input(session.inputs), count, inputs.normalisation)
+        return from_data(data, session.inputs, count)
     feeds = runnable_inputs(session, seed=seed)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     count = inputs.samples or SYNTHETIC_SAMPLES

@@ -43,7 +43,8 @@ def mixed(
     pooled = moments.covariance.reshape(width, taps, width, taps)
     pooled = np.einsum("itjt->ij", pooled) / taps
     inner = pooled[np.ix_(kept, kept)]
-    inner = inner + ridge * np.diagonal(inner).mean() * np.eye(len(kept))
+    pull = ridge * np.diagonal(inner).mean() + np.finfo(np.float64).tiny
+    inner = inner + pull * np.eye(len(kept))
     Z = np.linalg.solve(inner, pooled[kept])
     Z[:, kept] = np.eye(len(kept))
     folded = np.tensordot(Z, matrix.reshape(width, taps, -1), axes=1)

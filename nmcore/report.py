@@ -98,8 +98,8 @@ class Report:
     notes: Sequence[str]
     command: str
     seed: int
-    provider: str
-    threads: int
+    provider: str | None
+    threads: int | None
     verified: bool
     versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
 

@@ -305,7 +305,10 @@ def closing_lines(report: Report) -> Iterator[str]:
     if not report.removed:
         yield f"nothing was removed: {printable(_why_nothing(report))}"
     proofs = "checked, verified and loaded" if report.verified else "checked and loaded"
-    yield f"{proofs}; {where(report.provider, report.threads)}"
+    if report.provider is None or report.threads is None:
+        yield proofs
+    else:
+        yield f"{proofs}; {where(report.provider, report.threads)}"
     models = (report.before, report.after)
     if any(_noisy(model.latency_low_ms, model.latency_high_ms) for model in models):
         yield NOISE

@@ -58,6 +58,9 @@ class TwoLayersGraph:
     def check(self):
         pass
 
+    def serialize(self):
+        return self.model.w1.tobytes() + self.model.w2.tobytes()
+
 
 class Toy:
     """The object that the entry point names."""

@@ -1,0 +1,82 @@
+"""Calibration pictures from a folder, cut to the size that a model wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.data import Dataset, Normalisation, channel_axis
+from nmcore.errors import DataError
+from nmcore.plugins import InputSpec
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+# What a dynamic height or width becomes.
+DEFAULT_SIZE = 224
+
+
+def load_folder(
+    folder: Path, spec: InputSpec, samples: int, normalisation: Normalisation | None
+) -> Dataset:
+    """Read pictures: the shorter side scaled to fit, the centre cut out.
+
+    Parameters
+    ----------
+    folder : Path
+        Its pictures are taken in the order of their names, evenly spread where there are more
+        than ``samples``; its subfolders are searched as well.
+    spec : InputSpec
+        The model's input: (n, channels, height, width) or (n, height, width, channels).
+    samples : int
+        How many pictures to read at most.
+    normalisation : Normalisation or None
+        What the pixels, from 0 to 255, go through; without it they are divided by 255 alone.
+
+    Raises
+    ------
+    DataError
+        The folder holds no pictures, one cannot be read, the model takes no pictures, or Pillow
+        is not installed.
+    """
+    height, width, channels, last = _layout(spec)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+    chosen = np.linspace(0, len(paths) - 1, min(samples, len(paths))).round().astype(int)
+    pictures = np.stack([_read(paths[k], height, width, channels) for k in chosen])
+    if not last:
+        pictures = np.ascontiguousarray(np.moveaxis(pictures, -1, 1))
+    steps = normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
+    axis = 1 if steps is None else channel_axis(pictures.shape, steps.channels)
+    return Dataset(str(folder), pictures, None, steps, axis)
+
+
+def _layout(spec: InputSpec) -> tuple[int, int, int, bool]:
+    """Height, width and channels of a model's input, and whether channels come last."""
+    shape: Sequence[int | None] = spec.shape
+    if len(shape) == 4:
+        for place, last in ((1, False), (3, True)):
+            channels = shape[place]
+            if channels in (1, 3):
+                height, width = (shape[1], shape[2]) if last else (shape[2], shape[3])
+                return height or DEFAULT_SIZE, width or DEFAULT_SIZE, channels, last
+    raise DataError(f"a folder of pictures does not fit the model's input {spec.name} {shape}")
+
+
+def _read(path: Path, height: int, width: int, channels: int) -> NDArray[Any]:
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise DataError(
+            "reading a folder of pictures needs Pillow: pip install 'nmcore[images]'"
+        ) from None
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("L" if channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a picture") from error
+    fitted = ImageOps.fit(picture, (width, height))
+    return np.asarray(fitted, np.uint8).reshape(height, width, channels)

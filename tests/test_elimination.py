@@ -1,0 +1,150 @@
+"""Backward elimination against the plain thing: refit by least squares after every removal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nmcore.elimination import eliminate, problem
+from nmcore.refit import features
+
+ROWS = 60
+
+
+def made(rng, channels, taps, outputs, *, x=None):
+    """Correlated rows of features, targets for them, and weights to be drawn towards."""
+    width = channels * taps
+    if x is None:
+        x = rng.standard_normal((ROWS, width)) @ rng.standard_normal((width, width))
+    y = x @ rng.standard_normal((width, outputs)) + rng.standard_normal((ROWS, outputs))
+    return x - x.mean(0), y - y.mean(0), rng.standard_normal((width, outputs))
+
+
+def as_problem(x, y, start, taps, ridge=1e-2, unit=1.0):
+    return problem(x.T @ x / ROWS, x.T @ y / ROWS, start, taps, ridge=ridge, unit=unit)
+
+
+def objective(x, y, start, taps, kept, ridge=1e-2, unit=1.0):
+    """The least mean squared error, with the pull counted, that the kept channels can reach."""
+    root = np.sqrt(ridge * np.mean(np.square(x).sum(0) / ROWS))
+    left = np.concatenate([x / np.sqrt(ROWS), root * np.eye(x.shape[1])])
+    right = np.concatenate([y / np.sqrt(ROWS), root * start])
+    own = features(np.array(sorted(kept)), taps)
+    best = np.linalg.lstsq(left[:, own], right, rcond=None)[0]
+    return np.square(right - left[:, own] @ best).sum() / unit
+
+
+def brute_force(problems, channels, keep):
+    """The order and the errors, with every candidate of every step refitted from scratch."""
+    total = lambda kept: sum(objective(*args, kept, **options) for *args, options in problems)  # noqa: E731
+    kept, order, error = set(range(channels)), [], []
+    start = total(kept)
+    while len(kept) > keep:
+        costs = {each: total(kept - {each}) for each in sorted(kept)}
+        order.append(min(costs, key=costs.__getitem__))
+        error.append(costs[order[-1]] - start)
+        kept.remove(order[-1])
+    return order, error
+
+
+def check(problems, channels, keep=1):
+    order, error = eliminate([as_problem(*args, **options) for *args, options in problems], keep)
+    expected_order, expected_error = brute_force(problems, channels, keep)
+    assert order.tolist() == expected_order
+    np.testing.assert_allclose(error, expected_error, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("outputs", [1, 4, 25])
+@pytest.mark.parametrize("taps", [1, 3])
+def test_order_and_errors_are_those_of_refitting_from_scratch(taps, outputs, seed):
+    """25 outputs are more than the features, so the problem is rotated into fewer."""
+    rng = np.random.default_rng(seed)
+    check([(*made(rng, 7, taps, outputs), taps, {})], 7)
+
+
+def test_several_consumers_count_together_in_their_own_units():
+    rng = np.random.default_rng(0)
+    one, two = made(rng, 6, 1, 3), made(rng, 6, 3, 2)
+    problems = [(*one, 1, {"unit": 2.0}), (*two, 3, {"unit": 30.0, "ridge": 1e-3})]
+    check(problems, 6)
+    orders = [
+        eliminate([as_problem(*args, **options) for *args, options in each], 1)[0].tolist()
+        for each in (problems, problems[:1], problems[1:])
+    ]
+    assert orders[0] != orders[1] != orders[2], "the case must tell the consumers apart"
+
+
+@pytest.mark.parametrize("taps", [1, 3])
+def test_duplicate_and_dead_channels(taps):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((ROWS, 6, taps))
+    x[:, 4] = -2 * x[:, 1]
+    x[:, 2] = 7.0
+    arguments = made(rng, 6, taps, 3, x=x.reshape(ROWS, -1))
+    check([(*arguments, taps, {})], 6)
+    order, error = eliminate([as_problem(*arguments, taps, ridge=1e-9)], 1)
+    assert sorted([order[0].item(), order[1].item()]) in ([1, 2], [2, 4])
+    assert error[1] < 1e-6 * error[2]
+
+
+def test_a_combination_of_others_goes_first_whatever_its_weight():
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((ROWS, 5))
+    x[:, 3] = x[:, 0] - 0.5 * x[:, 1] + 2 * x[:, 4]
+    y = x @ np.array([[1.0], [1.0], [1e-2], [50.0], [1.0]])
+    order, error = eliminate([as_problem(x, y, np.zeros((5, 1)), 1, ridge=1e-10)], 1)
+    assert order[0] in (0, 1, 3, 4)
+    assert order[1] == 2
+    assert error[0] < 1e-2 * error[1]
+
+
+def test_all_features_constant():
+    zeros = np.zeros((6, 6))
+    order, error = eliminate([problem(zeros, zeros[:, :2], np.ones((6, 2)), 2)], 1)
+    assert sorted(order.tolist()) == sorted(set(order.tolist()))
+    assert len(order) == 2
+    assert np.isfinite(error).all()
+    assert (error < 1e-12).all()
+
+
+@pytest.mark.parametrize("keep", [1, 3, 5, 6])
+def test_keep_counts(keep):
+    arguments = made(np.random.default_rng(3), 6, 2, 3)
+    full, full_error = eliminate([as_problem(*arguments, 2)], 1)
+    order, error = eliminate([as_problem(*arguments, 2)], keep)
+    assert order.dtype == np.intp
+    assert order.shape == error.shape == (6 - keep,)
+    assert np.array_equal(order, full[: 6 - keep])
+    assert np.array_equal(error, full_error[: 6 - keep])
+
+
+def test_error_never_falls_and_nothing_given_is_changed():
+    x, y, start = made(np.random.default_rng(4), 12, 1, 3)
+    covariance, cross = x.T @ x / ROWS, x.T @ y / ROWS
+    before = [each.copy() for each in (covariance, cross, start)]
+    _, error = eliminate([problem(covariance, cross, start, 1)], 1)
+    assert (np.diff(error, prepend=0) >= 0).all()
+    for old, new in zip(before, (covariance, cross, start), strict=True):
+        assert np.array_equal(old, new)
+
+
+@pytest.mark.parametrize(("channels", "taps"), [(270, 1), (90, 3)])
+def test_large_problems_are_updated_in_blocks(channels, taps):
+    """More features than one block: what is left is the inverse and the fit of what is left."""
+    rng = np.random.default_rng(5)
+    width = channels * taps
+    x = rng.standard_normal((2 * width, width))
+    covariance, cross = x.T @ x / len(x), rng.standard_normal((width, 4))
+    start = rng.standard_normal((width, 4))
+    state = problem(covariance, cross, start, taps)
+    ids = list(range(channels))
+    for place in (3, channels - 2, 0, 40, 7):
+        state.remove(place)
+        ids[place] = ids[-1]
+        ids.pop()
+    own = features(np.array(ids), taps)
+    pull = 1e-3 * np.diagonal(covariance).mean()
+    inverse = np.linalg.inv((covariance + pull * np.eye(width))[np.ix_(own, own)])
+    np.testing.assert_allclose(state.inverse, inverse, atol=1e-9)
+    np.testing.assert_allclose(state.weights, inverse @ (cross + pull * start)[own], atol=1e-9)
