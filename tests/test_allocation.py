@@ -227,6 +227,23 @@ def test_groups_of_one_channel_are_left_alone():
     assert allocate(errors, meter, fixed=0.0, target=60.0) == {"a": 2, "one": 1}
 
 
+@pytest.mark.parametrize("multiple", [2, 4, 8])
+def test_multiples(multiple):
+    for target in (6000.0, 3000.0, 1500.0):
+        meter = Meter(TERMS, WIDTHS, "macs")
+        try:
+            counts = allocate(curves(1), meter, fixed=FIXED, target=target, multiple=multiple)
+        except ArgumentError:
+            smallest = Meter(TERMS, WIDTHS, "macs")
+            smallest.kept.update({n: multiple if w > multiple else w for n, w in WIDTHS.items()})
+            assert FIXED + smallest.total() > target
+            continue
+        assert FIXED + meter.total() <= target
+        for name, width in WIDTHS.items():
+            assert counts[name] == width or counts[name] % multiple == 0
+            assert counts[name] >= 1
+
+
 def test_a_group_that_saves_nothing_goes_last():
     terms = [Term(0, 40, ("free",)), Term(40, 40, ("paid",))]
     meter = Meter(terms, {"free": 4, "paid": 4}, "macs")
@@ -240,7 +257,7 @@ def test_a_budget_that_cannot_be_met():
         allocate(curves(0), meter, fixed=FIXED, target=400.0)
     text = str(caught.value)
     assert "\n" not in text
-    assert text.startswith("the budget of 400 cannot be met: with one channel left in every group")
+    assert text.startswith("the budget of 400 cannot be met: with as few channels as possible")
     # 500 + 900/10 + 4000/200 + 1000/120 + 50/6
     assert text.endswith("627 of 6,450 remain")
 
@@ -317,7 +334,7 @@ def test_the_whole_budget_keeps_everything(name, kind):
 
 def test_groups_that_are_named_are_not_cut_further():
     model = CHAINS["conv"]().build()
-    result = nmcore.compress(model, method="merge", macs=0.5, keep={"conv1": 7})
+    result = nmcore.compress(model, method="merge", macs=0.8, keep={"conv1": 7})
     kept = {o.plan.name: len(o.plan.kept) for o in result.outcomes}
     assert kept["conv1"] == 7
     assert kept["conv2"] < 6

@@ -40,6 +40,7 @@ def probe(copy: Copy, nodes: Sequence[ir.Node], shapes: Shapes) -> ir.Model:
     would in training.
     """
     graph = copy.model.graph
+    graph.outputs.clear()
     build = Builder(graph)
     outputs: list[ir.Value] = []
     for original in nodes:
@@ -51,7 +52,6 @@ def probe(copy: Copy, nodes: Sequence[ir.Node], shapes: Shapes) -> ir.Model:
         outputs += [mean, var]
     for value in outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
-    graph.outputs.clear()
     graph.outputs.extend(outputs)
     RemoveUnusedNodesPass()(copy.model)
     return copy.model
@@ -80,7 +80,9 @@ def _normalise(build: Builder, node: ir.Node, rank: int) -> tuple[ir.Value, ir.V
     data = build.node("Cast", value, to=int(ir.DataType.FLOAT))
     scaled = build.node("Mul", data, build.node("Reshape", scale, column))
     normed = build.node("Add", scaled, build.node("Reshape", shift, column))
-    kind = ir.DataType.FLOAT if value.dtype is None else value.dtype
+    scale_tensor = constants.tensor(node.inputs[1])
+    assert scale_tensor is not None
+    kind = scale_tensor.dtype if value.dtype is None else value.dtype
     return mean, var, build.node("Cast", normed, to=int(kind))
 
 
