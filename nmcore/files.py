@@ -45,7 +45,7 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise ArgumentError(f"{path} is a directory; the name of a file is needed")
     if path.exists() and not path.is_file():
-        raise ArgumentError(f"{path} is a device or a pipe; the name of a file is needed")
+        raise ArgumentError(f"{path} is no regular file; the name of a file is needed")
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise ArgumentError(f"the folder {folder} does not exist")

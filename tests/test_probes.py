@@ -38,7 +38,15 @@ def places(found):
 class TestMade:
     @pytest.mark.parametrize(
         "shape",
-        [(1, 3, 16, 12), (1, 1, 8, 8), (1, 7, 8, 8), (1, 2, 30), (1, 1, 4, 5, 6), (1, 9), (1, 5, 6)],
+        [
+            (1, 3, 16, 12),
+            (1, 1, 8, 8),
+            (1, 7, 8, 8),
+            (1, 2, 30),
+            (1, 1, 4, 5, 6),
+            (1, 9),
+            (1, 5, 6),
+        ],
     )
     def test_shapes(self, shape):
         x = made(shape)

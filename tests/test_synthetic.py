@@ -10,7 +10,15 @@ from nmcore.synthetic import dead_leaves
 
 @pytest.mark.parametrize(
     ("channels", "size"),
-    [(3, (32, 32)), (1, (17, 40)), (5, (64,)), (2, (9, 8, 7)), (3, (1, 1)), (4, (1, 50)), (1, (1,))],
+    [
+        (3, (32, 32)),
+        (1, (17, 40)),
+        (5, (64,)),
+        (2, (9, 8, 7)),
+        (3, (1, 1)),
+        (4, (1, 50)),
+        (1, (1,)),
+    ],
 )
 def test_shape_range_and_type(channels, size):
     x = dead_leaves(4, channels, size)

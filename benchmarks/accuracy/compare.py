@@ -4,6 +4,7 @@
         --calibration path/to/inputs.npz --macs 0.7 0.5 --scale 255 --mean 0.5 --std 0.25
 
 A method is one of ``nmcore compress --method``; ``+data`` behind it gives it ``--calibration``.
+``onnxsim``, where it is installed (``pip install '.[bench]'``), is its structured pruning.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from peers import PEERS
 from trials import Bench, Parser, Record, Trial, existing, percent, print_table, size
 
 METHODS = ("prune", "merge", "moments", "moments+data")
@@ -44,6 +46,8 @@ def parse() -> argparse.Namespace:
         options.method = [m for m in METHODS if options.calibration or not m.endswith("+data")]
     if not options.calibration and any(method.endswith("+data") for method in options.method):
         parser.error("a method with +data needs --calibration FILE.npz")
+    if options.macs and PEERS.keys() & set(options.method):
+        parser.error(f"{', '.join(PEERS)} take a --ratio, not --macs")
     if options.plot and find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install '.[report]'")
     return options
@@ -57,6 +61,8 @@ def preparation(options: argparse.Namespace) -> tuple[str, ...]:
 
 def trial(model: Path, method: str, share: str, options: argparse.Namespace) -> Trial:
     """One compression, in the words of the command line."""
+    if method in PEERS:
+        return Trial(model, (share,), peer=method)
     name, _, data = method.partition("+")
     words = ["--method", name, "--ratio" if options.ratio else "--macs", share]
     if data:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from peers import PEERS
+
 import nmcore
 from nmcore.files import atomic_write
 
@@ -27,16 +29,22 @@ MEASURES = ("n", "top1", "params", "macs", "bytes")
 
 @dataclass(frozen=True)
 class Trial:
-    """A model, compressed with these options of ``nmcore compress``; as it is without any."""
+    """A model, compressed with these options of ``nmcore compress``; as it is without any.
+
+    With a ``peer``, another program removes the share of channels that ``options`` holds.
+    """
 
     model: Path
     options: tuple[str, ...] = ()
+    peer: str = ""
 
     @property
     def command(self) -> str:
         """What a user would type; the model as it is has none."""
         if not self.options:
             return ""
+        if self.peer:
+            return f"{self.peer} {self.model} OUT {self.options[0]}"
         return shlex.join(["nmcore", "compress", str(self.model), "OUT", *self.options])
 
 
@@ -86,7 +94,10 @@ class Bench:
     def _measure(self, trial: Trial) -> Record:
         with tempfile.TemporaryDirectory() as folder:
             model = trial.model
-            if trial.options:
+            if trial.peer:
+                model = Path(folder) / trial.model.name
+                PEERS[trial.peer](trial.model, model, float(trial.options[0]))
+            elif trial.options:
                 model = Path(folder) / trial.model.name
                 _nmcore("compress", str(trial.model), str(model), *trial.options)
             options = ["--data", str(self.data), *self.preparation, "--runs", "1", "--json"]

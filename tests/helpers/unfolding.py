@@ -36,9 +36,7 @@ def conv_rows(x, kernel, *, strides=None, dilations=None, pads=None, auto_pad=b"
     reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     pads = list(pads or [0] * 2 * rank)
     if auto_pad in (b"SAME_UPPER", b"SAME_LOWER"):
-        for axis, (size, step, length) in enumerate(
-            zip(x.shape[2:], strides, reach, strict=True)
-        ):
+        for axis, (size, step, length) in enumerate(zip(x.shape[2:], strides, reach, strict=True)):
             total = max((-(-size // step) - 1) * step + length - size, 0)
             small, large = total // 2, total - total // 2
             upper = auto_pad == b"SAME_UPPER"

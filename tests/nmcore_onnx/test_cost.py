@@ -126,6 +126,17 @@ def test_declared_sizes_do_not_contradict_assumed_ones():
     assert cost(inferred).macs == cost(model).macs == 222 * 222 * (4 * 27 + 20)
 
 
+def test_sizes_of_an_earlier_export_do_not_count():
+    """The batch was made dynamic by hand; the values inside still declare the old one."""
+    fixed = onnx.shape_inference.infer_shapes(
+        Chain((8, 3, 8, 8)).conv(4).node("Relu").conv(5).build()
+    )
+    assert fixed.graph.value_info
+    for value in (fixed.graph.input[0], fixed.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
+    assert cost(fixed) == cost(Chain().conv(4).node("Relu").conv(5).build())
+
+
 def computed_pads():
     """Pads as exporters of channels-last frameworks compute them: constants, but not written so."""
     chain = Chain(("n", 3, 8, 8))

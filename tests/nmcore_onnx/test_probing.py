@@ -343,7 +343,7 @@ def test_targets_make_up_for_what_a_sum_has_lost(norm, projected, swapped):
 
 def test_a_batch_norm_that_blocks_a_channel_asks_for_nothing():
     model = residual_net(norm=True)
-    conv, follower, _, other = inner(model)
+    conv, follower, *_ = inner(model)
     tensor = next(t for t in model.graph.initializer if t.name == follower.input[1])
     gamma = onnx.numpy_helper.to_array(tensor).copy()
     gamma[1], gamma[2] = 0, 1e-5
@@ -376,13 +376,17 @@ def test_a_sum_with_a_constant_or_a_broadcast_value_is_no_residual():
     chain = Chain().conv(4, 1).node("Relu").conv(3, 1).node("Add", np.ones((1, 3, 1, 1), "f4"))
     graph = plugins.open_graph(chain.build())
     assert [c.feeds_sum for c in graph.consumers(graph.groups[0])] == [False]
-    chain = Chain().conv(3, 1).node("GlobalAveragePool")
-    pooled = chain.value
-    chain.raw("Relu", "input").conv(4, 1).node("Relu").conv(3, 1).node("Add", pooled)
-    graph = plugins.open_graph(chain.build())
-    group = next(group for group in graph.groups if group.name == "conv2")
-    assert [c.feeds_sum for c in graph.consumers(group)] == [False]
-    check(chain.build())
+    chain = Chain((2, 3, 4, 4)).conv(4, 1).node("Relu").conv(3, 1)
+    graph = plugins.open_graph(chain.node("Add", np.ones((2, 3, 4, 4), "f4")).build())
+    assert [c.feeds_sum for c in graph.consumers(graph.groups[0])] == [False]
+    for shape in (("n", 3, 4, 4), ("n", 3, "h", "w")):
+        chain = Chain(shape).conv(3, 1).node("GlobalAveragePool")
+        pooled = chain.value
+        chain.raw("Relu", "input").conv(4, 1).node("Relu").conv(3, 1).node("Add", pooled)
+        graph = plugins.open_graph(chain.build())
+        group = next(group for group in graph.groups if group.name == "conv2")
+        assert [c.feeds_sum for c in graph.consumers(group)] == [False]
+        check(chain.build(), feeds={"input": np.ones((2, 3, 4, 4), np.float32)})
 
 
 def test_earlier_groups_change_what_is_read_but_not_the_targets():
@@ -396,6 +400,23 @@ def test_earlier_groups_change_what_is_read_but_not_the_targets():
     conv = node_of(model, "conv3")
     ((x,), (y,)) = (values(current, ["relu2_out"], feeds), values(model, ["conv3_out"], feeds))
     assert_sums(probe(graph, graph.groups[1], feeds), sums(features(model, conv, x), last(y)))
+
+
+def test_targets_do_not_read_cut_weights_that_are_also_inputs():
+    model = Chain(opset=8).conv(4).node("Relu").conv(6).node("Relu").conv(3).build()
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
+    feeds = picture(model)
+    graph = plugins.open_graph(model)
+    group = graph.groups[0]
+    (each,) = graph.consumers(group)
+    graph.write(group, np.array([1, 3]), [each.weight[:, [1, 3]]], [np.ones(6, np.float32)])
+    (y,) = values(model, ["conv3_out"], feeds)
+    found = probe(graph, graph.groups[1], feeds)
+    np.testing.assert_allclose(found[3], last(y).sum(0), rtol=1e-4, atol=1e-3)
 
 
 def test_a_group_that_was_cut_can_be_measured_in_its_neighbour_s_place():
@@ -426,7 +447,9 @@ def test_a_matmul_that_got_a_bias_is_measured_behind_it():
     kept = np.array([0, 1, 5])
     graph.write(group, kept, [each.weight[:, kept]], [np.float32([1, 2, 3, 4])])
     current = onnx.load_from_string(graph.serialize())
-    adds = [n.output[0] for n in model.graph.node if n.op_type == "Add" and n.input[1] == "matmul1_out"]
+    adds = [
+        n.output[0] for n in model.graph.node if n.op_type == "Add" and n.input[1] == "matmul1_out"
+    ]
     assert len(adds) == 1
     stream = adds[0]
     name = graph.consumers(graph.groups[1])[0].name
@@ -461,8 +484,14 @@ def test_the_caller_s_model_is_never_changed(make, tmp_path):
     else:
         proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
         after = proto.SerializeToString(deterministic=True)
-    expected = before if make == "file" or isinstance(model, onnx.ModelProto) else (
-        ir.to_proto(ir.from_proto(residual_net(norm=True))).SerializeToString(deterministic=True)
+    expected = (
+        before
+        if make == "file" or isinstance(model, onnx.ModelProto)
+        else (
+            ir.to_proto(ir.from_proto(residual_net(norm=True))).SerializeToString(
+                deterministic=True
+            )
+        )
     )
     assert after == expected
 
