@@ -79,7 +79,7 @@ def affine(moments: Any, kept: ArrayLike, *, ridge: float = RIDGE) -> Scaling:
 
     Notes
     -----
-    With C the covariance and m the mean (DESIGN 5.4)::
+    With C the covariance and m the mean::
 
         Z_n = (C_KK + ridge mean(diag C_KK) I)^-1 C_Kn      c_n = m_n - Z_n' m_K
 

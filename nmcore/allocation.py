@@ -177,13 +177,17 @@ def _move(error: NDArray[np.float64], meter: Meter, name: str, multiple: int) ->
     return Move(added / saving if saving > 0 else math.inf, name, kept)
 
 
-def meet(graph: Graph, task: Task, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
+def meet(
+    graph: Graph, task: Task, curves: Mapping[str, NDArray[np.float64]], *, added: int = 0
+) -> dict[str, int]:
     """The channels that each group of a graph keeps under the task's budget, or as counted.
 
     Parameters
     ----------
     curves : mapping of group name to array, shape (N - 1,)
         The error after removing one, two, ... channels of the groups that may be cut.
+    added : int
+        Parameters that the method will add.
     """
     counts = dict(task.counts)
     budget = task.budget
@@ -193,6 +197,8 @@ def meet(graph: Graph, task: Task, curves: Mapping[str, NDArray[np.float64]]) ->
     meter = Meter(graph.terms(), widths, budget.kind)
     fixed = fixed_cost(graph.cost(), meter, budget.kind)
     total = fixed + meter.total()
+    if budget.kind == "params":
+        fixed += added
     meter.kept.update(counts)
     return allocate(curves, meter, fixed=fixed, target=budget.share * total, multiple=task.multiple)
 

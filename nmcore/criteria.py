@@ -165,7 +165,7 @@ def random(request: Request) -> IntArray:
 
 
 def error(request: Request) -> IntArray:
-    """Keep what backward elimination leaves (DESIGN 5.5), from moments and the next weight."""
+    """Keep what backward elimination leaves, from moments and the next weight."""
     moments = _need(request.moments, "moments", "error", "the activations' mean and second moment")
     weight = _need(request.next_weight, "next_weight", "error", "the weights (O, N, ...)")
     width = len(request.weight)
@@ -224,9 +224,10 @@ def error_selection(
 
     Notes
     -----
-    Removing j costs x_j' H x_j / [C_KK^-1]_jj with X = C_KK^-1 C_K: (DESIGN 5.5). Costs that are
-    equal to 9 digits count as equal, and the lower channel goes. The work is about 2.5 N^3
-    operations for half of the channels, nearly all in matrix products.
+    Removing j costs x_j' H x_j / [C_KK^-1]_jj with X = C_KK^-1 C_K:, what is left of it
+    once the others are refitted. Costs that are equal to 9 digits count as equal, and the lower
+    channel goes. The work is about 2.5 N^3 operations for half of the channels, nearly all in
+    matrix products.
 
     Examples
     --------

@@ -35,14 +35,7 @@ def merge_group(
     producer = joined(graph.producers(group))
     consumers = graph.consumers(group)
     recipe = recipe_for(producer, options)
-    kept = select(
-        producer.weight,
-        count,
-        recipe.criterion,
-        bias=producer.bias if producer.batchnorm is None else None,
-        next_weight=columns(consumers),
-        seed=options.seed,
-    )
+    kept = _select(producer, consumers, count, recipe.criterion, options.seed)
     scaling = _fold(graph, group, producer, consumers, kept, recipe, options)
     reason = f"{why}; {recipe.reason}" if why else recipe.reason
     plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), recipe.method, reason)
@@ -73,6 +66,27 @@ def _fold(
     folded = [absorb(consumer.weight, scaling) for consumer in consumers]
     graph.write(group, scaling.kept, [w for w, _ in folded], [b for _, b in folded])
     return scaling
+
+
+def chosen(graph: plugins.Graph, group: Group, count: int, options: Options) -> IntArray | None:
+    """The channels that a criterion keeps, where the user named one; else None."""
+    if options.criterion in ("auto", "error"):
+        return None
+    producer = joined(graph.producers(group))
+    return _select(producer, graph.consumers(group), count, options.criterion, options.seed)
+
+
+def _select(
+    producer: Producer, consumers: Sequence[Consumer], count: int, criterion: str, seed: int
+) -> IntArray:
+    return select(
+        producer.weight,
+        count,
+        criterion,
+        bias=producer.bias if producer.batchnorm is None else None,
+        next_weight=columns(consumers),
+        seed=seed,
+    )
 
 
 def joined(producers: Sequence[Producer]) -> Producer:

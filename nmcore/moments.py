@@ -35,8 +35,6 @@ class Moments:
         Of the outputs that the consumer should give.
     cross : array, shape (F, O)
         The covariance of features and targets.
-    stream_variance : float or None
-        The variance, summed over channels, of the sum that the outputs go into, where there is one.
     """
 
     rows: float
@@ -45,7 +43,6 @@ class Moments:
     target_mean: Float64Array
     target_variance: Float64Array
     cross: Float64Array
-    stream_variance: float | None = None
 
 
 def linear(sums: Iterator[Float64Array], matrix: Float64Array, bias: Float64Array) -> Moments:

@@ -137,7 +137,7 @@ def combine(
 
 
 def nmf(request: Request) -> Scaling:
-    """Z of non-negative factorisation (DESIGN 5.8), with the kept channels as its atoms.
+    """Z of non-negative factorisation, with the kept channels as its atoms.
 
     The layer still computes the rows it was trained with, so the P atoms of the factorisation
     ``max(W, 0) ~ Z' H`` cannot be free: H is the kept rows of ``max(W, 0)``, and what remains of

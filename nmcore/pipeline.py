@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ def compress(
     nmcore.errors.VerificationError
         The result is not what it should be: a bug in nmcore.
     """
+    call = _call(locals())
     options = Options(method, criterion, threshold, lam, bn_form, seed)
     budget = Budget.of(macs, params, ratio)
     if ratio is None:
@@ -169,22 +171,20 @@ def compress(
     before, size = graph.cost(), _size(model, graph)
     counts = selection.counts(graph.groups, graph.declined)
     task = Task(counts, selection.free(graph.groups), budget, options, progress, round_to)
-    chosen, reason = strategy(options, graph, data is not None)
+    chosen, reason = strategy(options, graph, data is not None or samples is not None)
     notes: list[str] = []
     if not task.removes(graph.groups):
         outcomes = [untouched(group) for group in graph.groups]
         notes.append("nothing is to be removed")
     elif chosen == RECONSTRUCTION:
         inputs = Inputs(_dataset(data, scale, mean, std), samples, normalisation(scale, mean, std))
-        graph, outcomes, notes = _measured(model, graph, task, inputs, providers)
+        graph, outcomes, notes = _measured(model, graph, task, inputs, providers, reason)
     else:
-        outcomes = merge_all(graph, task)
-    notes = [reason, *notes]
+        outcomes, notes = merge_all(graph, task), [reason]
     graph.check()
     if verify:
         scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
         prove(graph, scalings, providers=providers, seed=seed)
-    call = f"nmcore.compress({_words(ratio=ratio, macs=macs, params=params, method=method)})"
     return Result(
         graph=graph,
         outcomes=outcomes,
@@ -199,9 +199,19 @@ def compress(
     )
 
 
-def _words(**given: Any) -> str:
-    """Keyword arguments as they were written."""
-    return ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+def _call(given: Mapping[str, Any]) -> str:
+    """The call as it was written, with the arguments that differ from their defaults."""
+    defaults = {name: p.default for name, p in signature(compress).parameters.items()}
+    words = [
+        f"{name}={value!r}"
+        for name, value in given.items()
+        if name not in ("model", "data", "progress") and value != defaults[name]
+    ]
+    if given["data"] is not None:
+        words.append(f"data={str(getattr(given['data'], 'name', given['data']))!r}")
+    model = given["model"]
+    named = repr(str(model)) if isinstance(model, (str, Path)) else type(model).__name__
+    return f"nmcore.compress({', '.join([named, *words])})"
 
 
 def _size(model: Any, graph: plugins.Graph) -> int:
@@ -211,7 +221,12 @@ def _size(model: Any, graph: plugins.Graph) -> int:
 
 
 def _measured(
-    model: Any, graph: plugins.Graph, task: Task, inputs: Inputs, providers: Sequence[str]
+    model: Any,
+    graph: plugins.Graph,
+    task: Task,
+    inputs: Inputs,
+    providers: Sequence[str],
+    reason: str,
 ) -> tuple[plugins.Graph, list[Outcome], list[str]]:
     """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
 
@@ -222,10 +237,11 @@ def _measured(
     try:
         probes = probes_for(graph, inputs, providers, task.options.seed)
         outcomes = reconstruct_all(graph, task, probes, providers)
-        notes = [f"measured on {probes.source}"]
+        notes = [reason, f"measured on {probes.source}"]
         if by_choice:
+            mine = graph
             graph, outcomes, note = Rival(model, task, probes, providers).better(graph, outcomes)
-            notes.append(note)
+            notes = [*notes, note] if graph is mine else [note, notes[1]]
     except (ModelError, DataError) as error:
         if not by_choice or inputs.data is not None:
             raise

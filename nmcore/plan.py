@@ -80,7 +80,7 @@ class Selection:
         for pattern, keep in (self.keep or {}).items():
             if fnmatch.fnmatchcase(group.name, pattern):
                 count = keep
-        if not 1 <= count <= group.width:
+        if not isinstance(count, int) or not 1 <= count <= group.width:
             raise ArgumentError(
                 f"keep is {count} for group {group.name}; it must be from 1 to {group.width}"
             )

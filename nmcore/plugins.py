@@ -136,6 +136,10 @@ class Measurable(Graph, Protocol):
         """Let moment probes run with what a norm probe gave, instead of the model's statistics."""
         ...
 
+    def unfolded_numbers(self, group: Group) -> int:
+        """How many numbers a moment probe holds for one input: the most rows times features."""
+        ...
+
     def moment_probe(
         self, groups: Sequence[Group], *, targets: bool, rows: int, samples: int
     ) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import synthetic
-from nmcore.data import Dataset, Normalisation, only_input, runnable_inputs
+from nmcore.data import SMALL_IDS, Dataset, Normalisation, only_input, runnable_inputs
+from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.images import load_folder
 from nmcore.moments import Feeds
-from nmcore.plugins import Graph, InputSpec, runtime
+from nmcore.plugins import Graph, InputSpec, Session, runtime
 
 # Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
-REAL_SAMPLES, SYNTHETIC_SAMPLES = 256, 512
+REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 512, 64
 
 # The most inputs that one run sees, and the most numbers in them: activations take many times that.
 _MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
@@ -41,12 +42,29 @@ class Probes:
         Whether they are calibration data rather than made.
     source : str
         Where they come from, in words.
+    unseen : sequence of mapping of input name to array
+        More of the same kind to judge results on; empty where every input is needed to measure.
+    any_length : bool
+        Whether the model takes batches of any length.
     """
 
     batches: Sequence[Feeds]
     count: int
     real: bool
     source: str
+    unseen: Sequence[Feeds] = ()
+    any_length: bool = True
+
+    def in_batches_of(self, most: int) -> Iterator[Feeds]:
+        """The same inputs in batches of at most ``most``, where the model takes any number."""
+        for feeds in self.batches:
+            length = max((len(array) for array in feeds.values() if array.ndim), default=1)
+            if not self.any_length or length <= most:
+                yield feeds
+                continue
+            for start in range(0, length, most):
+                part = slice(start, start + most)
+                yield {name: array[part] if array.ndim else array for name, array in feeds.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +88,21 @@ class Inputs:
 
 def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int) -> Probes:
     """Calibration data where there is any, else made inputs of a shape on which the model runs."""
+    if inputs.samples is not None and inputs.samples < 1:
+        raise ArgumentError(f"samples is {inputs.samples}; it must be at least 1")
     session = runtime().session(graph.serialize(), providers=providers)
+    probes = _probes(session, inputs, seed)
+    try:
+        session.run(probes.batches[0])
+    except ModelError:
+        # Some models say that they take any batch and then reshape to one of 1.
+        alone = replace(probes, batches=list(probes.in_batches_of(1)), any_length=False)
+        session.run(alone.batches[0])
+        return replace(alone, unseen=list(replace(probes, batches=probes.unseen).in_batches_of(1)))
+    return probes
+
+
+def _probes(session: Session, inputs: Inputs, seed: int) -> Probes:
     if inputs.data is not None:
         count = inputs.samples or REAL_SAMPLES
         data = inputs.data
@@ -80,7 +112,12 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     feeds = runnable_inputs(session, seed=seed)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     count = inputs.samples or SYNTHETIC_SAMPLES
-    return synthesise(session.inputs, shapes, count, seed=seed, normalisation=inputs.normalisation)
+    normalisation = inputs.normalisation
+    made = synthesise(session.inputs, shapes, count, seed=seed, normalisation=normalisation)
+    more = synthesise(
+        session.inputs, shapes, UNSEEN_SAMPLES, seed=seed + 1000, normalisation=normalisation
+    )
+    return replace(made, unseen=more.batches)
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
@@ -90,11 +127,25 @@ def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probe
     chosen = np.linspace(0, len(data) - 1, count).round().astype(int)
     part = Dataset(data.name, data.x[chosen], None, data.normalisation, data.axis)
     length = _batch_length(spec, data.x.shape[1:], count)
+    if spec.shape[0] is not None:
+        if count < length:
+            raise DataError(
+                f"{data.name}: the model takes {length} inputs at once; only {count} are at hand"
+            )
+        count -= count % length
     batches = [
-        {spec.name: part.batch(start, start + length, spec.dtype)}
-        for start in range(0, count - count % length, length)
+        {spec.name: _finite(part.batch(start, min(start + length, count), spec.dtype), data.name)}
+        for start in range(0, count, length)
     ]
-    return Probes(batches, len(batches) * length, True, f"{count} inputs of {data.name}")
+    free = spec.shape[0] is None
+    return Probes(batches, count, True, f"{count} inputs of {data.name}", any_length=free)
+
+
+def _finite(batch: NDArray[Any], name: str) -> NDArray[Any]:
+    """Pass a batch on; one broken number would break every weight."""
+    if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+        raise DataError(f"{name}: x holds NaN or infinity")
+    return batch
 
 
 def synthesise(
@@ -127,14 +178,19 @@ def synthesise(
     )
     count = max(1, samples // length)
     made = [
-        _make(spec, (count * length, *shape[1:]), seed, normalisation)
-        for spec, shape in zip(inputs, shapes, strict=True)
+        _make(spec, (count * length, *shape[1:]) if shape else (), seed + number, normalisation)
+        for number, (spec, shape) in enumerate(zip(inputs, shapes, strict=True))
     ]
     batches = [
-        {spec.name: array[start : start + length] for spec, array in zip(inputs, made, strict=True)}
+        {
+            spec.name: array[start : start + length] if array.ndim else array
+            for spec, array in zip(inputs, made, strict=True)
+        }
         for start in range(0, count * length, length)
     ]
-    return Probes(batches, count * length, False, f"{count * length} synthetic inputs")
+    free = all(not spec.shape or spec.shape[0] is None for spec in inputs)
+    source = f"{count * length} synthetic inputs"
+    return Probes(batches, count * length, False, source, any_length=free)
 
 
 def _make(
@@ -146,9 +202,9 @@ def _make(
     if spec.dtype.kind in "ui" and spec.dtype != np.uint8:
         # A mask is all ones; ids are small, as tables have unknown lengths.
         mask = "mask" in spec.name.lower()
-        return (np.ones(shape) if mask else rng.integers(1, 100, shape)).astype(spec.dtype)
+        return np.asarray(np.ones(shape) if mask else rng.integers(0, SMALL_IDS, shape), spec.dtype)
     if len(shape) < 3:
-        return rng.standard_normal(shape).astype(spec.dtype)
+        return np.asarray(rng.standard_normal(shape), spec.dtype)
     last = _channels_last(shape)
     channels, size = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
     pictures = synthetic.dead_leaves(shape[0], channels, size, seed=seed)

@@ -51,7 +51,7 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
     Parameters
     ----------
     data : bool
-        Whether there is calibration data.
+        Whether there is calibration data, or a wish for a number of samples.
 
     Raises
     ------
@@ -67,6 +67,8 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
         )
         if given
     ]
+    if options.criterion == "error" and options.method not in ("auto", RECONSTRUCTION):
+        raise ArgumentError("criterion error is measured; it belongs to method moments")
     if options.method == RECONSTRUCTION and merge_words:
         raise ArgumentError(f"{merge_words[0]} belongs to method merge, not {options.method}")
     measurable = isinstance(graph, Measurable)
@@ -80,7 +82,7 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
         )
     method = "merge" if options.method == "auto" else options.method
     if data:
-        raise ArgumentError(f"method {method} uses no data; leave out either of them")
+        raise ArgumentError(f"method {method} uses no data or samples; leave them out")
     reason = f"method {method}, as asked"
     if options.method == "auto":
         why = f"{merge_words[0]} belongs to it" if merge_words else "nothing can be measured here"

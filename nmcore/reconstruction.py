@@ -17,7 +17,7 @@ from nmcore import plugins
 from nmcore.allocation import meet
 from nmcore.elimination import Problem, eliminate, problem
 from nmcore.group import Consumer, Group, IntArray
-from nmcore.merging import merge_group
+from nmcore.merging import chosen, merge_group
 from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
 from nmcore.probes import Probes
@@ -36,6 +36,8 @@ SCARCITY = 0.2
 MAX_ROWS = 40_000
 # A consumer with more features than this needs gigabytes and minutes.
 MAX_FEATURES = 6_000
+# Numbers in the unfolded input of a consumer that one run makes; it takes a few times as many.
+_RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
 _PROBE_NUMBERS = 2**26
 
@@ -83,6 +85,10 @@ class Reconstruction:
         if model is not None:
             self.graph.set_norms(average(self._session(model), self.probes.batches))
 
+    def new_biases(self, group: Group) -> int:
+        """How many numbers refitting adds to consumers that have no bias yet."""
+        return sum(len(c.weight) for c in self.graph.consumers(group) if c.bias is None)
+
     def fits(self, group: Group) -> bool:
         """Whether the group's moments are of a manageable size."""
         return all(_feature_count(c) <= MAX_FEATURES for c in self.graph.consumers(group))
@@ -97,17 +103,22 @@ class Reconstruction:
                 result[group.name] = Curve(*eliminate(problems, 1))
         return result
 
-    def reconstruct(self, group: Group, count: int) -> Outcome:
-        """Keep ``count`` channels of a group and refit its consumers."""
+    def reconstruct(self, group: Group, count: int, kept: IntArray | None = None) -> Outcome:
+        """Keep ``count`` channels of a group and refit its consumers.
+
+        Without ``kept`` those stay that leave the least error.
+        """
         consumers = self.graph.consumers(group)
         sums = iter(self._sums([group], targets=True))
         found = [measured(sums) for _ in consumers]
-        problems = [_problem(c, m) for c, m in zip(consumers, found, strict=True)]
-        order, _ = eliminate(problems, count)
-        kept = np.delete(np.arange(group.width), order)
+        reason = "chosen as asked; the next layer refitted"
+        if kept is None:
+            reason = "error: the next layer refitted after each removal"
+            problems = [_problem(c, m) for c, m in zip(consumers, found, strict=True)]
+            order, _ = eliminate(problems, count)
+            kept = np.delete(np.arange(group.width), order)
         solved = [_solve(c, m, kept) for c, m in zip(consumers, found, strict=True)]
         self.graph.write(group, kept, [w for w, _ in solved], [b for _, b in solved])
-        reason = "error: the next layer refitted after each removal"
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - count)
 
@@ -138,7 +149,9 @@ class Reconstruction:
         model = self.graph.moment_probe(
             groups, targets=targets, rows=MAX_ROWS, samples=self.probes.count
         )
-        return accumulate(self._session(model), self.probes.batches)
+        heaviest = max(map(self.graph.unfolded_numbers, groups))
+        batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
+        return accumulate(self._session(model), batches)
 
     def _session(self, model: bytes) -> plugins.Session:
         return self.runtime.session(model, providers=self.providers)
@@ -155,14 +168,17 @@ def reconstruct_all(
     if task.budget is not None:
         free = [group for group in graph.groups if group.name in task.free & fitting]
         curves = walk.curves(task.progress("measuring", free))
-        counts = meet(graph, task, {name: curve.error for name, curve in curves.items()})
+        errors = {name: curve.error for name, curve in curves.items()}
+        counts = meet(graph, task, errors, added=sum(map(walk.new_biases, free)))
     outcomes = []
     for group in task.progress("refitting", graph.groups):
         count = counts[group.name]
         if count == group.width:
             outcomes.append(untouched(group))
         elif group.name in fitting:
-            outcomes.append(walk.reconstruct(group, count))
+            outcomes.append(
+                walk.reconstruct(group, count, chosen(graph, group, count, task.options))
+            )
         else:
             why = f"more than {MAX_FEATURES} features"
             outcomes.append(merge_group(graph, group, count, task.options, why))

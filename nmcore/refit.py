@@ -26,7 +26,7 @@ def mixed(
     """Fold the removed channels into the kept ones by one matrix Z for all taps.
 
     Z solves (G_KK + ridge mean(diag) I) Z = G_K: with G the channels' covariance, averaged over
-    taps (DESIGN 5.4); kept channels stay themselves.
+    taps; kept channels stay themselves. With one tap it is the Z of :func:`nmcore.affine.affine`.
 
     Parameters
     ----------
@@ -77,12 +77,3 @@ def refit(
     pull = ridge * np.diagonal(inner).mean() + np.finfo(np.float64).tiny
     weights = start + np.linalg.solve(inner + pull * np.eye(len(own)), missing)
     return weights, moments.target_mean - moments.mean[own] @ weights
-
-
-def error(moments: Moments, weights: Float64Array, own: IntArray) -> Float64Array:
-    """The mean squared error of each output that weights on the features ``own`` leave, (O,)."""
-    explained = np.einsum("fo,fo->o", weights, moments.cross[own])
-    inner = moments.covariance[np.ix_(own, own)]
-    power = np.einsum("fo,fo->o", weights, inner @ weights)
-    left: Float64Array = np.maximum(moments.target_variance - 2 * explained + power, 0)
-    return left

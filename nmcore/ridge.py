@@ -74,7 +74,7 @@ def mixed_rows(
 
     Notes
     -----
-    With w^ and b^ the rows and biases behind the batch norm (DESIGN 5.3)::
+    With w^ and b^ the rows and biases behind the batch norm, after LBYL (see the references)::
 
         z_n = (W^_K W^_K' + l1 b^_K b^_K' + l2 D)^-1 (W^_K w^_n + l1 b^_K b^_n)
         l1 = bias_weight |W^_K|^2 / |b^_K|^2

@@ -42,7 +42,7 @@ class Rival:
         if mine <= theirs:
             note = f"relative error of the outputs {mine:.3f}; merging would leave {theirs:.3f}"
             return graph, outcomes, note
-        note = f"merged instead: refitting left a relative error of {mine:.3f}, not {theirs:.3f}"
+        note = f"merged instead: relative error {theirs:.3f}, where refitting left {mine:.3f}"
         return merged, rivals, note
 
     def _errors(self, original: bytes, models: Sequence[bytes]) -> list[float]:
@@ -52,7 +52,7 @@ class Rival:
             runtime.session(model, providers=self.providers) for model in (original, *models)
         )
         wrong, total = np.zeros(len(others)), 0.0
-        for feeds in self.probes.batches:
+        for feeds in self.probes.unseen or self.probes.batches:
             want = _floats(first.run(feeds))
             total += sum(float(np.var(output)) * output.size for output in want)
             for index, session in enumerate(others):

@@ -199,12 +199,12 @@ def _depthwise(value: ArrayLike | None, width: int) -> FloatArray | None:
 
 
 def prune(request: Request) -> Scaling:
-    """Z of pruning: the unit columns of the kept channels, zero elsewhere (DESIGN 5.1)."""
+    """Z of pruning: the unit columns of the kept channels, zero elsewhere."""
     return _scaling(request, np.full(len(request.removed), -1), 0.0, np.nan)
 
 
 def merge(request: Request) -> Scaling:
-    """Z of MostSim: each removed channel a multiple of its most similar kept one (DESIGN 5.2)."""
+    """Z of MostSim (Kim et al., 2020): each removed channel a multiple of its most similar one."""
     from nmcore.kernels import get_kernel
     from nmcore.kernels.match import best_matches
     from nmcore.kernels.threads import workers

@@ -63,7 +63,8 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], *, seed: int = 0
             _leaf(rng, picture, radius)
         if not plain:
             picture *= CONTRAST
-    return np.clip(np.float32(0.5) + np.float32(0.5) * pictures, 0, 1)
+    values: Float32Array = np.clip(np.float32(0.5) + np.float32(0.5) * pictures, 0, 1)
+    return values
 
 
 def _colour(rng: np.random.Generator, channels: int) -> Float32Array:

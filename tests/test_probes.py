@@ -185,12 +185,10 @@ class TestData:
         assert places(found) == list(range(used))
         assert found.count == used
 
-    @pytest.mark.xfail(strict=True, reason="what does not fill a batch of 64 is left out")
     def test_nothing_is_left_out_where_any_batch_will_do(self):
         found = from_data(numbered(100, 3), [spec(None, 3)], 256)
         assert places(found) == list(range(100))
 
-    @pytest.mark.xfail(strict=True, reason="no batch at all, and a StopIteration later")
     def test_fewer_than_one_fixed_batch(self):
         with pytest.raises(DataError, match="8"):
             from_data(numbered(5, 3), [spec(8, 3)], 256)

@@ -267,7 +267,6 @@ def test_budgets_are_met_within_a_channel(name, kind, share):
     assert after > share * before - max(steps)
 
 
-@pytest.mark.xfail(strict=True, reason="refitting adds biases that the budget does not count")
 def test_a_budget_of_parameters_counts_new_biases():
     chain = Chain()
     for width in (8, 16, 16, 4):
@@ -511,7 +510,6 @@ def test_a_layer_that_never_fires():
         np.testing.assert_allclose(run(proto, x)[0], run(model, x)[0], atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="broken numbers in the data end up in the weights")
 def test_numbers_that_are_none_in_the_data():
     x = pictures()
     x[3, 0, 0, 0] = np.nan
@@ -519,13 +517,11 @@ def test_numbers_that_are_none_in_the_data():
         nmcore.compress(network(), method="moments", ratio=0.5, data=Dataset("d", x))
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="NumPy's own words, no line for users")
 def test_samples_below_one():
     with pytest.raises(NmcoreError, match="samples"):
         nmcore.compress(network(), ratio=0.5, data=dataset(), samples=-1)
 
 
-@pytest.mark.xfail(strict=True, reason="a Gemm's C with a row an input is added twice")
 def test_a_bias_of_several_rows():
     chain = Chain((2, 6)).gemm(8).node("Relu")
     model = chain.node("Gemm", chain.weight(4, 8), np.full((2, 4), 5, "f4"), transB=1).build()
@@ -534,7 +530,6 @@ def test_a_bias_of_several_rows():
     assert error(model, proto, x) < 1
 
 
-@pytest.mark.xfail(strict=True, reason="what is to be added to C is divided by a beta of 0")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_bias_that_is_switched_off():
     model = Chain(("n", 6)).gemm(8).node("Relu").gemm(4, beta=0.0).build()

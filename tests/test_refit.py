@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmcore.moments import Moments
-from nmcore.refit import error, features, mixed, refit
+from nmcore.refit import features, mixed, refit
 
 ROWS = 400
 
@@ -71,18 +71,6 @@ def test_a_start_that_is_right_stays(data):
     weights, bias = refit(moments_of(x, x[:, OWN] @ start + 7), start, OWN, ridge=0.1)
     np.testing.assert_allclose(weights, start, atol=1e-9)
     np.testing.assert_allclose(bias, 7, atol=1e-8)
-
-
-def test_error_is_the_mean_squared_error_left(data):
-    x, y = data
-    weights = np.random.default_rng(3).standard_normal((6, 3))
-    left = y - x[:, OWN] @ weights
-    expected = left.var(0)  # the bias takes care of the mean
-    np.testing.assert_allclose(error(moments_of(x, y), weights, OWN), expected, rtol=1e-9)
-    fitted, bias = refit(moments_of(x, y), weights, OWN, ridge=1e-6)
-    mse = np.square(y - x[:, OWN] @ fitted - bias).mean(0)
-    np.testing.assert_allclose(error(moments_of(x, y), fitted, OWN), mse, rtol=1e-8)
-    assert (error(moments_of(x, y), fitted, OWN) < expected).all()
 
 
 class TestMixed:

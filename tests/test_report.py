@@ -20,6 +20,7 @@ def report():
         after=Measures.of(Cost(3, 60, None), 240, None),
         groups=(GroupReport("conv", 8, 5, 2, 1, "merge", "l1"),),
         declined=(Declined("fc", "Gemm", "its channels are the output"),),
+        notes=("measured on made inputs",),
         command="nmcore compress a b",
         seed=7,
         provider="cpu",
@@ -43,6 +44,7 @@ def test_the_file_holds_what_the_design_promises(report, tmp_path):
     assert data["declined"] == [
         {"node": "fc", "op": "Gemm", "reason": "its channels are the output"}
     ]
+    assert data["notes"] == ["measured on made inputs"]
     assert (data["command"], data["seed"]) == ("nmcore compress a b", 7)
     assert {"python", "nmcore", "numpy"} <= set(data["versions"])
     assert report.removed == 3

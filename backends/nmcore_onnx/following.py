@@ -27,6 +27,8 @@ def producer(slot: ProducerSlot, depthwise: DepthwiseSlot | None = None) -> Prod
     bias = added_bias(last, width)
     norm = only_reader((bias_node(last, width) or last).outputs[0])
     batchnorm = _batchnorm(norm) if norm is not None else None
+    if batchnorm is not None and (len(batchnorm.gamma) != width or last.op_type == "MatMul"):
+        batchnorm = None  # it works on axis 1, not on a MatMul's last
     return Producer(label(slot.node), rows_of(slot), bias, batchnorm, kernel)
 
 
@@ -39,13 +41,20 @@ def added_bias(node: ir.Node, width: int) -> FloatArray | None:
     return addend if bias is None or addend is None else bias + addend
 
 
-def norm_scale(node: ir.Node, statistics: Mapping[Place, FloatArray]) -> FloatArray | None:
-    """What a batch norm right behind a node multiplies by, or None."""
-    norm = only_reader(node.outputs[0])
+def norm_scale(
+    node: ir.Node, width: int, statistics: Mapping[Place, FloatArray]
+) -> FloatArray | None:
+    """What a batch norm right behind a node multiplies its ``width`` outputs by, or None.
+
+    Batch norms work on axis 1, which is not where a MatMul on sequences has its outputs.
+    """
+    norm = None if node.op_type == "MatMul" else only_reader(node.outputs[0])
     found = _batchnorm(norm) if norm is not None else None
     if norm is None or found is None:
         return None
     var = statistics.get(Place(norm, 4), found.var)
+    if len(found.gamma) != width:
+        return None
     scale: FloatArray = found.gamma / np.sqrt(var + found.eps)
     return scale
 
@@ -75,7 +84,7 @@ def _addend(added: ir.Node, width: int) -> FloatArray | None:
     """The bias that an Add holds: a constant with one entry a channel on its last axis."""
     value = bias_place(added).value
     shape = constants.shape(value)
-    if not shape or not constants.is_float(value) or int(np.prod(shape)) != shape[-1] != width:
+    if not shape or not constants.is_float(value) or not int(np.prod(shape)) == shape[-1] == width:
         return None
     found = constants.array(value)
     assert found is not None
@@ -87,7 +96,9 @@ def only_reader(value: ir.Value) -> ir.Node | None:
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
-    return next(iter(uses)).node
+    reader, maker = next(iter(uses)).node, value.producer()
+    # A reader inside a subgraph runs under conditions of its own.
+    return reader if maker is not None and reader.graph is maker.graph else None
 
 
 def _batchnorm(node: ir.Node) -> BatchNorm | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,17 @@ from nmcore.group import (
     Scaling,
     Term,
 )
-from nmcore_onnx import cost, files, following, norms, probing, reference, rewriting, shapes
+from nmcore_onnx import (
+    constants,
+    cost,
+    files,
+    following,
+    norms,
+    probing,
+    reference,
+    rewriting,
+    shapes,
+)
 from nmcore_onnx.constants import Place
 from nmcore_onnx.trace import ConsumerSlot, TracedGroup, label, trace
 from nmcore_onnx.weights import Ledger
@@ -66,8 +77,8 @@ class OnnxGraph:
             Consumer(
                 label(slot.node),
                 self._columns(traced, slot),
-                following.added_bias(slot.node, len(self._ledger.matrix(slot))),
-                following.norm_scale(slot.node, self._statistics),
+                following.added_bias(slot.node, _outputs(slot)),
+                following.norm_scale(slot.node, _outputs(slot), self._statistics),
                 probing.residual(slot.node, self._shapes) is not None,
             )
             for slot in traced.consumers
@@ -131,6 +142,15 @@ class OnnxGraph:
         original = self._copy(Ledger(), set()) if targets else None
         return files.serialize(probing.probe(current, original, consumers))
 
+    def unfolded_numbers(self, group: Group) -> int:
+        """The most rows times features that a consumer has for one input."""
+        return max(
+            cost.rows(slot.node, self._assumed_shapes)
+            * math.prod(constants.shape(slot.place.value) or ())
+            // _outputs(slot)
+            for slot in self._traced[group.name].consumers
+        )
+
     def _layout(self, slot: ConsumerSlot, targets: bool, rows: int, samples: int) -> probing.Layout:
         """Skip rows where ``samples`` inputs would give more than asked for."""
         per_sample = cost.rows(slot.node, self._assumed_shapes)
@@ -175,3 +195,8 @@ class OnnxGraph:
     def save(self, path: Path) -> None:
         """Write the compressed model beside ``path`` and rename it over."""
         files.save(self._result, path)
+
+
+def _outputs(slot: ConsumerSlot) -> int:
+    """How many outputs a consumer has."""
+    return (constants.shape(slot.place.value) or ())[slot.rows]

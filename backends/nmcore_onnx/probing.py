@@ -55,7 +55,7 @@ def residual(node: ir.Node, shapes: Shapes) -> Residual | None:
     """The sum of equals that a node's output goes into, alone or through one batch norm."""
     output, norm = output_of(node), None
     reader = only_reader(output)
-    if reader is not None and reader.op_type == "BatchNormalization":
+    if reader is not None and reader.op_type == "BatchNormalization" and node.op_type != "MatMul":
         norm, output = reader, reader.outputs[0]
         reader = only_reader(output)
     if reader is None or reader.op_type != "Add":
@@ -181,7 +181,8 @@ def _adopt(graph: ir.Graph, other: ir.Graph) -> None:
     other.outputs.clear()
     other.remove(nodes)
     for node in nodes:
-        node.name = _PREFIX + (node.name or "")
+        if node.name:  # the runtime wants names to differ, but none at all is fine
+            node.name = _PREFIX + node.name
         for value in node.outputs:
             value.name = _PREFIX + (value.name or "")
     graph.extend(nodes)

@@ -131,7 +131,7 @@ def _add_bias(node: ir.Node, addition: FloatArray) -> None:
 
 
 def _insert_add(node: ir.Node, addition: FloatArray) -> None:
-    """Put an Add behind a MatMul that has no bias; later readers see the sum under a new name."""
+    """Put an Add behind a MatMul that has no bias; the sum takes over the output's name."""
     output, graph = node.outputs[0], node.graph
     weight = constants.array(node.inputs[1])
     assert isinstance(graph, ir.Graph)
@@ -140,11 +140,15 @@ def _insert_add(node: ir.Node, addition: FloatArray) -> None:
     added = ir.node("Add", [output, None], name=name, num_outputs=1)
     graph.insert_after(node, added)
     total = added.outputs[0]
-    total.name, total.shape, total.type = f"{output.name}_with_bias", output.shape, output.type
+    total.shape, total.type = output.shape, output.type
+    total.name, output.name = output.name, f"{output.name}_without_bias"
     constants.insert(Place(added, 1), name, addition.astype(weight.dtype))
     for use in list(output.uses()):
         if use.node is not added:
             use.node.replace_input_with(use.idx, total)
+    for index, value in enumerate(graph.outputs):
+        if value is output:
+            graph.outputs[index] = total
 
 
 def _shrink_target(place: Place, position: int, keep: NDArray[np.bool_]) -> None:

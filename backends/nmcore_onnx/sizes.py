@@ -7,6 +7,7 @@ This module reads such chains entry by entry.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -39,6 +40,17 @@ class Entry:
 UNKNOWN = Entry()
 
 
+def private(place: Place, reader: ir.Node) -> bool:
+    """Whether a number at ``place`` reaches ``reader`` and nothing else on its way down."""
+    node = place.node
+    while node is not reader:
+        uses = node.outputs[0].uses()
+        if len(uses) != 1 or node.outputs[0].is_graph_output():
+            return False
+        node = next(iter(uses)).node
+    return True
+
+
 def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     """The entries of the integer tensor that ``place`` reads; None where not even their number
     is known.
@@ -54,10 +66,19 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     return rule(node, shapes) if rule else _unknown(node, shapes)
 
 
-def leak(value: ir.Value, axis: int, rank: int) -> ir.Node | None:
-    """The first node that uses the length of ``axis`` for anything but the target of a Reshape.
+def leak(
+    value: ir.Value, axis: int, rank: int, readers: Callable[[ir.Node], bool]
+) -> ir.Node | None:
+    """The first node that uses the length of ``axis`` for anything but an allowed Reshape.
 
-    ``value`` is the output of a Shape node; the entries of other axes may be used freely.
+    Parameters
+    ----------
+    value : ir.Value
+        The output of a Shape node; the entries of other axes may be used freely.
+    axis, rank : int
+        Of the value whose shape it is.
+    readers : callable
+        Whether a Reshape may have the length as a part of its target.
     """
     for use in value.uses():
         node = use.node
@@ -68,19 +89,20 @@ def leak(value: ir.Value, axis: int, rank: int) -> ir.Node | None:
             picked = _slice_range(node, rank)
         if picked is not None and axis not in [index % rank for index in picked]:
             continue
-        found = _leak_at(node, use.idx)
+        found = _leak_at(node, use.idx, readers)
         if found is not None:
             return found
     return None
 
 
-def _leak_at(node: ir.Node, index: int) -> ir.Node | None:
-    if node.op_type == "Reshape" and index == 1:
+def _leak_at(node: ir.Node, index: int, readers: Callable[[ir.Node], bool]) -> ir.Node | None:
+    if node.op_type == "Reshape" and index == 1 and readers(node):
         return None
-    if node.op_type not in _TRANSPARENT or (node.op_type == "Gather" and index == 1):
+    passes = node.op_type in _TRANSPARENT and (index == 0 or node.op_type == "Concat")
+    if not passes or node.outputs[0].is_graph_output():
         return node
     for use in node.outputs[0].uses():
-        found = _leak_at(use.node, use.idx)
+        found = _leak_at(use.node, use.idx, readers)
         if found is not None:
             return found
     return None

@@ -14,11 +14,13 @@ Nothing is guessed: channels that reach a place which no rule understands stay a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.group import Declined, Group, IntArray
 from nmcore_onnx import constants
@@ -213,18 +215,29 @@ class Trace:
         self._freeze_shared()
         self._freeze_open_ends()
         groups, reasons = [], dict(self.left)
+        names = Counter(label(node) for node in self.graph)
         for index, producer in enumerate(self.producers):
             consumers = tuple(c for c in self.consumers if np.isin(producer.atoms, c.atoms).any())
             if not consumers:
                 self._reasons.setdefault(index, "no weight that nmcore can change reads its output")
+            if names[label(producer.node)] > 1:
+                self._reasons.setdefault(index, "another node has the same name")
             if index in self._reasons:
                 reasons[producer.node] = self._reasons[index]
                 continue
-            names = [label(consumer.node) for consumer in consumers]
-            group = Group(label(producer.node), len(producer.atoms), [label(producer.node)], names)
+            readers = [label(consumer.node) for consumer in consumers]
+            name = label(producer.node)
+            group = Group(name, len(producer.atoms), [name], readers)
             passed = tuple(d for d in self.depthwise if np.isin(producer.atoms, d.atoms).any())
             groups.append(TracedGroup(group, (producer,), consumers, passed))
-        order = {node: position for position, node in enumerate(self.graph)}
+        for slot in self.depthwise:
+            reason = self._reasons.get(self._owner[slot.atoms[0]])
+            if reason is not None:
+                reasons[slot.node] = reason
+        order = {node: k for k, node in enumerate(RecursiveGraphIterator(self.graph))}
+        for node in order:
+            if node not in reasons and node.graph is not self.graph and _is_weighted(node):
+                reasons[node] = "inside a subgraph: not supported yet"
         declined = [
             Declined(label(node), node.op_type, reasons[node])
             for node in sorted(reasons, key=lambda node: order[node])
@@ -250,6 +263,14 @@ class Trace:
             for use in value.uses():
                 if use.node.graph is not self.graph:
                     self.decline(use.node, channels, "inside a subgraph")
+
+
+def _is_weighted(node: ir.Node) -> bool:
+    """Whether a node multiplies with a constant matrix or filter."""
+    ops = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
+    return node.op_type in ops and any(
+        len(constants.shape(value) or ()) > 1 for value in node.inputs
+    )
 
 
 Rule = Callable[[ir.Node, Trace], None]

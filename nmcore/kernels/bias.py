@@ -35,7 +35,7 @@ def released(
     mean_p: Any,
     beta_p: Any,
 ) -> Any:
-    """Scale S and bias distance B of the authors' published program (DESIGN 5.2).
+    """Scale S and bias distance B of the program published with the paper (Kim et al., 2020).
 
     With s the ratio of norms and v the running variance, S = s (g_p / g_n) (v_n / v_p) and
     B = abs((g_p / v_p) (s (-v_n b_n / g_n + m_n) - m_p) + b_p) / S. ``offset_n`` stands for

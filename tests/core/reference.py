@@ -1,4 +1,7 @@
-"""The published algorithms read loop by loop, in float64, from the formulas of DESIGN section 5.
+"""The algorithms read loop by loop, in float64, from the papers and from nmcore's own formulas.
+
+The papers are Neuron Merging (Kim et al., NeurIPS 2020; algorithms 1 and 2 with the program
+published with it) and LBYL (Lee et al., arXiv:2502.08474).
 
 Nothing here is shared with nmcore: these functions are what its results are compared with.
 """
@@ -164,7 +167,7 @@ def absorb(next_weight, Z, axis, repeat):
 
 
 def error_elimination(C, H, keep):
-    """Backward elimination: refit from scratch for every channel that might go (DESIGN 5.5)."""
+    """Backward elimination: refit from scratch for every channel that might go."""
     kept = list(range(len(C)))
     curve = [0.0]
     while len(kept) > keep:

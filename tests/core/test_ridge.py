@@ -27,7 +27,7 @@ def random_bn(rng, width=7):
 
 
 def by_formula(W, b, share, pull):
-    """z_n as in DESIGN 5.3, one channel at a time, l1 and D spelt out."""
+    """z_n by the formula of :func:`mixed_rows`, one channel at a time, l1 and D spelt out."""
     W = W.reshape(len(W), -1)
     l1 = pull * np.square(W[KEPT]).sum() / np.square(b[KEPT]).sum()
     gram = W[KEPT] @ W[KEPT].T + l1 * np.outer(b[KEPT], b[KEPT])

@@ -101,13 +101,18 @@ def test_result_is_smaller_and_proven(name, method):
     assert proto.graph.output[0] == model.graph.output[0]
 
 
+def without_declarations(model):
+    """The bytes of a model but for the types of its inner values, which a writer may spell out."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    del copy.graph.value_info[:]
+    return copy.SerializeToString(deterministic=True)
+
+
 @pytest.mark.parametrize("name", CHAINS)
 def test_ratio_zero_reproduces_the_model(name):
     model = CHAINS[name]().build()
     _, proto = compress(model, ratio=0.0)
-    assert proto.SerializeToString(deterministic=True) == model.SerializeToString(
-        deterministic=True
-    ) or [i.name for i in proto.graph.initializer] == [i.name for i in model.graph.initializer]
+    assert without_declarations(proto) == without_declarations(model)
     shape = [d.dim_value or 2 for d in model.graph.input[0].type.tensor_type.shape.dim]
     x = {"input": picture(*shape)}
     np.testing.assert_array_equal(run(proto, x)[0], run(model, x)[0])

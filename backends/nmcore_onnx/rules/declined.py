@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from nmcore_onnx import constants
 from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.trace import Trace
 
@@ -53,6 +54,8 @@ _WEIGHTED = {
 def known(node: ir.Node, trace: Trace) -> None:
     """Decline with the operator's own reason."""
     decline_inputs(node, trace, _REASONS[node.op_type])
+    if node.op_type == "Einsum" and any(map(constants.is_float, node.inputs)):
+        trace.leave(node, _REASONS[node.op_type])
 
 
 @rule(*_WEIGHTED)

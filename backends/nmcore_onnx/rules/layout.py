@@ -69,9 +69,23 @@ def shape_of(node: ir.Node, trace: Trace) -> None:
     if shape is None or node.attributes:
         trace.decline(node, channels, "whose result is not followed")
         return
-    reader = sizes.leak(node.outputs[0], channels.axis, len(shape))
+
+    def carries_them(reshape: ir.Node) -> bool:
+        """Reshapes come later in the order, but what they read has been traced by then."""
+        return _origin(reshape.inputs[0]) is _origin(node.inputs[0])
+
+    reader = sizes.leak(node.outputs[0], channels.axis, len(shape), carries_them)
     if reader is not None or node.outputs[0].is_graph_output():
         trace.decline(node, channels, "which counts them for another purpose than a Reshape")
+
+
+def _origin(value: ir.Value | None) -> ir.Value | None:
+    """Follow a value back through operators that keep its shape."""
+    while value is not None and (node := value.producer()) is not None:
+        if node.op_type not in ("Identity", "Relu", "LeakyRelu", "Dropout", "Cast", "Clip"):
+            break
+        value = node.inputs[0]
+    return value
 
 
 @rule("Size")
@@ -122,9 +136,14 @@ def reshape(node: ir.Node, trace: Trace) -> None:
     (out,) = segment.outs
     merged = _merge(channels, segment, shape)
     entry = target[out]
+    if not _others_ignore(target, out, channels, trace) or (
+        entry.number == 0 and out != channels.axis
+    ):
+        trace.decline(node, channels, "whose target copies their number to another axis")
+        return
     if entry.number is not None and entry.number > 0:
         atoms = merged.expand(entry.number)
-        if atoms is None or entry.place is None:
+        if atoms is None or entry.place is None or not sizes.private(entry.place, node):
             trace.decline(node, channels, "whose target shape does not fit them")
             return
         trace.resize(entry, atoms)
@@ -132,6 +151,20 @@ def reshape(node: ir.Node, trace: Trace) -> None:
         trace.decline(node, channels, "whose target shape is taken from another value")
         return
     trace.carry(node, merged)
+
+
+def _others_ignore(target: list[sizes.Entry], out: int, channels: Channels, trace: Trace) -> bool:
+    """Whether no entry but ``out`` is the length of a channel axis."""
+    for index, entry in enumerate(target):
+        if index == out:
+            continue
+        if entry.number == 0 and index == channels.axis:
+            return False
+        if entry.dim is not None:
+            found = trace.channels.get(entry.dim[0])
+            if found is not None and found.axis == entry.dim[1]:
+                return False
+    return True
 
 
 def _target(node: ir.Node, trace: Trace) -> list[sizes.Entry] | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
+from nmcore_onnx import constants
 from nmcore_onnx.trace import Rule, Trace
 
 _RULES: dict[tuple[str, str], Rule] = {}
@@ -30,7 +31,11 @@ def rule_for(node: ir.Node) -> Rule:
 
 def not_understood(node: ir.Node, trace: Trace) -> None:
     """Leave everything alone that reaches an operator without a rule."""
-    decline_inputs(node, trace, "an operator that nmcore does not follow")
+    why = "an operator that nmcore does not follow"
+    decline_inputs(node, trace, why)
+    shapes = [constants.shape(value) for value in node.inputs if constants.is_float(value)]
+    if any(len(shape or ()) > 1 for shape in shapes):
+        trace.leave(node, why)
 
 
 def decline_inputs(node: ir.Node, trace: Trace, why: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,6 +12,7 @@ from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
 from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.trace import Trace
+from nmcore_onnx.weights import attribute
 
 
 @rule("Conv")
@@ -52,11 +55,15 @@ def gemm(node: ir.Node, trace: Trace) -> None:
     """Alpha A' B' + beta C: B' has columns on its first axis and rows on its last."""
     if not _constant_weight(node, trace) or not _constant_bias(node, trace):
         return
+    bias = constants.shape(Place(node, 2).value) or ()
+    if attribute(node, "alpha") == 0 or attribute(node, "beta") == 0 or math.prod(bias[:-1]) > 1:
+        decline_inputs(node, trace, "whose bias differs between inputs or is switched off")
+        trace.leave(node, "its bias differs between inputs, or it is switched off")
+        return
     flipped = _flag(node, "transB")
     rows, columns = (0, 1) if flipped else (1, 0)
     _consume(node, trace, data_axis=0 if _flag(node, "transA") else 1, columns=columns, rows=rows)
     made = trace.produce(node, Place(node, 1), rows=rows, columns=columns, axis=1)
-    bias = constants.shape(Place(node, 2).value)
     if bias and bias[-1] == len(made.atoms):
         trace.slice(node, 2, len(bias) - 1, made)
 
