@@ -171,7 +171,7 @@ def compress(
     before, size = graph.cost(), _size(model, graph)
     counts = selection.counts(graph.groups, graph.declined)
     task = Task(counts, selection.free(graph.groups), budget, options, progress, round_to)
-    chosen, reason = strategy(options, graph, data is not None or samples is not None)
+    chosen, reason = strategy(options, graph, data is not None)
     notes: list[str] = []
     if not task.removes(graph.groups):
         outcomes = [untouched(group) for group in graph.groups]

@@ -136,6 +136,10 @@ class Measurable(Graph, Protocol):
         """Let moment probes run with what a norm probe gave, instead of the model's statistics."""
         ...
 
+    def largest_value(self) -> int:
+        """How many numbers the largest value inside the model holds for one input."""
+        ...
+
     def unfolded_numbers(self, group: Group) -> int:
         """How many numbers a moment probe holds for one input: the most rows times features."""
         ...

@@ -15,13 +15,15 @@ from nmcore.data import SMALL_IDS, Dataset, Normalisation, only_input, runnable_
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.images import load_folder
 from nmcore.moments import Feeds
-from nmcore.plugins import Graph, InputSpec, Session, runtime
+from nmcore.plugins import Graph, InputSpec, Measurable, Session, runtime
 
 # Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 512, 64
 
 # The most inputs that one run sees, and the most numbers in them: activations take many times that.
 _MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
+# Numbers in the largest value of a run; the runtime holds a few such values at once.
+_RUN_NUMBERS = 2**26
 
 # Pixels from 0 to 1 become roughly standard, as the input of most networks is; the usual values
 # for photographs. Options, or the graph, may know better.
@@ -92,6 +94,13 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
         raise ArgumentError(f"samples is {inputs.samples}; it must be at least 1")
     session = runtime().session(graph.serialize(), providers=providers)
     probes = _probes(session, inputs, seed)
+    if isinstance(graph, Measurable):
+        most = max(1, _RUN_NUMBERS // graph.largest_value())
+        probes = replace(
+            probes,
+            batches=list(probes.in_batches_of(most)),
+            unseen=list(replace(probes, batches=probes.unseen).in_batches_of(most)),
+        )
     try:
         session.run(probes.batches[0])
     except ModelError:

@@ -51,7 +51,7 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
     Parameters
     ----------
     data : bool
-        Whether there is calibration data, or a wish for a number of samples.
+        Whether there is calibration data.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
         )
     method = "merge" if options.method == "auto" else options.method
     if data:
-        raise ArgumentError(f"method {method} uses no data or samples; leave them out")
+        raise ArgumentError(f"method {method} uses no data; leave out either of them")
     reason = f"method {method}, as asked"
     if options.method == "auto":
         why = f"{merge_words[0]} belongs to it" if merge_words else "nothing can be measured here"

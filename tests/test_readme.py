@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 ABSENT = "path/to/"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# In points of top-1. Prune and merge reproduce to the digit of the table; the channels and weights of
-# the default may move with another processor's order of additions, and some of 1,000 images with it.
+# In points of top-1. Prune and merge reproduce to the digit of the table; what the default chooses
+# may move with another processor's order of additions, and some of 1,000 images with it.
 EXACT, CLOSE = 0.05, 1.5
 TOLERANCES = {"prune": EXACT, "merge": EXACT, "default": CLOSE, "default with data": CLOSE}
 

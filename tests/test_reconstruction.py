@@ -522,16 +522,17 @@ def test_samples_below_one():
         nmcore.compress(network(), ratio=0.5, data=dataset(), samples=-1)
 
 
-def test_a_bias_of_several_rows():
+def test_a_bias_of_several_rows_is_left_alone():
     chain = Chain((2, 6)).gemm(8).node("Relu")
     model = chain.node("Gemm", chain.weight(4, 8), np.full((2, 4), 5, "f4"), transB=1).build()
-    x = np.random.default_rng(0).standard_normal((2, 6)).astype(np.float32)
-    _, proto = compress(model, keep={"gemm1": 7})
-    assert error(model, proto, x) < 1
+    graph = plugins.open_graph(model)
+    assert not graph.groups
+    assert "differs between inputs" in graph.declined[0].reason
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_bias_that_is_switched_off():
-    model = Chain(("n", 6)).gemm(8).node("Relu").gemm(4, beta=0.0).build()
-    _, proto = compress(model, keep={"gemm1": 4})
-    assert all(np.isfinite(numpy_helper.to_array(t)).all() for t in proto.graph.initializer)
+@pytest.mark.parametrize("factor", ["alpha", "beta"])
+def test_a_product_or_bias_that_is_switched_off_is_left_alone(factor):
+    model = Chain(("n", 6)).gemm(8).node("Relu").gemm(4, **{factor: 0.0}).build()
+    graph = plugins.open_graph(model)
+    assert not graph.groups
+    assert "switched off" in graph.declined[0].reason

@@ -142,6 +142,12 @@ class OnnxGraph:
         original = self._copy(Ledger(), set()) if targets else None
         return files.serialize(probing.probe(current, original, consumers))
 
+    def largest_value(self) -> int:
+        """How many numbers the largest value inside the model holds for one input."""
+        shapes_known = self._assumed_shapes.values()
+        sizes = (math.prod(d for d in dims if isinstance(d, int)) for dims in shapes_known)
+        return max(sizes, default=1)
+
     def unfolded_numbers(self, group: Group) -> int:
         """The most rows times features that a consumer has for one input."""
         return max(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
 
 import nmcore
 from chain import Chain, run
@@ -17,7 +16,8 @@ from nmcore.data import Dataset
 
 WIDTH = 16
 HALF = WIDTH // 2
-SAMPLES = 320
+# The pull towards the folded weights grows with features per row, so there are rows enough here.
+SAMPLES = 2000
 SHAPES = {"picture": ("n", 3, 8, 8), "vector": ("n", 6), "sequence": ("n", 5, 6)}
 
 
@@ -34,10 +34,15 @@ class Redundant(Chain):
         self.width = self.shape[-1] if kind == "sequence" else self.shape[1]
 
     def rows(self, *shape: int) -> np.ndarray:
-        return doubled(self.weight(HALF, *shape))
+        return doubled(self.unit(*shape))
+
+    def unit(self, *shape: int) -> np.ndarray:
+        """Rows of equal l1 norm, so that this norm ranks each above the half of any other."""
+        rows = self.weight(HALF, *shape)
+        return rows / np.abs(rows).sum(tuple(range(1, rows.ndim)), keepdims=True)
 
     def constants(self) -> np.ndarray:
-        return doubled(self.weight(HALF, 1)[:, 0])
+        return doubled(np.float32(0.1) * self.rng.choice([-1, 1], HALF).astype(np.float32))
 
     def hidden(self) -> Redundant:
         """A layer and the ReLU behind it; pictures have a convolution, others a MatMul."""
@@ -55,7 +60,9 @@ class Redundant(Chain):
         self.width = width
         return self
 
-    def plain_gemm(self, shape: tuple[int, ...] | None, *, trans: int = 1, **attributes):
+    def plain_gemm(
+        self, shape: tuple[int, ...] | None, *, trans: int = 1, **attributes
+    ) -> Redundant:
         weight = self.weight(4, self.width)
         extra = [] if shape is None else [self.weight(4, 1).reshape(-1)[: shape[-1]].reshape(shape)]
         self.node(
@@ -74,7 +81,7 @@ class Redundant(Chain):
         pair = (self.value, bias) if side == "right" else (bias, self.value)
         return self.raw("Add", *pair)
 
-    def twice(self, *, bias: str | None, batch_norm: bool = False) -> Redundant:
+    def twice(self, *, bias: str | None) -> Redundant:
         """A hidden MatMul in the middle, with half of its own channels redundant."""
         self.node("MatMul", np.ascontiguousarray(self.rows(WIDTH).T))
         if bias is not None:
@@ -85,7 +92,7 @@ class Redundant(Chain):
 
     def depthwise(self) -> Redundant:
         """Equal kernels for both of a pair, and a bias of half the size for the second."""
-        kernel = self.weight(HALF, 1, 3, 3)
+        kernel = self.unit(1, 3, 3)
         kernels = np.concatenate([kernel, kernel])
         self.node("Conv", kernels, self.constants(), group=WIDTH, pads=[1] * 4)
         return self.node("Relu")
@@ -112,9 +119,9 @@ CONSUMERS = {
     "conv, dilated": lambda: picture().plain_conv(dilations=[2, 2], bias=False),
     "conv, strided and dilated": lambda: picture().plain_conv(strides=[2, 1], dilations=[1, 3]),
     "depthwise between": lambda: picture().depthwise().plain_conv(),
-    "flatten": lambda: flattened(trans=1),
-    "flatten, gemm not transposed": lambda: flattened(trans=0),
-    "flatten, matmul": lambda: flat_matmul(),
+    "flatten": lambda: flattened().plain_gemm((4,)),
+    "flatten, gemm not transposed": lambda: flattened().plain_gemm((4,), trans=0),
+    "flatten, matmul": lambda: flattened().matmul(4),
     "pooled": lambda: picture().node("GlobalAveragePool").node("Flatten").plain_gemm((4,)),
     **{
         f"gemm, transB {trans}, C {shape}": lambda trans=trans, shape=shape: vector().plain_gemm(
@@ -152,7 +159,9 @@ CONSUMERS = {
         f"matmul last, rank {rank}": lambda start=start: start().matmul(4, bias=False)
         for rank, start in ((2, vector), (3, sequence))
     },
-    "matmul in the middle and last, rank 2": lambda: vector().twice(bias=None).matmul(4, bias=False),
+    "matmul in the middle and last, rank 2": lambda: (
+        vector().twice(bias=None).matmul(4, bias=False)
+    ),
     "matmul with add, batch norm behind, rank 2": lambda: vector().matmul(5).batch_norm(),
     "matmul, batch norm behind, rank 2": lambda: vector().matmul(5, bias=False).batch_norm(),
     # A batch norm's channels are axis 1: of (n, 5, 5) the positions, not what the MatMul makes.
@@ -161,16 +170,11 @@ CONSUMERS = {
 }
 
 
-def flattened(*, trans: int) -> Redundant:
-    chain = picture().node("Flatten")
-    chain.width = WIDTH * 64
-    return chain.plain_gemm((4,), trans=trans)
-
-
-def flat_matmul() -> Redundant:
-    chain = picture().node("Flatten")
-    chain.width = WIDTH * 64
-    return chain.matmul(4)
+def flattened() -> Redundant:
+    """Four features of every channel."""
+    chain = picture().node("MaxPool", kernel_shape=[4, 4], strides=[4, 4]).node("Flatten")
+    chain.width = WIDTH * 4
+    return chain
 
 
 def unnamed(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -188,10 +192,8 @@ def inputs(model: onnx.ModelProto, count: int, seed: int) -> np.ndarray:
 
 def small(model: onnx.ModelProto, **options) -> onnx.ModelProto:
     """Half of the channels of every group gone, proven by the runtime."""
-    result = nmcore.compress(
-        model, ratio=0.5, verify=True, providers=("cpu",), **options
-    )
-    assert result.outcomes
+    result = nmcore.compress(model, ratio=0.5, verify=True, providers=("cpu",), **options)
+    assert result.outcomes  # groups were found
     assert all(2 * len(each.plan.kept) == each.plan.width == WIDTH for each in result.outcomes)
     proto = onnx.load_from_string(result.graph.serialize())
     onnx.checker.check_model(proto, full_check=True)
@@ -222,4 +224,4 @@ def test_moments_of_data_lose_nothing(consumer, named):
     proto = small(model, method="moments", data=data, samples=SAMPLES)
     x = {"input": inputs(model, 64, seed=5)}  # others than it was fitted to
     (got,), (want,) = run(proto, x), run(model, x)
-    assert np.linalg.norm(got - want) < 1e-2 * np.linalg.norm(want)
+    assert np.linalg.norm(got - want) < 1e-2 * np.linalg.norm(want - want.mean(0))
