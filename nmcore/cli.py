@@ -214,7 +214,11 @@ def inspect(model: Path, as_json: bool) -> None:
 @click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
 @click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
 @click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
-@click.option("--verify", is_flag=True, help="Prove that the result is what the plan says.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Prove in the runtime that cutting the channels out changed nothing else.",
+)
 @click.option("--report", "report_path", type=FILE, metavar="FILE.json", help="Write the account.")
 @providers_option
 @seed_option

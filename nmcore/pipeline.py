@@ -143,8 +143,9 @@ def compress(
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.load`.
     verify : bool
-        Prove in the runtime that the result equals the original with its removed channels made
-        up for at full width.
+        Prove in the runtime that the result equals a full-width model: for methods with a Z, the
+        original with its removed channels rebuilt through Z; for ``moments``, the original with
+        the refitted weights, which proves the cutting and not the refitting.
     providers : sequence of {"auto", "cuda", "cpu"}
         Where models run.
     progress : callable

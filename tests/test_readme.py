@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 ABSENT = "path/to/"
+ADDED_BIASES = re.compile(r"gives layers without a bias one: [^.]* parameters more")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # In points of top-1. Prune and merge reproduce to the digit of the table; what the default chooses
 # may move with another processor's order of additions, and some of 1,000 images with it.
@@ -149,7 +150,11 @@ def test_the_example_gives_what_its_table_says(network, removed, tmp_path, examp
     models = list(example.compressed(model, removed, tmp_path)) if removed else [model]
     results = example.measured(models)
     params, macs, accuracies = table_row(network, f"{100 * removed:.0f} %")
-    assert {(f"{each.params:,}", f"{each.macs:,}") for each in results} == {(params, macs)}
+    assert {f"{each.macs:,}" for each in results} == {macs}
+    assert {f"{each.params:,}" for each in results[:2]} == {params}
+    # Of two networks with the same widths the default's has biases where a layer had none.
+    added = {f"{each.params - results[0].params}" for each in results[2:]}
+    assert added <= {"0", *re.findall(r"\d+", ADDED_BIASES.search(README.read_text())[0])}
     tolerances = list(TOLERANCES.values()) if removed else [EXACT]
     said = [float(cell) for cell in accuracies if cell]
     for top1, figure, tolerance in zip(

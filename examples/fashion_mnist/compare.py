@@ -48,7 +48,10 @@ def measured(models: list[Path]) -> list[Evaluation]:
 
 
 def row(model: str, removed: float, results: list[Evaluation]) -> list[str]:
-    """Write one line of the table; all results have the same size, since widths are the same."""
+    """Write one line of the table; the sizes are the first result's, as widths are the same.
+
+    The default may add a few biases to them.
+    """
     cost = [terminal.number(results[0].params), terminal.number(results[0].macs)]
     accuracies = [terminal.percent(result.top1) for result in results]
     blanks = [""] * (len(METHODS) - len(accuracies))
