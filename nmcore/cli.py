@@ -267,24 +267,15 @@ def compress(
 
 def _check_targets(target: Path, report_path: Path | None) -> None:
     from nmcore.errors import ArgumentError
+    from nmcore.files import check_writable
     from nmcore.report import check_format
 
-    _check_target(target)
+    check_writable(target)
     if report_path is not None:
         check_format(report_path)
-        _check_target(report_path)
+        check_writable(report_path)
         if report_path.resolve() == target.resolve():
             raise ArgumentError(f"OUT and the report are the same file, {target}")
-
-
-def _check_target(path: Path) -> None:
-    from nmcore.errors import ArgumentError
-    from nmcore.files import check_writable
-
-    check_writable(path)
-    # Renaming over a device, such as /dev/null, would put a plain file in its place.
-    if path.exists() and not path.is_file():
-        raise ArgumentError(f"{path} is no regular file, so it cannot be replaced")
 
 
 def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[Session]:

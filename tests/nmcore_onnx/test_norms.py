@@ -85,7 +85,8 @@ def test_half_precision_with_single_precision_parameters():
     for width in (4, 3):
         chain.node("BatchNormalization", *[np.ones(4, np.float32)] * 4).node("Relu").conv(width)
     model = chain.build()
-    run(plugins.open_graph(model).norm_probe(), {"input": batch(shape=(3, 8, 8)).astype("f2")})
+    probe = plugins.open_graph(model).norm_probe()
+    assert len(run(probe, {"input": batch(shape=(3, 8, 8)).astype("f2")})) == 4
 
 
 def test_batches_are_averaged():

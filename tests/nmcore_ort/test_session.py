@@ -43,10 +43,14 @@ def test_a_file_and_its_bytes_run_alike(model, tmp_path):
 
 
 def test_external_data_is_found_beside_the_file(model, tmp_path):
+    whole = model.SerializeToString()  # saving moves the weights out of the model itself
     onnx.save(
         model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, location="w"
     )
-    runtime.session(tmp_path / "m.onnx", providers=CPU)
+    x = np.ones((1, 3, 4, 4), np.float32)
+    (outside,) = runtime.session(tmp_path / "m.onnx", providers=CPU).run({"input": x})
+    (inside,) = runtime.session(whole, providers=CPU).run({"input": x})
+    assert np.array_equal(outside, inside)
 
 
 def test_what_it_tells_of_itself(model):
