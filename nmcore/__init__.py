@@ -5,6 +5,7 @@ a model file                         :func:`compress`
 a layer's channels, by importance    :func:`select`
 how the rest rebuilds the removed    :func:`scaling_matrix` -> :class:`Scaling`
 folding that into the next layer     :func:`absorb`
+a decision that was saved            :func:`nmcore.plan.load`
 ===================================  ==============================================================
 
 The method is Neuron Merging (Kim et al., NeurIPS 2020).
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'nmcore' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "plan":
+        return import_module("nmcore.plan")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nmcore' has no attribute {name!r}")
     found = getattr(import_module(_HOMES[name]), name)
     globals()[name] = found
     return found

@@ -6,7 +6,7 @@ costs time to import is imported inside the command that needs it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,15 @@ from nmcore.options import (
 )
 
 if TYPE_CHECKING:
+    from nmcore.evaluate import Fidelity
     from nmcore.latency import Latency
     from nmcore.pipeline import Result
     from nmcore.plugins import Session
     from nmcore.report import Report
 
 FILE = click.Path(path_type=Path)
+# A report compares the results of both models on so many inputs of the data at most.
+FIDELITY_SAMPLES = 1_000
 
 
 def _methods() -> Sequence[str]:
@@ -144,7 +147,7 @@ def inspect(model: Path, as_json: bool) -> None:
 
 @cli.command(cls=GatheringCommand)
 @click.argument("source", metavar="IN", type=FILE)
-@click.argument("target", metavar="OUT", type=FILE)
+@click.argument("target", metavar="OUT", type=FILE, required=False)
 @click.option(
     "--ratio",
     type=float,
@@ -178,6 +181,13 @@ def inspect(model: Path, as_json: bool) -> None:
 )
 @click.option(
     "--exclude", multiple=True, metavar="PATTERN", help="Leave the nodes alone whose names match."
+)
+@click.option(
+    "--plan",
+    type=FILE,
+    metavar="FILE.json",
+    help="Keep the channels that a file names, instead of all the options above: a saved plan, "
+    "or one from elsewhere.",
 )
 @click.option(
     "--method", type=LateChoice(_methods), default="auto", help="How removed channels are rebuilt."
@@ -219,7 +229,22 @@ def inspect(model: Path, as_json: bool) -> None:
     is_flag=True,
     help="Prove in the runtime that cutting the channels out changed nothing else.",
 )
-@click.option("--report", "report_path", type=FILE, metavar="FILE.json", help="Write the account.")
+@click.option(
+    "--save-plan",
+    "plan_path",
+    type=FILE,
+    metavar="FILE.json",
+    help="Write which channels are kept and how, to edit or to repeat with --plan.",
+)
+@click.option("--dry-run", is_flag=True, help="Do everything but write OUT, which may be left out.")
+@click.option(
+    "--report",
+    "reports",
+    type=FILE,
+    multiple=True,
+    metavar="FILE.html|FILE.json",
+    help="Write the account as a page or as data; repeat it for both.",
+)
 @providers_option
 @seed_option
 @click.pass_obj
@@ -227,8 +252,10 @@ def compress(
     command: str,
     /,
     source: Path,
-    target: Path,
-    report_path: Path | None,
+    target: Path | None,
+    dry_run: bool,
+    plan_path: Path | None,
+    reports: tuple[Path, ...],
     providers: tuple[str, ...],
     keep: tuple[tuple[str, int], ...],
     **options: Any,
@@ -238,44 +265,81 @@ def compress(
     The model IN becomes the smaller OUT, which is written only after it was checked and has
     loaded in the runtime.
     """
+    if target is None and not dry_run:
+        raise click.MissingParameter(
+            ctx=click.get_current_context(), param_type="argument", param_hint="'OUT'"
+        )
     from nmcore import terminal as t
     from nmcore.pipeline import compress as compress_model
     from nmcore.report import Measures, Report
 
-    _check_targets(target, report_path)
+    _check_targets(source, target, reports, plan_path)
+    if dry_run:
+        target = None
     # What is not given is left to the library, where the defaults live.
     given = {name: value for name, value in options.items() if value is not None}
-    result = compress_model(source, keep=dict(keep), providers=providers, progress=t.track, **given)
+    if keep:
+        given["keep"] = dict(keep)
+    result = compress_model(source, providers=providers, progress=t.track, **given)
     sessions = _load_both(source, result, providers)
-    before, after = _time_both(sessions, options["seed"])
+    before, after = _time_both(sessions, result.seed)
     size = source.stat().st_size  # Before OUT is written, which may be the same file.
-    result.save(target)
+    written = len(result.graph.serialize())
+    if target is not None:
+        result.save(target)
     report = Report.of(
         result,
         before=Measures.of(result.before, size, before),
-        after=Measures.of(result.after, target.stat().st_size, after),
+        after=Measures.of(result.after, written, after),
         command=command,
-        seed=options["seed"],
+        seed=result.seed,
         provider=sessions[0].provider,
         threads=sessions[0].threads,
         verified=options["verify"],
+        fidelity=_fidelity(sessions, result, options) if reports else None,
     )
-    if report_path is not None:
-        report.save(report_path)
+    for path in reports:
+        report.save(path)
+    if plan_path is not None:
+        result.plan.save(plan_path)
     _print_report(report, source, target)
 
 
-def _check_targets(target: Path, report_path: Path | None) -> None:
-    from nmcore.errors import ArgumentError
+def _check_targets(
+    source: Path, target: Path | None, reports: Sequence[Path], plan_path: Path | None
+) -> None:
     from nmcore.files import check_writable
     from nmcore.report import check_format
 
-    check_writable(target)
-    if report_path is not None:
-        check_format(report_path)
-        check_writable(report_path)
-        if report_path.resolve() == target.resolve():
-            raise ArgumentError(f"OUT and the report are the same file, {target}")
+    for path in reports:
+        check_format(path)
+    if plan_path is not None:
+        _check_json(plan_path)
+    files = [("the report", path) for path in reports]
+    files += [("the plan", plan_path)] if plan_path else []
+    written = [("OUT", target), *files] if target else files
+    for _, path in written:
+        check_writable(path)
+    # OUT may replace IN; nothing else may.
+    _check_apart([("IN", source), *files])
+    _check_apart(written)
+
+
+def _check_json(path: Path) -> None:
+    from nmcore.errors import ArgumentError
+
+    if path.suffix.lower() != ".json":
+        raise ArgumentError(f"plan {path}: its name must end in .json")
+
+
+def _check_apart(paths: Sequence[tuple[str, Path]]) -> None:
+    from nmcore.errors import ArgumentError
+
+    seen: dict[Path, str] = {}
+    for what, path in paths:
+        if path.resolve() in seen:
+            raise ArgumentError(f"{seen[path.resolve()]} and {what} are the same file, {path}")
+        seen[path.resolve()] = what
 
 
 def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[Session]:
@@ -310,6 +374,28 @@ def _time_both(sessions: Sequence[Session], seed: int) -> Sequence[Latency | Non
     except ModelError as error:
         raise VerificationError(f"the original runs, but the result does not: {error}") from error
     return time_sessions(sessions, seed=seed)
+
+
+def _fidelity(
+    sessions: Sequence[Session], result: Result, options: Mapping[str, Any]
+) -> Fidelity | None:
+    from nmcore import terminal as t
+    from nmcore.data import load
+    from nmcore.errors import DataError, ModelError
+    from nmcore.evaluate import fidelity
+
+    path = options["data"]
+    if path is None or path.is_dir():
+        return None
+    # A plan that is replayed says how its data is to be read.
+    stated = result.plan.options or options
+    form = {name: stated[name] for name in ("scale", "mean", "std")}
+    before, after = sessions
+    try:
+        return fidelity(before, after, load(path, samples=FIDELITY_SAMPLES, **form), t.track)
+    except (ModelError, DataError) as error:
+        t.notify(f"the results are not compared: {error}")
+        return None
 
 
 @cli.command(cls=GatheringCommand)
@@ -468,11 +554,12 @@ def _latency_rows(
     ]
 
 
-def _print_report(report: Report, source: Path, target: Path) -> None:
+def _print_report(report: Report, source: Path, target: Path | None) -> None:
     from nmcore import terminal as t
 
     out = t.console()
-    out.print(f"{printable(str(source))} -> {printable(str(target))}")
+    name = "no model was written, as --dry-run asks" if target is None else printable(str(target))
+    out.print(f"{printable(str(source))} -> {name}")
     out.print()
     t.show(out, t.cost_table(report))
     out.print()

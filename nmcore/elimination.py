@@ -21,6 +21,25 @@ Float64Array = NDArray[np.float64]
 _BLOCK = 256
 
 
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The error of a group as channels go.
+
+    Attributes
+    ----------
+    order : int array, shape (n,)
+        The channels in the order of their removal: all but one of them, or as many as went.
+    error : array, shape (n,)
+        The error after each removal, relative to the variance of what the consumers feed.
+    original : bool
+        Whether it was measured on the original network, not on the one compressed so far.
+    """
+
+    order: IntArray
+    error: Float64Array
+    original: bool = True
+
+
 @dataclass(eq=False)
 class Problem:
     """Least squares for one consumer, as elimination goes on.

@@ -132,6 +132,50 @@ def evaluate(
     ]
 
 
+@dataclass(frozen=True)
+class Fidelity:
+    """How the results of a compressed model compare with those of its original.
+
+    Attributes
+    ----------
+    data : str
+        The inputs, as given.
+    n : int
+        How many of them were used.
+    top1_before, top1_after : float or None
+        Percent whose top class is ``y``; None without ``y`` or class scores.
+    agreement, deviation : float or None
+        As in :class:`Evaluation`.
+    """
+
+    data: str
+    n: int
+    top1_before: float | None
+    top1_after: float | None
+    agreement: float | None
+    deviation: float | None
+
+
+def fidelity(
+    before: plugins.Session,
+    after: plugins.Session,
+    data: Dataset,
+    progress: Progress | None = None,
+) -> Fidelity:
+    """Run a model and its compressed form on the same inputs and compare them.
+
+    Raises
+    ------
+    ModelError, DataError
+        A model cannot be used, or the data does not fit it.
+    """
+    runners = [_Runner("the original", before, data), _Runner("the result", after, data)]
+    original, result = _compare(runners, data, progress or (lambda _text, starts: starts))
+    return Fidelity(
+        data.name, result.n, original.top1, result.top1, result.agreement, result.deviation
+    )
+
+
 def _evaluation(runner: _Runner, tally: _Tally, time: Latency, cost: Cost) -> Evaluation:
     return Evaluation(
         model=runner.name,

@@ -60,6 +60,8 @@ class Scaling:
     similarity : float array, shape (N,)
         For each removed channel the cosine to the kept channel it was matched with; 1 for kept
         channels, NaN where the method compares nothing.
+    threshold : float or None
+        The least similarity at which a channel was merged, where that decided.
     """
 
     kept: IntArray
@@ -69,6 +71,7 @@ class Scaling:
     scale: FloatArray | None = None
     matrix: FloatArray | None = None
     shift: FloatArray | None = None
+    threshold: float | None = None
 
     @cached_property
     def Z(self) -> FloatArray:
@@ -116,10 +119,27 @@ class Producer:
     batchnorm: BatchNorm | None = None
     depthwise: FloatArray | None = None
 
+    def folded(self) -> Producer:
+        """The same rows with the batch norm and the depthwise filters multiplied into them.
+
+        w = (gamma / sqrt(var + eps)) W and b = beta + gamma (bias - mean) / sqrt(var + eps); the
+        row of a pointwise and a depthwise convolution is the outer product of their filters.
+        """
+        weight, bias = self.weight, self.bias
+        if self.depthwise is not None:
+            flat, filters = (part.reshape(len(part), -1) for part in (weight, self.depthwise))
+            weight = flat[:, :, None] * filters[:, None, :]
+        norm = self.batchnorm
+        if norm is not None:
+            scale = norm.gamma / np.sqrt(norm.var + norm.eps)
+            weight = weight * scale.reshape(-1, *([1] * (weight.ndim - 1)))
+            bias = norm.beta + scale * ((0 if bias is None else bias) - norm.mean)
+        return Producer(self.name, weight, bias)
+
 
 @dataclass(frozen=True, eq=False)
 class Consumer:
-    """Weights whose columns read the channels of a group.
+    """Weights whose columns read the channels of a group; outputs that are gone do not count.
 
     Attributes
     ----------
@@ -133,7 +153,8 @@ class Consumer:
     scale : array, shape (O,), or None
         What a batch norm right behind multiplies each output by.
     feeds_sum : bool
-        Whether its outputs are added to another value of the same shape.
+        Whether what it makes of these channels is added to something else of the same shape: a
+        residual stream, or what it makes of channels of other groups.
     """
 
     name: str
@@ -155,12 +176,35 @@ class Group:
         N, the number of channels.
     producers, consumers : sequence of str
         The names of the nodes whose rows make, and whose columns read, the channels.
+    block : int
+        How many rows of the first producer make one channel of the group: more than one where
+        whole blocks stay or go, such as attention heads. Widths count blocks then.
     """
 
     name: str
     width: int
     producers: Sequence[str]
     consumers: Sequence[str]
+    block: int = 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One consumer of a group.
+
+    Attributes
+    ----------
+    group : str
+        The group's name.
+    index : int
+        Which of its consumers.
+    source : str
+        What it reads: consumers of the same source cannot influence each other.
+    """
+
+    group: str
+    index: int
+    source: str
 
 
 @dataclass(frozen=True)
@@ -176,11 +220,12 @@ class Declined:
 class Term:
     """A part of a model's cost that shrinks with the widths of some groups.
 
-    With k of N channels kept in each of ``groups``, its cost is multiplied by the product of k/N.
+    With k of N channels kept in each of ``groups``, its cost is multiplied by the product of k/N;
+    a group that stands there twice counts twice.
     """
 
-    macs: int
-    params: int
+    macs: float
+    params: float
     groups: tuple[str, ...]
 
 

@@ -42,16 +42,28 @@ def load_folder(
         is not installed.
     """
     height, width, channels, last = _layout(spec)
+    paths = pictures(folder, samples)
+    x = np.stack([_read(path, height, width, channels) for path in paths])
+    if not last:
+        x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    steps = normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
+    axis = 1 if steps is None else channel_axis(x.shape, steps.channels)
+    return Dataset(str(folder), x, None, steps, axis)
+
+
+def pictures(folder: Path, samples: int) -> list[Path]:
+    """The pictures of a folder that are used; see :func:`load_folder`.
+
+    Raises
+    ------
+    DataError
+        There are none.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
     chosen = np.linspace(0, len(paths) - 1, min(samples, len(paths))).round().astype(int)
-    pictures = np.stack([_read(paths[k], height, width, channels) for k in chosen])
-    if not last:
-        pictures = np.ascontiguousarray(np.moveaxis(pictures, -1, 1))
-    steps = normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
-    axis = 1 if steps is None else channel_axis(pictures.shape, steps.channels)
-    return Dataset(str(folder), pictures, None, steps, axis)
+    return [paths[k] for k in chosen]
 
 
 def _layout(spec: InputSpec) -> tuple[int, int, int, bool]:

@@ -21,21 +21,33 @@ def merge_all(graph: plugins.Graph, task: Task) -> list[Outcome]:
     free = [group for group in graph.groups if group.name in task.free]
     counts = meet(graph, task, proportional(free))
     return [
-        merge_group(graph, group, counts[group.name], task.options)
+        merge_group(
+            graph, group, counts[group.name], task.options_for(group), planned=task.kept(group)
+        )
         for group in task.progress("merging", graph.groups)
     ]
 
 
 def merge_group(
-    graph: plugins.Graph, group: Group, count: int, options: Options, why: str = ""
+    graph: plugins.Graph,
+    group: Group,
+    count: int,
+    options: Options,
+    why: str = "",
+    planned: IntArray | None = None,
 ) -> Outcome:
-    """Keep ``count`` channels of a group and fold the others into its consumers through Z."""
+    """Keep ``count`` channels of a group and fold the others into its consumers through Z.
+
+    Without ``planned`` the criterion says which.
+    """
     if count == group.width:
         return untouched(group)
     producer = joined(graph.producers(group))
     consumers = graph.consumers(group)
-    recipe = recipe_for(producer, options)
-    kept = _select(producer, consumers, count, recipe.criterion, options.seed)
+    recipe = recipe_for(producer, options, planned=planned is not None)
+    kept = planned
+    if kept is None:
+        kept = _select(producer, consumers, count, recipe.criterion, options.seed)
     scaling = _fold(graph, group, producer, consumers, kept, recipe, options)
     reason = f"{why}; {recipe.reason}" if why else recipe.reason
     plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), recipe.method, reason)
@@ -68,10 +80,11 @@ def _fold(
     return scaling
 
 
-def chosen(graph: plugins.Graph, group: Group, count: int, options: Options) -> IntArray | None:
-    """The channels that a criterion keeps, where the user named one; else None."""
-    if options.criterion in ("auto", "error"):
-        return None
+def chosen(graph: plugins.Graph, group: Group, count: int, task: Task) -> IntArray | None:
+    """The channels that a plan or a criterion keeps, where the user gave one; else None."""
+    options, planned = task.options, task.kept(group)
+    if planned is not None or options.criterion in ("auto", "error"):
+        return planned
     producer = joined(graph.producers(group))
     return _select(producer, graph.consumers(group), count, options.criterion, options.seed)
 
@@ -90,9 +103,19 @@ def _select(
 
 
 def joined(producers: Sequence[Producer]) -> Producer:
-    """The producers of a group as one: their rows side by side."""
-    (producer,) = producers
-    return producer
+    """The producers of a group as one: their rows side by side, their offsets added up.
+
+    Channels that several weights make together, such as those of a residual stream, are alike where
+    all of them are. Batch norms differ from weight to weight, so they are multiplied in.
+    """
+    if len(producers) == 1:
+        return producers[0]
+    folded = [producer.folded() for producer in producers]
+    rows = np.concatenate([part.weight.reshape(len(part.weight), -1) for part in folded], axis=1)
+    biases = [part.bias for part in folded if part.bias is not None]
+    if any(part.weight.ndim > 2 for part in folded):
+        rows = rows[:, :, None]
+    return Producer(producers[0].name, rows, np.sum(biases, axis=0) if biases else None)
 
 
 def columns(consumers: Sequence[Consumer]) -> FloatArray:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nmcore.allocation import Budget
+from nmcore.elimination import Curve
 from nmcore.errors import ArgumentError
-from nmcore.group import Declined, Group, Scaling
-from nmcore.recipe import Options
+from nmcore.group import Declined, Group, IntArray, Scaling
+from nmcore.recipe import RECONSTRUCTION, Options
+
+# The method of a group that keeps all channels.
+UNTOUCHED = "none"
 
 
 def kept_count(width: int, ratio: float) -> int:
@@ -125,11 +133,12 @@ class GroupPlan:
     name : str
         The group's name.
     width : int
-        Channels before.
+        Channels before; 0 in a plan from elsewhere that does not say.
     kept : tuple of int
         The kept channels, ascending.
     method : str
-        How the removed ones are compensated (``"none"`` where nothing is removed).
+        How the removed ones are compensated (``"none"`` where nothing is removed, empty in a plan
+        from elsewhere that does not say).
     reason : str
         Why this number and this method.
     """
@@ -137,15 +146,111 @@ class GroupPlan:
     name: str
     width: int
     kept: tuple[int, ...]
-    method: str
-    reason: str
+    method: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a plan rests on, so that another file is recognised.
+
+    Attributes
+    ----------
+    file : str or None
+        The file's name without its folder; None for an object in memory.
+    sha256 : str
+        The digest of its content, in hexadecimal digits.
+    """
+
+    file: str | None
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The decision for every group of a model, in topological order."""
+    """The decision for the groups of a model; groups that it does not name keep all channels.
+
+    Attributes
+    ----------
+    groups : tuple of GroupPlan
+        In topological order where nmcore made the plan.
+    options : mapping of str to number, str, list or None
+        The options that the result depends on, by their names in :func:`nmcore.compress`. Empty in
+        a plan from elsewhere, which says which channels are kept and nothing else.
+    model : Source or None
+        The model that the plan was made for; None fits any model with these groups.
+    data : Source or None
+        The calibration data that the result depends on.
+    call : str
+        How the plan was made.
+    versions : mapping of package to version
+        What it was made with.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from nmcore.plan import GroupPlan, Plan, load
+    >>> plan = Plan((GroupPlan("conv1", 4, (0, 2), "merge", "asked for"),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plan.save(f"{folder}/plan.json")
+    ...     load(f"{folder}/plan.json") == plan
+    True
+    """
 
     groups: tuple[GroupPlan, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    model: Source | None = None
+    data: Source | None = None
+    call: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan as JSON, a group a line; a crash leaves the old file or none.
+
+        Raises
+        ------
+        nmcore.errors.ArgumentError
+            The file cannot be written.
+        """
+        from nmcore import plan_files
+
+        plan_files.write(self, Path(path))
+
+
+def load(path: str | Path) -> Plan:
+    """Read a plan that nmcore saved, or one that says which channels are kept and nothing else.
+
+    The shortest form is ``{"groups": {"conv1": [0, 2, 5]}}``; ``nmcore/plan.schema.json`` describes
+    all of it. Kept channels may stand in any order.
+
+    Parameters
+    ----------
+    path : path
+        A JSON file.
+
+    Returns
+    -------
+    Plan
+        Not yet compared with any model.
+
+    Raises
+    ------
+    nmcore.errors.ArgumentError
+        The file cannot be read, is no JSON, or holds something else than a plan.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "plan.json")
+    ...     _ = path.write_text('{"groups": {"conv1": [5, 0, 2]}}')
+    ...     load(path).groups[0].kept
+    (0, 2, 5)
+    """
+    from nmcore import plan_files
+
+    return plan_files.read(Path(path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +265,14 @@ class Outcome:
         How many removed channels are made up for by kept ones.
     scaling : Scaling or None
         The Z that was absorbed, where there is one.
+    curve : Curve or None
+        The error as channels went, where it was measured.
     """
 
     plan: GroupPlan
     merged: int
     scaling: Scaling | None = None
+    curve: Curve | None = None
 
     @property
     def left_out(self) -> int:
@@ -175,13 +283,13 @@ class Outcome:
 def untouched(group: Group) -> Outcome:
     """The outcome of a group that keeps everything."""
     kept = tuple(range(group.width))
-    return Outcome(GroupPlan(group.name, group.width, kept, "none", "all channels kept"), 0)
+    return Outcome(GroupPlan(group.name, group.width, kept, UNTOUCHED, "all channels kept"), 0)
 
 
-Progress = Callable[[str, Iterable[Group]], Iterable[Group]]
+Progress = Callable[[str, Iterable[Any]], Iterable[Any]]
 
 
-def silent(_text: str, groups: Iterable[Group]) -> Iterable[Group]:
+def silent(_text: str, groups: Iterable[Any]) -> Iterable[Any]:
     """Show no progress."""
     return groups
 
@@ -204,6 +312,8 @@ class Task:
         Wraps the iteration over groups.
     multiple : int
         Groups that a budget cuts keep a multiple of this number of channels.
+    planned : mapping of group name to GroupPlan
+        Which channels groups keep, where a plan says so; ``counts`` says how many.
     """
 
     counts: Mapping[str, int]
@@ -212,6 +322,23 @@ class Task:
     options: Options
     progress: Progress = silent
     multiple: int = 1
+    planned: Mapping[str, GroupPlan] = field(default_factory=dict)
+
+    def kept(self, group: Group) -> IntArray | None:
+        """The channels that a plan keeps of a group; None where they are to be chosen."""
+        plan = self.planned.get(group.name)
+        return None if plan is None else np.array(plan.kept, np.intp)
+
+    def options_for(self, group: Group) -> Options:
+        """The options, with the method that a plan states for a group."""
+        plan = self.planned.get(group.name)
+        if plan is None or plan.method in ("", UNTOUCHED):
+            return self.options
+        return replace(self.options, method=plan.method)
+
+    def refits(self, group: Group) -> bool:
+        """Whether what reads a group may be refitted, as far as a plan says."""
+        return self.options_for(group).method in ("auto", RECONSTRUCTION)
 
     def removes(self, groups: Sequence[Group]) -> bool:
         """Whether any channel of any group may go."""

@@ -35,6 +35,7 @@ from nmcore.group import (
     Group,
     IntArray,
     Producer,
+    Reading,
     Scaling,
     Term,
 )
@@ -80,7 +81,7 @@ class Graph(Protocol):
         group : Group
             One of :attr:`groups`, written at most once.
         kept : int array, shape (P,)
-            The kept channels, ascending.
+            The kept channels, ascending: positions among those that :meth:`consumers` gives.
         weights : sequence of array, shape (O, P, T)
             The new weight of each consumer, in the order of :meth:`consumers`.
         biases : sequence of array, shape (O,), or None
@@ -140,20 +141,41 @@ class Measurable(Graph, Protocol):
         """How many numbers the largest value inside the model holds for one input."""
         ...
 
-    def unfolded_numbers(self, group: Group) -> int:
-        """How many numbers a moment probe holds for one input: the most rows times features."""
+    def readings(self) -> Sequence[Reading]:
+        """Every consumer of every group, in topological order."""
+        ...
+
+    def consumer(self, reading: Reading) -> Consumer:
+        """One of :meth:`consumers`, alone."""
+        ...
+
+    def update(self, group: Group, index: int, weight: FloatArray, bias: FloatArray | None) -> None:
+        """Give consumer ``index`` of a group new weights on the channels that are left.
+
+        Parameters
+        ----------
+        weight : array, shape (O, n, T)
+            As :meth:`consumers` gives it.
+        bias : array, shape (O,), or None
+            What to add to the bias.
+        """
+        ...
+
+    def unfolded_numbers(self, reading: Reading) -> int:
+        """How many numbers a moment probe holds for one input: rows times features."""
         ...
 
     def moment_probe(
-        self, groups: Sequence[Group], *, targets: bool, rows: int, samples: int
+        self, readings: Sequence[Reading], *, targets: bool, rows: int, samples: int
     ) -> bytes:
         """A model whose outputs are sums over the rows that consumers read, serialised.
 
         A row is one output position of one input; a feature is a channel at a tap, in the order of
-        a consumer's weight (N, T). For each consumer of each group come ``count`` (1,), ``sum_x``
-        (F,), ``gram`` (F, F); then with ``targets`` ``sum_y`` (O,), ``power_y`` (O,), ``cross``
-        (F, O), with y what the original gives there, plus what a sum behind it has lost in the
-        working copy; without, where the consumer feeds a sum, ``sum_s`` and ``power_s`` (O,) of it.
+        a consumer's weight (N, T). For each reading come ``count`` (1,), ``sum_x`` (F,), ``gram``
+        (F, F); then with ``targets`` ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O), with y
+        what these channels should give there: the original's output, plus what a sum behind it has
+        lost in the working copy, less what the consumer makes of other groups' channels. Without
+        targets, where the consumer feeds a sum, come ``sum_s`` and ``power_s`` (O,) of it.
 
         Parameters
         ----------

@@ -100,12 +100,12 @@ class Recipe:
     reason: str
 
 
-def recipe_for(producer: Producer, options: Options) -> Recipe:
-    """Resolve ``auto`` for a group and say why."""
+def recipe_for(producer: Producer, options: Options, *, planned: bool = False) -> Recipe:
+    """Resolve ``auto`` for a group, whose kept channels may be planned already, and say why."""
     criterion, why_criterion = _criterion(producer, options.criterion)
     bn_form, why_form = _form(producer, options.bn_form)
     method = "merge" if options.method in ("auto", RECONSTRUCTION) else options.method
-    reason = f"{criterion}: {why_criterion}"
+    reason = "channels as planned" if planned else f"{criterion}: {why_criterion}"
     if method == "merge":
         reason += f"; {why_form}"
     return Recipe(criterion, method, bn_form, reason)

@@ -1,22 +1,24 @@
 """Many to one, from second moments: choose channels by error and refit what reads them.
 
-Groups are walked in topological order, each on the network compressed so far. The weights that read
-a group are fitted by least squares to what the *original* network gives at that place, so later
-groups make up for what earlier ones lost.
+Consumers are walked in topological order, each on the network compressed so far. At the first one
+of a group its channels are chosen, by the error that they leave in all of its consumers. Weights
+are fitted by least squares to what the *original* network gives at that place, so later ones make
+up for what earlier ones lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
 from nmcore.allocation import meet
-from nmcore.elimination import Problem, eliminate, problem
-from nmcore.group import Consumer, Group, IntArray
+from nmcore.elimination import Curve, Problem, eliminate, problem
+from nmcore.group import Consumer, Group, IntArray, Reading
 from nmcore.merging import chosen, merge_group
 from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
@@ -40,22 +42,17 @@ MAX_FEATURES = 6_000
 _RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
 _PROBE_NUMBERS = 2**26
+# Multiply-accumulates that the whole walk may take, each step of which runs two networks on all
+# inputs; where that is not enough for a step a consumer, one step measures several.
+WORK = 4e12
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
-    """The error of a group as channels go, on the network as it was.
+class Choice:
+    """How many channels of a group stay, and which ones, where that was asked for."""
 
-    Attributes
-    ----------
-    order : int array, shape (N - 1,)
-        The channels in the order of their removal.
-    error : array, shape (N - 1,)
-        The error after each removal, relative to the variance of what the consumers feed.
-    """
-
-    order: IntArray
-    error: Float64Array
+    count: int
+    kept: IntArray | None = None
 
 
 @dataclass(eq=False)
@@ -96,37 +93,117 @@ class Reconstruction:
     def curves(self, groups: Iterable[Group]) -> dict[str, Curve]:
         """The error curve of every group on the uncompressed network."""
         result: dict[str, Curve] = {}
+        readings = self._readings()
         for chunk in self._chunks(groups):
-            sums = iter(self._sums(chunk, targets=False))
+            sums = iter(self._sums([r for g in chunk for r in readings[g.name]], targets=False))
             for group in chunk:
                 problems = [self._curve_problem(c, sums) for c in self.graph.consumers(group)]
                 result[group.name] = Curve(*eliminate(problems, 1))
         return result
 
-    def reconstruct(self, group: Group, count: int, kept: IntArray | None = None) -> Outcome:
-        """Keep ``count`` channels of a group and refit its consumers.
+    def _readings(self) -> dict[str, list[Reading]]:
+        """The readings of each group, in the order of its consumers."""
+        found: dict[str, list[Reading]] = defaultdict(list)
+        for reading in self.graph.readings():
+            found[reading.group].append(reading)
+        return {name: sorted(each, key=lambda r: r.index) for name, each in found.items()}
 
-        Without ``kept`` those stay that leave the least error.
+    def steps(self, groups: Sequence[Group]) -> list[list[Reading]]:
+        """The readings of some groups in topological order, those that are measured at once in a
+        list.
+        """
+        names = {group.name for group in groups}
+        chosen = [r for r in self.graph.readings() if r.group in names]
+        steps: list[list[Reading]] = []
+        for reading in chosen:
+            before = steps[-1][-1] if steps else None
+            if before is not None and (before.group, before.source) == (
+                reading.group,
+                reading.source,
+            ):
+                steps[-1].append(reading)
+            else:
+                steps.append([reading])
+        each = -(-len(steps) // max(1, min(len(steps), self._affordable())))
+        return [
+            [reading for step in steps[start : start + each] for reading in step]
+            for start in range(0, len(steps), each or 1)
+        ]
+
+    def _affordable(self) -> int:
+        """How many times the probes can be shown to both networks."""
+        macs = self.graph.cost().macs or 0
+        return int(WORK // max(1, 2 * macs * self.probes.count))
+
+    def choose(self, step: Sequence[Reading], counts: Mapping[str, Choice]) -> list[Outcome]:
+        """Measure the readings of a step; choose the channels of groups that come up for the first
+        time, and refit what reads the others.
+
+        Parameters
+        ----------
+        counts : mapping of group name to Choice
+            The groups that have not been decided yet.
+        """
+        groups = {group.name: group for group in self.graph.groups}
+        of_group = self._readings()
+        fresh = list(dict.fromkeys(r.group for r in step if r.group in counts))
+        again = [r for r in step if r.group not in counts]
+        needed = [r for name in fresh for r in of_group[name]]
+        sums = iter(self._sums([*needed, *again], targets=True))
+        outcomes = []
+        # All that was measured is solved before anything is written, as writing changes weights.
+        pending: list[Callable[[], None]] = []
+        for name in fresh:
+            outcomes.append(self._reduce(groups[name], counts[name], sums, pending))
+        for reading in again:
+            self._refit(groups[reading.group], reading, sums, pending)
+        for write in pending:
+            write()
+        return outcomes
+
+    def _reduce(
+        self,
+        group: Group,
+        choice: Choice,
+        sums: Iterator[Float64Array],
+        pending: list[Callable[[], None]],
+    ) -> Outcome:
+        """Choose the channels of a group and refit its consumers.
+
+        Without a choice of channels those stay that leave the least error.
         """
         consumers = self.graph.consumers(group)
-        sums = iter(self._sums([group], targets=True))
         found = [measured(sums) for _ in consumers]
-        reason = "chosen as asked; the next layer refitted"
+        reason, kept = "chosen as asked; the next layer refitted", choice.kept
+        curve = None
         if kept is None:
             reason = "error: the next layer refitted after each removal"
             problems = [_problem(c, m) for c, m in zip(consumers, found, strict=True)]
-            order, _ = eliminate(problems, count)
+            order, error = eliminate(problems, choice.count)
+            curve = Curve(order, error / (_variance(consumers, found) or 1.0), original=False)
             kept = np.delete(np.arange(group.width), order)
         solved = [_solve(c, m, kept) for c, m in zip(consumers, found, strict=True)]
-        self.graph.write(group, kept, [w for w, _ in solved], [b for _, b in solved])
+        weights, biases = [w for w, _ in solved], [b for _, b in solved]
+        pending.append(lambda: self.graph.write(group, kept, weights, biases))
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
-        return Outcome(plan, group.width - count)
+        return Outcome(plan, group.width - len(kept), curve=curve)
+
+    def _refit(
+        self,
+        group: Group,
+        reading: Reading,
+        sums: Iterator[Float64Array],
+        pending: list[Callable[[], None]],
+    ) -> None:
+        """Refit one consumer of a group whose channels were chosen before."""
+        consumer = self.graph.consumer(reading)
+        weight, bias = _solve(consumer, measured(sums), np.arange(consumer.weight.shape[1]))
+        pending.append(lambda: self.graph.update(group, reading.index, weight, bias))
 
     def _curve_problem(self, consumer: Consumer, sums: Iterator[Float64Array]) -> Problem:
         """The elimination for one consumer of the original, in units of what it feeds."""
         moments = linear(sums, _matrix(consumer), _bias(consumer))
-        own = moments.target_variance * _scale(consumer) ** 2
-        unit = float(own.sum())
+        unit = _variance([consumer], [moments])
         if consumer.feeds_sum:
             unit = stream_variance(sums, moments.rows)
         return _problem(consumer, moments, unit=unit or 1.0)
@@ -145,11 +222,25 @@ class Reconstruction:
         if chunk:
             yield chunk
 
-    def _sums(self, groups: Sequence[Group], *, targets: bool) -> list[Float64Array]:
+    def _sums(self, readings: Sequence[Reading], *, targets: bool) -> list[Float64Array]:
+        """The sums of several readings, in as many probes as memory wants."""
+        sums: list[Float64Array] = []
+        part: list[Reading] = []
+        size = 0
+        for reading in readings:
+            needed = _feature_count(self.graph.consumer(reading)) ** 2
+            if part and size + needed > _PROBE_NUMBERS:
+                sums += self._probe(part, targets=targets)
+                part, size = [], 0
+            part.append(reading)
+            size += needed
+        return sums + self._probe(part, targets=targets)
+
+    def _probe(self, readings: Sequence[Reading], *, targets: bool) -> list[Float64Array]:
         model = self.graph.moment_probe(
-            groups, targets=targets, rows=MAX_ROWS, samples=self.probes.count
+            readings, targets=targets, rows=MAX_ROWS, samples=self.probes.count
         )
-        heaviest = max(map(self.graph.unfolded_numbers, groups))
+        heaviest = max(map(self.graph.unfolded_numbers, readings))
         batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
         return accumulate(self._session(model), batches)
 
@@ -163,26 +254,42 @@ def reconstruct_all(
     """Compress every group of a graph as the task says, on what the probes show."""
     walk = Reconstruction(graph, plugins.runtime(), probes, providers)
     walk.prepare()
-    fitting = {group.name for group in graph.groups if walk.fits(group)}
+    fitting = {group.name for group in graph.groups if walk.fits(group) and task.refits(group)}
     counts = task.counts
+    curves: dict[str, Curve] = {}
     if task.budget is not None:
         free = [group for group in graph.groups if group.name in task.free & fitting]
         curves = walk.curves(task.progress("measuring", free))
         errors = {name: curve.error for name, curve in curves.items()}
         counts = meet(graph, task, errors, added=sum(map(walk.new_biases, free)))
-    outcomes = []
-    for group in task.progress("refitting", graph.groups):
-        count = counts[group.name]
-        if count == group.width:
-            outcomes.append(untouched(group))
-        elif group.name in fitting:
-            outcomes.append(
-                walk.reconstruct(group, count, chosen(graph, group, count, task.options))
+    changing = [group for group in graph.groups if counts[group.name] < group.width]
+    outcomes = {g.name: untouched(g) for g in graph.groups if g not in changing}
+    for group in changing:
+        if group.name not in fitting:
+            why = f"more than {MAX_FEATURES} features" if task.refits(group) else ""
+            options, kept = task.options_for(group), task.kept(group)
+            outcomes[group.name] = merge_group(
+                graph, group, counts[group.name], options, why, planned=kept
             )
-        else:
-            why = f"more than {MAX_FEATURES} features"
-            outcomes.append(merge_group(graph, group, count, task.options, why))
-    return outcomes
+    undecided = {
+        group.name: Choice(counts[group.name], chosen(graph, group, counts[group.name], task))
+        for group in changing
+        if group.name in fitting
+    }
+    steps = walk.steps([group for group in changing if group.name in fitting])
+    for step in task.progress("refitting", steps):
+        for outcome in walk.choose(step, undecided):
+            outcomes[outcome.plan.name] = outcome
+            del undecided[outcome.plan.name]
+    ordered = [outcomes[group.name] for group in graph.groups]
+    # What a budget was spread by says more than the walk's own curves, which end where it stopped.
+    return [replace(o, curve=curves.get(o.plan.name, o.curve)) for o in ordered]
+
+
+def _variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:
+    """The variance of what consumers should make of these channels, behind their batch norms."""
+    pairs = zip(consumers, moments, strict=True)
+    return sum(float((m.target_variance * _scale(c) ** 2).sum()) for c, m in pairs)
 
 
 def _ridge(base: float, moments: Moments) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 from nmcore.errors import ArgumentError
 from nmcore.files import atomic_write
 from nmcore.group import Cost, Declined
+from nmcore.summaries import CurveSummary, SimilaritySummary, ZSummary, pictured
 
 if TYPE_CHECKING:
+    from nmcore.evaluate import Fidelity
     from nmcore.latency import Latency
     from nmcore.pipeline import Result
+    from nmcore.plan import Outcome
 
 REPORTED_PACKAGES = (
     "nmcore",
@@ -76,6 +80,12 @@ class GroupReport:
         Removed channels that are rebuilt from kept ones, and those that are not.
     method, reason : str
         How, and why so.
+    curve : CurveSummary or None
+        The error as channels go, where it was measured.
+    similarity : SimilaritySummary or None
+        How alike removed and kept channels are, where the method compares them.
+    z : ZSummary or None
+        A picture of Z, where there is one, for the groups in which most was merged.
     """
 
     name: str
@@ -85,11 +95,51 @@ class GroupReport:
     left_out: int
     method: str
     reason: str
+    curve: CurveSummary | None = None
+    similarity: SimilaritySummary | None = None
+    z: ZSummary | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome, *, picture: bool) -> GroupReport:
+        """Take the account of one group; ``picture`` says whether Z belongs to it."""
+        plan, scaling, curve = outcome.plan, outcome.scaling, outcome.curve
+        return cls(
+            name=plan.name,
+            width=plan.width,
+            kept=len(plan.kept),
+            merged=outcome.merged,
+            left_out=outcome.left_out,
+            method=plan.method,
+            reason=plan.reason,
+            curve=CurveSummary.of(curve, plan.width, len(plan.kept)) if curve else None,
+            similarity=SimilaritySummary.of(scaling) if scaling else None,
+            z=ZSummary.of(scaling) if scaling and picture else None,
+        )
 
 
 @dataclass(frozen=True)
 class Report:
-    """The account of one compression; see :meth:`as_dict` for its form as JSON."""
+    """The account of one compression; see :meth:`as_dict` for its form as JSON.
+
+    Attributes
+    ----------
+    before, after : Measures
+        The two models.
+    groups : sequence of GroupReport
+        In topological order.
+    declined : sequence of Declined
+        What was left alone.
+    notes : sequence of str
+        What was chosen on the user's behalf, and why.
+    command : str
+        What to say to get the same again.
+    seed, provider, threads, verified, versions
+        How it was made, and what measured it.
+    model : str or None
+        The name of the original's file.
+    fidelity : Fidelity or None
+        How the results of the two models compare, where there was data to see it on.
+    """
 
     before: Measures
     after: Measures
@@ -102,11 +152,15 @@ class Report:
     threads: int | None
     verified: bool
     versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
+    model: str | None = None
+    fidelity: Fidelity | None = None
 
     @classmethod
     def of(cls, result: Result, **rest: Any) -> Report:
         """Take the account from a result; ``rest`` are the other attributes."""
+        source = result.plan.model
         return cls(
+            model=source.file if source else None,
             groups=group_reports(result),
             declined=tuple(result.declined),
             notes=tuple(result.notes),
@@ -122,25 +176,36 @@ class Report:
         """Return plain dicts, lists, strings and numbers."""
         return asdict(self)
 
-    def save(self, path: Path) -> None:
-        """Write the report as JSON; a crash leaves the old file or none."""
-        atomic_write(path, f"{dumps(self.as_dict())}\n".encode())
+    def save(self, path: str | Path) -> None:
+        """Write the report in the format that the name asks for; a crash leaves no half file.
+
+        Raises
+        ------
+        ArgumentError
+            The name ends neither in ``.json`` nor in ``.html``, or cannot be written to.
+        """
+        atomic_write(Path(path), _writer(Path(path))(self).encode())
 
 
 def group_reports(result: Result) -> tuple[GroupReport, ...]:
     """Return the account of every group, in topological order."""
-    return tuple(
-        GroupReport(
-            name=outcome.plan.name,
-            width=outcome.plan.width,
-            kept=len(outcome.plan.kept),
-            merged=outcome.merged,
-            left_out=outcome.left_out,
-            method=outcome.plan.method,
-            reason=outcome.plan.reason,
-        )
-        for outcome in result.outcomes
-    )
+    drawn = pictured(result.outcomes)
+    return tuple(GroupReport.of(o, picture=o.plan.name in drawn) for o in result.outcomes)
+
+
+def as_json(report: Report) -> str:
+    """Return the report as JSON."""
+    return f"{dumps(report.as_dict())}\n"
+
+
+def as_html(report: Report) -> str:
+    """Return the report as a page that needs nothing else."""
+    from nmcore.page import page
+
+    return page(report)
+
+
+FORMATS: Mapping[str, Callable[[Report], str]] = {".json": as_json, ".html": as_html}
 
 
 def check_format(path: Path) -> None:
@@ -149,15 +214,36 @@ def check_format(path: Path) -> None:
     Raises
     ------
     ArgumentError
-        The name does not end in ``.json``.
+        The name ends in none of :data:`FORMATS`.
     """
-    if path.suffix.lower() != ".json":
-        raise ArgumentError(f"report {path}: its name must end in .json")
+    _writer(path)
+
+
+def _writer(path: Path) -> Callable[[Report], str]:
+    try:
+        return FORMATS[path.suffix.lower()]
+    except KeyError:
+        names = " or ".join(FORMATS)
+        raise ArgumentError(f"report {path}: its name must end in {names}") from None
 
 
 def dumps(data: Any) -> str:
-    """Write JSON that every parser reads: a number that is none (NaN, infinity) is an error."""
-    return json.dumps(data, indent=2, allow_nan=False)
+    """Write JSON that every parser reads: a number that is none (NaN, infinity) is an error.
+
+    Lists of numbers take one line each.
+
+    >>> print(dumps({"error": [0.5, 1.0]}))
+    {
+      "error": [0.5, 1.0]
+    }
+    """
+    text = json.dumps(data, indent=2, allow_nan=False)
+    # Line breaks inside strings are escaped, so what spans lines is a list.
+    return re.sub(r"\[\n[-+\d.eE,\s]+\]", _on_one_line, text)
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(numbers[0][1:-1].split())}]"
 
 
 def installed_versions() -> dict[str, str]:

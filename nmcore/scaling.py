@@ -7,7 +7,7 @@ one is adding it to ``METHODS``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -220,12 +220,13 @@ def merge(request: Request) -> Scaling:
             pool,
         )
     alike = (found.similarity >= request.threshold) & (found.scale != 0)
-    return _scaling(
+    scaling = _scaling(
         request,
         np.where(alike, found.position, -1),
         np.where(alike, found.scale, 0.0),
         found.similarity,
     )
+    return replace(scaling, threshold=request.threshold)
 
 
 METHODS: dict[str, Callable[[Request], Scaling]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,10 @@ from rich.text import Text
 
 from nmcore.group import Declined
 from nmcore.options import printable
+from nmcore.wording import NOISE, by_reason, change, milliseconds, noisy, percent, size
+from nmcore.wording import closing_lines as closing_lines
+from nmcore.wording import number as number
+from nmcore.wording import where as where
 
 if TYPE_CHECKING:
     from nmcore.evaluate import Evaluation
@@ -31,7 +34,6 @@ PIPE_WIDTH = 100_000
 TEXT_WIDTH = 8
 # So many nodes are named for one reason; --json and --report name all.
 NAMED_NODES = 4
-NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
 
 
 def console() -> Console:
@@ -97,60 +99,6 @@ def show(out: Console, grid: Table) -> None:
         out.print(grid, crop=False)
     for line in capture.get().splitlines():
         out.file.write(line.rstrip() + "\n")
-
-
-def number(value: int | None) -> str:
-    """Write a count with separators, ``?`` where it is unknown.
-
-    >>> number(266610), number(None)
-    ('266,610', '?')
-    """
-    return "?" if value is None else f"{value:,}"
-
-
-def size(count: int) -> str:
-    """Write a file size in the unit that suits it.
-
-    >>> size(999), size(1067805), size(20_894_612)
-    ('999 B', '1.07 MB', '20.9 MB')
-    """
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 999.5:
-            return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:,.3g} GB"
-
-
-def milliseconds(value: float | None) -> str:
-    """Write a time with three digits.
-
-    >>> milliseconds(0.05123), milliseconds(12.345), milliseconds(None)
-    ('0.0512 ms', '12.3 ms', '?')
-    """
-    if value is None:
-        return "?"
-    return f"{value:.0f} ms" if value >= 1000 else f"{value:.3g} ms"
-
-
-def percent(value: float | None) -> str:
-    """Write a percentage with two digits, ``-`` where there is none.
-
-    >>> percent(87.018), percent(None)
-    ('87.02', '-')
-    """
-    return "-" if value is None else f"{value:.2f}"
-
-
-def change(before: float | None, after: float | None) -> str:
-    """Write by how much something shrank or grew.
-
-    >>> change(200, 150), change(200, 250), change(3, 3), change(None, 3)
-    ('-25.0 %', '+25.0 %', '=', '')
-    """
-    if before is None or after is None or not before:
-        return ""
-    return "=" if before == after else f"{100 * (after / before - 1):+.1f} %"
 
 
 def cost_table(report: Report) -> Table:
@@ -229,20 +177,6 @@ def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
         yield f"  {len(places)} x {reason}: {named}{rest}"
 
 
-def by_reason(declined: Sequence[Declined]) -> list[tuple[str, list[Declined]]]:
-    """Group declined nodes by what their reasons say apart from quoted names, commonest first."""
-    kinds: dict[str, list[Declined]] = {}
-    for place in declined:
-        kinds.setdefault(re.sub(r" '[^']*'", "", place.reason), []).append(place)
-    ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
-    return [(_common(kind, places), places) for kind, places in ordered]
-
-
-def _common(kind: str, places: Sequence[Declined]) -> str:
-    reasons = {place.reason for place in places}
-    return reasons.pop() if len(reasons) == 1 else kind
-
-
 def evaluation_table(results: Sequence[Evaluation]) -> Table:
     """Return one line a model."""
     columns: list[tuple[str, Any]] = [
@@ -277,51 +211,14 @@ def latency_table(names: Sequence[str], times: Sequence[Latency]) -> Table:
     )
 
 
-def where(provider: str, threads: int) -> str:
-    """Say how latency was measured.
-
-    >>> where("cpu", 2)
-    'latency: median of warm runs on cpu, 2 threads'
-    """
-    cores = f", {threads} thread{'s' if threads > 1 else ''}" if provider == "cpu" else ""
-    return f"latency: median of warm runs on {provider}{cores}"
-
-
 def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     """Yield what the table of an evaluation leaves unsaid."""
     first = results[0]
     yield f"{first.n:,} input{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
-    if any(_noisy(result.latency_low_ms, result.latency_high_ms) for result in results):
+    if any(noisy(result.latency_low_ms, result.latency_high_ms) for result in results):
         yield NOISE
     batches = {result.latency_batch for result in results}
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
     if len(results) > 1:
         yield f"agreement and deviation: against {printable(first.model)}"
-
-
-def closing_lines(report: Report) -> Iterator[str]:
-    """Yield the end of a report: what holds for the result as a whole."""
-    if not report.removed:
-        yield f"nothing was removed: {printable(_why_nothing(report))}"
-    proofs = "checked, verified and loaded" if report.verified else "checked and loaded"
-    if report.provider is None or report.threads is None:
-        yield proofs
-    else:
-        yield f"{proofs}; {where(report.provider, report.threads)}"
-    models = (report.before, report.after)
-    if any(_noisy(model.latency_low_ms, model.latency_high_ms) for model in models):
-        yield NOISE
-
-
-def _noisy(low: float | None, high: float | None) -> bool:
-    return low is not None and high is not None and high > 2 * low
-
-
-def _why_nothing(report: Report) -> str:
-    if report.groups:
-        return "the options keep all channels of every group"
-    if not report.declined:
-        return "the model has no weights whose channels could be traced"
-    reason, places = by_reason(report.declined)[0]
-    return f"{reason} ({len(places)} of {len(report.declined)} nodes)"

@@ -469,7 +469,7 @@ class TestWalk:
         walk = self.walk(residual().build())
         together = walk.curves(walk.graph.groups)
         monkeypatch.setattr(reconstruction, "_PROBE_NUMBERS", 1)
-        assert [len(chunk) for chunk in walk._chunks(walk.graph.groups)] == [1, 1]
+        assert [len(chunk) for chunk in walk._chunks(walk.graph.groups)] == [1, 1, 1]
         for name, curve in walk.curves(walk.graph.groups).items():
             np.testing.assert_array_equal(curve.order, together[name].order)
             np.testing.assert_allclose(curve.error, together[name].error, rtol=1e-5)

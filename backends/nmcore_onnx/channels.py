@@ -1,8 +1,8 @@
 """Channels as they travel through a graph: which axis carries them, and who owns each position.
 
-Every producer makes one fresh *atom* a channel, a plain integer. A rule carries the atoms of a
-value's channel axis to the node's outputs; at the end every position of every constant that was
-sliced along the way is labelled with the atom that owns it.
+Every producer makes one fresh atom a channel (:mod:`nmcore_onnx.atoms`). A rule carries the atoms
+of a value's channel axis to the node's outputs; at the end every position of every constant that
+was sliced along the way is labelled with the atom that owns it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ class Channels:
     outer: int | None = 1
     inner: int | None = 1
 
+    @property
+    def length(self) -> int | None:
+        """How many positions the axis has; None where that is not known here."""
+        if self.outer is None or self.inner is None:
+            return None
+        return self.outer * len(self.atoms) * self.inner
+
     def at(self, axis: int) -> Channels:
         """The same channels on another axis."""
         return replace(self, axis=axis)
@@ -54,11 +61,3 @@ class Channels:
         if rest or outer is None or inner is None or outer * inner != repeats:
             return None
         return np.tile(np.repeat(self.atoms, inner), outer)
-
-    def same_as(self, other: Channels) -> bool:
-        """Whether both have the same owners in the same order, wherever their axes are."""
-        return (
-            np.array_equal(self.atoms, other.atoms)
-            and self.outer == other.outer
-            and self.inner == other.inner
-        )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 
 import onnx_ir as ir
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.data import IMAGE_SIZE, SEQUENCE_SIZE
-from nmcore.group import Cost, Term
+from nmcore.group import Cost, IntArray, Term
 from nmcore_onnx import constants, shapes
 from nmcore_onnx.constants import Place
+from nmcore_onnx.grouping import TracedGroup
 from nmcore_onnx.shapes import Dim, Shapes
-from nmcore_onnx.trace import ConsumerSlot, ProducerSlot, Slot, Trace, TracedGroup
+from nmcore_onnx.slots import ConsumerSlot, ProducerSlot, Slot
+from nmcore_onnx.trace import Trace
 
 
 def cost(model: ir.Model) -> Cost:
@@ -26,32 +29,48 @@ def cost(model: ir.Model) -> Cost:
 
 def terms(model: ir.Model, trace: Trace, groups: Sequence[TracedGroup]) -> list[Term]:
     """The parts of the cost that depend on how many channels each group keeps."""
-    owner = {int(atom): item.group.name for item in groups for atom in item.atoms}
+    owner = {int(atom): item.group.name for item in groups for atom in item.units}
     known = shapes.infer(model, assumed_inputs(model))
-    places: dict[Place, set[str]] = defaultdict(set)
-    nodes: dict[ir.Node, set[str]] = defaultdict(set)
-    weights: list[Slot | ProducerSlot | ConsumerSlot]
-    weights = [*trace.producers, *trace.consumers, *trace.slots]
-    for slot in weights:
-        names = {owner[int(atom)] for atom in slot.atoms if int(atom) in owner}
-        places[slot.place] |= names
-        nodes[slot.place.node] |= names
-    result = []
-    for place, names in places.items():
-        if names:
-            size = math.prod(constants.shape(place.value) or ())
-            result.append(Term(0, size, tuple(sorted(names))))
-    for node, names in nodes.items():
-        macs = _node_macs(node, known) if names else None
-        if macs:
-            result.append(Term(macs, 0, tuple(sorted(names))))
+    axes: dict[Place, dict[int, Shares]] = defaultdict(dict)
+    slots: list[Slot | ProducerSlot | ConsumerSlot]
+    slots = [*trace.producers, *trace.consumers, *trace.slots]
+    for slot in slots:
+        axes[slot.place][slot.axis] = _shares(slot.atoms, owner)
+    result: list[Term] = []
+    for place, of_axis in axes.items():
+        size = math.prod(constants.shape(place.value) or (0,))
+        counted = place.index == 1 and place.node.op_type in _COUNTERS
+        macs = (_node_macs(place.node, known) or 0) if counted else 0
+        result += _terms(macs, size, list(of_axis.values()))
+    for node in model.graph:
+        channels = trace.channels.get(node.outputs[0]) if node.op_type == "MatMul" else None
+        if channels is not None and constants.tensor(node.inputs[1]) is None:
+            result += _terms(_node_macs(node, known) or 0, 0, [_shares(channels.atoms, owner)])
     return result
+
+
+# The share of an axis that each group owns; None stands for what no group does.
+Shares = dict[str | None, float]
+
+
+def _shares(atoms: IntArray, owner: Mapping[int, str]) -> Shares:
+    counts = Counter(owner.get(atom) for atom in atoms.tolist())
+    return {name: count / len(atoms) for name, count in counts.items()}
+
+
+def _terms(macs: int, size: int, axes: Sequence[Shares]) -> Iterator[Term]:
+    """One term for each combination of groups that own parts of the axes."""
+    for parts in product(*(shares.items() for shares in axes)):
+        names = tuple(sorted(name for name, _ in parts if name is not None))
+        share = math.prod(share for _, share in parts)
+        if names:
+            yield Term(macs * share, size * share, names)
 
 
 def rows(node: ir.Node, known: Shapes) -> int:
     """How many output positions a weighted node has for one sample; 1 where that is unknown."""
     out = known.get(node.outputs[0].name or "", ())
-    sizes = out[2:] if node.op_type == "Conv" else out[1:-1]
+    sizes = out[2:] if node.op_type in ("Conv", "ConvTranspose") else out[1:-1]
     return math.prod(dim for dim in sizes if isinstance(dim, int))
 
 

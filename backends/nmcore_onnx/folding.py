@@ -52,6 +52,15 @@ def fold(value: ir.Value | None) -> NDArray[Any] | None:
     return np.asarray(result)
 
 
+def folded_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of a constant or of a constant expression; None where it is neither."""
+    known = constants.shape(value)
+    if known is not None:
+        return known
+    found = fold(value)
+    return None if found is None else found.shape
+
+
 def _numpy(value: ir.Value) -> NDArray[Any]:
     assert value.const_value is not None
     return value.const_value.numpy()

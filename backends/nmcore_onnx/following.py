@@ -1,35 +1,99 @@
-"""What follows a producer directly: its bias and its batch norm, wherever exporters put them."""
+"""What follows a producer directly: its bias and its normalisation, wherever exporters put them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
-from nmcore.group import BatchNorm, FloatArray, Producer
+from nmcore.group import BatchNorm, FloatArray, IntArray, Producer
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
-from nmcore_onnx.trace import DepthwiseSlot, ProducerSlot, label
+from nmcore_onnx.grouping import TracedGroup, positions
+from nmcore_onnx.slots import FilterSlot, ProducerSlot
+from nmcore_onnx.trace import label
 from nmcore_onnx.weights import attribute, computable, read, rows_of
 
 
-def producer(slot: ProducerSlot, depthwise: DepthwiseSlot | None = None) -> Producer:
-    """The rows of a producer with its bias and the batch norm right behind it.
+def producers(traced: TracedGroup) -> list[Producer]:
+    """All weights whose rows make the channels of a group.
 
-    A pointwise and a depthwise convolution in a row count as one; bias and batch norm are then
-    those of the second.
+    A convolution and the depthwise ones behind it count as one; where several weights make the
+    channels together, a grouped convolution on the way is one more whose rows must be alike.
     """
-    width = len(slot.atoms)
-    kernel, last = None, slot.node
-    if depthwise is not None:
-        kernel, last = read(Place(depthwise.node, 1)), depthwise.node
-    bias = added_bias(last, width)
-    norm = only_reader((bias_node(last, width) or last).outputs[0])
-    batchnorm = _batchnorm(norm) if norm is not None else None
-    if batchnorm is not None and (len(batchnorm.gamma) != width or last.op_type == "MatMul"):
-        batchnorm = None  # it works on axis 1, not on a MatMul's last
-    return Producer(label(slot.node), rows_of(slot), bias, batchnorm, kernel)
+    rows = [positions(slot.atoms, traced.units) for slot in traced.producers]
+    if len(traced.producers) == 1 and rows[0].shape[1] == 1:
+        return [_producer(traced.producers[0], traced.units, traced.filters)]
+    found = [_producer(slot, traced.units) for slot in traced.producers]
+    return found + [_filter(slot, traced.units) for slot in traced.filters]
+
+
+def _producer(slot: ProducerSlot, units: IntArray, filters: Sequence[FilterSlot] = ()) -> Producer:
+    """The rows of a producer with what follows it: behind the last filter, where there are any."""
+    weight = rows_of(slot)
+    last = slot.node
+    owned = positions(slot.atoms, units)
+    kernels = [read(each.place)[positions(each.made, units)] for each in filters]
+    if filters and kernels[-1].shape[1] == 1 and np.array_equal(filters[-1].made, slot.atoms):
+        last = filters[-1].node
+    rows = _of_units(_followed(Producer(label(slot.node), weight), last, len(weight)), owned)
+    if not kernels:
+        return rows
+    outer = kernels[0].reshape(len(units), -1)
+    for kernel in kernels[1:]:
+        outer = (outer[:, :, None] * kernel.reshape(len(units), 1, -1)).reshape(len(units), -1)
+    return replace(rows, depthwise=outer)
+
+
+def _filter(slot: FilterSlot, units: IntArray) -> Producer:
+    """The filters of a grouped convolution as rows."""
+    weight = read(slot.place)
+    whole = _followed(Producer(label(slot.node), weight), slot.node, len(weight))
+    return _of_units(whole, positions(slot.made, units))
+
+
+def _followed(rows: Producer, node: ir.Node, width: int) -> Producer:
+    """Rows with the bias of ``node`` and the normalisation of its ``width`` outputs.
+
+    An instance norm takes the offset and the scale of a row away, whatever they are; it is
+    multiplied into the rows.
+    """
+    rows = replace(rows, bias=added_bias(node, width))
+    norm = only_reader((bias_node(node, width) or node).outputs[0])
+    if norm is None or node.op_type == "MatMul":  # norms work on axis 1, not on a MatMul's last
+        return rows
+    if norm.op_type == "InstanceNormalization":
+        found = _instance_norm(norm, rows)
+        return rows if found is None else replace(rows, batchnorm=found).folded()
+    found = _batchnorm(norm)
+    return rows if found is None or len(found.gamma) != width else replace(rows, batchnorm=found)
+
+
+def _of_units(whole: Producer, owned: IntArray) -> Producer:
+    """The rows of each unit; where a unit has several, they are put side by side."""
+    if owned.shape[1] == 1:
+        rows = owned[:, 0]
+        norm = whole.batchnorm
+        if norm is not None:
+            norm = BatchNorm(
+                norm.gamma[rows], norm.beta[rows], norm.mean[rows], norm.var[rows], norm.eps
+            )
+        return replace(
+            whole,
+            weight=whole.weight[rows],
+            bias=None if whole.bias is None else whole.bias[rows],
+            batchnorm=norm,
+        )
+    folded = whole.folded()
+    # Each row keeps its bias beside it, so that blocks are compared with their biases.
+    columns = [folded.weight.reshape(len(folded.weight), -1)]
+    if folded.bias is not None:
+        columns.append(folded.bias[:, None])
+    weight = np.concatenate(columns, axis=1)[owned].reshape(len(owned), -1)
+    convolution = whole.weight.ndim > 2
+    return Producer(whole.name, weight[:, :, None] if convolution else weight)
 
 
 def added_bias(node: ir.Node, width: int) -> FloatArray | None:
@@ -74,7 +138,7 @@ def bias_place(added: ir.Node) -> Place:
 
 def _own_bias(node: ir.Node, width: int) -> FloatArray | None:
     place = Place(node, 2)
-    if node.op_type not in ("Conv", "Gemm") or place.value is None:
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or place.value is None:
         return None
     bias = read(place).reshape(-1) * np.float32(attribute(node, "beta"))
     return np.broadcast_to(bias, width) if bias.size in (1, width) else None
@@ -109,3 +173,16 @@ def _batchnorm(node: ir.Node) -> BatchNorm | None:
         return None
     gamma, beta, mean, var = (computable(found) for found in arrays if found is not None)
     return BatchNorm(gamma, beta, mean, var, attribute(node, "epsilon", 1e-5))
+
+
+def _instance_norm(node: ir.Node, rows: Producer) -> BatchNorm | None:
+    """An instance norm as the batch norm that does the same to inputs of unit variance."""
+    arrays = [constants.array(value) for value in node.inputs[1:3]]
+    if any(found is None for found in arrays):
+        return None
+    gamma, beta = (computable(found) for found in arrays if found is not None)
+    if len(gamma) != len(rows.weight):
+        return None
+    power = np.square(rows.weight.reshape(len(gamma), -1)).sum(1)
+    mean = np.zeros_like(beta) if rows.bias is None else np.asarray(rows.bias)
+    return BatchNorm(gamma, beta, mean, power, attribute(node, "epsilon", 1e-5))

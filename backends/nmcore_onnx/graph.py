@@ -18,6 +18,7 @@ from nmcore.group import (
     Group,
     IntArray,
     Producer,
+    Reading,
     Scaling,
     Term,
 )
@@ -33,7 +34,9 @@ from nmcore_onnx import (
     shapes,
 )
 from nmcore_onnx.constants import Place
-from nmcore_onnx.trace import ConsumerSlot, TracedGroup, label, trace
+from nmcore_onnx.grouping import TracedGroup, find_groups
+from nmcore_onnx.slots import ConsumerSlot
+from nmcore_onnx.trace import label, trace
 from nmcore_onnx.weights import Ledger
 
 
@@ -48,10 +51,12 @@ class OnnxGraph:
         self._original = model
         self._shapes = shapes.infer(model)
         self._trace = trace(model.graph, self._shapes)
-        traced, self._declined = self._trace.groups()
+        traced, self._declined = find_groups(self._trace)
         self._traced: dict[str, TracedGroup] = {item.group.name: item for item in traced}
         self._ledger = Ledger()
-        self._removed: set[int] = set()
+        self._removed = np.array([], dtype=np.intp)
+        # The units of each group that are left.
+        self._kept = {item.group.name: np.arange(item.group.width) for item in traced}
         self._norms = norms.batch_norms(model.graph, self._shapes)
         self._statistics: dict[Place, FloatArray] = {}
 
@@ -67,22 +72,45 @@ class OnnxGraph:
 
     def producers(self, group: Group) -> Sequence[Producer]:
         """The weights whose rows make the group's channels, as they were when opened."""
-        traced = self._traced[group.name]
-        return [following.producer(slot, traced.filters(slot)) for slot in traced.producers]
+        return following.producers(self._traced[group.name])
+
+    def readings(self) -> Sequence[Reading]:
+        """Every consumer of every group, in topological order."""
+        order = {node: number for number, node in enumerate(self._original.graph)}
+        found = [
+            (order[slot.node], Reading(name, index, str(slot.source.name)))
+            for name, traced in self._traced.items()
+            for index, slot in enumerate(traced.consumers)
+        ]
+        return [reading for _, reading in sorted(found, key=lambda pair: pair[0])]
 
     def consumers(self, group: Group) -> Sequence[Consumer]:
-        """The weights that read the group's channels, with earlier groups already folded in."""
+        """The weights that read the group's channels, with all changes so far folded in."""
         traced = self._traced[group.name]
-        return [
-            Consumer(
-                label(slot.node),
-                self._columns(traced, slot),
-                following.added_bias(slot.node, _outputs(slot)),
-                following.norm_scale(slot.node, _outputs(slot), self._statistics),
-                probing.residual(slot.node, self._shapes) is not None,
-            )
-            for slot in traced.consumers
-        ]
+        return [self._consumer(traced, slot) for slot in traced.consumers]
+
+    def consumer(self, reading: Reading) -> Consumer:
+        """One of :meth:`consumers`, alone."""
+        traced = self._traced[reading.group]
+        return self._consumer(traced, traced.consumers[reading.index])
+
+    def _consumer(self, traced: TracedGroup, slot: ConsumerSlot) -> Consumer:
+        width, rows = _outputs(slot), self._rows(slot)
+        alive = rows + slot.outputs.start
+        bias = following.added_bias(slot.node, width)
+        added = self._ledger.total_biases().get(slot.node)
+        if added is not None:
+            bias = added if bias is None else bias + added
+        scale = following.norm_scale(slot.node, width, self._statistics)
+        owned = self._columns(traced, slot)
+        matrix = self._ledger.matrix(slot)[np.ix_(rows, owned.ravel())]
+        return Consumer(
+            label(slot.node),
+            matrix.reshape(len(rows), len(owned), -1),
+            None if bias is None else bias[alive],
+            None if scale is None else scale[alive],
+            probing.residual(slot.node, self._shapes) is not None or _is_partial(traced, slot),
+        )
 
     def write(
         self,
@@ -94,21 +122,48 @@ class OnnxGraph:
         """Keep only ``kept`` of the group's channels; see :class:`nmcore.plugins.Graph`."""
         traced = self._traced[group.name]
         for slot, weight, bias in zip(traced.consumers, weights, biases, strict=True):
-            matrix = self._ledger.matrix(slot).copy()
-            owned = traced.positions(slot)
-            matrix[:, owned] = 0
-            matrix[:, owned[kept]] = weight.reshape(len(matrix), len(kept), -1, matrix.shape[2])
-            self._ledger.write(slot, matrix)
-            if bias is not None:
-                self._ledger.add_bias(slot.node, bias)
-        self._removed |= set(np.delete(traced.atoms, kept).tolist())
+            self._fold(traced, slot, kept, weight, bias)
+        left = self._kept[group.name]
+        self._removed = np.concatenate([self._removed, traced.units[np.delete(left, kept)]])
+        self._kept[group.name] = left[kept]
         self.__dict__.pop("_result", None)
 
-    def _columns(self, traced: TracedGroup, slot: ConsumerSlot) -> FloatArray:
-        """A consumer's columns as (O, N, T)."""
-        matrix = self._ledger.matrix(slot)
-        owned = traced.positions(slot)
-        return matrix[:, owned].reshape(len(matrix), len(owned), -1)
+    def update(self, group: Group, index: int, weight: FloatArray, bias: FloatArray | None) -> None:
+        """Give one consumer new weights on the channels that are left."""
+        traced = self._traced[group.name]
+        kept = np.arange(len(self._kept[group.name]))
+        self._fold(traced, traced.consumers[index], kept, weight, bias)
+        self.__dict__.pop("_result", None)
+
+    def _fold(
+        self,
+        traced: TracedGroup,
+        slot: ConsumerSlot,
+        kept: IntArray,
+        weight: FloatArray,
+        bias: FloatArray | None,
+    ) -> None:
+        """Write a consumer's columns of the group: zeros but for the kept ones."""
+        owned, rows = self._columns(traced, slot), self._rows(slot)
+        per_channel = weight.shape[2] // owned.shape[1]
+        block = np.zeros((len(rows), *owned.shape, per_channel), weight.dtype)
+        block[:, kept] = weight.reshape(len(rows), len(kept), -1, per_channel)
+        self._ledger.write(slot, rows, owned.ravel(), block)
+        if bias is not None:
+            addition = np.zeros(_outputs(slot), bias.dtype)
+            addition[rows + slot.outputs.start] = bias
+            self._ledger.add_bias(slot.node, traced.group.name, addition)
+
+    def _columns(self, traced: TracedGroup, slot: ConsumerSlot) -> IntArray:
+        """The consumer's columns that each channel that is left owns, shape (n, r)."""
+        return traced.positions(slot.atoms)[self._kept[traced.group.name]]
+
+    def _rows(self, slot: ConsumerSlot) -> IntArray:
+        """Which of the outputs that read these columns are left."""
+        if slot.made is None:
+            return np.arange(len(slot.outputs))
+        own = slot.made[slot.outputs.start : slot.outputs.stop]
+        return np.flatnonzero(~np.isin(own, self._removed))
 
     @cached_property
     def _result(self) -> ir.Model:
@@ -130,17 +185,43 @@ class OnnxGraph:
         self._statistics = norms.overrides(self._norms, statistics)
 
     def moment_probe(
-        self, groups: Sequence[Group], *, targets: bool, rows: int, samples: int
+        self, readings: Sequence[Reading], *, targets: bool, rows: int, samples: int
     ) -> bytes:
         """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Graph`."""
-        consumers = [
-            (item, slot, self._layout(slot, targets, rows, samples))
-            for item in (self._traced[group.name] for group in groups)
-            for slot in item.consumers
-        ]
+        found = [self._reading(reading, targets, rows, samples) for reading in readings]
         current = self._copy(self._ledger, self._removed)
-        original = self._copy(Ledger(), set()) if targets else None
-        return files.serialize(probing.probe(current, original, consumers))
+        nothing = np.array([], dtype=np.intp)
+        original = self._copy(Ledger(), nothing) if targets else None
+        return files.serialize(probing.probe(current, original, found))
+
+    def _reading(self, reading: Reading, targets: bool, rows: int, samples: int) -> probing.Reading:
+        """Skip rows where ``samples`` inputs would give more than asked for."""
+        traced = self._traced[reading.group]
+        slot = traced.consumers[reading.index]
+        per_sample = cost.rows(slot.node, self._assumed_shapes)
+        owned = self._columns(traced, slot) + slot.start
+        source = ~np.isin(slot.source_atoms, self._removed)
+        alive = self._rows(slot) + slot.outputs.start
+        made = np.ones(_outputs(slot), bool)
+        if slot.made is not None:
+            made = ~np.isin(slot.made, self._removed)
+        own = None
+        if _is_partial(traced, slot):
+            consumer = self._consumer(traced, slot)
+            outputs = len(consumer.weight)
+            bias = np.zeros(outputs) if consumer.bias is None else consumer.bias
+            own = (consumer.weight.reshape(outputs, -1).T, bias)
+        return probing.Reading(
+            slot,
+            (np.cumsum(source) - 1)[owned.ravel()],
+            int(source.sum()),
+            (np.cumsum(made) - 1)[alive],
+            alive,
+            own,
+            max(1, round(per_sample * samples / rows)),
+            targets,
+            probing.residual(slot.node, self._shapes),
+        )
 
     def largest_value(self) -> int:
         """How many numbers the largest value inside the model holds for one input."""
@@ -148,26 +229,21 @@ class OnnxGraph:
         sizes = (math.prod(d for d in dims if isinstance(d, int)) for dims in shapes_known)
         return max(sizes, default=1)
 
-    def unfolded_numbers(self, group: Group) -> int:
-        """The most rows times features that a consumer has for one input."""
-        return max(
-            cost.rows(slot.node, self._assumed_shapes)
-            * math.prod(constants.shape(slot.place.value) or ())
-            // _outputs(slot)
-            for slot in self._traced[group.name].consumers
+    def unfolded_numbers(self, reading: Reading) -> int:
+        """The rows times features that a consumer has for one input."""
+        traced = self._traced[reading.group]
+        slot = traced.consumers[reading.index]
+        taps = math.prod(constants.shape(slot.place.value) or ()) // (
+            _outputs(slot) * len(slot.atoms)
         )
-
-    def _layout(self, slot: ConsumerSlot, targets: bool, rows: int, samples: int) -> probing.Layout:
-        """Skip rows where ``samples`` inputs would give more than asked for."""
-        per_sample = cost.rows(slot.node, self._assumed_shapes)
-        step = max(1, round(per_sample * samples / rows))
-        return probing.Layout(step, targets, probing.residual(slot.node, self._shapes))
+        features = self._columns(traced, slot).size * taps
+        return cost.rows(slot.node, self._assumed_shapes) * features
 
     @cached_property
     def _assumed_shapes(self) -> shapes.Shapes:
         return shapes.infer(self._original, cost.assumed_inputs(self._original))
 
-    def _copy(self, ledger: Ledger, removed: set[int]) -> rewriting.Copy:
+    def _copy(self, ledger: Ledger, removed: IntArray) -> rewriting.Copy:
         return rewriting.rewrite(self._original, self._trace, ledger, removed, self._statistics)
 
     def terms(self) -> Sequence[Term]:
@@ -189,9 +265,13 @@ class OnnxGraph:
         zeros for the removed channels.
         """
         pairs = [(self._traced[name], scaling) for name, scaling in scalings.items()]
-        rebuilt = {slot.place for item, _ in pairs for slot in item.consumers}
-        ledger = self._ledger.without(rebuilt)
-        copy = rewriting.rewrite(self._original, self._trace, ledger, set())
+        undone = {
+            item.group.name: [(slot, item.positions(slot.atoms).ravel()) for slot in item.consumers]
+            for item, _ in pairs
+        }
+        nothing = np.array([], dtype=np.intp)
+        ledger = self._ledger.without(undone)
+        copy = rewriting.rewrite(self._original, self._trace, ledger, nothing)
         return files.serialize(reference.rebuild(copy, pairs))
 
     def serialize(self) -> bytes:
@@ -206,3 +286,8 @@ class OnnxGraph:
 def _outputs(slot: ConsumerSlot) -> int:
     """How many outputs a consumer has."""
     return (constants.shape(slot.place.value) or ())[slot.rows]
+
+
+def _is_partial(traced: TracedGroup, slot: ConsumerSlot) -> bool:
+    """Whether the consumer reads more than the group's channels."""
+    return not np.isin(slot.source_atoms, traced.units).all()

@@ -3,6 +3,7 @@
 A probe holds the model as it stands now and, where targets are asked for, the original beside it,
 both reading the same inputs. For each consumer it unfolds the consumer's input into rows of
 features (one row an output position, one feature a channel and tap) and multiplies them together.
+Of a consumer that reads several groups only the columns of the group in question are unfolded.
 Every output is a plain sum over rows, so that sums over batches add up.
 """
 
@@ -16,13 +17,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from nmcore.group import FloatArray
+from nmcore.group import FloatArray, IntArray
 from nmcore_onnx import constants
 from nmcore_onnx.building import Builder
 from nmcore_onnx.following import bias_node, only_reader
 from nmcore_onnx.rewriting import Copy
 from nmcore_onnx.shapes import Shapes
-from nmcore_onnx.trace import ConsumerSlot, TracedGroup
+from nmcore_onnx.slots import ConsumerSlot
 from nmcore_onnx.weights import attribute
 
 _PREFIX = "nmcore.original."
@@ -93,24 +94,39 @@ def unfold(build: Builder, node: ir.Node, value: ir.Value, length: int) -> ir.Va
         return build.rows(value, 0 if transposed else 1, 2, length)
     kernel = weight[2:]
     taps = math.prod(kernel)
-    one_hot = np.eye(taps, dtype=np.float32).reshape(taps, 1, *kernel)
+    one_hot = np.eye(taps, dtype=np.float32).reshape(taps, *kernel)
+    backward = node.op_type == "ConvTranspose"
+    one_hot = one_hot[None] if backward else one_hot[:, None]
     filters = np.tile(one_hot, (length, 1, *([1] * len(kernel))))
     value = build.node("Cast", value, to=int(ir.DataType.FLOAT))
-    value = build.node("Conv", value, build.constant(filters), group=length)
+    value = build.node(node.op_type, value, build.constant(filters), group=length)
     unfolding = value.producer()
     assert unfolding is not None
-    for name in ("strides", "pads", "dilations", "auto_pad"):
+    for name in _GEOMETRY:
         if name in node.attributes:
             unfolding.attributes[name] = node.attributes[name]
     return build.rows(value, 1, len(weight), length * taps)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What a consumer's probe gives.
+_GEOMETRY = ("strides", "pads", "dilations", "auto_pad", "output_padding", "output_shape")
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One consumer of a group in the model as it stands, and what its probe gives.
 
     Attributes
     ----------
+    slot : ConsumerSlot
+        The consumer.
+    columns : int array, shape (N * r,)
+        Where the group's channels stand now on the axis that the consumer reads.
+    width : int
+        How long that axis is now.
+    outputs, original : int array, shape (O,)
+        Which outputs of the node they are made into, now and in the original.
+    own : (array of shape (F, O), array of shape (O,)) or None
+        The weights on these columns and the bias, where the consumer reads other columns too.
     step : int
         Every how many-th row counts.
     targets : bool
@@ -119,16 +135,18 @@ class Layout:
         The sum that the consumer's output goes into.
     """
 
+    slot: ConsumerSlot
+    columns: IntArray
+    width: int
+    outputs: IntArray
+    original: IntArray
+    own: tuple[FloatArray, FloatArray] | None
     step: int
     targets: bool
     residual: Residual | None
 
 
-def probe(
-    current: Copy,
-    original: Copy | None,
-    consumers: Sequence[tuple[TracedGroup, ConsumerSlot, Layout]],
-) -> ir.Model:
+def probe(current: Copy, original: Copy | None, readings: Sequence[Reading]) -> ir.Model:
     """Turn a copy of a model into a graph whose outputs are sums for the given consumers.
 
     Parameters
@@ -137,14 +155,14 @@ def probe(
         The model as it stands; it becomes the probe.
     original : Copy or None
         The model that sets the targets, where any consumer wants them; it is used up.
-    consumers : sequence of (group, slot, layout)
+    readings : sequence of Reading
         What to form moments for.
 
     Returns
     -------
     ir.Model
         For each consumer the outputs ``count`` (), ``sum_x`` (F,), ``gram`` (F, F); with targets
-        ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O); without, where the output goes into a
+        ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O); without, where what it makes goes into a
         sum, ``sum_s`` and ``power_s`` (O,) of that sum. F counts features in the order of the
         group's channels, then taps.
     """
@@ -153,8 +171,8 @@ def probe(
         _adopt(graph, original.model.graph)
     build = Builder(graph)
     outputs: list[ir.Value] = []
-    for traced, slot, layout in consumers:
-        outputs += _consumer(build, current, original, traced, slot, layout)
+    for reading in readings:
+        outputs += _sums(build, current, original, reading)
     for value in outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.clear()
@@ -188,75 +206,71 @@ def _adopt(graph: ir.Graph, other: ir.Graph) -> None:
     graph.extend(nodes)
 
 
-def _consumer(
-    build: Builder,
-    current: Copy,
-    original: Copy | None,
-    traced: TracedGroup,
-    slot: ConsumerSlot,
-    layout: Layout,
-) -> list[ir.Value]:
+def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading) -> list[ir.Value]:
     """The sums of one consumer."""
-    node = current.node(slot.node)
+    slot, node = reading.slot, current.node(reading.slot.node)
     value = node.inputs[0]
     assert value is not None
-    rows = unfold(build, node, value, len(slot.atoms))
-    rows = _in_channel_order(build, rows, traced, slot)
-    rows = build.every(rows, layout.step)
+    if not np.array_equal(reading.columns, np.arange(reading.width)):
+        picked = build.ints(*reading.columns.tolist())
+        value = build.node("Gather", value, picked, axis=slot.source_axis)
+    features = unfold(build, node, value, len(reading.columns))
+    rows = build.every(features, reading.step)
     outputs = [build.count(rows), build.total(rows), build.product(rows, rows)]
-    if layout.targets:
+    if reading.targets:
         assert original is not None
-        target = _target(build, current, original, slot, layout.residual)
-        target = build.every(target, layout.step)
+        target = _target(build, current, original, reading)
+        target = build.every(target, reading.step)
+        if reading.own is not None:
+            target = _without_others(build, current, reading, target, rows)
         square = build.node("Mul", target, target)
         outputs += [build.total(target), build.total(square), build.product(rows, target)]
-    elif layout.residual is not None:
-        stream = _output_rows(build, current.value(layout.residual.add.outputs[0]), slot)
-        stream = build.every(stream, layout.step)
-        outputs += [build.total(stream), build.total(build.node("Mul", stream, stream))]
+    elif reading.residual is not None or reading.own is not None:
+        stream = (
+            output_of(slot.node) if reading.residual is None else (reading.residual.add.outputs[0])
+        )
+        sums = _output_rows(build, current.value(stream), slot, reading.outputs)
+        sums = build.every(sums, reading.step)
+        outputs += [build.total(sums), build.total(build.node("Mul", sums, sums))]
     return outputs
 
 
-def _in_channel_order(
-    build: Builder, rows: ir.Value, traced: TracedGroup, slot: ConsumerSlot
-) -> ir.Value:
-    """Features sorted by the group's channels, where the consumer has them in another order."""
-    taps = math.prod(_taps(slot))
-    columns = traced.positions(slot).ravel()
-    if np.array_equal(columns, np.arange(len(columns))):
-        return rows
-    order = (columns[:, None] * taps + np.arange(taps)).ravel()
-    return build.node("Gather", rows, build.ints(*order.tolist()), axis=1)
-
-
-def _taps(slot: ConsumerSlot) -> tuple[int, ...]:
-    shape = constants.shape(slot.place.value) or ()
-    return tuple(size for axis, size in enumerate(shape) if axis not in (slot.rows, slot.axis))
-
-
-def _target(
-    build: Builder,
-    current: Copy,
-    original: Copy,
-    slot: ConsumerSlot,
-    found: Residual | None,
-) -> ir.Value:
+def _target(build: Builder, current: Copy, original: Copy, reading: Reading) -> ir.Value:
     """The original's output of a consumer, plus what the sum behind it has lost so far.
 
     Where the output is added to another value, that value has changed already; the consumer can
     make up for it. A batch norm on the way divides the difference by its own factor.
     """
-    rows = _output_rows(build, original.value(output_of(slot.node)), slot)
+    slot, found = reading.slot, reading.residual
+    then = original.value(output_of(slot.node))
+    rows = _output_rows(build, then, slot, reading.original)
     if found is None:
         return rows
     before, now = (copy.node(found.add).inputs[found.index] for copy in (original, current))
     assert before is not None
     assert now is not None
-    lost = build.node("Sub", _output_rows(build, before, slot), _output_rows(build, now, slot))
+    lost = build.node(
+        "Sub",
+        _output_rows(build, before, slot, reading.original),
+        _output_rows(build, now, slot, reading.outputs),
+    )
     if found.norm is not None:
-        factor = _inverse_factor(original.node(found.norm))
+        factor = _inverse_factor(original.node(found.norm))[reading.original]
         lost = build.node("Mul", lost, build.constant(factor))
     return build.node("Add", rows, lost)
+
+
+def _without_others(
+    build: Builder, current: Copy, reading: Reading, target: ir.Value, rows: ir.Value
+) -> ir.Value:
+    """What these columns alone should give: the target less what all others give now."""
+    assert reading.own is not None
+    weights, bias = (build.constant(part.astype(np.float32)) for part in reading.own)
+    now = current.value(output_of(reading.slot.node))
+    total = _output_rows(build, now, reading.slot, reading.outputs)
+    total = build.every(total, reading.step)
+    own = build.node("Add", build.node("MatMul", rows, weights), bias)
+    return build.node("Add", build.node("Sub", target, total), own)
 
 
 def _inverse_factor(norm: ir.Node) -> FloatArray:
@@ -269,14 +283,20 @@ def _inverse_factor(norm: ir.Node) -> FloatArray:
     return np.where(open_, 1 / np.where(open_, scale, 1), 0).astype(np.float32)
 
 
-def _output_rows(build: Builder, value: ir.Value, slot: ConsumerSlot) -> ir.Value:
-    """A value of the shape of a consumer's output as rows (n, O)."""
-    shape = constants.shape(slot.place.value) or ()
-    width = shape[slot.rows]
-    if slot.node.op_type == "Conv":
-        return build.rows(value, 1, len(shape), width)
-    value = build.node("Reshape", value, build.ints(-1, width))
+def _output_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:
+    """Some columns of a value of the shape of a consumer's output, as rows (n, O)."""
+    rank = len(constants.shape(slot.place.value) or ())
+    axis = 1 if slot.node.op_type in ("Conv", "ConvTranspose") else -1
+    if not np.array_equal(chosen, np.arange(_outputs(slot))):
+        value = build.node("Gather", value, build.ints(*chosen.tolist()), axis=axis)
+    if axis == 1:
+        return build.rows(value, 1, rank, len(chosen))
+    value = build.node("Reshape", value, build.ints(-1, len(chosen)))
     return build.node("Cast", value, to=int(ir.DataType.FLOAT))
+
+
+def _outputs(slot: ConsumerSlot) -> int:
+    return (constants.shape(slot.place.value) or ())[slot.rows]
 
 
 def output_of(node: ir.Node) -> ir.Value:

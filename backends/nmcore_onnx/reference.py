@@ -15,8 +15,9 @@ import onnx_ir as ir
 from nmcore.group import FloatArray, Scaling
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
+from nmcore_onnx.grouping import TracedGroup
 from nmcore_onnx.rewriting import Copy
-from nmcore_onnx.trace import ConsumerSlot, TracedGroup
+from nmcore_onnx.slots import ConsumerSlot
 from nmcore_onnx.weights import computable
 
 
@@ -32,8 +33,8 @@ def rebuild(copy: Copy, pairs: Sequence[tuple[TracedGroup, Scaling]]) -> ir.Mode
 
 def _map(traced: TracedGroup, slot: ConsumerSlot, scaling: Scaling) -> FloatArray:
     """The (L, L) matrix that turns the consumer's input row into the rebuilt one."""
-    owned = traced.positions(slot)
-    matrix = np.eye(len(slot.atoms))
+    owned = traced.positions(slot.atoms) + slot.start
+    matrix = np.eye(len(slot.source_atoms))
     for tap in range(owned.shape[1]):
         matrix[np.ix_(owned[:, tap], owned[:, tap])] = 0
         matrix[np.ix_(owned[scaling.kept, tap], owned[:, tap])] = scaling.Z

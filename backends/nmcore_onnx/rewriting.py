@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from nmcore.group import FloatArray
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
+from nmcore_onnx.folding import fold
 from nmcore_onnx.following import bias_node, bias_place
-from nmcore_onnx.trace import ConsumerSlot, ProducerSlot, Slot, Trace
+from nmcore_onnx.slots import ConsumerSlot, CountSlot, ProducerSlot, Slot
+from nmcore_onnx.trace import Trace
 from nmcore_onnx.weights import Ledger, attribute, computable
 
 Array = NDArray[Any]
@@ -31,6 +33,7 @@ class Copy:
             for before, after in self._nodes.items()
             for old, new in zip(before.outputs, after.outputs, strict=True)
         }
+        self._doubles: dict[tuple[ir.Node, ir.Node], ir.Node] = {}
 
     def node(self, node: ir.Node) -> ir.Node:
         """The copy of a node."""
@@ -44,12 +47,42 @@ class Copy:
         """The copy of a node's output."""
         return self._values[value]
 
+    def private(self, reader: ir.Node, place: Place, path: tuple[ir.Node, ...]) -> Place:
+        """The copy of a place from which ``path`` leads to ``reader``, and to no other node.
+
+        Nodes on the way that others read too are doubled, for this reader alone.
+        """
+        below = self.node(reader)
+        for node in path:
+            mine = self._doubles.get((reader, node), self.node(node))
+            if len(mine.outputs[0].uses()) > 1 or mine.outputs[0].is_graph_output():
+                mine = self._doubles[reader, node] = _double(mine, below)
+            below = mine
+        return Place(below if path else self.node(place.node), place.index)
+
+
+def _double(node: ir.Node, reader: ir.Node) -> ir.Node:
+    """Put a second node like ``node`` beside it, which ``reader`` alone reads."""
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    name = f"{node.name or node.outputs[0].name}.for.{reader.name or reader.outputs[0].name}"
+    double = ir.node(
+        node.op_type, node.inputs, dict(node.attributes), domain=node.domain, name=name
+    )
+    double.outputs[0].name = f"{name}.output"
+    double.outputs[0].shape, double.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
+    graph.insert_after(node, double)
+    for use in list(node.outputs[0].uses()):
+        if use.node is reader:
+            reader.replace_input_with(use.idx, double.outputs[0])
+    return double
+
 
 def rewrite(
     model: ir.Model,
     trace: Trace,
     ledger: Ledger,
-    removed: set[int],
+    removed: NDArray[np.intp],
     overrides: Mapping[Place, FloatArray] | None = None,
 ) -> Copy:
     """Copy a model, write the changed weights and cut what the removed atoms own.
@@ -60,20 +93,18 @@ def rewrite(
     copy = Copy(model)
     for place, array in (overrides or {}).items():
         constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
-    if not removed and not ledger.weights:
+    if not len(removed) and not ledger.weights:
         return copy
-    gone = np.fromiter(removed, dtype=np.intp, count=len(removed))
-    for place, array in _cut(copy, trace, ledger, gone).items():
+    for place, array in _cut(copy, trace, ledger, removed).items():
         constants.replace(copy.place(place), array)
-    for node, addition in ledger.biases.items():
-        kept = _kept_rows(trace, node, gone)
+    for node, addition in ledger.total_biases().items():
+        kept = _kept_rows(trace, node, removed)
         _add_bias(copy.node(node), addition if kept is None else addition[kept])
-    for slot in trace.sizes:
-        _shrink_target(copy.place(slot.place), slot.position, ~np.isin(slot.atoms, gone))
-    for passed in trace.depthwise:
-        kept_groups = int(np.count_nonzero(~np.isin(passed.atoms, gone)))
-        copy.node(passed.node).attributes["group"] = ir.AttrInt64("group", kept_groups)
-    _declare(trace, copy, gone)
+    for count in trace.counts:
+        _recount(copy, count, ~np.isin(count.atoms, removed))
+    for index in trace.indices:
+        _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
+    _declare(trace, copy, removed)
     return copy
 
 
@@ -88,7 +119,7 @@ def _cut(copy: Copy, trace: Trace, ledger: Ledger, gone: NDArray[np.intp]) -> di
             masks[slot.place][slot.axis] = keep
     result = {}
     for place in [*masks, *(place for place in ledger.weights if place not in masks)]:
-        original = constants.array(copy.place(place).value)
+        original = fold(copy.place(place).value)
         assert original is not None
         array: Array = ledger.weights.get(place, original)
         for axis, keep in masks.get(place, {}).items():
@@ -151,15 +182,36 @@ def _insert_add(node: ir.Node, addition: FloatArray) -> None:
             graph.outputs[index] = total
 
 
-def _shrink_target(place: Place, position: int, keep: NDArray[np.bool_]) -> None:
-    """Write the new length of a channel axis into a Reshape's target."""
+def _recount(copy: Copy, slot: CountSlot, keep: NDArray[np.bool_]) -> None:
+    """Write how many positions are left into a constant or an attribute."""
     if keep.all():
         return
-    target = constants.array(place.value)
-    assert target is not None
-    target = target.copy()
-    target.reshape(-1)[position] = int(keep.sum())
-    constants.replace(place, target)
+    count = int(keep.sum())
+    if isinstance(slot.place, str):
+        attributes = copy.node(slot.node).attributes
+        if slot.position is None:
+            attributes[slot.place] = ir.AttrInt64(slot.place, count)
+        else:
+            numbers = list(attributes[slot.place].as_ints())
+            numbers[slot.position] = count
+            attributes[slot.place] = ir.AttrInt64s(slot.place, numbers)
+        return
+    place = copy.private(slot.node, slot.place, slot.path)
+    found = fold(place.value)
+    assert found is not None
+    found = found.copy()
+    found.reshape(-1)[slot.position] = count
+    constants.replace(place, found)
+
+
+def _reindex(place: Place, keep: NDArray[np.bool_]) -> None:
+    """Drop indices of positions that are gone, and renumber the others."""
+    if keep.all():
+        return
+    indices = fold(place.value)
+    assert indices is not None
+    left = indices[keep[indices]]
+    constants.replace(place, (np.cumsum(keep)[left % len(keep)] - 1).astype(indices.dtype))
 
 
 def _declare(trace: Trace, copy: Copy, gone: NDArray[np.intp]) -> None:

@@ -7,13 +7,14 @@ This module reads such chains entry by entry.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
+from nmcore_onnx.folding import fold
 from nmcore_onnx.shapes import Shapes
 
 
@@ -29,26 +30,18 @@ class Entry:
         The axis of the value whose length it is.
     place, position : Place and int, or None
         Where the constant stands, so that it can be changed.
+    path : tuple of ir.Node
+        The nodes between the constant and the reader of the sizes, the reader's neighbour first.
     """
 
     number: int | None = None
     dim: tuple[ir.Value, int] | None = None
     place: Place | None = None
     position: int = 0
+    path: tuple[ir.Node, ...] = ()
 
 
 UNKNOWN = Entry()
-
-
-def private(place: Place, reader: ir.Node) -> bool:
-    """Whether a number at ``place`` reaches ``reader`` and nothing else on its way down."""
-    node = place.node
-    while node is not reader:
-        uses = node.outputs[0].uses()
-        if len(uses) != 1 or node.outputs[0].is_graph_output():
-            return False
-        node = next(iter(uses)).node
-    return True
 
 
 def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
@@ -62,54 +55,89 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     node = value.producer() if value is not None else None
     if node is None:
         return None
+    folded = fold(value)
+    if folded is not None:
+        return [Entry(int(n), place=place, position=i) for i, n in enumerate(folded.ravel())]
     rule = _RULES.get(node.op_type)
-    return rule(node, shapes) if rule else _unknown(node, shapes)
+    found = rule(node, shapes) if rule else _unknown(node, shapes)
+    if found is None:
+        return None
+    return [replace(entry, path=(node, *entry.path)) for entry in found]
 
 
 def leak(
-    value: ir.Value, axis: int, rank: int, readers: Callable[[ir.Node], bool]
+    node: ir.Node, axis: int, shapes: Shapes, readers: Callable[[ir.Node], bool]
 ) -> ir.Node | None:
-    """The first node that uses the length of ``axis`` for anything but an allowed Reshape.
+    """The first node that uses the length of ``axis`` for anything but an allowed target size.
 
     Parameters
     ----------
-    value : ir.Value
-        The output of a Shape node; the entries of other axes may be used freely.
-    axis, rank : int
-        Of the value whose shape it is.
+    node : ir.Node
+        A Shape node; the entries of other axes may be used freely.
+    axis : int
+        Of the value whose shape it gives.
+    shapes : Shapes
+        To tell where an entry stands behind a Concat.
     readers : callable
-        Whether a Reshape may have the length as a part of its target.
+        Whether a Reshape, Expand or Resize may have the length as a part of its target.
     """
+    start = node.attributes["start"].as_int() if "start" in node.attributes else 0
+    rank = len(shapes.get(node.inputs[0].name or "", ())) if node.inputs[0] is not None else 0
+    end = node.attributes["end"].as_int() if "end" in node.attributes else rank
+    places = {place for place, found in enumerate(range(rank)[start:end]) if found == axis}
+    return _leak(node.outputs[0], places, shapes, readers)
+
+
+def _leak(
+    value: ir.Value, places: set[int], shapes: Shapes, readers: Callable[[ir.Node], bool]
+) -> ir.Node | None:
+    """The first node that uses one of some entries of a tensor of sizes."""
+    if not places:
+        return None
     for use in value.uses():
         node = use.node
-        picked: range | list[int] | None = None
-        if node.op_type == "Gather" and use.idx == 0:
-            picked = constants.ints(node.inputs[1])
-        elif node.op_type == "Slice" and use.idx == 0:
-            picked = _slice_range(node, rank)
-        if picked is not None and axis not in [index % rank for index in picked]:
+        if (node.op_type, use.idx) in _TARGETS and readers(node):
             continue
-        found = _leak_at(node, use.idx, readers)
+        passed = _passed(node, use.idx, places, shapes)
+        if passed is None or (passed and node.outputs[0].is_graph_output()):
+            return node
+        found = _leak(node.outputs[0], passed, shapes, readers)
         if found is not None:
             return found
     return None
 
 
-def _leak_at(node: ir.Node, index: int, readers: Callable[[ir.Node], bool]) -> ir.Node | None:
-    if node.op_type == "Reshape" and index == 1 and readers(node):
+def _passed(node: ir.Node, index: int, places: set[int], shapes: Shapes) -> set[int] | None:
+    """Where some entries of an input stand in a node's output; None where it computes with them."""
+    if index == 0 and node.op_type in ("Unsqueeze", "Squeeze", "Cast", "Identity"):
+        return places
+    length = _length(node.inputs[0], shapes)
+    picked: Sequence[int] | None = None
+    if index == 0 and node.op_type == "Gather":
+        picked = constants.ints(node.inputs[1])
+    elif index == 0 and node.op_type == "Slice" and length is not None:
+        picked = _slice_range(node, length)
+    elif node.op_type == "Concat":
+        before = [_length(value, shapes) for value in node.inputs[:index]]
+        if None not in before:
+            return {place + sum(size for size in before if size) for place in places}
+    if picked is None or (length is None and any(number < 0 for number in picked)):
         return None
-    passes = node.op_type in _TRANSPARENT and (index == 0 or node.op_type == "Concat")
-    if not passes or node.outputs[0].is_graph_output():
-        return node
-    for use in node.outputs[0].uses():
-        found = _leak_at(use.node, use.idx, readers)
-        if found is not None:
-            return found
-    return None
+    return {k for k, number in enumerate(picked) if number % (length or number + 1) in places}
 
 
-# Through these an entry stays what it is, so a Reshape behind them sees the same number.
-_TRANSPARENT = ("Gather", "Slice", "Unsqueeze", "Squeeze", "Concat", "Cast", "Identity")
+def _length(value: ir.Value | None, shapes: Shapes) -> int | None:
+    shape = shapes.get(value.name or "") if value is not None else None
+    if shape is None:
+        shape = constants.shape(value)
+    if shape is None or len(shape) > 1:
+        return None
+    size = shape[0] if shape else 1
+    return size if isinstance(size, int) else None
+
+
+# Inputs that are a target size, entry by entry.
+_TARGETS = (("Reshape", 1), ("Expand", 1), ("Resize", 3))
 
 
 def _shape(node: ir.Node, shapes: Shapes) -> list[Entry] | None:

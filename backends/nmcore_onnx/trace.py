@@ -5,6 +5,7 @@ The trace walks the nodes once in topological order and hands each to the rule o
 
 * :meth:`~Trace.produce` fresh channels,
 * :meth:`~Trace.carry` those of an input to an output,
+* :meth:`~Trace.join` those of two inputs, which are then kept or removed together,
 * :meth:`~Trace.slice` a constant together with them,
 * let a weight :meth:`~Trace.consume` them,
 * or :meth:`~Trace.decline` them with a reason; an operator without a rule always does.
@@ -14,105 +15,28 @@ Nothing is guessed: channels that reach a place which no rule understands stay a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.traversal import RecursiveGraphIterator
 
-from nmcore.group import Declined, Group, IntArray
+from nmcore.group import IntArray
 from nmcore_onnx import constants
+from nmcore_onnx.atoms import Atoms
 from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
+from nmcore_onnx.folding import folded_shape
 from nmcore_onnx.shapes import Dim, Shapes
 from nmcore_onnx.sizes import Entry
-
-
-@dataclass(frozen=True, eq=False)
-class Slot:
-    """A constant that loses entries of one axis together with the channels that own them."""
-
-    place: Place
-    axis: int
-    atoms: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class SizeSlot:
-    """An entry of a Reshape's target that holds the length of a channel axis as a number."""
-
-    place: Place
-    position: int
-    atoms: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class ConsumerSlot:
-    """A weight whose columns read channels: ``atoms`` owns the entries of its ``axis``.
-
-    ``rows`` is the axis of its outputs; ``source`` is the value that brings the channels, on
-    ``source_axis``.
-    """
-
-    node: ir.Node
-    place: Place
-    axis: int
-    rows: int
-    atoms: IntArray
-    source: ir.Value
-    source_axis: int
-
-
-@dataclass(frozen=True, eq=False)
-class ProducerSlot:
-    """A weight whose rows, the entries of ``axis``, make the channels ``atoms``."""
-
-    node: ir.Node
-    place: Place
-    axis: int
-    columns: int
-    atoms: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class DepthwiseSlot:
-    """A depthwise convolution on the way: ``atoms`` owns its groups, ``made`` its filters."""
-
-    node: ir.Node
-    atoms: IntArray
-    made: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class TracedGroup:
-    """A group with all the places it touches."""
-
-    group: Group
-    producers: tuple[ProducerSlot, ...]
-    consumers: tuple[ConsumerSlot, ...]
-    depthwise: tuple[DepthwiseSlot, ...]
-
-    @property
-    def atoms(self) -> IntArray:
-        """The atom of each channel, shape (N,)."""
-        return self.producers[0].atoms
-
-    def filters(self, slot: ProducerSlot) -> DepthwiseSlot | None:
-        """The depthwise convolution behind a pointwise producer, one filter a channel."""
-        shape = constants.shape(slot.place.value) or ()
-        alone = len(self.depthwise) == 1 and np.array_equal(self.depthwise[0].made, slot.atoms)
-        return self.depthwise[0] if alone and set(shape[2:]) <= {1} else None
-
-    def positions(self, slot: ConsumerSlot) -> IntArray:
-        """The columns of a consumer that each channel owns, shape (N, r)."""
-        order = np.argsort(slot.atoms, kind="stable")
-        owners = slot.atoms[order]
-        first = np.searchsorted(owners, self.atoms)
-        count = np.searchsorted(owners, self.atoms, side="right") - first
-        assert (count == count[0]).all()
-        return order[first[:, None] + np.arange(count[0])]
+from nmcore_onnx.slots import (
+    ConsumerSlot,
+    CountSlot,
+    FilterSlot,
+    IndexSlot,
+    ProducerSlot,
+    Slot,
+)
 
 
 @dataclass(eq=False)
@@ -124,12 +48,14 @@ class Trace:
     channels: dict[ir.Value, Channels] = field(default_factory=dict)
     producers: list[ProducerSlot] = field(default_factory=list)
     consumers: list[ConsumerSlot] = field(default_factory=list)
+    filters: list[FilterSlot] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
-    depthwise: list[DepthwiseSlot] = field(default_factory=list)
-    sizes: list[SizeSlot] = field(default_factory=list)
+    counts: list[CountSlot] = field(default_factory=list)
+    indices: list[IndexSlot] = field(default_factory=list)
     left: dict[ir.Node, str] = field(default_factory=dict)
-    _owner: list[int] = field(default_factory=list)
-    _reasons: dict[int, str] = field(default_factory=dict)
+    atoms: Atoms = field(default_factory=Atoms)
+    reasons: dict[int, str] = field(default_factory=dict)
+    _checks: list[Callable[[], None]] = field(default_factory=list)
 
     # what a rule asks
 
@@ -146,16 +72,34 @@ class Trace:
         """
         return self.shapes.get(value.name or "") if value is not None else None
 
+    def size(self, value: ir.Value | None, axis: int) -> int | None:
+        """The length of an axis, where it is known as a number."""
+        shape = self.shape(value)
+        size = shape[axis] if shape is not None and axis < len(shape) else None
+        return size if isinstance(size, int) else None
+
+    def same(self, one: Channels, other: Channels) -> bool:
+        """Whether both have the same owners in the same order, wherever their axes are."""
+        if one.length is not None and one.length == other.length:
+            a, b = one.expand(one.length), other.expand(one.length)
+            assert a is not None
+            assert b is not None
+            return np.array_equal(self.atoms.roots(a), self.atoms.roots(b))
+        return (one.outer, one.inner) == (other.outer, other.inner) and np.array_equal(
+            self.atoms.roots(one.atoms), self.atoms.roots(other.atoms)
+        )
+
     # what a rule says
 
     def produce(self, node: ir.Node, place: Place, rows: int, columns: int, axis: int) -> Channels:
         """The rows of a weight make fresh channels on ``axis`` of the node's output."""
         found = constants.shape(place.value)
         assert found is not None
-        first = len(self._owner)
-        atoms = np.arange(first, first + found[rows])
-        self._owner += [len(self.producers)] * len(atoms)
+        atoms = self.atoms.fresh(found[rows])
         self.producers.append(ProducerSlot(node, place, rows, columns, atoms))
+        for index, slot in enumerate(self.consumers):
+            if slot.node is node:
+                self.consumers[index] = replace(slot, made=atoms)
         made = Channels(axis, atoms)
         self.carry(node, made)
         return made
@@ -164,35 +108,93 @@ class Trace:
         """The channels go on, on ``channels.axis`` of an output."""
         self.channels[node.outputs[output]] = channels
 
+    def join(self, one: Channels, other: Channels) -> Channels | None:
+        """Two values are matched position by position; None where they do not fit."""
+        if one.axis != other.axis:
+            return None
+        alike = (one.outer, one.inner) == (other.outer, other.inner)
+        if alike and len(one.atoms) == len(other.atoms):
+            self.atoms.unite(one.atoms, other.atoms)
+            return one
+        length = one.length if one.length is not None else other.length
+        a, b = (None, None) if length is None else (one.expand(length), other.expand(length))
+        if a is None or b is None:
+            return None
+        self.atoms.unite(a, b)
+        return Channels(one.axis, a)
+
     def slice(self, node: ir.Node, index: int, axis: int, channels: Channels) -> None:
         """Input ``index`` is a constant that is cut along ``axis`` with the channels."""
         place = Place(node, index)
-        found = constants.shape(place.value)
+        found = folded_shape(place.value)
         atoms = channels.expand(found[axis]) if found is not None else None
         if atoms is None:
             self.decline(node, channels, f"its input {index} does not fit the channels")
         else:
             self.slots.append(Slot(place, axis, atoms))
 
-    def filter(self, node: ir.Node, channels: Channels, made: Channels) -> None:
-        """A depthwise convolution reads the channels and makes as many, or a multiple."""
-        self.depthwise.append(DepthwiseSlot(node, channels.atoms, made.atoms))
+    def filter(self, node: ir.Node, groups: IntArray, made: IntArray) -> None:
+        """The channels pass a grouped convolution: ``groups`` owns its groups, ``made`` its
+        filters.
+        """
+        self.filters.append(FilterSlot(node, Place(node, 1), groups, made))
+        self.count(node, "group", groups)
 
-    def resize(self, entry: Entry, atoms: IntArray) -> None:
-        """A number in a Reshape's target counts the positions that ``atoms`` owns."""
+    def count(
+        self,
+        node: ir.Node,
+        place: Place | str,
+        atoms: IntArray,
+        position: int | None = None,
+        path: tuple[ir.Node, ...] = (),
+    ) -> None:
+        """A number that ``node`` reads counts the positions that ``atoms`` owns."""
+        self.counts.append(CountSlot(node, place, position, atoms, path))
+
+    def resize(self, node: ir.Node, entry: Entry, atoms: IntArray) -> None:
+        """An entry of the sizes that a node reads counts the positions that ``atoms`` owns."""
         assert entry.place is not None
-        self.sizes.append(SizeSlot(entry.place, entry.position, atoms))
+        self.count(node, entry.place, atoms, entry.position, entry.path)
+
+    def pick(self, node: ir.Node, index: int, atoms: IntArray) -> None:
+        """Input ``index`` holds constant indices into the positions that ``atoms`` owns."""
+        self.indices.append(IndexSlot(Place(node, index), atoms))
 
     def consume(self, node: ir.Node, index: int, axis: int, rows: int, channels: Channels) -> None:
         """The weight at input ``index`` reads the channels along ``axis``."""
-        place = Place(node, index)
-        found = constants.shape(place.value)
+        found = constants.shape(Place(node, index).value)
         atoms = channels.expand(found[axis]) if found is not None else None
-        value = node.inputs[0]
-        if atoms is None or value is None:
+        if found is None or atoms is None:
             self.decline(node, channels, "its weight does not fit the channels that reach it")
             return
-        slot = ConsumerSlot(node, place, axis, rows, atoms, value, channels.axis)
+        self._consume(
+            node, index, (axis, rows), channels.axis, (atoms, atoms, 0), range(found[rows])
+        )
+
+    def consume_grouped(self, node: ir.Node, channels: Channels, groups: int) -> None:
+        """A convolution in groups: each reads its own run of channels, the weight's axis 1."""
+        found = constants.shape(node.inputs[1])
+        assert found is not None
+        width, outputs = found[1], found[0] // groups
+        for group in range(groups):
+            part = channels.atoms[group * width : (group + 1) * width]
+            mine = range(group * outputs, (group + 1) * outputs)
+            self._consume(node, 1, (1, 0), 1, (part, channels.atoms, group * width), mine)
+
+    def _consume(
+        self,
+        node: ir.Node,
+        index: int,
+        axes: tuple[int, int],
+        source_axis: int,
+        columns: tuple[IntArray, IntArray, int],
+        outputs: range,
+    ) -> None:
+        value = node.inputs[0]
+        assert value is not None
+        place = Place(node, index)
+        own, everything, start = columns
+        slot = ConsumerSlot(node, place, *axes, own, value, source_axis, everything, start, outputs)
         self.consumers.append(slot)
 
     def decline(self, node: ir.Node, channels: Channels, why: str) -> None:
@@ -200,49 +202,49 @@ class Trace:
         self.freeze(channels.atoms, f"its channels reach {node.op_type} {label(node)!r}, {why}")
 
     def freeze(self, atoms: IntArray, reason: str) -> None:
-        """The producers of ``atoms`` stay as they are; the first reason counts."""
-        for producer in sorted({self._owner[atom] for atom in atoms}):
-            self._reasons.setdefault(producer, reason)
+        """The channels stay as they are; the first reason counts."""
+        for atom in atoms.tolist():
+            self.reasons.setdefault(atom, reason)
+
+    def fixed(self, count: int, reason: str) -> IntArray:
+        """Atoms for channels of a value that was not followed."""
+        atoms = self.atoms.fresh(count)
+        self.freeze(atoms, reason)
+        return atoms
 
     def leave(self, node: ir.Node, reason: str) -> None:
         """A node with weights that makes no channels we can follow."""
         self.left[node] = reason
 
-    # the result
+    def later(self, check: Callable[[], None]) -> None:
+        """Run a check once every node has been visited."""
+        self._checks.append(check)
 
-    def groups(self) -> tuple[list[TracedGroup], list[Declined]]:
-        """Every group that can be cut, and every weighted node that is left alone."""
+    # the end
+
+    def finish(self) -> None:
+        """Run the late checks and name every set of atoms by the one that stands for it."""
+        for check in self._checks:
+            check()
         self._freeze_shared()
         self._freeze_open_ends()
-        groups, reasons = [], dict(self.left)
-        names = Counter(label(node) for node in self.graph)
-        for index, producer in enumerate(self.producers):
-            consumers = tuple(c for c in self.consumers if np.isin(producer.atoms, c.atoms).any())
-            if not consumers:
-                self._reasons.setdefault(index, "no weight that nmcore can change reads its output")
-            if names[label(producer.node)] > 1:
-                self._reasons.setdefault(index, "another node has the same name")
-            if index in self._reasons:
-                reasons[producer.node] = self._reasons[index]
-                continue
-            readers = [label(consumer.node) for consumer in consumers]
-            name = label(producer.node)
-            group = Group(name, len(producer.atoms), [name], readers)
-            passed = tuple(d for d in self.depthwise if np.isin(producer.atoms, d.atoms).any())
-            groups.append(TracedGroup(group, (producer,), consumers, passed))
-        for slot in self.depthwise:
-            reason = self._reasons.get(self._owner[slot.atoms[0]])
-            if reason is not None:
-                reasons[slot.node] = reason
-        order = {node: k for k, node in enumerate(RecursiveGraphIterator(self.graph))}
-        for node in order:
-            if node not in reasons and node.graph is not self.graph and _is_weighted(node):
-                reasons[node] = "inside a subgraph: not supported yet"
-        declined = [
-            Declined(label(node), node.op_type, reasons[node])
-            for node in sorted(reasons, key=lambda node: order[node])
+        roots = self.atoms.roots
+        for value, channels in self.channels.items():
+            self.channels[value] = replace(channels, atoms=roots(channels.atoms))
+        self.producers = [replace(s, atoms=roots(s.atoms)) for s in self.producers]
+        self.consumers = [
+            replace(
+                s,
+                atoms=roots(s.atoms),
+                source_atoms=roots(s.source_atoms),
+                made=None if s.made is None else roots(s.made),
+            )
+            for s in self.consumers
         ]
-        return groups, declined
+        self.filters = [replace(s, atoms=roots(s.atoms), made=roots(s.made)) for s in self.filters]
+        self.slots = [replace(s, atoms=roots(s.atoms)) for s in self.slots]
+        self.counts = [replace(s, atoms=roots(s.atoms)) for s in self.counts]
+        self.indices = [replace(s, atoms=roots(s.atoms)) for s in self.indices]
 
     def _freeze_shared(self) -> None:
         """A weight that several nodes read would have to be copied for each: leave it alone."""
@@ -265,14 +267,6 @@ class Trace:
                     self.decline(use.node, channels, "inside a subgraph")
 
 
-def _is_weighted(node: ir.Node) -> bool:
-    """Whether a node multiplies with a constant matrix or filter."""
-    ops = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
-    return node.op_type in ops and any(
-        len(constants.shape(value) or ()) > 1 for value in node.inputs
-    )
-
-
 Rule = Callable[[ir.Node, Trace], None]
 
 
@@ -288,4 +282,5 @@ def trace(graph: ir.Graph, shapes: Shapes) -> Trace:
     state = Trace(graph, shapes)
     for node in graph:
         rule_for(node)(node, state)
+    state.finish()
     return state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from nmcore.group import FloatArray
+from nmcore.group import FloatArray, IntArray
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
-from nmcore_onnx.trace import ConsumerSlot, ProducerSlot
+from nmcore_onnx.slots import ConsumerSlot, ProducerSlot
 
 
 def computable(array: NDArray[Any]) -> FloatArray:
@@ -48,43 +48,66 @@ def as_matrix(array: FloatArray, rows: int, columns: int) -> FloatArray:
 
 @dataclass(eq=False)
 class Ledger:
-    """What has been changed: whole weights by place, and additions to the biases of nodes."""
+    """What has been changed: whole weights by place, and additions to the biases of nodes.
+
+    Attributes
+    ----------
+    weights : dict of Place to array
+        Changed weights at full width.
+    biases : dict of (node, group name) to array, shape (O,)
+        What each group adds to a node's bias.
+    """
 
     weights: dict[Place, FloatArray] = field(default_factory=dict)
-    biases: dict[ir.Node, FloatArray] = field(default_factory=dict)
+    biases: dict[tuple[ir.Node, str], FloatArray] = field(default_factory=dict)
 
     def matrix(self, slot: ConsumerSlot) -> FloatArray:
         """A consumer's weight as (O, columns, taps), as it acts: Gemm's alpha multiplied in."""
         array = self.weights.get(slot.place)
         if array is None:
             array = read(slot.place)
-        return as_matrix(array, slot.rows, slot.axis) * array.dtype.type(
-            attribute(slot.node, "alpha")
-        )
+        alpha = array.dtype.type(attribute(slot.node, "alpha"))
+        full = as_matrix(array, slot.rows, slot.axis)
+        return full[slot.outputs.start : slot.outputs.stop] * alpha
 
-    def write(self, slot: ConsumerSlot, matrix: FloatArray) -> None:
-        """Replace a consumer's weight by what :meth:`matrix` gave, changed."""
-        shape = constants.shape(slot.place.value)
-        assert shape is not None
-        taps = [size for axis, size in enumerate(shape) if axis not in (slot.rows, slot.axis)]
-        array = np.moveaxis(
-            matrix.reshape(shape[slot.rows], shape[slot.axis], *taps),
-            (0, 1),
-            (slot.rows, slot.axis),
-        )
-        self.weights[slot.place] = array / array.dtype.type(attribute(slot.node, "alpha"))
+    def write(
+        self, slot: ConsumerSlot, rows: IntArray, columns: IntArray, block: FloatArray
+    ) -> None:
+        """Replace some rows and columns of what :meth:`matrix` gives by another block."""
+        array = self.weights.get(slot.place)
+        array = (read(slot.place) if array is None else array).copy()
+        moved = np.moveaxis(array, (slot.rows, slot.axis), (0, 1))
+        taps = moved.shape[2:]
+        alpha = array.dtype.type(attribute(slot.node, "alpha"))
+        part = np.ix_(rows + slot.outputs.start, columns)
+        moved[part] = block.reshape(len(rows), len(columns), *taps) / alpha
+        self.weights[slot.place] = array
 
-    def add_bias(self, node: ir.Node, addition: FloatArray) -> None:
-        """Add to the bias of a node, whether it has one yet or not."""
-        self.biases[node] = self.biases.get(node, np.zeros_like(addition)) + addition
+    def add_bias(self, node: ir.Node, group: str, addition: FloatArray) -> None:
+        """Add to the bias of a node on behalf of a group."""
+        before = self.biases.get((node, group))
+        self.biases[node, group] = addition if before is None else before + addition
 
-    def without(self, places: Set[Place]) -> Ledger:
-        """The changes to all other weights, and to the biases of their nodes."""
-        nodes = {place.node for place in places}
-        return Ledger(
-            {place: array for place, array in self.weights.items() if place not in places},
-            {node: array for node, array in self.biases.items() if node not in nodes},
-        )
+    def total_biases(self) -> dict[ir.Node, FloatArray]:
+        """What all groups add to the bias of each node."""
+        total: dict[ir.Node, FloatArray] = {}
+        for (node, _), addition in self.biases.items():
+            total[node] = total[node] + addition if node in total else addition
+        return total
+
+    def without(self, undone: Mapping[str, list[tuple[ConsumerSlot, IntArray]]]) -> Ledger:
+        """All changes but those of some groups, whose consumers get their own columns back.
+
+        Parameters
+        ----------
+        undone : mapping of group name to list of (slot, columns)
+        """
+        biases = {key: array for key, array in self.biases.items() if key[1] not in undone}
+        result = Ledger(dict(self.weights), biases)
+        for slot, columns in (pair for pairs in undone.values() for pair in pairs):
+            original = Ledger().matrix(slot)[:, columns]
+            result.write(slot, np.arange(len(slot.outputs)), columns, original)
+        return result
 
 
 def rows_of(slot: ProducerSlot) -> FloatArray:

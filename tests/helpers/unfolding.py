@@ -11,6 +11,13 @@ from onnx import helper, numpy_helper
 from chain import run
 
 
+def readings(graph, groups):
+    """The readings of some groups, in the order of their consumers."""
+    names = [group.name for group in groups]
+    found = [reading for reading in graph.readings() if reading.group in names]
+    return sorted(found, key=lambda reading: (names.index(reading.group), reading.index))
+
+
 def values(model: onnx.ModelProto | bytes, names, feeds) -> list[np.ndarray]:
     """The values of a graph with these names."""
     copy = onnx.ModelProto()

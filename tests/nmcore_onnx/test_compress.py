@@ -205,10 +205,14 @@ def test_middle_layer_is_both_consumer_and_producer():
 
 
 def test_verification_catches_a_wrong_weight(monkeypatch):
-    from nmcore_onnx.weights import Ledger
+    from nmcore_onnx.graph import OnnxGraph
 
-    write = Ledger.write
-    monkeypatch.setattr(Ledger, "write", lambda self, slot, m: write(self, slot, m * 1.01))
+    write = OnnxGraph.write
+
+    def wrong(self, group, kept, weights, biases):
+        write(self, group, kept, [1.01 * weight for weight in weights], biases)
+
+    monkeypatch.setattr(OnnxGraph, "write", wrong)
     with pytest.raises(VerificationError, match="differs"):
         compress(Chain().conv(8).node("Relu").conv(4).build(), method="merge")
 

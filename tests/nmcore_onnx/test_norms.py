@@ -10,7 +10,7 @@ import nmcore
 from chain import Chain, initializer, run
 from nmcore import plugins
 from nmcore.moments import average
-from unfolding import conv_rows, last, sums, values
+from unfolding import conv_rows, last, readings, sums, values
 
 
 def deep(opset=17, **options):
@@ -120,11 +120,13 @@ def test_probes_run_with_them():
     statistics, read, second = expected(model, x)
     before = graph.serialize()
     plain = run(
-        graph.moment_probe(graph.groups[:1], targets=True, rows=10**9, samples=6), {"input": x}
+        graph.moment_probe(readings(graph, graph.groups[:1]), targets=True, rows=10**9, samples=6),
+        {"input": x},
     )
     graph.set_norms([each.astype(np.float32) for each in statistics])
     found = run(
-        graph.moment_probe(graph.groups[:1], targets=True, rows=10**9, samples=6), {"input": x}
+        graph.moment_probe(readings(graph, graph.groups[:1]), targets=True, rows=10**9, samples=6),
+        {"input": x},
     )
     want = sums(conv_rows(read, (2, 2)), last(second))
     for got, other, each in zip(found, plain, want, strict=True):
@@ -144,7 +146,9 @@ def test_they_are_cut_with_the_channels():
     group, kept = graph.groups[0], np.array([1, 2, 4])
     (consumer,) = graph.consumers(group)
     graph.write(group, kept, [consumer.weight[:, kept]], [None])
-    probe = graph.moment_probe(graph.groups[1:], targets=True, rows=10**9, samples=6)
+    probe = graph.moment_probe(
+        readings(graph, graph.groups[1:]), targets=True, rows=10**9, samples=6
+    )
     found = run(probe, {"input": x})
     weight = initializer(model, model.graph.node[3].input[1])[:, kept]
     bias = initializer(model, model.graph.node[3].input[2])
@@ -171,7 +175,7 @@ def test_norms_that_share_their_statistics():
     statistics = run(graph.norm_probe(), feeds)
     before = graph.serialize()
     graph.set_norms(statistics)
-    probe = graph.moment_probe(graph.groups, targets=False, rows=10**9, samples=6)
+    probe = graph.moment_probe(readings(graph, graph.groups), targets=False, rows=10**9, samples=6)
     found = run(probe, feeds)
     (x,) = values(model, ["conv1_out"], feeds)
     mean, var = statistics[:2]

@@ -92,10 +92,11 @@ def test_reshape_with_shape_arithmetic():
     assert list(groups(chain.build())) == ["conv1"]
 
 
-def test_reshape_that_splits_channels_is_declined():
+def test_a_reshape_that_splits_channels_makes_blocks():
     chain = Chain().conv(8).node("Reshape", np.array([0, 2, 4, 36])).node("Relu")
     chain.node("Reshape", np.array([0, 8, 6, 6])).conv(4)
-    assert "splits" in reasons(chain.build())["conv1"]
+    (group,) = groups(chain.build()).values()
+    assert (group.width, group.block) == (2, 4)
 
 
 def test_counting_channels_is_declined():
@@ -106,15 +107,17 @@ def test_counting_channels_is_declined():
     assert "counts them" in reasons(chain.build())["conv1"]
 
 
-def test_residual_sum_keeps_its_channels_and_frees_the_inner_ones():
+def test_a_residual_sum_couples_its_channels():
     chain = Chain().conv(8, pads=[1] * 4)
     trunk = chain.value
     chain.conv(6, pads=[1] * 4).node("Relu").conv(8, pads=[1] * 4)
     chain.raw("Add", chain.value, trunk).conv(4)
     model = chain.build()
-    assert list(groups(model)) == ["conv2"]
-    assert set(reasons(model)) == {"conv1", "conv3", "conv4"}
-    assert "add1" in reasons(model)["conv1"]
+    found = groups(model)
+    assert list(found) == ["conv1", "conv2"]
+    assert found["conv1"].producers == ["conv1", "conv3"]
+    assert found["conv1"].consumers == ["conv2", "conv4"]
+    assert set(reasons(model)) == {"conv4"}
     assert "output" in reasons(model)["conv4"]
 
 

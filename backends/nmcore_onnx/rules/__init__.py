@@ -4,7 +4,16 @@ To support an operator, add it to the family it belongs to, or write a function 
 and the :class:`~nmcore_onnx.trace.Trace` and decorate it with :func:`~.registry.rule`.
 """
 
-from nmcore_onnx.rules import declined, elementwise, layout, normalization, pooling, weighted
+from nmcore_onnx.rules import (
+    declined,
+    elementwise,
+    layout,
+    normalization,
+    parts,
+    pooling,
+    regrouping,
+    weighted,
+)
 from nmcore_onnx.rules.registry import rule_for
 
 __all__ = [
@@ -12,7 +21,9 @@ __all__ = [
     "elementwise",
     "layout",
     "normalization",
+    "parts",
     "pooling",
+    "regrouping",
     "rule_for",
     "weighted",
 ]

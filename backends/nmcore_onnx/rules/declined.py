@@ -11,24 +11,9 @@ from nmcore_onnx.trace import Trace
 _QUANTISED = "quantised: compress the model before quantising it"
 
 _REASONS = {
-    "Concat": "a concatenation: coupled channels are not supported yet",
-    "Split": "which splits them: not supported yet",
-    "Slice": "which takes a part of them: not supported yet",
-    "Gather": "which picks some of them: not supported yet",
-    "Resize": "which is not supported yet",
-    "Upsample": "which is not supported yet",
-    "Softmax": "which normalises across channels",
-    "LogSoftmax": "which normalises across channels",
-    "LayerNormalization": "which normalises across channels",
-    "RMSNormalization": "which normalises across channels",
-    "InstanceNormalization": "which is not supported yet",
-    "GroupNormalization": "which normalises across channels",
     "LRN": "which normalises across channels",
-    "LpNormalization": "which normalises across channels",
     "ArgMax": "which turns them into positions",
     "TopK": "which orders them",
-    "DepthToSpace": "which turns them into space: not supported yet",
-    "SpaceToDepth": "which mixes them with space: not supported yet",
     "Einsum": "which is not supported yet",
     "Loop": "which runs a subgraph",
     "If": "which runs a subgraph",
@@ -38,7 +23,6 @@ _REASONS = {
 }
 
 _WEIGHTED = {
-    "ConvTranspose": "a transposed convolution: not supported yet",
     "DeformConv": "a deformable convolution: not supported",
     "LSTM": "a recurrent layer: its state feeds back into every channel",
     "GRU": "a recurrent layer: its state feeds back into every channel",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import onnx_ir as ir
 
 from nmcore_onnx import constants
 from nmcore_onnx.channels import Channels
+from nmcore_onnx.folding import folded_shape
 from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.trace import Trace
 
@@ -16,7 +15,7 @@ from nmcore_onnx.trace import Trace
     *["Relu", "LeakyRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Tanh", "Softsign"],
     *["Softplus", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu", "Swish", "Erf"],
     *["Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Sign", "Floor", "Ceil", "Round"],
-    *["Sin", "Cos", "Identity"],
+    *["Sin", "Cos", "Identity", "Not", "IsNaN", "Shrink"],
 )
 @rule("Gelu", "QuickGelu", "FastGelu", domain="com.microsoft")
 def unary(node: ir.Node, trace: Trace) -> None:
@@ -41,44 +40,42 @@ def dropout(node: ir.Node, trace: Trace) -> None:
 
 @rule("Cast", "CastLike")
 def cast(node: ir.Node, trace: Trace) -> None:
-    """Between floating-point types only: integers would mean that channels are counted."""
+    """Between floating-point types and truth values only: integers may mean that they are
+    counted.
+    """
     channels = trace.at(node)
     if channels is None:
         decline_inputs(node, trace, "which takes its type from them")
         return
-    if (
-        node.op_type == "Cast"
-        and not ir.DataType(node.attributes["to"].as_int()).is_floating_point()
-    ):
+    kind = ir.DataType(node.attributes["to"].as_int()) if node.op_type == "Cast" else None
+    if kind is not None and not kind.is_floating_point() and kind != ir.DataType.BOOL:
         trace.decline(node, channels, "which makes them integers")
         return
     trace.carry(node, channels)
 
 
-@rule("Clip", "Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Min", "Max", "Sum", "Mean")
+@rule(
+    *["Clip", "Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Min", "Max", "Sum", "Mean", "Where"],
+    *["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor", "Mod"],
+)
 def broadcast(node: ir.Node, trace: Trace) -> None:
-    """Several inputs: constants are sliced along the aligned axis, equal channels go on."""
-    ranks = _ranks(node, trace)
+    """Several inputs: traced ones are joined, constants are sliced along the aligned axis."""
     if not any(trace.at(node, index) for index in range(len(node.inputs))):
         return
+    ranks = _ranks(node, trace)
     if ranks is None:
         decline_inputs(node, trace, "where an input's rank is unknown")
         return
-    rank = max(ranks)
-    merged = _common(node, trace, ranks)
-    if merged is None:
+    channels = _joined(node, trace, ranks)
+    if channels is None:
         return
+    rank = max(ranks)
     for index, value in enumerate(node.inputs):
-        if value is None or trace.at(node, index) is not None:
+        axis = channels.axis - (rank - ranks[index])
+        if value is None or axis < 0 or _is_traced(node, trace, index):
             continue
-        axis = merged.axis - (rank - ranks[index])
-        if axis < 0:
-            continue
-        resolved = _other_input(node, trace, index, axis, merged)
-        if resolved is None:
-            return
-        merged = resolved
-    trace.carry(node, merged)
+        channels = _aligned(node, trace, index, axis, channels)
+    trace.carry(node, channels)
 
 
 def _ranks(node: ir.Node, trace: Trace) -> list[int] | None:
@@ -94,45 +91,50 @@ def _ranks(node: ir.Node, trace: Trace) -> list[int] | None:
     )
 
 
-def _common(node: ir.Node, trace: Trace, ranks: list[int]) -> Channels | None:
-    """The one sequence of channels that all traced inputs carry, on the output's axis."""
+def _is_traced(node: ir.Node, trace: Trace, index: int) -> bool:
+    """Whether an input brings channels; a single one is broadcast, like any axis of length one."""
+    channels = trace.at(node, index)
+    return channels is not None and channels.length != 1
+
+
+def _joined(node: ir.Node, trace: Trace, ranks: list[int]) -> Channels | None:
+    """The channels of all traced inputs as one, on the output's axis; None where they do not fit.
+
+    Values with one channel come last: beside wider ones they are broadcast and have to stay.
+    """
     rank = max(ranks)
-    merged: Channels | None = None
-    for index in range(len(node.inputs)):
-        channels = trace.at(node, index)
-        if channels is None:
-            continue
-        channels = channels.at(channels.axis + rank - ranks[index])
-        if merged is None:
-            merged = channels
-        elif merged.axis != channels.axis or not merged.same_as(channels):
-            what = "a residual sum" if node.op_type in ("Add", "Sum") else "where they meet others"
-            decline_inputs(node, trace, f"{what}: coupled channels are not supported yet")
+    found = [
+        each.at(each.axis + rank - ranks[index])
+        for index in range(len(node.inputs))
+        if (each := trace.at(node, index)) is not None
+    ]
+    wide = [channels for channels in found if channels.length != 1]
+    for channels in found:
+        if wide and channels.length == 1:
+            trace.decline(node, channels, "where they are broadcast")
+    merged, *others = wide or found
+    for channels in others:
+        joined = trace.join(merged, channels)
+        if joined is None:
+            decline_inputs(node, trace, "where they meet others that do not fit")
             return None
+        merged = joined
     return merged
 
 
-def _other_input(
-    node: ir.Node, trace: Trace, index: int, axis: int, channels: Channels
-) -> Channels | None:
-    """Align an input without channels; None where the channels had to be declined."""
+def _aligned(node: ir.Node, trace: Trace, index: int, axis: int, channels: Channels) -> Channels:
+    """Align an input without channels; what cannot be sliced keeps the channels as they are."""
     value = node.inputs[index]
-    fixed = constants.shape(value)
+    fixed = folded_shape(value)
     shape = fixed if fixed is not None else trace.shape(value)
     size = shape[axis] if shape is not None else None
-    if size == 1 and not _is_single_channel(channels):
+    if size == 1 and channels.length != 1:
         return channels
+    atoms = channels.expand(size) if isinstance(size, int) else None
     if fixed is None:
-        decline_inputs(node, trace, "where they meet values whose channels must stay")
-        return None
-    atoms = channels.expand(fixed[axis])
-    if atoms is None:
-        decline_inputs(node, trace, f"where input {index} does not fit the channels")
-        return None
-    trace.slice(node, index, axis, channels)
-    return replace(channels, atoms=atoms, outer=1, inner=1)
-
-
-def _is_single_channel(channels: Channels) -> bool:
-    """One channel cannot be told from a broadcast axis; it cannot be removed either."""
-    return len(channels.atoms) == 1 and channels.outer == channels.inner == 1
+        trace.decline(node, channels, "where they meet values whose channels must stay")
+    elif atoms is None:
+        trace.decline(node, channels, f"where input {index} does not fit the channels")
+    else:
+        trace.slice(node, index, axis, channels)
+    return channels if atoms is None else Channels(channels.axis, atoms)

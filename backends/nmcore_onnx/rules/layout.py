@@ -1,18 +1,17 @@
-"""Operators that move or regroup axes."""
+"""Operators that move axes or stretch them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from nmcore_onnx import constants, sizes
 from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
-from nmcore_onnx.reshaping import Segment, match
+from nmcore_onnx.folding import fold
 from nmcore_onnx.rules.registry import decline_inputs, rule
-from nmcore_onnx.shapes import Dim
 from nmcore_onnx.trace import Trace
 
 
@@ -61,31 +60,32 @@ def squeeze(node: ir.Node, trace: Trace) -> None:
 
 @rule("Shape")
 def shape_of(node: ir.Node, trace: Trace) -> None:
-    """Sizes of other axes may be used freely; the number of channels only to reshape."""
+    """Sizes of other axes may be used freely; the number of channels only where it is a target
+    size of the same channels, which is known only once the reader has been visited.
+    """
     channels = trace.at(node)
     if channels is None:
         return
-    shape = trace.shape(node.inputs[0])
-    if shape is None or node.attributes:
-        trace.decline(node, channels, "whose result is not followed")
+    if trace.shape(node.inputs[0]) is None:
+        trace.decline(node, channels, "where the rank is unknown")
+        return
+    readers: list[ir.Node] = []
+
+    def remember(reader: ir.Node) -> bool:
+        readers.append(reader)
+        return True
+
+    leak = sizes.leak(node, channels.axis, trace.shapes, remember)
+    if leak is not None or node.outputs[0].is_graph_output():
+        trace.decline(node, channels, "which counts them for another purpose than a target size")
         return
 
-    def carries_them(reshape: ir.Node) -> bool:
-        """Reshapes come later in the order, but what they read has been traced by then."""
-        return _origin(reshape.inputs[0]) is _origin(node.inputs[0])
+    def check() -> None:
+        # A reader that follows channels has made sure that its sizes shrink with them.
+        if any(reader.outputs[0] not in trace.channels for reader in readers):
+            trace.decline(node, channels, "which counts them for values that keep their size")
 
-    reader = sizes.leak(node.outputs[0], channels.axis, len(shape), carries_them)
-    if reader is not None or node.outputs[0].is_graph_output():
-        trace.decline(node, channels, "which counts them for another purpose than a Reshape")
-
-
-def _origin(value: ir.Value | None) -> ir.Value | None:
-    """Follow a value back through operators that keep its shape."""
-    while value is not None and (node := value.producer()) is not None:
-        if node.op_type not in ("Identity", "Relu", "LeakyRelu", "Dropout", "Cast", "Clip"):
-            break
-        value = node.inputs[0]
-    return value
+    trace.later(check)
 
 
 @rule("Size")
@@ -94,120 +94,151 @@ def size_of(node: ir.Node, trace: Trace) -> None:
     decline_inputs(node, trace, "which counts them")
 
 
-@rule("Flatten")
-def flatten(node: ir.Node, trace: Trace) -> None:
-    """All axes from ``axis`` on become one; a channel then owns neighbouring positions."""
-    channels = trace.at(node)
-    if channels is None:
-        return
-    shape = trace.shape(node.inputs[0])
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
-    if shape is None:
-        trace.decline(node, channels, "where the rank is unknown")
-        return
-    axis = axis + len(shape) if axis < 0 else axis
-    if channels.axis < axis:
-        trace.decline(node, channels, "which joins them with the batch")
-        return
-    segment = Segment(tuple(range(axis, len(shape))), (1,))
-    trace.carry(node, _merge(channels, segment, shape))
-
-
-@rule("Reshape")
-def reshape(node: ir.Node, trace: Trace) -> None:
-    """Channels go on where their axis stays whole or is flattened with others."""
-    channels = trace.at(node)
+@rule("Expand")
+def expand(node: ir.Node, trace: Trace) -> None:
+    """Axes of length one are repeated; the channel axis stays as it is."""
+    channels, shape = trace.at(node), trace.shape(node.inputs[0])
+    target = sizes.entries(Place(node, 1), trace.shapes)
     if channels is None:
         decline_inputs(node, trace, "which takes them as a shape")
         return
-    shape = trace.shape(node.inputs[0])
-    target = _target(node, trace)
     if shape is None or target is None:
-        trace.decline(node, channels, "whose target shape is computed in a way not understood")
+        trace.decline(node, channels, "whose target shape is not understood")
         return
-    segment = match(
-        shape,
-        [_size(entry, index, shape, trace) for index, entry in enumerate(target)],
-        channels.axis,
-    )
-    if segment is None or len(segment.outs) != 1:
-        trace.decline(node, channels, "which splits or mixes them: not supported yet")
-        return
-    (out,) = segment.outs
-    merged = _merge(channels, segment, shape)
-    entry = target[out]
-    if not _others_ignore(target, out, channels, trace) or (
-        entry.number == 0 and out != channels.axis
+    rank = max(len(shape), len(target))
+    moved = channels.at(channels.axis + rank - len(shape))
+    index = moved.axis - (rank - len(target))
+    free = index < 0 or target[index].number == 1
+    if channels.length == 1 and not free:
+        trace.decline(node, channels, "which repeats them")
+    elif others_ignore(target, index, trace) and (
+        free or follow_size(node, trace, target, index, moved)
     ):
-        trace.decline(node, channels, "whose target copies their number to another axis")
-        return
-    if entry.number is not None and entry.number > 0:
-        atoms = merged.expand(entry.number)
-        if atoms is None or entry.place is None or not sizes.private(entry.place, node):
-            trace.decline(node, channels, "whose target shape does not fit them")
-            return
-        trace.resize(entry, atoms)
-    elif entry.dim is not None and not _follows(entry, channels, trace):
-        trace.decline(node, channels, "whose target shape is taken from another value")
-        return
-    trace.carry(node, merged)
+        trace.carry(node, moved)
+    else:
+        trace.decline(node, channels, "whose target shape does not fit them")
 
 
-def _others_ignore(target: list[sizes.Entry], out: int, channels: Channels, trace: Trace) -> bool:
-    """Whether no entry but ``out`` is the length of a channel axis."""
-    for index, entry in enumerate(target):
-        if index == out:
-            continue
-        if entry.number == 0 and index == channels.axis:
-            return False
-        if entry.dim is not None:
-            found = trace.channels.get(entry.dim[0])
-            if found is not None and found.axis == entry.dim[1]:
-                return False
+@rule("Tile")
+def tile(node: ir.Node, trace: Trace) -> None:
+    """Whole axes are repeated; channels stay where their own is not."""
+    channels = trace.at(node)
+    if channels is None:
+        return
+    repeats = fold(Place(node, 1).value)
+    if repeats is None or channels.axis >= repeats.size or repeats.ravel()[channels.axis] != 1:
+        trace.decline(node, channels, "which repeats them")
+    else:
+        trace.carry(node, channels)
+
+
+@rule("Resize", "Upsample")
+def resize(node: ir.Node, trace: Trace) -> None:
+    """Interpolates along other axes than the channels' own.
+
+    1. Scales, an attribute or an input: 1 for channels.
+    2. Sizes of all axes: that of the channels shrinks with them.
+    3. Scales or sizes of some axes, without the channels' own.
+    """
+    channels = trace.at(node)
+    if channels is None:
+        return
+    if _keeps_channels(node, trace, channels):
+        trace.carry(node, channels)
+    else:
+        trace.decline(node, channels, "which resizes them, or whose sizes are not understood")
+
+
+def _keeps_channels(node: ir.Node, trace: Trace, channels: Channels) -> bool:
+    axis, scales = channels.axis, _scales(node)
+    target = None if scales is not None else sizes.entries(Place(node, 3), trace.shapes)
+    if "axes" in node.attributes:
+        shape = trace.shape(node.inputs[0])
+        chosen = [a % len(shape) for a in node.attributes["axes"].as_ints()] if shape else [axis]
+        return axis not in chosen and (target is None or others_ignore(target, -1, trace))
+    if scales is not None:
+        return axis < len(scales) and scales[axis] == 1
+    return target is not None and follow_size(node, trace, target, axis, channels)
+
+
+def _scales(node: ir.Node) -> list[float] | None:
+    if "scales" in node.attributes:
+        return list(node.attributes["scales"].as_floats())
+    old = node.op_type == "Upsample" or len(node.inputs) == 2
+    found = fold(Place(node, 1 if old else 2).value)
+    return None if found is None or not found.size else [float(scale) for scale in found.ravel()]
+
+
+def follow_size(
+    node: ir.Node, trace: Trace, target: list[sizes.Entry], index: int, channels: Channels
+) -> bool:
+    """Let entry ``index`` of a target shape shrink with channels; False where it cannot.
+
+    No other entry may be the length of a channel axis, as that would shrink too.
+    """
+    if index >= len(target) or not others_ignore(target, index, trace):
+        return False
+    entry = target[index]
+    if entry.dim is not None:
+        value, axis = entry.dim
+        other = trace.channels.get(value)
+        return other is not None and other.axis == axis and trace.same(other, channels)
+    if entry.number is None or entry.number < 1:
+        return False
+    atoms = channels.expand(entry.number)
+    if atoms is None or entry.place is None:
+        return False
+    trace.resize(node, entry, atoms)
     return True
 
 
-def _target(node: ir.Node, trace: Trace) -> list[sizes.Entry] | None:
-    if "shape" in node.attributes:  # opset 1 to 4
-        return None
-    return sizes.entries(Place(node, 1), trace.shapes)
+def others_ignore(target: list[sizes.Entry], index: int, trace: Trace) -> bool:
+    """Whether no entry but ``index`` is the length of a channel axis."""
+    for position, entry in enumerate(target):
+        if position == index or entry.dim is None:
+            continue
+        found = trace.channels.get(entry.dim[0])
+        if found is not None and found.axis == entry.dim[1]:
+            return False
+    return True
 
 
-def _size(entry: sizes.Entry, index: int, shape: tuple[Dim, ...], trace: Trace) -> Dim:
-    """An entry of the target as a size; -1 where it is whatever is left."""
-    if entry.number == 0 and index < len(shape):
-        return shape[index]
-    if entry.number is not None:
-        return entry.number
-    if entry.dim is not None:
-        value, axis = entry.dim
-        found = trace.shape(value)
-        return found[axis] if found is not None else -1
-    return -1
+@rule("DepthToSpace")
+def depth_to_space(node: ir.Node, trace: Trace) -> None:
+    """Pixel shuffle: blocks of channels become one channel of a larger picture.
+
+    Neighbours belong together in mode CRD, every (C / r^2)-th channel in mode DCR.
+    """
+    channels = trace.at(node)
+    if channels is None:
+        return
+    block = node.attributes["blocksize"].as_int() ** 2
+    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "DCR"
+    atoms = None if channels.length is None else channels.expand(channels.length)
+    if atoms is None or channels.axis != 1 or len(atoms) % block:
+        trace.decline(node, channels, "which does not fit them")
+        return
+    runs = atoms.reshape(-1, block) if mode == "CRD" else atoms.reshape(block, -1).T
+    trace.atoms.tie(runs)
+    trace.carry(node, Channels(1, runs[:, 0].copy()))
 
 
-def _follows(entry: sizes.Entry, channels: Channels, trace: Trace) -> bool:
-    """Whether a size read from a value shrinks together with the channels."""
-    assert entry.dim is not None
-    value, axis = entry.dim
-    other = trace.channels.get(value)
-    return other is not None and other.axis == axis and other.same_as(channels)
+@rule("SpaceToDepth")
+def space_to_depth(node: ir.Node, trace: Trace) -> None:
+    """Each channel becomes a whole sequence of channels, one for each pixel of a block."""
+    channels = trace.at(node)
+    if channels is None:
+        return
+    block = node.attributes["blocksize"].as_int() ** 2
+    atoms = None if channels.length is None else channels.expand(channels.length)
+    if atoms is None or channels.axis != 1:
+        trace.decline(node, channels, "which does not fit them")
+    else:
+        trace.carry(node, Channels(1, np.tile(atoms, block)))
 
 
-def _merge(channels: Channels, segment: Segment, shape: tuple[Dim, ...]) -> Channels:
-    """The channels after the axes of ``segment`` became one."""
-    (out,) = segment.outs
-    before = [shape[axis] for axis in segment.ins if axis < channels.axis]
-    behind = [shape[axis] for axis in segment.ins if axis > channels.axis]
-    return replace(
-        channels,
-        axis=out,
-        outer=_times(channels.outer, before),
-        inner=_times(channels.inner, behind),
-    )
-
-
-def _times(count: int | None, dims: list[Dim]) -> int | None:
+def times(count: int | None, dims: list[int | str]) -> int | None:
+    """A count times some lengths, where all are known."""
     if count is None or any(not isinstance(dim, int) for dim in dims):
         return None
     return count * math.prod(dim for dim in dims if isinstance(dim, int))

@@ -1,12 +1,14 @@
-"""Batch normalisation: one scale and one offset a channel."""
+"""Normalisations: of each channel alone, where channels pass, or across them, where they stay."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from nmcore_onnx import constants
-from nmcore_onnx.rules.registry import rule
+from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.trace import Trace
+
+_ACROSS = "which normalises across channels"
 
 
 @rule("BatchNormalization")
@@ -18,13 +20,102 @@ def batch_norm(node: ir.Node, trace: Trace) -> None:
     training = "training_mode" in node.attributes and node.attributes["training_mode"].as_int()
     if training or any(value.uses() for value in node.outputs[1:]):
         trace.decline(node, channels, "which is in training mode")
-        return
-    if channels.axis != 1:
+    else:
+        _parameters(node, trace, 5)
+
+
+@rule("InstanceNormalization")
+def instance_norm(node: ir.Node, trace: Trace) -> None:
+    """Each channel of each input is normalised alone; scale and offset are sliced."""
+    _parameters(node, trace, 3)
+
+
+def _parameters(node: ir.Node, trace: Trace, count: int) -> None:
+    """Slice the parameters at inputs 1 to ``count - 1``, with one entry a channel each."""
+    channels = trace.at(node)
+    if channels is None:
+        decline_inputs(node, trace, "as its parameters")
+    elif channels.axis != 1:
         trace.decline(node, channels, "which normalises another axis")
-        return
-    if not all(constants.is_float(value) for value in node.inputs[1:5]):
+    elif not all(constants.is_float(value) for value in node.inputs[1:count]):
         trace.decline(node, channels, "whose parameters are not constant")
+    else:
+        for index in range(1, count):
+            trace.slice(node, index, 0, channels)
+        trace.carry(node, channels)
+
+
+@rule("GroupNormalization")
+def group_norm(node: ir.Node, trace: Trace) -> None:
+    """Channels of a group are normalised together: a whole group stays or goes.
+
+    Scale and offset have an entry a group up to opset 20 and one a channel since 21.
+    """
+    channels = trace.at(node)
+    if channels is None:
+        decline_inputs(node, trace, "as its parameters")
         return
-    for index in range(1, 5):
-        trace.slice(node, index, 0, channels)
+    groups = node.attributes["num_groups"].as_int()
+    length = channels.length
+    if channels.axis != 1 or length is None or length % groups:
+        trace.decline(node, channels, _ACROSS)
+        return
+    atoms = channels.expand(length)
+    assert atoms is not None
+    runs = atoms.reshape(groups, -1)
+    trace.atoms.tie(runs)
+    trace.count(node, "num_groups", runs[:, 0].copy())
+    shape = constants.shape(node.inputs[1])
+    per_channel = shape is not None and shape[0] == length != groups
+    owners = channels if per_channel else type(channels)(1, runs[:, 0].copy())
+    for index in (1, 2):
+        trace.slice(node, index, 0, owners)
+    trace.carry(node, channels)
+
+
+@rule("LayerNormalization", "RMSNormalization")
+def layer_norm(node: ir.Node, trace: Trace) -> None:
+    """Normalises over ``axis`` and all behind it; channels before it pass."""
+    _behind(node, trace, default=-1)
+
+
+@rule("Softmax", "LogSoftmax", "Hardmax")
+def softmax(node: ir.Node, trace: Trace) -> None:
+    """Normalises over ``axis``; up to opset 12 over all axes behind it too."""
+    opset = trace.graph.opset_imports.get("", 1)
+    if opset < 13:
+        _behind(node, trace, default=1)
+        return
+    channels, shape = trace.at(node), trace.shape(node.inputs[0])
+    if channels is None:
+        return
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    if shape is None or axis % len(shape) == channels.axis:
+        trace.decline(node, channels, _ACROSS)
+    else:
+        trace.carry(node, channels)
+
+
+@rule("LpNormalization")
+def lp_norm(node: ir.Node, trace: Trace) -> None:
+    """Normalises over one axis; channels on another pass."""
+    channels, shape = trace.at(node), trace.shape(node.inputs[0])
+    if channels is None:
+        return
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    if shape is None or axis % len(shape) == channels.axis:
+        trace.decline(node, channels, _ACROSS)
+    else:
+        trace.carry(node, channels)
+
+
+def _behind(node: ir.Node, trace: Trace, default: int) -> None:
+    channels, shape = trace.at(node), trace.shape(node.inputs[0])
+    if channels is None:
+        decline_inputs(node, trace, "as its parameters")
+        return
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else default
+    if shape is None or channels.axis >= axis % len(shape):
+        trace.decline(node, channels, _ACROSS)
+        return
     trace.carry(node, channels)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from nmcore_onnx import constants
-from nmcore_onnx.folding import fold
 from nmcore_onnx.rules.registry import rule
 from nmcore_onnx.trace import Trace
 
@@ -44,22 +43,6 @@ def reduce(node: ir.Node, trace: Trace) -> None:
     trace.carry(node, channels.at(channels.axis - before))
 
 
-@rule("Pad")
-def pad(node: ir.Node, trace: Trace) -> None:
-    """Padding of the other axes."""
-    channels = trace.at(node)
-    if channels is None:
-        return
-    shape = trace.shape(node.inputs[0])
-    amounts = _pads(node)
-    if shape is None or amounts is None or len(amounts) != 2 * len(shape):
-        trace.decline(node, channels, "whose amounts are not constant")
-    elif amounts[channels.axis] or amounts[channels.axis + len(shape)]:
-        trace.decline(node, channels, "which adds channels: not supported yet")
-    else:
-        trace.carry(node, channels)
-
-
 def _axes(node: ir.Node) -> set[int] | None:
     """The axes of a reduction, an attribute or an input; empty means all."""
     if "axes" in node.attributes:
@@ -68,14 +51,3 @@ def _axes(node: ir.Node) -> set[int] | None:
         return set()
     found = constants.ints(node.inputs[1])
     return None if found is None else set(found)
-
-
-def _pads(node: ir.Node) -> list[int] | None:
-    """The amounts of a Pad; None where they, or the axes they belong to, are not plain."""
-    for name in ("pads", "paddings"):
-        if name in node.attributes:
-            return list(node.attributes[name].as_ints())
-    if len(node.inputs) > 3 and node.inputs[3] is not None:
-        return None
-    folded = fold(node.inputs[1])
-    return None if folded is None else [int(amount) for amount in folded.ravel()]

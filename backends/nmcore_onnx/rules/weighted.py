@@ -20,34 +20,91 @@ def conv(node: ir.Node, trace: Trace) -> None:
     """Weight (O, C / groups, *kernel): columns on axis 1, rows on axis 0; channels on axis 1."""
     if not _constant_weight(node, trace) or not _constant_bias(node, trace):
         return
-    groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    groups = _groups(node)
     if groups != 1:
         _grouped(node, trace, groups)
         return
     _consume(node, trace, data_axis=1, columns=1, rows=0)
     made = trace.produce(node, Place(node, 1), rows=0, columns=1, axis=1)
-    if Place(node, 2).value is not None:
-        trace.slice(node, 2, 0, made)
+    _slice_bias(node, trace, made)
+
+
+@rule("ConvTranspose")
+def conv_transpose(node: ir.Node, trace: Trace) -> None:
+    """Weight (C, O / groups, *kernel): columns on axis 0, rows on axis 1; channels on axis 1."""
+    if not _constant_weight(node, trace) or not _constant_bias(node, trace):
+        return
+    groups = _groups(node)
+    channels, shape = trace.at(node), constants.shape(node.inputs[1])
+    if groups == 1:
+        _consume(node, trace, data_axis=1, columns=0, rows=1)
+        made = trace.produce(node, Place(node, 1), rows=1, columns=0, axis=1)
+        _slice_bias(node, trace, made)
+    elif channels is None:
+        trace.leave(node, "a grouped transposed convolution whose input channels must stay")
+    elif shape is None or shape[0] != groups or _whole(channels) is None or channels.axis != 1:
+        _leave_grouped(node, trace, channels, "a grouped transposed convolution")
+    else:
+        atoms = channels.expand(shape[0])
+        assert atoms is not None
+        _pass_filters(node, trace, Channels(1, atoms), shape[1])
+
+
+def _groups(node: ir.Node) -> int:
+    return node.attributes["group"].as_int() if "group" in node.attributes else 1
+
+
+def _whole(channels: Channels) -> np.ndarray | None:
+    """The owner of every position of a channel axis."""
+    return None if channels.length is None else channels.expand(channels.length)
 
 
 def _grouped(node: ir.Node, trace: Trace, groups: int) -> None:
-    """A depthwise convolution filters each channel alone, so channels pass it."""
-    channels = trace.at(node)
-    shape = constants.shape(node.inputs[1])
+    """A convolution in groups, each with its own run of channels.
+
+    1. One channel a group (depthwise): channels pass.
+    2. At least as many groups as channels in each: a whole group goes, with all it reads and makes.
+    3. Few wide groups: each loses the channels at the same places, so that all stay equally wide.
+    """
+    channels, shape = trace.at(node), constants.shape(node.inputs[1])
     if channels is None:
         trace.leave(node, "a grouped convolution whose input channels must stay")
         return
-    if shape is None or shape[1] != 1 or channels.axis != 1 or len(channels.atoms) != groups:
-        trace.decline(node, channels, "a grouped convolution: not supported yet")
-        trace.leave(node, "a grouped convolution that is not depthwise: not supported yet")
+    atoms = _whole(channels)
+    if shape is None or atoms is None or channels.axis != 1 or len(atoms) != shape[1] * groups:
+        _leave_grouped(node, trace, channels, "a grouped convolution")
         return
-    # Each channel owns as many neighbouring outputs as the convolution has filters for it.
-    made = Channels(1, np.repeat(channels.atoms, shape[0] // groups))
-    trace.filter(node, channels, made)
+    runs = atoms.reshape(groups, shape[1])
+    if shape[1] <= groups:
+        trace.atoms.tie(runs)
+        _pass_filters(node, trace, Channels(1, runs[:, 0].copy()), shape[0] // groups)
+        return
+    trace.atoms.tie(runs.T)
+    trace.consume_grouped(node, Channels(1, atoms), groups)
+    made = trace.produce(node, Place(node, 1), rows=0, columns=1, axis=1)
+    trace.atoms.tie(made.atoms.reshape(groups, -1).T)
+    _slice_bias(node, trace, made)
+
+
+def _leave_grouped(node: ir.Node, trace: Trace, channels: Channels, what: str) -> None:
+    trace.decline(node, channels, f"{what} that does not fit them")
+    trace.leave(node, f"{what} whose input channels are not understood")
+
+
+def _pass_filters(node: ir.Node, trace: Trace, groups: Channels, filters: int) -> None:
+    """Each group owns as many neighbouring outputs as the convolution has filters for it."""
+    transposed = node.op_type == "ConvTranspose"
+    made = Channels(1, groups.atoms if transposed else np.repeat(groups.atoms, filters))
+    trace.filter(node, groups.atoms, made.atoms)
     trace.slice(node, 1, 0, made)
+    out = Channels(1, np.repeat(groups.atoms, filters))
+    _slice_bias(node, trace, out)
+    trace.carry(node, out)
+
+
+def _slice_bias(node: ir.Node, trace: Trace, made: Channels) -> None:
     if Place(node, 2).value is not None:
         trace.slice(node, 2, 0, made)
-    trace.carry(node, made)
 
 
 @rule("Gemm")
@@ -72,7 +129,7 @@ def gemm(node: ir.Node, trace: Trace) -> None:
 def matmul(node: ir.Node, trace: Trace) -> None:
     """A B with a constant B (K, N): columns on axis 0, rows on axis 1; channels on A's last."""
     if constants.tensor(node.inputs[0]) is None and constants.tensor(node.inputs[1]) is None:
-        decline_inputs(node, trace, "a product of two computed values")
+        _product(node, trace)
         return
     if not _constant_weight(node, trace):
         return
@@ -83,6 +140,58 @@ def matmul(node: ir.Node, trace: Trace) -> None:
         return
     _consume(node, trace, data_axis=len(shape) - 1, columns=0, rows=1)
     trace.produce(node, Place(node, 1), rows=1, columns=0, axis=len(shape) - 1)
+
+
+def _product(node: ir.Node, trace: Trace) -> None:
+    """A product of two computed values, such as attention's scores: heads are a batch axis.
+
+    Channels pass on a batch axis that both have, on the rows of the first factor and on the columns
+    of the second. Where the product sums over them nothing could make up for one that is gone.
+    """
+    shapes = [trace.shape(value) for value in node.inputs]
+    left, right = trace.at(node, 0), trace.at(node, 1)
+    if left is None and right is None:
+        return
+    if shapes[0] is None or shapes[1] is None or min(map(len, shapes)) < 2:  # type: ignore[arg-type]
+        decline_inputs(node, trace, "a product of values whose rank is unknown")
+        return
+    ranks = [len(shape) for shape in shapes if shape is not None]
+    # Axes counted from the end, as both factors are aligned there.
+    ends = [
+        None if found is None else found.axis - rank
+        for found, rank in zip((left, right), ranks, strict=True)
+    ]
+    out = _follow_product(trace, (left, right), ends, shapes, max(ranks))
+    if out is None:
+        decline_inputs(node, trace, "a product of two computed values that sums over them")
+    else:
+        trace.carry(node, out)
+
+
+def _follow_product(
+    trace: Trace,
+    factors: tuple[Channels | None, Channels | None],
+    ends: list[int | None],
+    shapes: list[tuple[int | str, ...] | None],
+    rank: int,
+) -> Channels | None:
+    left, right = factors
+    first, second = ends
+    if left is not None and right is not None:
+        assert first is not None
+        assert second is not None
+        if first != second or first > -3:
+            return None
+        return trace.join(left.at(first + rank), right.at(second + rank))
+    channels, end = (left, first) if left is not None else (right, second)
+    assert channels is not None
+    assert end is not None
+    if end == (-2 if left is not None else -1):
+        return channels.at(end + rank)
+    other = shapes[1 if left is not None else 0]
+    assert other is not None
+    alone = end <= -3 and (-end > len(other) or other[end] == 1)
+    return channels.at(end + rank) if alone else None
 
 
 def _consume(node: ir.Node, trace: Trace, data_axis: int, columns: int, rows: int) -> None:

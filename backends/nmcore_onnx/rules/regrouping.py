@@ -1,0 +1,193 @@
+"""Reshape and Flatten: axes become one, or a channel axis becomes several."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from nmcore_onnx import sizes
+from nmcore_onnx.channels import Channels
+from nmcore_onnx.constants import Place
+from nmcore_onnx.reshaping import Segment, match
+from nmcore_onnx.rules.layout import follow_size, others_ignore, times
+from nmcore_onnx.rules.registry import decline_inputs, rule
+from nmcore_onnx.shapes import Dim
+from nmcore_onnx.trace import Trace
+
+
+@rule("Flatten")
+def flatten(node: ir.Node, trace: Trace) -> None:
+    """All axes from ``axis`` on become one; a channel then owns neighbouring positions."""
+    channels = trace.at(node)
+    if channels is None:
+        return
+    shape = trace.shape(node.inputs[0])
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    if shape is None:
+        trace.decline(node, channels, "where the rank is unknown")
+        return
+    axis = axis + len(shape) if axis < 0 else axis
+    if channels.axis < axis:
+        trace.decline(node, channels, "which joins them with the batch")
+        return
+    segment = Segment(tuple(range(axis, len(shape))), (1,))
+    trace.carry(node, _merged(channels, segment, shape))
+
+
+@rule("Reshape")
+def reshape(node: ir.Node, trace: Trace) -> None:
+    """Channels go on where their axis stays whole, is flattened with others, or is split.
+
+    Where it is split, as into attention heads, one of the new axes stands for it: what lies along
+    the others is kept or removed as a block.
+    """
+    channels = trace.at(node)
+    if channels is None:
+        decline_inputs(node, trace, "which takes them as a shape")
+        return
+    shape = trace.shape(node.inputs[0])
+    target = None if "shape" in node.attributes else sizes.entries(Place(node, 1), trace.shapes)
+    if shape is None or target is None:
+        trace.decline(node, channels, "whose target shape is computed in a way not understood")
+        return
+    after = _sizes(node, trace, target, shape)
+    segment = match(shape, after, channels.axis)
+    regrouped = (
+        None if segment is None else _regrouped(node, trace, channels, segment, shape, after)
+    )
+    if regrouped is None:
+        trace.decline(node, channels, "which mixes them with other axes")
+    elif _target_follows(node, trace, target, channels, regrouped):
+        trace.carry(node, regrouped)
+    else:
+        trace.decline(node, channels, "whose target shape does not follow them")
+
+
+def _sizes(
+    node: ir.Node, trace: Trace, target: list[sizes.Entry], shape: tuple[Dim, ...]
+) -> list[Dim]:
+    """The target as sizes; -1 where it is whatever is left and not known."""
+    known = trace.shape(node.outputs[0])
+    found = []
+    for index, entry in enumerate(target):
+        size = _size(entry, index, shape, trace)
+        if size == -1 and known is not None and isinstance(known[index], int):
+            size = known[index]
+        found.append(size)
+    return found
+
+
+def _size(entry: sizes.Entry, index: int, shape: tuple[Dim, ...], trace: Trace) -> Dim:
+    if entry.number == 0 and index < len(shape):
+        return shape[index]
+    if entry.number is not None:
+        return entry.number
+    if entry.dim is not None:
+        value, axis = entry.dim
+        found = trace.shape(value)
+        return found[axis] if found is not None else -1
+    return -1
+
+
+def _regrouped(
+    node: ir.Node,
+    trace: Trace,
+    channels: Channels,
+    segment: Segment,
+    shape: tuple[Dim, ...],
+    after: list[Dim],
+) -> Channels | None:
+    """The channels after a Reshape; None where no axis stands for them.
+
+    1. All axes of the segment become one.
+    2. The channel axis alone becomes several: heads, or the groups of a shuffle.
+    3. The channel axis comes first and others behind it are mixed in: the groups of a group norm,
+       or the way back from there.
+    """
+    if len(segment.outs) == 1:
+        return _merged(channels, segment, shape)
+    lengths = [after[out] for out in segment.outs]
+    if segment.ins == (channels.axis,):
+        return _split(node, trace, channels, segment.outs, lengths)
+    if segment.ins[0] != channels.axis:
+        return None
+    first, length = lengths[0], channels.length
+    if not isinstance(first, int) or length is None:
+        return None
+    if length % first == 0:
+        atoms = channels.expand(length)
+        assert atoms is not None
+        runs = atoms.reshape(first, -1)
+        trace.atoms.tie(runs)
+        return Channels(segment.outs[0], runs[:, 0].copy())
+    if first % length == 0:
+        return replace(
+            channels, axis=segment.outs[0], inner=times(channels.inner, [first // length])
+        )
+    return None
+
+
+def _split(
+    node: ir.Node, trace: Trace, channels: Channels, outs: tuple[int, ...], lengths: list[Dim]
+) -> Channels | None:
+    """One of the new axes stands for the channels; what lies along the others becomes a block."""
+    atoms = None if channels.length is None else channels.expand(channels.length)
+    known = [length for length in lengths if isinstance(length, int) and length > 0]
+    if atoms is None or len(known) < len(lengths) - 1 or len(atoms) % math.prod(known):
+        return None
+    # One length may be whatever is left.
+    rest = len(atoms) // math.prod(known)
+    known = [length if length in known else rest for length in lengths]
+    chosen = _standing_axis(node, known)
+    grid = atoms.reshape(known).swapaxes(0, chosen).reshape(known[chosen], -1)
+    trace.atoms.tie(grid)
+    return Channels(outs[chosen], grid[:, 0].copy())
+
+
+def _standing_axis(node: ir.Node, lengths: list[int]) -> int:
+    """Which axis of a split stands for the channels.
+
+    In a shuffle (Reshape, Transpose, Reshape) the longest; else the first, which is that of the
+    attention heads, unless it only tells query, key and value apart.
+    """
+    if _is_shuffle(node):
+        return lengths.index(max(lengths))
+    return 1 if len(lengths) > 2 and lengths[0] <= 3 else 0
+
+
+def _is_shuffle(node: ir.Node) -> bool:
+    readers = [use.node for use in node.outputs[0].uses()]
+    if [reader.op_type for reader in readers] != ["Transpose"]:
+        return False
+    return [use.node.op_type for use in readers[0].outputs[0].uses()] == ["Reshape"]
+
+
+def _merged(channels: Channels, segment: Segment, shape: tuple[Dim, ...]) -> Channels:
+    """The channels after the axes of ``segment`` became one."""
+    (out,) = segment.outs
+    before = [shape[axis] for axis in segment.ins if axis < channels.axis]
+    behind = [shape[axis] for axis in segment.ins if axis > channels.axis]
+    return replace(
+        channels,
+        axis=out,
+        outer=times(channels.outer, before),
+        inner=times(channels.inner, behind),
+    )
+
+
+def _target_follows(
+    node: ir.Node, trace: Trace, target: list[sizes.Entry], before: Channels, after: Channels
+) -> bool:
+    """Whether the target shape shrinks with the channels and nothing else of it does.
+
+    A 0 copies the size of the input's axis of the same number, a -1 takes what is left.
+    """
+    for index, entry in enumerate(target):
+        if entry.number == 0 and (index == before.axis) != (index == after.axis):
+            return False
+    entry = target[after.axis]
+    if entry.number in (0, -1) or (entry.number is None and entry.dim is None):
+        return others_ignore(target, after.axis, trace)
+    return follow_size(node, trace, target, after.axis, after)

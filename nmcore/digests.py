@@ -1,0 +1,43 @@
+"""Digests by which a plan recognises the model and the data that it was made with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmcore.data import Dataset
+from nmcore.images import pictures
+from nmcore.plan import Source
+from nmcore.plugins import Graph
+
+_CHUNK = 2**20
+
+
+def of_model(model: Any, graph: Graph) -> Source:
+    """The digest of a model file, or of an object as it is just after it was opened."""
+    if isinstance(model, (str, Path)):
+        return _of_files(Path(model).name, [Path(model)])
+    return Source(None, hashlib.sha256(graph.serialize()).hexdigest())
+
+
+def of_data(data: Path | str | Dataset, samples: int) -> Source:
+    """The digest of a data file, of the pictures that are used of a folder, or of an array."""
+    if not isinstance(data, Dataset):
+        path = Path(data)
+        return _of_files(path.name, pictures(path, samples) if path.is_dir() else [path])
+    digest = hashlib.sha256(f"{data.x.dtype} {data.x.shape} {data.normalisation}".encode())
+    digest.update(np.ascontiguousarray(data.x).data)
+    return Source(None, digest.hexdigest())
+
+
+def _of_files(name: str, paths: Iterable[Path]) -> Source:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    return Source(name, digest.hexdigest())

@@ -1,0 +1,620 @@
+"""The same small networks as different exporters write them.
+
+Each is compressed and proven, or declined with a reason; its names survive either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import nmcore
+from chain import Chain, run
+from nmcore.pipeline import Result
+
+F32 = TensorProto.FLOAT
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+def tensor(name: str, *shape: int, dtype: type = np.float32) -> onnx.TensorProto:
+    array = rng().standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+    return numpy_helper.from_array(array.astype(dtype), name)
+
+
+def from_array(name: str, array: object, dtype: type = np.float32) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(array, dtype), name)
+
+
+def model_of(
+    nodes: list[onnx.NodeProto],
+    initializers: list[onnx.TensorProto],
+    *,
+    dims: tuple[int | str, ...] = ("n", 3, 8, 8),
+    out: tuple[int | str, ...] = ("n", 4, 4, 4),
+    opset: int = 17,
+    domains: tuple[str, ...] = (),
+    functions: tuple[onnx.FunctionProto, ...] = (),
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("input", F32, list(dims))],
+        [helper.make_tensor_value_info("output", F32, list(out))],
+        initializers,
+    )
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    return helper.make_model(
+        graph, opset_imports=opsets, functions=list(functions), ir_version=8 if opset < 19 else 10
+    )
+
+
+def node(op: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+    names = ["" if name == "-" else name for name in inputs.split()]
+    return helper.make_node(op, names, output.split(), f"{op}_{output.split()[0]}", **attributes)
+
+
+def compress(model: onnx.ModelProto, **options: object) -> tuple[Result, onnx.ModelProto]:
+    """Half of every group gone, proven, with the same names as before."""
+    before = model.SerializeToString(deterministic=True)
+    result = nmcore.compress(
+        model,
+        **{"ratio": 0.5, "method": "merge", "verify": True, "providers": ("cpu",), **options},
+    )
+    assert model.SerializeToString(deterministic=True) == before
+    proto = onnx.load_from_string(result.graph.serialize())
+    onnx.checker.check_model(proto, full_check=True)
+    check_face(model, proto)
+    told = [*result.outcomes, *result.declined]
+    assert told, "nothing is said of anything"
+    assert all(place.reason.strip() for place in result.declined)
+    return result, proto
+
+
+def check_face(old: onnx.ModelProto, new: onnx.ModelProto) -> None:
+    weights = {each.name for each in old.graph.initializer}
+    faces = [
+        [v for v in (*m.graph.input, *m.graph.output) if v.name not in weights] for m in (old, new)
+    ]
+    assert faces[0] == faces[1]
+    assert list(old.opset_import) == list(new.opset_import)
+    assert [f.name for f in old.functions] == [f.name for f in new.functions]
+    named = [each.name for each in old.graph.node]
+    assert [each.name for each in new.graph.node if each.name in set(named)] == named
+
+
+def feeds(model: onnx.ModelProto, batch: int = 2) -> dict[str, np.ndarray]:
+    value = model.graph.input[0]
+    shape = [d.dim_value or batch for d in value.type.tensor_type.shape.dim]
+    dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+    return {value.name: rng().standard_normal(shape).astype(dtype)}
+
+
+def smaller(model: onnx.ModelProto, **options: object) -> tuple[Result, onnx.ModelProto]:
+    """Compressing must work here, by measuring as well as by merging."""
+    measured, _ = compress(model, method="moments", samples=4)
+    assert any(len(o.plan.kept) < o.plan.width for o in measured.outcomes)
+    result, proto = compress(model, **options)
+    assert result.after.params < result.before.params
+    for batch in (1, 3):
+        got, want = (run(each, feeds(model, batch)) for each in (proto, model))
+        assert [g.shape for g in got] == [w.shape for w in want]
+    return result, proto
+
+
+def params(model: onnx.ModelProto) -> dict[str, bytes]:
+    return {each.name: each.SerializeToString() for each in model.graph.initializer}
+
+
+def same_outputs(got: onnx.ModelProto, want: onnx.ModelProto) -> None:
+    for g, w in zip(run(got, feeds(want)), run(want, feeds(want)), strict=True):
+        np.testing.assert_array_equal(g, w)
+
+
+# weights in other places
+
+
+def plain(opset: int = 17) -> Chain:
+    return Chain(opset=opset).conv(8).node("Relu").conv(6).node("Relu").conv(4)
+
+
+def as_constants(model: onnx.ModelProto, form: str = "value") -> onnx.ModelProto:
+    nodes = []
+    for each in model.graph.initializer:
+        array = numpy_helper.to_array(each)
+        if form == "value_floats" and array.ndim == 1:
+            given: dict[str, object] = {"value_floats": array.tolist()}
+        else:
+            given = {"value": each}
+        nodes.append(helper.make_node("Constant", [], [each.name], f"make_{each.name}", **given))
+    nodes.extend(model.graph.node)
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+@pytest.mark.parametrize("form", ["value", "value_floats"])
+def test_weights_in_constant_nodes(form):
+    _, proto = smaller(as_constants(plain().build(), form))
+    assert not proto.graph.initializer
+
+
+def test_initialisers_among_the_inputs():
+    model = plain(opset=8).build()
+    model.ir_version = 3
+    for each in model.graph.initializer:
+        model.graph.input.append(
+            helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+        )
+    _, proto = smaller(model)
+    shapes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.input
+    }
+    assert all(shapes[each.name] == list(each.dims) for each in proto.graph.initializer)
+
+
+def test_weights_that_pass_an_identity():
+    model = plain().build()
+    name = model.graph.initializer[2].name
+    for each in model.graph.node:
+        each.input[:] = ["same" if i == name else i for i in each.input]
+    model.graph.node.insert(0, node("Identity", name, "same"))
+    result, proto = compress(model)
+    assert result.after.params < result.before.params
+    assert sum(map(len, params(proto).values())) < sum(map(len, params(model).values()))
+
+
+def test_weights_that_a_transpose_turns():
+    """PyTorch's Linear where the exporter folded no constants."""
+    chain = Chain(("n", 6))
+    for width in (8, 4):
+        weight = chain.constant(chain.weight(width, chain.width))
+        data = chain.value
+        chain.raw("Transpose", weight, perm=[1, 0]).raw("MatMul", data, chain.value)
+        chain.node("Add", chain.weight(width, 1)[:, 0])
+        chain.width = width
+    result, _ = compress(chain.build())
+    told = {place.node for place in result.declined} | {
+        name for g in result.graph.groups for name in (*g.producers, *g.consumers)
+    }
+    assert {"matmul1", "matmul2"} <= told
+
+
+def test_weights_stored_in_half_precision_and_cast():
+    chain = Chain()
+    for width in (8, 4):
+        weight = chain.constant(chain.weight(width, chain.width, 3, 3).astype(np.float16))
+        data = chain.value
+        chain.raw("Cast", weight, to=int(F32)).raw("Conv", data, chain.value)
+        chain.width = width
+    result, proto = compress(chain.build())
+    assert result.after.params <= result.before.params
+    assert {each.data_type for each in proto.graph.initializer} == {TensorProto.FLOAT16}
+
+
+def test_half_precision():
+    chain = Chain(dtype=np.float16).conv(8).batch_norm().node("Relu").conv(4)
+    _, proto = smaller(chain.build())
+    assert {each.data_type for each in proto.graph.initializer} == {TensorProto.FLOAT16}
+
+
+def test_one_weight_in_two_nodes():
+    """Whatever becomes of the weight must suit both."""
+    chain = Chain().conv(8).node("Relu")
+    shared = chain.constant(chain.weight(8, 8, 3, 3), "shared")
+    for _ in range(2):
+        chain.node("Conv", shared, pads=[1] * 4).node("Relu")
+    smaller_or_said(chain.conv(4).build(), "shared", "share")
+
+
+def smaller_or_said(model: onnx.ModelProto, weight: str, word: str) -> None:
+    """Cut without breaking anything, or left alone with a reason that says so."""
+    result, proto = compress(model)
+    if params(model)[weight] == params(proto).get(weight):
+        assert any(word in place.reason for place in result.declined), result.declined
+
+
+def test_one_bias_in_two_nodes():
+    chain = Chain().conv(8).node("Relu")
+    bias = chain.constant(chain.weight(8, 1)[:, 0], "bias")
+    for _ in range(2):
+        chain.node("Conv", chain.weight(8, 8, 3, 3), bias, pads=[1] * 4).node("Relu")
+    smaller(chain.conv(4).build())
+
+
+# operators written otherwise
+
+
+@pytest.mark.parametrize("lead", [True, False])
+def test_batch_norm_as_a_product_and_a_sum(lead):
+    shape = (1, 8, 1, 1) if lead else (8, 1, 1)
+    chain = Chain().conv(8)
+    chain.node("Mul", chain.weight(8, 1).reshape(shape) + np.float32(1))
+    chain.node("Add", chain.weight(8, 1).reshape(shape)).node("Relu")
+    smaller(chain.conv(4).build())
+
+
+def test_channels_last_between_transposes():
+    """What tf2onnx writes around everything that it cannot turn."""
+    chain = Chain(("n", 8, 8, 3)).node("Transpose", perm=[0, 3, 1, 2])
+    chain.width = 3
+    chain.conv(8).node("Transpose", perm=[0, 2, 3, 1]).node("Add", chain.weight(8, 1)[:, 0])
+    chain.node("Relu").node("Transpose", perm=[0, 3, 1, 2]).conv(4)
+    smaller(chain.node("Transpose", perm=[0, 2, 3, 1]).build())
+
+
+@pytest.mark.parametrize("arithmetic", ["gather", "slice", "product"])
+def test_shapes_computed_on_the_way(arithmetic):
+    """A view(x.size(0), -1) as PyTorch traces it."""
+    chain = Chain().conv(8).node("Relu").node("GlobalAveragePool")
+    data = chain.value
+    chain.node("Shape")
+    shape = chain.value
+    if arithmetic == "slice":
+        zero, one = chain.constant([0]), chain.constant([1])
+        batch = chain.raw("Slice", shape, zero, one, zero).value
+    else:
+        chain.raw("Gather", shape, chain.constant(np.int64(0)), axis=0)
+        batch = chain.raw("Unsqueeze", chain.value, chain.constant([0])).value
+    rest = chain.constant(np.array([-1]), "rest")
+    if arithmetic == "product":  # channels times height times width, all of them computed
+        axes = chain.constant(np.array([1, 2, 3]), "axes")
+        chain.raw("Gather", shape, axes, axis=0).raw("ReduceProd", chain.value, keepdims=1)
+        rest = chain.value
+    target = chain.raw("Concat", batch, rest, axis=0).value
+    chain.raw("Reshape", data, target)
+    result, _ = compress(chain.gemm(5).build())
+    if arithmetic != "product":
+        assert result.after.params < result.before.params
+
+
+@pytest.mark.parametrize("form", ["silu", "erf-gelu", "hard-swish"])
+def test_activations_as_several_nodes(form):
+    chain = Chain(("n", 6)).gemm(8)
+    data = chain.value
+    if form == "silu":
+        chain.raw("Sigmoid", data).raw("Mul", data, chain.value)
+    elif form == "hard-swish":
+        chain.raw("HardSigmoid", data, alpha=1 / 6, beta=0.5).raw("Mul", data, chain.value)
+    else:
+        chain.node("Div", np.float32(np.sqrt(2))).node("Erf").node("Add", np.float32(1))
+        chain.raw("Mul", data, chain.value).node("Mul", np.float32(0.5))
+    smaller(chain.gemm(4).build())
+
+
+# every opset
+
+
+def newest() -> int:
+    """The newest opset that the installed onnx and runtime both know."""
+    for opset in range(onnx.defs.onnx_opset_version(), 7, -1):
+        try:
+            run(plain(opset).build(), {"input": np.zeros((1, 3, 8, 8), np.float32)})
+        except Exception:  # the runtime has classes of its own for this
+            continue
+        return opset
+    return 7
+
+
+@pytest.mark.parametrize("opset", range(7, newest() + 1))
+def test_every_opset(opset):
+    chain = Chain(opset=opset).conv(8).batch_norm().node("Relu").conv(6, group=2)
+    chain.node("Relu").conv(8).node("Relu").node("GlobalAveragePool").node("Flatten")
+    _, proto = smaller(chain.gemm(5).node("Softmax").build())
+    assert proto.opset_import[0].version == opset
+
+
+# control flow
+
+
+def body(weight: str | None, initializers: list[onnx.TensorProto]) -> onnx.GraphProto:
+    """A branch: a convolution of the outer value "made", by its own or an outer weight."""
+    name = weight or initializers[0].name
+    nodes = [node("Conv", f"made {name}", f"branch_{name}", pads=[1] * 4)]
+    value = helper.make_tensor_value_info(f"branch_{name}", F32, ["n", 8, 6, 6])
+    return helper.make_graph(nodes, f"body_{name}", [], [value], initializers)
+
+
+def branching() -> onnx.ModelProto:
+    """conv, relu -> If: its branches read channels and weights of the outer graph -> conv, conv."""
+    branches = {
+        "then_branch": body("outer", []),
+        "else_branch": body(None, [tensor("inner", 8, 8, 3, 3)]),
+    }
+    nodes = [
+        node("Conv", "input first", "conv"),
+        node("Relu", "conv", "made"),
+        node("If", "yes", "chosen", **branches),
+        node("Conv", "chosen outer", "middle", pads=[1] * 4),
+        node("Relu", "middle", "bent"),
+        node("Conv", "bent fourth", "narrow", pads=[1] * 4),
+        node("Relu", "narrow", "straight"),
+        node("Conv", "straight last", "output"),
+    ]
+    return model_of(
+        nodes,
+        [
+            from_array("yes", True, np.bool_),
+            tensor("first", 8, 3, 3, 3),
+            tensor("outer", 8, 8, 3, 3),
+            tensor("fourth", 6, 8, 3, 3),
+            tensor("last", 4, 6, 3, 3),
+        ],
+    )
+
+
+def test_branches_that_read_the_outer_graph():
+    """What a branch reads must still fit it."""
+    result, proto = compress(branching())
+    assert result.after.params < result.before.params
+    before, after = params(branching()), params(proto)
+    if any("subgraph" in place.reason for place in result.declined):
+        assert before["outer"] == after["outer"]
+
+
+@pytest.mark.parametrize("op", ["Loop", "Scan"])
+def test_bodies_of_loops(op):
+    """The state keeps its width; what stands outside the loop may shrink."""
+    inner = [tensor("step", 6, 6)]
+    state = helper.make_tensor_value_info("state", F32, ["n", 6])
+    after = helper.make_tensor_value_info("after", F32, ["n", 6])
+    step = [node("MatMul", "state step", "stepped"), node("Tanh", "stepped", "after")]
+    if op == "Loop":
+        ins = [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            state,
+        ]
+        outs = [helper.make_tensor_value_info("on", TensorProto.BOOL, []), after]
+        graph = helper.make_graph([node("Identity", "go", "on"), *step], "body", ins, outs, inner)
+        run_loop = node("Loop", "times - hidden", "looped", body=graph)
+    else:
+        item = helper.make_tensor_value_info("item", F32, [])
+        graph = helper.make_graph(step, "body", [state, item], [after], inner)
+        run_loop = node("Scan", "hidden items", "looped", body=graph, num_scan_inputs=1)
+    nodes = [
+        node("MatMul", "input enter", "entered"),
+        node("Relu", "entered", "bent"),
+        node("MatMul", "bent middle", "hidden"),
+        run_loop,
+        node("MatMul", "looped leave", "left"),
+        node("Relu", "left", "right"),
+        node("MatMul", "right last", "output"),
+    ]
+    weights = [tensor("enter", 5, 8), tensor("middle", 8, 6), tensor("leave", 6, 8)]
+    weights += [tensor("last", 8, 4), from_array("times", 3, np.int64), tensor("items", 3)]
+    model = model_of(nodes, weights, dims=("n", 5), out=("n", 4))
+    _, proto = smaller(model)
+    loop = next(each for each in proto.graph.node if each.op_type == op)
+    (inner_after,) = (a.g.initializer for a in loop.attribute if a.name == "body")
+    assert list(inner_after[0].dims) == [6, 6]
+
+
+# functions of the model's own
+
+
+def function(
+    name: str, inputs: str, nodes: list[onnx.NodeProto], output: str
+) -> onnx.FunctionProto:
+    return helper.make_function(
+        "own", name, inputs.split(), [output], nodes, [helper.make_opsetid("", 17)]
+    )
+
+
+def test_an_activation_as_a_function():
+    silu = [node("Sigmoid", "x", "s"), node("Mul", "x s", "y")]
+    nodes = [
+        node("Conv", "input first", "conv"),
+        helper.make_node("Silu", ["conv"], ["made"], "silu", domain="own"),
+        node("Conv", "made second", "wide"),
+        node("Relu", "wide", "bent"),
+        node("Conv", "bent last", "output", pads=[1] * 4),
+    ]
+    weights = [
+        tensor("first", 8, 3, 3, 3),
+        tensor("second", 8, 8, 3, 3),
+        tensor("last", 4, 8, 3, 3),
+    ]
+    model = model_of(
+        nodes, weights, domains=("own",), functions=(function("Silu", "x", silu, "y"),)
+    )
+    _, proto = smaller(model)
+    assert proto.functions[0] == model.functions[0]
+
+
+def test_a_layer_as_a_function():
+    """A function with a weighted node whose weights come from outside."""
+    layer = [node("Conv", "x w", "c"), node("Relu", "c", "y")]
+    nodes = [
+        helper.make_node("Layer", ["input", "first"], ["a"], "layer1", domain="own"),
+        helper.make_node("Layer", ["a", "second"], ["b"], "layer2", domain="own"),
+        node("Conv", "b last", "output", pads=[1] * 4),
+    ]
+    weights = [
+        tensor("first", 8, 3, 3, 3),
+        tensor("second", 8, 8, 3, 3),
+        tensor("last", 4, 8, 3, 3),
+    ]
+    model = model_of(
+        nodes, weights, domains=("own",), functions=(function("Layer", "x w", layer, "y"),)
+    )
+    result, proto = compress(model)
+    if not result.outcomes:
+        same_outputs(proto, model)
+
+
+# quantised models
+
+
+def scale(name: str) -> list[onnx.TensorProto]:
+    return [from_array(f"{name}_scale", 0.05), from_array(f"{name}_zero", 0, np.int8)]
+
+
+def integers(name: str, *shape: int) -> onnx.TensorProto:
+    return from_array(name, rng().integers(-60, 60, shape), np.int8)
+
+
+def qdq() -> onnx.ModelProto:
+    """Weights stored as integers, and activations quantised and back between the layers."""
+    nodes, weights = [], []
+    value = "input"
+    for k, (out, width) in enumerate([(8, 3), (4, 8)]):
+        weights += [integers(f"w{k}", out, width, 3, 3), *scale(f"w{k}"), *scale(f"x{k}")]
+        nodes += [
+            node("QuantizeLinear", f"{value} x{k}_scale x{k}_zero", f"q{k}"),
+            node("DequantizeLinear", f"q{k} x{k}_scale x{k}_zero", f"d{k}"),
+            node("DequantizeLinear", f"w{k} w{k}_scale w{k}_zero", f"f{k}"),
+            node("Conv", f"d{k} f{k}", "output" if k else "c0"),
+        ]
+        value = "c0"
+    return model_of(nodes, weights)
+
+
+def fake_quantised() -> onnx.ModelProto:
+    """Quantisation aware training: float weights that are quantised and back while it runs."""
+    nodes, weights = [], []
+    for k, (out, width) in enumerate([(8, 3), (4, 8)]):
+        weights += [tensor(f"w{k}", out, width, 3, 3), *scale(f"w{k}")]
+        nodes += [
+            node("QuantizeLinear", f"w{k} w{k}_scale w{k}_zero", f"q{k}"),
+            node("DequantizeLinear", f"q{k} w{k}_scale w{k}_zero", f"f{k}"),
+            node("Conv", f"{'c0' if k else 'input'} f{k}", "output" if k else "c0"),
+        ]
+    return model_of(nodes, weights)
+
+
+def qlinear_conv() -> onnx.ModelProto:
+    weights = [*scale("x"), *scale("y"), *scale("w"), integers("w", 4, 3, 5, 5)]
+    nodes = [
+        node("QuantizeLinear", "input x_scale x_zero", "q"),
+        node("QLinearConv", "q x_scale x_zero w w_scale w_zero y_scale y_zero", "r"),
+        node("DequantizeLinear", "r y_scale y_zero", "output"),
+    ]
+    return model_of(nodes, weights)
+
+
+def qlinear_matmul() -> onnx.ModelProto:
+    weights = [*scale("x"), *scale("y"), *scale("w"), integers("w", 8, 4)]
+    nodes = [
+        node("QuantizeLinear", "input x_scale x_zero", "q"),
+        node("QLinearMatMul", "q x_scale x_zero w w_scale w_zero y_scale y_zero", "r"),
+        node("DequantizeLinear", "r y_scale y_zero", "output"),
+    ]
+    return model_of(nodes, weights, dims=("n", 8), out=("n", 4))
+
+
+def integer_product() -> onnx.ModelProto:
+    """What dynamic quantisation writes."""
+    weights = [integers("w", 8, 4), from_array("w_zero", 0, np.int8), from_array("s", 0.01)]
+    nodes = [
+        node("DynamicQuantizeLinear", "input", "q q_scale q_zero"),
+        node("MatMulInteger", "q w q_zero w_zero", "r"),
+        node("Cast", "r", "f", to=int(F32)),
+        node("Mul", "q_scale s", "both"),
+        node("Mul", "f both", "output"),
+    ]
+    return model_of(nodes, weights, dims=("n", 8), out=("n", 4))
+
+
+def integer_convolution() -> onnx.ModelProto:
+    # The runtime's ConvInteger takes unsigned weights alone.
+    weights = [
+        from_array("w", rng().integers(0, 200, (4, 3, 5, 5)), np.uint8),
+        from_array("w_zero", 128, np.uint8),
+        from_array("s", 0.01),
+    ]
+    nodes = [
+        node("DynamicQuantizeLinear", "input", "q q_scale q_zero"),
+        node("ConvInteger", "q w q_zero w_zero", "r"),
+        node("Cast", "r", "f", to=int(F32)),
+        node("Mul", "q_scale s", "both"),
+        node("Mul", "f both", "output"),
+    ]
+    return model_of(nodes, weights)
+
+
+QUANTISED: dict[str, Callable[[], onnx.ModelProto]] = {
+    "QDQ": qdq,
+    "fake quantised": fake_quantised,
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul,
+    "MatMulInteger": integer_product,
+    "ConvInteger": integer_convolution,
+}
+
+
+@pytest.mark.parametrize("kind", QUANTISED)
+def test_quantised_weights_are_declined_with_advice(kind):
+    model = QUANTISED[kind]()
+    result, proto = compress(model)
+    assert not [o for o in result.outcomes if len(o.plan.kept) < o.plan.width]
+    assert any("before quantising" in place.reason for place in result.declined), result.declined
+    assert params(proto) == params(model)
+    same_outputs(proto, model)
+
+
+# other domains
+
+
+def test_operators_of_the_runtime():
+    """A convolution and a Gelu of com.microsoft, as the runtime's own optimiser writes them."""
+    nodes = [
+        helper.make_node(
+            *("FusedConv", ["input", "first"], ["fused"], "fused"),
+            domain="com.microsoft",
+            activation="Relu",
+        ),
+        node("Conv", "fused second", "conv"),
+        helper.make_node("Gelu", ["conv"], ["bent"], "gelu", domain="com.microsoft"),
+        node("Conv", "bent last", "output", pads=[1] * 4),
+    ]
+    weights = [
+        tensor("first", 8, 3, 3, 3),
+        tensor("second", 8, 8, 3, 3),
+        tensor("last", 4, 8, 3, 3),
+    ]
+    result, _ = smaller(model_of(nodes, weights, domains=("com.microsoft",)))
+    members = {n for g in result.graph.groups for n in (*g.producers, *g.consumers)}
+    assert "fused" in members | {place.node for place in result.declined}
+
+
+def test_an_operator_that_nobody_knows():
+    """It stops channels, and what is beyond its reach is compressed; no runtime can prove it."""
+    nodes = [
+        node("Conv", "input first", "conv"),
+        helper.make_node("Mystery", ["conv"], ["odd"], "mystery", domain="some.where"),
+        node("Conv", "odd second", "wide"),
+        node("Relu", "wide", "bent"),
+        node("Conv", "bent last", "output", pads=[1] * 4),
+    ]
+    weights = [
+        tensor("first", 8, 3, 3, 3),
+        tensor("second", 8, 8, 3, 3),
+        tensor("last", 4, 8, 3, 3),
+    ]
+    model = model_of(nodes, weights, domains=("some.where",))
+    result = nmcore.compress(model, ratio=0.5, method="merge")
+    proto = onnx.load_from_string(result.graph.serialize())
+    check_face(model, proto)
+    assert result.after.params < result.before.params
+    assert params(proto)["first"] == params(model)["first"]
+    assert any("Mystery" in place.reason for place in result.declined)
+
+
+def test_a_custom_operator_named_like_a_known_one():
+    """Another domain's Relu is not ONNX's: it may do anything to channels."""
+    nodes = [
+        node("Conv", "input first", "conv"),
+        helper.make_node("Relu", ["conv"], ["odd"], "odd_relu", domain="some.where"),
+        node("Conv", "odd last", "output"),
+    ]
+    weights = [tensor("first", 8, 3, 3, 3), tensor("last", 4, 8, 3, 3)]
+    result = nmcore.compress(model_of(nodes, weights, domains=("some.where",)), method="merge")
+    assert not [o for o in result.outcomes if len(o.plan.kept) < o.plan.width]
+    assert result.declined
