@@ -179,6 +179,8 @@ class Group:
     block : int
         How many rows of the first producer make one channel of the group: more than one where
         whole blocks stay or go, such as attention heads. Widths count blocks then.
+    filters : sequence of str
+        The names of the grouped convolutions on the way, such as depthwise ones.
     """
 
     name: str
@@ -186,6 +188,7 @@ class Group:
     producers: Sequence[str]
     consumers: Sequence[str]
     block: int = 1
+    filters: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -149,16 +149,24 @@ class Measurable(Graph, Protocol):
         """One of :meth:`consumers`, alone."""
         ...
 
-    def update(self, group: Group, index: int, weight: FloatArray, bias: FloatArray | None) -> None:
-        """Give consumer ``index`` of a group new weights on the channels that are left.
+    def fold(
+        self, reading: Reading, kept: IntArray, weight: FloatArray, bias: FloatArray | None
+    ) -> None:
+        """Give one consumer new weights on some of the group's channels, and none on the others.
 
         Parameters
         ----------
-        weight : array, shape (O, n, T)
-            As :meth:`consumers` gives it.
+        kept : int array, shape (P,)
+            Positions among the channels that :meth:`consumers` gives, ascending.
+        weight : array, shape (O, P, T)
+            The new weight.
         bias : array, shape (O,), or None
             What to add to the bias.
         """
+        ...
+
+    def remove(self, group: Group, kept: IntArray) -> None:
+        """Take all but ``kept`` of a group's channels out, as :meth:`write` does after folding."""
         ...
 
     def unfolded_numbers(self, reading: Reading) -> int:

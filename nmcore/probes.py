@@ -20,6 +20,9 @@ from nmcore.plugins import Graph, InputSpec, Measurable, Session, runtime
 # Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 512, 64
 
+# Multiply-accumulates that made inputs may take in one pass, and how few of them will do.
+_PASS, _FEWEST = 4e10, 16
+
 # The most inputs that one run sees, and the most numbers in them: activations take many times that.
 _MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
 # Numbers in the largest value of a run; the runtime holds a few such values at once.
@@ -93,7 +96,7 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     if inputs.samples is not None and inputs.samples < 1:
         raise ArgumentError(f"samples is {inputs.samples}; it must be at least 1")
     session = runtime().session(graph.serialize(), providers=providers)
-    probes = _probes(session, inputs, seed)
+    probes = _probes(session, inputs, seed, _affordable(graph))
     if isinstance(graph, Measurable):
         most = max(1, _RUN_NUMBERS // graph.largest_value())
         probes = replace(
@@ -111,7 +114,17 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     return probes
 
 
-def _probes(session: Session, inputs: Inputs, seed: int) -> Probes:
+def work(graph: Graph) -> float:
+    """About how many multiply-accumulates one input takes, as far as the sizes are known."""
+    return graph.cost().macs or sum(term.macs for term in graph.terms())
+
+
+def _affordable(graph: Graph) -> int:
+    """How many inputs to make: fewer for large models, whose many positions make up for it."""
+    return int(min(max(_PASS / max(work(graph), 1), _FEWEST), SYNTHETIC_SAMPLES))
+
+
+def _probes(session: Session, inputs: Inputs, seed: int, affordable: int) -> Probes:
     if inputs.data is not None:
         count = inputs.samples or REAL_SAMPLES
         data = inputs.data
@@ -120,12 +133,11 @@ def _probes(session: Session, inputs: Inputs, seed: int) -> Probes:
         return from_data(data, session.inputs, count)
     feeds = runnable_inputs(session, seed=seed)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
-    count = inputs.samples or SYNTHETIC_SAMPLES
+    count = inputs.samples or affordable
     normalisation = inputs.normalisation
     made = synthesise(session.inputs, shapes, count, seed=seed, normalisation=normalisation)
-    more = synthesise(
-        session.inputs, shapes, UNSEEN_SAMPLES, seed=seed + 1000, normalisation=normalisation
-    )
+    unseen = min(UNSEEN_SAMPLES, count)
+    more = synthesise(session.inputs, shapes, unseen, seed=seed + 1000, normalisation=normalisation)
     return replace(made, unseen=more.batches)
 
 

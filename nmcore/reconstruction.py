@@ -9,7 +9,7 @@ up for what earlier ones lost.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from nmcore.group import Consumer, Group, IntArray, Reading
 from nmcore.merging import chosen, merge_group
 from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
-from nmcore.probes import Probes
+from nmcore.probes import Probes, work
 from nmcore.recipe import RECONSTRUCTION
 from nmcore.refit import features, mixed, refit
 
@@ -43,8 +43,9 @@ _RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
 _PROBE_NUMBERS = 2**26
 # Multiply-accumulates that the whole walk may take, each step of which runs two networks on all
-# inputs; where that is not enough for a step a consumer, one step measures several.
-WORK = 4e12
+# inputs, half of them on average; where that is not enough for a step a consumer, one step measures
+# several.
+WORK = 8e11
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,16 @@ class Choice:
 
     count: int
     kept: IntArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """New weights of a consumer, (O, P, T), on the kept channels, and what its bias gains."""
+
+    reading: Reading
+    kept: IntArray
+    weight: Float64Array
+    bias: Float64Array
 
 
 @dataclass(eq=False)
@@ -132,41 +143,47 @@ class Reconstruction:
 
     def _affordable(self) -> int:
         """How many times the probes can be shown to both networks."""
-        macs = self.graph.cost().macs or 0
-        return int(WORK // max(1, 2 * macs * self.probes.count))
+        return int(WORK // max(1, work(self.graph) * self.probes.count))
 
-    def choose(self, step: Sequence[Reading], counts: Mapping[str, Choice]) -> list[Outcome]:
+    def choose(self, step: Sequence[Reading], choices: Mapping[str, Choice]) -> list[Outcome]:
         """Measure the readings of a step; choose the channels of groups that come up for the first
         time, and refit what reads the others.
 
         Parameters
         ----------
-        counts : mapping of group name to Choice
+        choices : mapping of group name to Choice
             The groups that have not been decided yet.
         """
         groups = {group.name: group for group in self.graph.groups}
         of_group = self._readings()
-        fresh = list(dict.fromkeys(r.group for r in step if r.group in counts))
-        again = [r for r in step if r.group not in counts]
+        fresh = list(dict.fromkeys(r.group for r in step if r.group in choices))
+        again = [r for r in step if r.group not in choices]
         needed = [r for name in fresh for r in of_group[name]]
         sums = iter(self._sums([*needed, *again], targets=True))
+        solved: list[Solved] = []
         outcomes = []
-        # All that was measured is solved before anything is written, as writing changes weights.
-        pending: list[Callable[[], None]] = []
         for name in fresh:
-            outcomes.append(self._reduce(groups[name], counts[name], sums, pending))
+            readings = of_group[name]
+            outcomes.append(self._reduce(groups[name], readings, choices[name], sums, solved))
         for reading in again:
-            self._refit(groups[reading.group], reading, sums, pending)
-        for write in pending:
-            write()
+            consumer = self.graph.consumer(reading)
+            kept = np.arange(consumer.weight.shape[1])
+            solved.append(Solved(reading, kept, *_solve(consumer, measured(sums), kept)))
+        # Nothing changes before all is solved, and no channel goes before all is folded: both would
+        # change what was measured.
+        for each in solved:
+            self.graph.fold(each.reading, each.kept, each.weight, each.bias)
+        for outcome in outcomes:
+            self.graph.remove(groups[outcome.plan.name], np.array(outcome.plan.kept))
         return outcomes
 
     def _reduce(
         self,
         group: Group,
+        readings: Sequence[Reading],
         choice: Choice,
         sums: Iterator[Float64Array],
-        pending: list[Callable[[], None]],
+        solved: list[Solved],
     ) -> Outcome:
         """Choose the channels of a group and refit its consumers.
 
@@ -178,27 +195,17 @@ class Reconstruction:
         curve = None
         if kept is None:
             reason = "error: the next layer refitted after each removal"
-            problems = [_problem(c, m) for c, m in zip(consumers, found, strict=True)]
+            problems = [
+                _problem(c, m, _variance([c], [m]) or 1.0)
+                for c, m in zip(consumers, found, strict=True)
+            ]
             order, error = eliminate(problems, choice.count)
-            curve = Curve(order, error / (_variance(consumers, found) or 1.0), original=False)
+            curve = Curve(order, error / len(problems), original=False)
             kept = np.delete(np.arange(group.width), order)
-        solved = [_solve(c, m, kept) for c, m in zip(consumers, found, strict=True)]
-        weights, biases = [w for w, _ in solved], [b for _, b in solved]
-        pending.append(lambda: self.graph.write(group, kept, weights, biases))
+        for reading, consumer, moments in zip(readings, consumers, found, strict=True):
+            solved.append(Solved(reading, kept, *_solve(consumer, moments, kept)))
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - len(kept), curve=curve)
-
-    def _refit(
-        self,
-        group: Group,
-        reading: Reading,
-        sums: Iterator[Float64Array],
-        pending: list[Callable[[], None]],
-    ) -> None:
-        """Refit one consumer of a group whose channels were chosen before."""
-        consumer = self.graph.consumer(reading)
-        weight, bias = _solve(consumer, measured(sums), np.arange(consumer.weight.shape[1]))
-        pending.append(lambda: self.graph.update(group, reading.index, weight, bias))
 
     def _curve_problem(self, consumer: Consumer, sums: Iterator[Float64Array]) -> Problem:
         """The elimination for one consumer of the original, in units of what it feeds."""

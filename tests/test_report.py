@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+import account
 from nmcore.errors import ArgumentError
 from nmcore.group import Cost, Declined
 from nmcore.latency import Latency
@@ -39,7 +40,7 @@ def test_the_file_holds_what_the_design_promises(report, tmp_path):
     assert data["after"]["macs"] is None
     assert data["groups"] == [
         {"name": "conv", "width": 8, "kept": 5, "merged": 2, "left_out": 1, "method": "merge",
-         "reason": "l1"}
+         "reason": "l1", "curve": None, "similarity": None, "z": None}
     ]  # fmt: skip
     assert data["declined"] == [
         {"node": "fc", "op": "Gemm", "reason": "its channels are the output"}
@@ -48,6 +49,29 @@ def test_the_file_holds_what_the_design_promises(report, tmp_path):
     assert (data["command"], data["seed"]) == ("nmcore compress a b", 7)
     assert {"python", "nmcore", "numpy"} <= set(data["versions"])
     assert report.removed == 3
+
+
+def test_the_data_holds_what_the_page_shows(tmp_path):
+    path = tmp_path / "r.json"
+    account.report(account.outcome(), account.outcome(method="moments")).save(path)
+    merged, measured = json.loads(path.read_text())["groups"]
+    assert merged["curve"] is None
+    assert sum(merged["similarity"]["merged"]) == merged["merged"]
+    assert merged["similarity"]["threshold"] == 0.3
+    assert len(merged["z"]["cells"]) == merged["kept"] == merged["z"]["kept"]
+    assert measured["similarity"] is None
+    assert measured["z"] is None
+    assert measured["curve"]["removed"] == [1, 2, 3, 4, 5, 6, 7]
+    assert measured["curve"]["chosen"] == measured["curve"]["error"][3]
+
+
+def test_the_name_of_the_file_decides_its_format(report, tmp_path):
+    report.save(tmp_path / "r.HTML")
+    assert (tmp_path / "r.HTML").read_text().startswith("<!doctype html>")
+    report.save(str(tmp_path / "r.json"))
+    assert json.loads((tmp_path / "r.json").read_text())["seed"] == 7
+    with pytest.raises(ArgumentError, match="must end in"):
+        report.save(tmp_path / "r.pdf")
 
 
 def test_a_crash_leaves_the_old_report(report, tmp_path, monkeypatch):
@@ -69,13 +93,20 @@ def test_a_number_that_is_none_is_not_written():
         dumps({"x": float("nan")})
 
 
+def test_lists_of_numbers_take_a_line_and_text_stays_as_it_is():
+    data = {"error": [0.5, -1e-7, 3], "text": "[\n1,\n2\n]", "none": [], "mixed": [1, None]}
+    assert json.loads(dumps(data)) == data
+    assert '"error": [0.5, -1e-07, 3]' in dumps(data)
+
+
 def test_control_characters_are_escaped():
     assert dumps(["a\nb\x1b"]) == '[\n  "a\\nb\\u001b"\n]'
 
 
 def test_only_known_formats(tmp_path):
     check_format(tmp_path / "r.JSON")
-    with pytest.raises(ArgumentError, match=r"must end in \.json"):
+    check_format(tmp_path / "r.html")
+    with pytest.raises(ArgumentError, match=r"must end in \.json or \.html"):
         check_format(tmp_path / "r.xml")
 
 

@@ -100,15 +100,41 @@ def replace(place: Place, new: Array) -> None:
     assert value is not None
     data = ir.Tensor(np.ascontiguousarray(new), name=value.name)
     alone = len(value.uses()) == 1 and not value.is_graph_output()
-    if alone and value.const_value is not None:
+    if alone and source(value) is not value:
+        node = value.producer()
+        assert node is not None
+        value.shape = data.shape
+        replace(Place(node, 0), new)
+    elif alone and value.const_value is not None:
         value.const_value = data
         value.shape = data.shape
     elif alone and (node := value.producer()) is not None and node.op_type == "Constant":
         node.attributes.clear()
         node.attributes["value"] = ir.AttrTensor("value", data)
-        value.shape = data.shape
+        value.shape, value.type = data.shape, ir.TensorType(data.dtype)
     else:
         insert(place, f"{value.name}_{place.node.name or place.node.outputs[0].name}", new)
+        _drop(value)
+
+
+def _drop(value: ir.Value) -> None:
+    """Remove a constant that nothing reads any more, and what it was computed from."""
+    if value.uses() or value.is_graph_output() or value.is_graph_input():
+        return
+    node = value.producer()
+    if node is None:
+        graph = value.graph
+        if isinstance(graph, ir.Graph) and value.name and value.name in graph.initializers:
+            del graph.initializers[value.name]
+        return
+    if any(output.uses() or output.is_graph_output() for output in node.outputs):
+        return
+    inputs = [found for found in node.inputs if found is not None]
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    graph.remove(node, safe=True)
+    for each in dict.fromkeys(inputs):
+        _drop(each)
 
 
 def insert(place: Place, name: str, new: Array) -> None:

@@ -52,6 +52,13 @@ def fold(value: ir.Value | None) -> NDArray[Any] | None:
     return np.asarray(result)
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether a value is a constant or computed from nothing but constants."""
+    return value is not None and (
+        constants.tensor(value) is not None or _ancestors(value) is not None
+    )
+
+
 def folded_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     """The shape of a constant or of a constant expression; None where it is neither."""
     known = constants.shape(value)
@@ -79,7 +86,7 @@ def _ancestors(value: ir.Value) -> list[ir.Node] | None:
         current, done = stack.pop()
         node = current.producer()
         if node is None:
-            if current.const_value is None or current.is_graph_input():
+            if current.const_value is None:
                 return None
             continue
         if done:

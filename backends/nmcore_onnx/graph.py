@@ -123,16 +123,22 @@ class OnnxGraph:
         traced = self._traced[group.name]
         for slot, weight, bias in zip(traced.consumers, weights, biases, strict=True):
             self._fold(traced, slot, kept, weight, bias)
+        self.remove(group, kept)
+
+    def remove(self, group: Group, kept: IntArray) -> None:
+        """Take all but ``kept`` of the group's channels out."""
+        traced = self._traced[group.name]
         left = self._kept[group.name]
         self._removed = np.concatenate([self._removed, traced.units[np.delete(left, kept)]])
         self._kept[group.name] = left[kept]
         self.__dict__.pop("_result", None)
 
-    def update(self, group: Group, index: int, weight: FloatArray, bias: FloatArray | None) -> None:
-        """Give one consumer new weights on the channels that are left."""
-        traced = self._traced[group.name]
-        kept = np.arange(len(self._kept[group.name]))
-        self._fold(traced, traced.consumers[index], kept, weight, bias)
+    def fold(
+        self, reading: Reading, kept: IntArray, weight: FloatArray, bias: FloatArray | None
+    ) -> None:
+        """Give one consumer new weights on ``kept`` of the group's channels, and none on others."""
+        traced = self._traced[reading.group]
+        self._fold(traced, traced.consumers[reading.index], kept, weight, bias)
         self.__dict__.pop("_result", None)
 
     def _fold(

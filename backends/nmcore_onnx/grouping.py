@@ -70,6 +70,9 @@ def find_groups(trace: Trace) -> tuple[list[TracedGroup], list[Declined]]:
     names: Counter[str] = Counter()
     groups = []
     for signature, units in members.items():
+        if len(units) == 1:
+            frozen[units[0]] = "it makes one channel, or channels that cannot be told apart"
+            continue
         traced = _group(trace, np.array(units), [slot for slot, _ in signature], names)
         groups.append(traced)
     return groups, _declined(trace, frozen)
@@ -131,6 +134,7 @@ def _group(
         list(dict.fromkeys(label(slot.node) for slot in producers)),
         list(dict.fromkeys(label(slot.node) for slot in consumers)),
         positions(producers[0].atoms, units).shape[1],
+        list(dict.fromkeys(label(slot.node) for slot in filters)),
     )
     return TracedGroup(group, units, producers, consumers, filters)
 

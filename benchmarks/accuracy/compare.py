@@ -1,4 +1,4 @@
-"""Any model: top-1 by method and size, as a table, as JSON, as a picture.
+r"""Any model: top-1 by method and size, as a table, as JSON, as a picture.
 
     python benchmarks/accuracy/compare.py path/to/model.onnx --data path/to/test.npz \
         --calibration path/to/inputs.npz --macs 0.7 0.5 --scale 255 --mean 0.5 --std 0.25
@@ -15,12 +15,15 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from arguments import Parser, existing
+from figures import Panel, Point, draw
+from methods import OURS, PAPER
 from peers import PEERS
-from trials import Bench, Parser, Record, Trial, existing, percent, print_table, size
+from store import Result, Store, digest
+from tables import Table, percent, size
+from trials import Bench, TestSet, Trial
 
-METHODS = ("prune", "merge", "moments", "moments+data")
-# They look at weights alone, so they are not told how inputs are normalised.
-WITHOUT_INPUTS = ("prune", "merge", "ridge", "nmf")
+METHODS = (*PAPER, *OURS)
 
 
 def parse() -> argparse.Namespace:
@@ -28,7 +31,6 @@ def parse() -> argparse.Namespace:
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("models", type=existing, nargs="+", metavar="MODEL")
     parser.add_files()
-    parser.add_argument("--calibration", type=existing, metavar="FILE.npz", help="unlabelled x")
     parser.add_argument("--method", nargs="+", default=[], help=f"default: {' '.join(METHODS)}")
     size_of = parser.add_mutually_exclusive_group(required=True)
     size_of.add_argument("--ratio", nargs="+", metavar="R", help="shares of channels to remove")
@@ -46,6 +48,8 @@ def parse() -> argparse.Namespace:
         options.method = [m for m in METHODS if options.calibration or not m.endswith("+data")]
     if not options.calibration and any(method.endswith("+data") for method in options.method):
         parser.error("a method with +data needs --calibration FILE.npz")
+    if options.calibration and digest(options.calibration) == digest(options.data):
+        parser.error("--calibration must not be the test set")
     if options.macs and PEERS.keys() & set(options.method):
         parser.error(f"{', '.join(PEERS)} take a --ratio, not --macs")
     if options.plot and find_spec("matplotlib") is None:
@@ -62,60 +66,50 @@ def preparation(options: argparse.Namespace) -> tuple[str, ...]:
 def trial(model: Path, method: str, share: str, options: argparse.Namespace) -> Trial:
     """One compression, in the words of the command line."""
     if method in PEERS:
-        return Trial(model, (share,), peer=method)
-    name, _, data = method.partition("+")
-    words = ["--method", name, "--ratio" if options.ratio else "--macs", share]
-    if data:
-        words += ["--data", str(options.calibration)]
-    if name not in WITHOUT_INPUTS:
-        words += preparation(options)
-    return Trial(model, (*words, *shlex.split(options.options)))
+        return Trial(model, method, (share,))
+    budget = ("--ratio" if options.ratio else "--macs", share)
+    return Trial(model, method, (*budget, *shlex.split(options.options)))
 
 
-def plot(path: Path, curves: dict[str, list[Record]]) -> None:
-    """Draw top-1 over MACs, a line for each model and method."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, records in curves.items():
-        points = sorted((record["macs"] or record["params"], record["top1"]) for record in records)
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    axes.set(xlabel="MACs", ylabel="top-1 %")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)
+def panel(curves: dict[str, list[Result]]) -> Panel:
+    """Return top-1 over MACs, a line for each model and method."""
+    points: dict[str, list[Point]] = {
+        name: sorted((float(each["macs"] or each["params"]), each["top1"]) for each in results)
+        for name, results in curves.items()
+    }
+    return Panel("", points, "MACs")
 
 
 def measure(
     bench: Bench, shares: Sequence[str], options: argparse.Namespace
-) -> tuple[list[list[str]], dict[str, list[Record]]]:
+) -> tuple[list[list[str]], dict[str, list[Result]]]:
     """Run everything; return the table's rows and the curves of the picture."""
     rows: list[list[str]] = []
-    curves: dict[str, list[Record]] = {}
+    curves: dict[str, list[Result]] = {}
     for model in options.models:
         whole = bench.run(Trial(model))
         rows.append([model.name, "as it is", "", *size(whole), percent(whole)])
         for method in options.method:
             label = method if len(options.models) == 1 else f"{model.stem}, {method}"
-            records = [bench.run(trial(model, method, share, options)) for share in shares]
-            curves[label] = [whole, *records]
-            for share, record in zip(shares, records, strict=True):
-                rows.append([model.name, method, share, *size(record), percent(record)])
+            results = [bench.run(trial(model, method, share, options)) for share in shares]
+            curves[label] = [whole, *results]
+            for share, result in zip(shares, results, strict=True):
+                rows.append([model.name, method, share, *size(result), percent(result)])
     return rows, curves
 
 
 def main() -> None:
     """Print the table and draw the picture if asked."""
     options = parse()
-    bench = Bench(options.data, preparation(options), options.json)
+    inputs = preparation(options)
+    judge = TestSet(options.data, inputs)
+    bench = Bench(judge, inputs, options.calibration, Store(options.json))
     rows, curves = measure(bench, options.ratio or options.macs, options)
     share = "ratio" if options.ratio else "macs"
-    print_table(["model", "method", share, "parameters", "MACs", "top-1 %"], rows)
+    headers = ["model", "method", share, "parameters", "MACs", "top-1 %"]
+    print(Table(headers, rows).markdown())
     if options.plot:
-        plot(options.plot, curves)
+        draw([panel(curves)], options.plot)
 
 
 if __name__ == "__main__":

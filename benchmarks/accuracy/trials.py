@@ -1,56 +1,79 @@
-"""What the accuracy benchmarks share: compress and evaluate by command line, keep the results.
+"""One measurement: compress and evaluate by command line.
 
 Every figure comes from two commands that anybody can type, ``nmcore compress`` and ``nmcore
-evaluate --json``. Finished ones are kept in a JSON file, from which a stopped run goes on.
+evaluate --json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import math
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Protocol
 
+import onnx
+from arguments import results_file
 from peers import PEERS
+from store import Result, Store, digest
 
 import nmcore
-from nmcore.files import atomic_write
 
-Record = dict[str, Any]
 MEASURES = ("n", "top1", "params", "macs", "bytes")
+# They look at weights alone, so they are told neither inputs nor how these are normalised.
+WITHOUT_INPUTS = ("prune", "merge", "ridge", "nmf")
+
+# Of a quick look: test images, and inputs to measure moments on.
+QUICK_SAMPLES, QUICK_INPUTS = 1000, 64
+
+FASHION_MNIST = ("--scale", "255", "--mean", "0.5", "--std", "0.5")
+CIFAR10 = (
+    *("--scale", "255", "--mean", "0.4914", "0.4822", "0.4465"),
+    *("--std", "0.2023", "0.1994", "0.2010"),
+)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A model, compressed with these options of ``nmcore compress``; as it is without any.
+    """A model, compressed by a method; as it is without one.
 
-    With a ``peer``, another program removes the share of channels that ``options`` holds.
+    Parameters
+    ----------
+    model : Path
+        The file.
+    method : str
+        One of ``nmcore compress --method``, with ``+data`` behind it where it gets calibration
+        inputs, or one of :data:`peers.PEERS`, whose ``options`` are the share of channels to
+        remove.
+    options : tuple of str
+        More options of ``nmcore compress``.
     """
 
     model: Path
+    method: str = ""
     options: tuple[str, ...] = ()
-    peer: str = ""
-
-    @property
-    def command(self) -> str:
-        """What a user would type; the model as it is has none."""
-        if not self.options:
-            return ""
-        if self.peer:
-            return f"{self.peer} {self.model} OUT {self.options[0]}"
-        return shlex.join(["nmcore", "compress", str(self.model), "OUT", *self.options])
 
 
-@dataclass
-class Bench:
-    """Runs trials on one labelled data set.
+class Judge(Protocol):
+    """Says how good a model is."""
+
+    def key(self) -> dict[str, Any]:
+        """Return all that the judgement depends on, besides the model."""
+
+    def evaluate(self, model: Path) -> Result:
+        """Return what the judge finds, with the counts of :func:`cost`."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Top-1 on a labelled data set.
 
     Parameters
     ----------
@@ -58,54 +81,125 @@ class Bench:
         An .npz with ``x`` and ``y``.
     preparation : sequence of str
         ``--scale``, ``--mean`` and ``--std`` of the network.
-    store : Path or None
-        Where results are kept. Those of the same command, version and files are not made again;
-        delete the file after changing the program itself.
+    samples : int or None
+        Use the first of the data only.
     """
 
     data: Path
     preparation: Sequence[str]
-    store: Path | None = None
-    records: list[Record] = field(init=False)
+    samples: int | None = None
 
-    def __post_init__(self) -> None:
-        known = self.store is not None and self.store.exists()
-        self.records = json.loads(self.store.read_text()) if self.store and known else []
+    def key(self) -> dict[str, Any]:
+        """Return the digest of the data and how much of it is used."""
+        return {"data_sha256": digest(self.data), "samples": self.samples}
 
-    def run(self, trial: Trial) -> Record:
-        """Return top-1, parameters and MACs of one trial, from memory if they are known."""
+    def evaluate(self, model: Path) -> Result:
+        """Return top-1, parameters and MACs of a file."""
+        options = ["--data", str(self.data), *self.preparation, "--runs", "1", "--json"]
+        if self.samples is not None:
+            options += ["--samples", str(self.samples)]
+        (result,) = json.loads(run_nmcore("evaluate", str(model), *options))
+        kept = {name: result[name] for name in MEASURES}
+        return kept | {"trained": result["params"] - running_statistics(model)}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Runs trials before one judge.
+
+    Parameters
+    ----------
+    judge : Judge
+        Evaluates what comes out.
+    preparation : sequence of str
+        ``--scale``, ``--mean`` and ``--std`` of the network.
+    calibration : Path or None
+        An .npz, or a folder of pictures, that shares nothing with what the judge looks at.
+    store : Store
+        Where results are kept.
+    inputs : int or None
+        On how many inputs moments are measured, if not on nmcore's usual number.
+    """
+
+    judge: Judge
+    preparation: Sequence[str]
+    calibration: Path | None = None
+    store: Store = field(default_factory=Store)
+    inputs: int | None = None
+
+    def run(self, trial: Trial, cell: Mapping[str, str] | None = None) -> Result:
+        """Return what the judge says of one trial, from memory if that is known."""
+        command = self.command(trial)
         key = {
-            "command": trial.command,
+            "command": command,
             "preparation": shlex.join(self.preparation),
             "nmcore": nmcore.__version__,
-            "model_sha256": _digest(trial.model),
-            "data_sha256": _digest(self.data),
+            "model_sha256": digest(trial.model),
+            "calibration_sha256": self._calibration_digest(trial),
+            **self.judge.key(),
         }
-        for record in self.records:
-            if key.items() <= record.items():
-                return record
-        print(trial.command or f"{trial.model} as it is", file=sys.stderr, flush=True)
-        record = key | self._measure(trial)
-        self.records.append(record)
-        if self.store is not None:
-            atomic_write(self.store, f"{json.dumps(self.records, indent=1)}\n".encode())
-        return record
+        title = {"command": command or f"{trial.model.name} as it is"}
+        return self.store.once(cell or title, key, lambda: self._measure(trial))
 
-    def _measure(self, trial: Trial) -> Record:
+    def command(self, trial: Trial) -> str:
+        """What a user would type; the model as it is has none. Folders are left out."""
+        if not trial.method:
+            return ""
+        if trial.method in PEERS:
+            return shlex.join([trial.method, trial.model.name, "OUT", *trial.options])
+        words = ["nmcore", "compress", trial.model.name, "OUT", *self._words(trial)]
+        given = str(self.calibration)
+        return shlex.join(
+            Path(word).name if self.calibration and word == given else word for word in words
+        )
+
+    def _words(self, trial: Trial) -> list[str]:
+        name, _, data = trial.method.partition("+")
+        words = ["--method", name, *trial.options]
+        if data:
+            words += ["--data", str(self.calibration)]
+        if name not in WITHOUT_INPUTS:
+            words += self.preparation
+            words += [] if self.inputs is None else ["--samples", str(self.inputs)]
+        return words
+
+    def _calibration_digest(self, trial: Trial) -> str | None:
+        if not trial.method.endswith("+data"):
+            return None
+        if self.calibration is None:
+            sys.exit(f"{trial.method} needs --calibration")
+        return digest(self.calibration)
+
+    def _measure(self, trial: Trial) -> Result:
         with tempfile.TemporaryDirectory() as folder:
             model = trial.model
-            if trial.peer:
+            if trial.method in PEERS:
                 model = Path(folder) / trial.model.name
-                PEERS[trial.peer](trial.model, model, float(trial.options[0]))
-            elif trial.options:
+                PEERS[trial.method](trial.model, model, float(trial.options[0]))
+            elif trial.method:
                 model = Path(folder) / trial.model.name
-                _nmcore("compress", str(trial.model), str(model), *trial.options)
-            options = ["--data", str(self.data), *self.preparation, "--runs", "1", "--json"]
-            (result,) = json.loads(_nmcore("evaluate", str(model), *options))
-        return {name: result[name] for name in MEASURES}
+                run_nmcore("compress", str(trial.model), str(model), *self._words(trial))
+            return self.judge.evaluate(model)
 
 
-def _nmcore(*words: str) -> str:
+def bench_of(options: argparse.Namespace, preparation: Sequence[str]) -> Bench:
+    """Return the bench that a command line asks for."""
+    if options.calibration and digest(options.calibration) == digest(options.data):
+        sys.exit("--calibration must not be the test set")
+    samples, inputs = (QUICK_SAMPLES, QUICK_INPUTS) if options.quick else (None, None)
+    judge = TestSet(options.data, preparation, samples)
+    return Bench(judge, preparation, options.calibration, Store(results_file(options)), inputs)
+
+
+def cost(model: Path) -> Result:
+    """Count parameters, all and those that are trained, and MACs of a file."""
+    found = json.loads(run_nmcore("inspect", str(model), "--json"))
+    params = found["params"]
+    trained = params - running_statistics(model)
+    return {"params": params, "macs": found["macs"], "trained": trained}
+
+
+def run_nmcore(*words: str) -> str:
     """What the program prints; where it fails, so does the benchmark, with the program's words."""
     done = subprocess.run(
         [sys.executable, "-m", "nmcore", *words], capture_output=True, text=True, check=False
@@ -116,58 +210,23 @@ def _nmcore(*words: str) -> str:
     return done.stdout
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+@cache
+def groups(model: Path) -> list[tuple[str, int]]:
+    """Name and width of each group of channels, from the input to the output.
+
+    Those that several weights make together, such as residual sums, are left out: the paper does
+    not touch them.
+    """
+    found = json.loads(run_nmcore("inspect", str(model), "--json"))["groups"]
+    return [(each["name"], each["width"]) for each in found if len(each["producers"]) == 1]
 
 
-class Parser(argparse.ArgumentParser):
-    """Options of a benchmark; a wrong one is told in one line."""
+def running_statistics(model: Path) -> int:
+    """How many of a model's numbers are means and variances of batch norms.
 
-    def error(self, message: str) -> NoReturn:
-        """Exit with 2 and the message."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-    def add_files(self) -> None:
-        """Add ``--data`` and ``--json``, which every benchmark has."""
-        self.add_argument(
-            "--data", type=existing, required=True, metavar="FILE.npz", help="test set: x and y"
-        )
-        self.add_argument(
-            "--json", type=Path, metavar="FILE", help="keep results here, and go on from them"
-        )
-
-
-def existing(text: str) -> Path:
-    """Return a path to a file that is there."""
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text}")
-    return path
-
-
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows as a Markdown table: text on the left, numbers on the right."""
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-    numeric = [all(_is_number(cell) for cell in column) for column in zip(*rows, strict=True)]
-    rule = [f"{'-' * (w - 1)}:" if n else "-" * w for w, n in zip(widths, numeric, strict=True)]
-    for row in (headers, rule, *rows):
-        cells = (
-            cell.rjust(w) if n else cell.ljust(w)
-            for cell, w, n in zip(row, widths, numeric, strict=True)
-        )
-        print(f"| {' | '.join(cells)} |")
-
-
-def _is_number(cell: str) -> bool:
-    return cell.strip(" -+%?").replace(",", "").replace(".", "").isdigit() or cell in ("", "-")
-
-
-def percent(record: Record) -> str:
-    """Write top-1."""
-    return f"{record['top1']:.2f}"
-
-
-def size(record: Record) -> list[str]:
-    """Write parameters and MACs."""
-    macs = record["macs"]
-    return [f"{record['params']:,}", "?" if macs is None else f"{macs:,}"]
+    They are not trained, so papers do not count them among the parameters.
+    """
+    graph = onnx.load(model, load_external_data=False).graph
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    norms = (node for node in graph.node if node.op_type == "BatchNormalization")
+    return sum(sizes.get(name, 0) for node in norms for name in node.input[3:5])

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from nmcore_onnx import constants
 from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
+from nmcore_onnx.folding import is_constant
 from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.trace import Trace
 from nmcore_onnx.weights import attribute
@@ -128,7 +129,7 @@ def gemm(node: ir.Node, trace: Trace) -> None:
 @rule("MatMul")
 def matmul(node: ir.Node, trace: Trace) -> None:
     """A B with a constant B (K, N): columns on axis 0, rows on axis 1; channels on A's last."""
-    if constants.tensor(node.inputs[0]) is None and constants.tensor(node.inputs[1]) is None:
+    if not any(is_constant(value) for value in node.inputs):
         _product(node, trace)
         return
     if not _constant_weight(node, trace):

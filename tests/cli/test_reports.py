@@ -1,0 +1,122 @@
+"""``nmcore compress --report``: as data, as a page, and what both hold of each method."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+import nmcore
+
+HOSTILE = ("</script><script>alert(1)</script>", "a", '"><img src=x onerror=alert(1)>')
+
+
+@pytest.fixture
+def reported(run, model, tmp_path):
+    """Compress with options; the report as data and as a page."""
+
+    def compress(*options):
+        page, data = tmp_path / "r.html", tmp_path / "r.json"
+        run("compress", model, tmp_path / "o.onnx", *options, "--report", page, "--report", data)
+        return json.loads(data.read_text()), page.read_text()
+
+    return compress
+
+
+def test_a_merge_brings_similarities_and_z(reported):
+    data, page = reported("--method", "merge", "--threshold", "0.2")
+    for group in data["groups"]:
+        similarity = group["similarity"]
+        assert similarity["threshold"] == 0.2
+        assert sum(similarity["merged"]) == group["merged"]
+        assert sum(similarity["left_out"]) == group["left_out"]
+        assert len(group["z"]["cells"]) == group["kept"]
+        assert group["curve"] is None
+    assert "Similarity of removed and kept channels" in page
+    assert page.count('class="z"') == 3
+
+
+def test_a_merge_names_the_thresholds_that_it_chose(reported):
+    data, _ = reported("--method", "merge")
+    thresholds = {group["name"]: group["similarity"]["threshold"] for group in data["groups"]}
+    assert thresholds == {"conv1": 0.1, "conv2": 0.1, "gemm1": 0.45}
+
+
+def test_a_budget_brings_whole_curves_with_the_chosen_points(reported):
+    data, page = reported("--method", "moments", "--macs", "0.6")
+    for group in data["groups"]:
+        curve = group["curve"]
+        assert curve["original"] is True
+        assert curve["removed"] == list(range(1, group["width"]))
+        assert curve["error"] == sorted(curve["error"])
+        gone = group["width"] - group["kept"]
+        assert curve["chosen"] == (curve["error"][gone - 1] if gone else 0)
+        assert group["similarity"] is group["z"] is None
+    assert "Error as channels go" in page
+
+
+def test_a_ratio_brings_curves_up_to_the_chosen_points(reported):
+    data, page = reported("--method", "moments", "--ratio", "0.5")
+    for group in data["groups"]:
+        curve = group["curve"]
+        assert curve["original"] is False
+        assert curve["removed"] == list(range(1, group["width"] - group["kept"] + 1))
+        assert 0 <= curve["chosen"] == curve["error"][-1] <= 1
+    assert "compressed so far" in page
+
+
+def test_a_criterion_measures_no_curve(reported):
+    data, page = reported("--method", "moments", "--criterion", "l1")
+    assert {group["curve"] for group in data["groups"]} == {None}
+    assert "Error as channels go" not in page
+
+
+def test_results_are_compared_on_the_data(reported, data):
+    account, page = reported("--data", data, "--scale", "255", "--samples", "8")
+    found = account["fidelity"]
+    assert found["data"] == str(data)
+    assert found["n"] == 20
+    assert all(0 <= found[name] <= 100 for name in ("top1_before", "top1_after", "agreement"))
+    assert found["deviation"] > 0
+    assert "Accuracy (top-1)" in page
+    assert "which the compression may have been fitted to" in page
+
+
+def test_labels_that_do_not_fit_spoil_nothing(run, model, tmp_path):
+    data, report = tmp_path / "d.npz", tmp_path / "r.json"
+    np.savez(data, x=np.zeros((4, 3, 8, 8), np.float32), y=np.full(4, 99))
+    done = run("compress", model, tmp_path / "o.onnx", "--data", data, "--report", report)
+    assert "the results are not compared: y holds classes" in done.stderr
+    assert json.loads(report.read_text())["fidelity"] is None
+
+
+def test_each_report_is_checked_before_the_work(fails, model, tmp_path):
+    good, out = ["--report", tmp_path / "r.html"], tmp_path / "o.onnx"
+    bad = ["--report", tmp_path / "r.pdf"]
+    assert "must end in .json or .html" in fails("compress", model, out, *good, *bad)
+    same = tmp_path / "o.html"
+    assert "the same file" in fails("compress", model, same, "--report", same)
+
+
+def test_from_python(model, tmp_path):
+    result = nmcore.compress(model, method="merge")
+    result.report.save(tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "nmcore.compress(" in page
+    assert "Latency" not in page
+
+
+def test_names_from_strangers_cannot_run_in_the_page(run, model, tmp_path):
+    network = onnx.load(model)
+    for node, name in zip(network.graph.node, HOSTILE, strict=False):
+        node.name = name
+    onnx.save(network, model)
+    page, data = tmp_path / "r.html", tmp_path / "r.json"
+    run("compress", model, tmp_path / "o.onnx", "--report", page, "--report", data)
+    assert {group["name"] for group in json.loads(data.read_text())["groups"]} & {*HOSTILE}
+    source = page.read_text()
+    assert "<script" not in source
+    assert "<img" not in source
+    assert "&lt;script&gt;" in source
