@@ -1,10 +1,10 @@
-# Five words are the whole toolbox: example, test, lint, types, format. Each sets up what it needs.
+# These words are the whole toolbox; each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CODE = nmcore backends tests benchmarks examples
 
-.PHONY: example test lint types format clean
+.PHONY: example test test-all lint types format clean
 
 # Compress the network that ships with the project and show what became of its accuracy.
 example: $(VENV)/.ready
@@ -12,6 +12,9 @@ example: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.ready
+	$(BIN)/python -m pytest -m ''
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check $(CODE)

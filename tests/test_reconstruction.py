@@ -317,10 +317,11 @@ class TestLeftAlone:
         x = {"input": pictures(4)}
         np.testing.assert_array_equal(run(proto, x)[0], run(model, x)[0])
 
-    def test_groups_of_one_channel(self):
+    def test_a_single_channel_is_declined(self):
         model = Chain().conv(1).node("Relu").conv(8).node("Relu").conv(4).build()
-        assert kept(compress(model, macs=0.6)[0])["conv1"] == 1
-        assert kept(compress(model, ratio=0.9)[0]) == {"conv1": 1, "conv2": 1}
+        result, _ = compress(model, ratio=0.9)
+        assert kept(result) == {"conv2": 1}
+        assert "one channel" in {d.node: d.reason for d in result.declined}["conv1"]
 
     def test_too_many_features_are_merged(self, monkeypatch):
         monkeypatch.setattr(reconstruction, "MAX_FEATURES", 100)

@@ -52,6 +52,8 @@ class Channels:
         >>> Channels(1, np.array([7, 8]), inner=None).expand(6)
         array([7, 7, 7, 8, 8, 8])
         """
+        if not len(self.atoms):
+            return None
         repeats, rest = divmod(length, len(self.atoms))
         outer, inner = self.outer, self.inner
         if outer is None and inner is not None:

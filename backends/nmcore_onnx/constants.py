@@ -117,6 +117,14 @@ def replace(place: Place, new: Array) -> None:
         _drop(value)
 
 
+def list_initialisers(model: ir.Model) -> None:
+    """Make every initialiser an input too, as ONNX wants it up to IR version 3."""
+    if model.ir_version < 4:
+        inputs = set(model.graph.inputs)
+        new = [value for value in model.graph.initializers.values() if value not in inputs]
+        model.graph.inputs.extend(new)
+
+
 def _drop(value: ir.Value) -> None:
     """Remove a constant that nothing reads any more, and what it was computed from."""
     if value.uses() or value.is_graph_output() or value.is_graph_input():
@@ -131,7 +139,8 @@ def _drop(value: ir.Value) -> None:
         return
     inputs = [found for found in node.inputs if found is not None]
     graph = node.graph
-    assert isinstance(graph, ir.Graph)
+    if not isinstance(graph, ir.Graph):  # removed already, on another way down
+        return
     graph.remove(node, safe=True)
     for each in dict.fromkeys(inputs):
         _drop(each)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -20,31 +20,28 @@ from nmcore_onnx.weights import attribute, computable, read, rows_of
 def producers(traced: TracedGroup) -> list[Producer]:
     """All weights whose rows make the channels of a group.
 
-    A convolution and the depthwise ones behind it count as one; where several weights make the
+    A convolution and a depthwise one behind it count as one; where several weights make the
     channels together, a grouped convolution on the way is one more whose rows must be alike.
     """
     rows = [positions(slot.atoms, traced.units) for slot in traced.producers]
-    if len(traced.producers) == 1 and rows[0].shape[1] == 1:
-        return [_producer(traced.producers[0], traced.units, traced.filters)]
+    if len(traced.producers) == len(traced.filters) == 1 == rows[0].shape[1]:
+        return [_producer(traced.producers[0], traced.units, traced.filters[0])]
     found = [_producer(slot, traced.units) for slot in traced.producers]
     return found + [_filter(slot, traced.units) for slot in traced.filters]
 
 
-def _producer(slot: ProducerSlot, units: IntArray, filters: Sequence[FilterSlot] = ()) -> Producer:
-    """The rows of a producer with what follows it: behind the last filter, where there are any."""
+def _producer(slot: ProducerSlot, units: IntArray, behind: FilterSlot | None = None) -> Producer:
+    """The rows of a producer with what follows it, or follows the filters behind it."""
     weight = rows_of(slot)
     last = slot.node
-    owned = positions(slot.atoms, units)
-    kernels = [read(each.place)[positions(each.made, units)] for each in filters]
-    if filters and kernels[-1].shape[1] == 1 and np.array_equal(filters[-1].made, slot.atoms):
-        last = filters[-1].node
-    rows = _of_units(_followed(Producer(label(slot.node), weight), last, len(weight)), owned)
-    if not kernels:
+    if behind is not None and np.array_equal(behind.made, slot.atoms):
+        last = behind.node
+    whole = _followed(Producer(label(slot.node), weight), last, len(weight))
+    rows = _of_units(whole, positions(slot.atoms, units))
+    if behind is None:
         return rows
-    outer = kernels[0].reshape(len(units), -1)
-    for kernel in kernels[1:]:
-        outer = (outer[:, :, None] * kernel.reshape(len(units), 1, -1)).reshape(len(units), -1)
-    return replace(rows, depthwise=outer)
+    kernels = read(behind.place)[positions(behind.made, units)]
+    return replace(rows, depthwise=kernels.reshape(len(units), -1))
 
 
 def _filter(slot: FilterSlot, units: IntArray) -> Producer:
@@ -68,7 +65,46 @@ def _followed(rows: Producer, node: ir.Node, width: int) -> Producer:
         found = _instance_norm(norm, rows)
         return rows if found is None else replace(rows, batchnorm=found).folded()
     found = _batchnorm(norm)
-    return rows if found is None or len(found.gamma) != width else replace(rows, batchnorm=found)
+    if found is not None:
+        return rows if len(found.gamma) != width else replace(rows, batchnorm=found)
+    affine = _affine(norm, node, width)
+    return rows if affine is None else replace(rows, batchnorm=affine).folded()
+
+
+def _affine(reader: ir.Node | None, node: ir.Node, width: int) -> BatchNorm | None:
+    """Factors and offsets a channel right behind a convolution: a batch norm written out, a bias.
+
+    They are given as the batch norm that does the same to inputs of mean 0 and variance 1.
+    """
+    scale, shift = np.ones(width), np.zeros(width)
+    value, rank = node.outputs[0], len(constants.shape(node.inputs[1]) or ())
+    found = False
+    while reader is not None and reader.op_type in ("Mul", "Add", "Sub", "Div"):
+        place = Place(reader, 0 if reader.inputs[1] is value else 1)
+        numbers = _per_channel(place, rank, width)
+        if numbers is None or (place.index == 0 and reader.op_type in ("Sub", "Div")):
+            break
+        if reader.op_type in ("Mul", "Div"):
+            factor = numbers if reader.op_type == "Mul" else 1 / numbers
+            scale, shift = scale * factor, shift * factor
+        else:
+            shift = shift + (numbers if reader.op_type == "Add" else -numbers)
+        found, value = True, reader.outputs[0]
+        reader = only_reader(value)
+    if not found or not np.isfinite(scale).all():
+        return None
+    return BatchNorm(scale, shift, np.zeros(width), np.ones(width), 0.0)
+
+
+def _per_channel(place: Place, rank: int, width: int) -> FloatArray | None:
+    """A constant with one number in all, or one a channel on axis 1 of ``rank``."""
+    shape = constants.shape(place.value)
+    if shape is None or not constants.is_float(place.value):
+        return None
+    aligned = (1,) * (rank - len(shape)) + shape
+    if len(aligned) != rank or int(np.prod(aligned)) not in (1, aligned[1]):
+        return None
+    return np.broadcast_to(read(place).reshape(-1), width) if aligned[1] in (1, width) else None
 
 
 def _of_units(whole: Producer, owned: IntArray) -> Producer:

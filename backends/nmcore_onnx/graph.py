@@ -195,6 +195,8 @@ class OnnxGraph:
     ) -> bytes:
         """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Graph`."""
         found = [self._reading(reading, targets, rows, samples) for reading in readings]
+        if targets:
+            found = probing.correcting_once(found)
         current = self._copy(self._ledger, self._removed)
         nothing = np.array([], dtype=np.intp)
         original = self._copy(Ledger(), nothing) if targets else None

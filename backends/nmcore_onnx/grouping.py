@@ -59,8 +59,8 @@ def positions(atoms: IntArray, units: IntArray) -> IntArray:
 def find_groups(trace: Trace) -> tuple[list[TracedGroup], list[Declined]]:
     """Every group that can be cut, and every weighted node that is left alone.
 
-    Channels form a group where the same weights make and read them, equally often: then one is as
-    good a replacement for another wherever it is read.
+    Channels form a group where the same weights make and read them and the same values carry them,
+    equally often: then one can stand for another everywhere, and no value loses all of its own.
     """
     frozen = _frozen(trace)
     members: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
@@ -68,12 +68,13 @@ def find_groups(trace: Trace) -> tuple[list[TracedGroup], list[Declined]]:
         if atom not in frozen:
             members[signature].append(atom)
     names: Counter[str] = Counter()
+    nodes = {label(node) for node in trace.graph}
     groups = []
     for signature, units in members.items():
         if len(units) == 1:
             frozen[units[0]] = "it makes one channel, or channels that cannot be told apart"
             continue
-        traced = _group(trace, np.array(units), [slot for slot, _ in signature], names)
+        traced = _group(trace, np.array(units), [slot for slot, _ in signature], names, nodes)
         groups.append(traced)
     return groups, _declined(trace, frozen)
 
@@ -97,7 +98,7 @@ def _frozen(trace: Trace) -> dict[int, str]:
 
 
 def _signatures(trace: Trace) -> dict[int, tuple[tuple[int, int], ...]]:
-    """Which weights make and read each produced atom, and how often; in topological order."""
+    """Which weights and values have each produced atom, and how often; in topological order."""
     found: dict[int, list[tuple[int, int]]] = {}
     for slot in trace.producers:
         for atom in slot.atoms.tolist():
@@ -115,21 +116,22 @@ def _owners(trace: Trace) -> list[IntArray]:
         *(slot.atoms for slot in trace.producers),
         *(slot.atoms for slot in trace.consumers),
         *(slot.made for slot in trace.filters),
+        *(channels.atoms for channels in trace.channels.values()),
     ]
 
 
 def _group(
-    trace: Trace, units: IntArray, numbers: Sequence[int], names: Counter[str]
+    trace: Trace, units: IntArray, numbers: Sequence[int], names: Counter[str], nodes: set[str]
 ) -> TracedGroup:
     """Gather the slots of a group; a second one of the same first producer has a number."""
-    first, second = len(trace.producers), len(trace.producers) + len(trace.consumers)
+    first = len(trace.producers)
+    second = first + len(trace.consumers)
+    third = second + len(trace.filters)
     producers = tuple(trace.producers[n] for n in numbers if n < first)
     consumers = tuple(trace.consumers[n - first] for n in numbers if first <= n < second)
-    filters = tuple(trace.filters[n - second] for n in numbers if n >= second)
-    name = label(producers[0].node)
-    names[name] += 1
+    filters = tuple(trace.filters[n - second] for n in numbers if second <= n < third)
     group = Group(
-        name if names[name] == 1 else f"{name}#{names[name]}",
+        _free_name(label(producers[0].node), names, nodes),
         len(units),
         list(dict.fromkeys(label(slot.node) for slot in producers)),
         list(dict.fromkeys(label(slot.node) for slot in consumers)),
@@ -137,6 +139,16 @@ def _group(
         list(dict.fromkeys(label(slot.node) for slot in filters)),
     )
     return TracedGroup(group, units, producers, consumers, filters)
+
+
+def _free_name(name: str, names: Counter[str], nodes: set[str]) -> str:
+    """The first producer's name, with a number where it has made another group before."""
+    number, free = 1, name
+    while names[free] or (number > 1 and free in nodes):
+        number += 1
+        free = f"{name}#{number}"
+    names[free] += 1
+    return free
 
 
 def _declined(trace: Trace, frozen: Mapping[int, str]) -> list[Declined]:

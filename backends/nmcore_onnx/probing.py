@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -133,6 +133,8 @@ class Reading:
         Whether the original's outputs are compared.
     residual : Residual or None
         The sum that the consumer's output goes into.
+    alone : bool
+        Whether the target is what these columns give now, whatever others have lost.
     """
 
     slot: ConsumerSlot
@@ -144,6 +146,24 @@ class Reading:
     step: int
     targets: bool
     residual: Residual | None
+    alone: bool = False
+
+
+def correcting_once(readings: Sequence[Reading]) -> list[Reading]:
+    """Let only the first of several consumers make up for what has been lost before all of them.
+
+    They are fitted without knowing of each other; each would make up for the same loss.
+    """
+    result = []
+    corrected = False
+    seen: set[ir.Node] = set()
+    for reading in readings:
+        again = reading.slot.node in seen and reading.slot.start == 0
+        seen.add(reading.slot.node)
+        keep = reading.residual is not None and not corrected
+        corrected |= keep
+        result.append(replace(reading, residual=reading.residual if keep else None, alone=again))
+    return result
 
 
 def probe(current: Copy, original: Copy | None, readings: Sequence[Reading]) -> ir.Model:
@@ -266,6 +286,8 @@ def _without_others(
     """What these columns alone should give: the target less what all others give now."""
     assert reading.own is not None
     weights, bias = (build.constant(part.astype(np.float32)) for part in reading.own)
+    if reading.alone:
+        return build.node("Add", build.node("MatMul", rows, weights), bias)
     now = current.value(output_of(reading.slot.node))
     total = _output_rows(build, now, reading.slot, reading.outputs)
     total = build.every(total, reading.step)

@@ -47,6 +47,10 @@ class Copy:
         """The copy of a node's output."""
         return self._values[value]
 
+    def move(self, value: ir.Value, new: ir.Value) -> None:
+        """Let the copy of a node's output be another value from now on."""
+        self._values[value] = new
+
     def private(self, reader: ir.Node, place: Place, path: tuple[ir.Node, ...]) -> Place:
         """The copy of a place from which ``path`` leads to ``reader``, and to no other node.
 
@@ -97,14 +101,17 @@ def rewrite(
         return copy
     for place, array in _cut(copy, trace, ledger, removed).items():
         constants.replace(copy.place(place), array)
+    _declare(trace, copy, removed)
     for node, addition in ledger.total_biases().items():
         kept = _kept_rows(trace, node, removed)
-        _add_bias(copy.node(node), addition if kept is None else addition[kept])
+        total = _add_bias(copy.node(node), addition if kept is None else addition[kept])
+        if total is not None:
+            copy.move(node.outputs[0], total)
+    constants.list_initialisers(copy.model)
     for count in trace.counts:
         _recount(copy, count, ~np.isin(count.atoms, removed))
     for index in trace.indices:
         _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
-    _declare(trace, copy, removed)
     return copy
 
 
@@ -136,14 +143,16 @@ def _kept_rows(trace: Trace, node: ir.Node, gone: NDArray[np.intp]) -> NDArray[n
     return None
 
 
-def _add_bias(node: ir.Node, addition: FloatArray) -> None:
-    """Add to a node's bias; give it one where it has none."""
+def _add_bias(node: ir.Node, addition: FloatArray) -> ir.Value | None:
+    """Add to a node's bias; give it one where it has none.
+
+    Returns the value that takes the place of the node's output, where a new node makes it.
+    """
     added = bias_node(node, len(addition))
     if added is not None:
         place = bias_place(added)
     elif node.op_type == "MatMul":
-        _insert_add(node, addition)
-        return
+        return _insert_add(node, addition)
     else:
         place = Place(node, 2)
     addition = (
@@ -155,13 +164,14 @@ def _add_bias(node: ir.Node, addition: FloatArray) -> None:
         constants.insert(
             place, f"{node.name or node.outputs[0].name}.bias", addition.astype(weight.dtype)
         )
-        return
+        return None
     old = constants.array(place.value)
     assert old is not None
     constants.replace(place, (computable(old) + addition).astype(old.dtype))
+    return None
 
 
-def _insert_add(node: ir.Node, addition: FloatArray) -> None:
+def _insert_add(node: ir.Node, addition: FloatArray) -> ir.Value:
     """Put an Add behind a MatMul that has no bias; the sum takes over the output's name."""
     output, graph = node.outputs[0], node.graph
     weight = constants.array(node.inputs[1])
@@ -180,12 +190,12 @@ def _insert_add(node: ir.Node, addition: FloatArray) -> None:
     for index, value in enumerate(graph.outputs):
         if value is output:
             graph.outputs[index] = total
+    return total
 
 
 def _recount(copy: Copy, slot: CountSlot, keep: NDArray[np.bool_]) -> None:
     """Write how many positions are left into a constant or an attribute."""
-    if keep.all():
-        return
+    # Written even where all are kept: a bound counted from the end moves with what is behind it.
     count = int(keep.sum())
     if isinstance(slot.place, str):
         attributes = copy.node(slot.node).attributes
@@ -195,6 +205,10 @@ def _recount(copy: Copy, slot: CountSlot, keep: NDArray[np.bool_]) -> None:
             numbers = list(attributes[slot.place].as_ints())
             numbers[slot.position] = count
             attributes[slot.place] = ir.AttrInt64s(slot.place, numbers)
+        return
+    found = fold(slot.place.value)
+    assert found is not None
+    if found.reshape(-1)[slot.position] == count:
         return
     place = copy.private(slot.node, slot.place, slot.path)
     found = fold(place.value)

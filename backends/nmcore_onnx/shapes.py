@@ -36,6 +36,7 @@ def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) 
     if inputs:
         _forget(copy.graph)
     _fold_arguments(copy.graph)
+    _stand_in(copy.graph)
     try:
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
     except Exception as error:  # what the inference cannot do is not the user's fault
@@ -59,6 +60,19 @@ def _fold_arguments(graph: ir.Graph) -> None:
             folded = fold(value)
             if folded is not None:
                 constants.insert(Place(node, index), f"{value.name}.folded.{node.name}", folded)
+
+
+# Operators that keep a shape but that the inference does not know.
+_SHAPE_KEEPING = ("GroupNormalization", "Gelu", "QuickGelu", "FastGelu", "BiasGelu")
+
+
+def _stand_in(graph: ir.Graph) -> None:
+    """Let Identity stand for operators that the inference does not know."""
+    for node in graph:
+        if node.op_type in _SHAPE_KEEPING:
+            node.op_type, node.domain = "Identity", ""
+            node.attributes.clear()
+            node.resize_inputs(1)
 
 
 def _forget(graph: ir.Graph) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-import tables
+import rendering
 from programs import PROGRAMS, Record, installed
 
 from nmcore.files import atomic_write
@@ -111,8 +111,8 @@ def main(words: list[str] | None = None) -> None:
         theirs = one("onnxsim", model, options, store, code) if peer else None
         pairs.append((ours, theirs))
         print(
-            f"{model.name}: {ours['ended']}, kept {tables.share_text(ours)}, "
-            f"onnxsim {tables.share_text(theirs)}",
+            f"{model.name}: {ours['ended']}, kept {rendering.share_text(ours)}, "
+            f"onnxsim {rendering.share_text(theirs)}",
             file=sys.stderr,
             flush=True,
         )
@@ -125,13 +125,13 @@ def main(words: list[str] | None = None) -> None:
 def document(pairs: list[tuple[Record, Record | None]]) -> str:
     """Write everything as Markdown."""
     pairs = sorted(pairs, key=lambda pair: pair[0]["file"])
-    rows = [tables.row(ours["file"].removesuffix(".onnx"), ours, peer) for ours, peer in pairs]
-    reasons = tables.reasons([ours for ours, _ in pairs])
+    rows = [rendering.row(ours["file"].removesuffix(".onnx"), ours, peer) for ours, peer in pairs]
+    reasons = rendering.reasons([ours for ours, _ in pairs])
     return "\n\n".join(
         [
-            tables.summary(pairs),
-            tables.markdown(tables.HEADERS, rows),
-            tables.markdown(("reason for leaving a node alone", "nodes", "files"), reasons),
+            rendering.summary(pairs),
+            rendering.markdown(rendering.HEADERS, rows),
+            rendering.markdown(("reason for leaving a node alone", "nodes", "files"), reasons),
         ]
     )
 

@@ -158,6 +158,9 @@ def _keeps_channels(node: ir.Node, trace: Trace, channels: Channels) -> bool:
         return axis not in chosen and (target is None or others_ignore(target, -1, trace))
     if scales is not None:
         return axis < len(scales) and scales[axis] == 1
+    policy = node.attributes.get("keep_aspect_ratio_policy")
+    if policy is not None and policy.as_string() != "stretch":
+        return False
     return target is not None and follow_size(node, trace, target, axis, channels)
 
 
@@ -186,7 +189,11 @@ def follow_size(
     if entry.number is None or entry.number < 1:
         return False
     atoms = channels.expand(entry.number)
-    if atoms is None or entry.place is None:
+    # One constant that stands in two places of the target cannot be changed in one of them.
+    twins = [
+        each for each in target if (each.place, each.position) == (entry.place, entry.position)
+    ]
+    if atoms is None or entry.place is None or len(twins) > 1:
         return False
     trace.resize(node, entry, atoms)
     return True

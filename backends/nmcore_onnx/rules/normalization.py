@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from nmcore_onnx import constants
-from nmcore_onnx.rules.registry import decline_inputs, rule
+from nmcore_onnx.channels import Channels
+from nmcore_onnx.rules.registry import rule
 from nmcore_onnx.trace import Trace
 
 _ACROSS = "which normalises across channels"
@@ -18,7 +19,7 @@ def batch_norm(node: ir.Node, trace: Trace) -> None:
     if channels is None:
         return
     training = "training_mode" in node.attributes and node.attributes["training_mode"].as_int()
-    if training or any(value.uses() for value in node.outputs[1:]):
+    if training or any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         trace.decline(node, channels, "which is in training mode")
     else:
         _parameters(node, trace, 5)
@@ -33,9 +34,10 @@ def instance_norm(node: ir.Node, trace: Trace) -> None:
 def _parameters(node: ir.Node, trace: Trace, count: int) -> None:
     """Slice the parameters at inputs 1 to ``count - 1``, with one entry a channel each."""
     channels = trace.at(node)
+    _decline_parameters(node, trace)
     if channels is None:
-        decline_inputs(node, trace, "as its parameters")
-    elif channels.axis != 1:
+        return
+    if channels.axis != 1:
         trace.decline(node, channels, "which normalises another axis")
     elif not all(constants.is_float(value) for value in node.inputs[1:count]):
         trace.decline(node, channels, "whose parameters are not constant")
@@ -52,8 +54,8 @@ def group_norm(node: ir.Node, trace: Trace) -> None:
     Scale and offset have an entry a group up to opset 20 and one a channel since 21.
     """
     channels = trace.at(node)
+    _decline_parameters(node, trace)
     if channels is None:
-        decline_inputs(node, trace, "as its parameters")
         return
     groups = node.attributes["num_groups"].as_int()
     length = channels.length
@@ -67,7 +69,7 @@ def group_norm(node: ir.Node, trace: Trace) -> None:
     trace.count(node, "num_groups", runs[:, 0].copy())
     shape = constants.shape(node.inputs[1])
     per_channel = shape is not None and shape[0] == length != groups
-    owners = channels if per_channel else type(channels)(1, runs[:, 0].copy())
+    owners = channels if per_channel else Channels(1, runs[:, 0].copy())
     for index in (1, 2):
         trace.slice(node, index, 0, owners)
     trace.carry(node, channels)
@@ -111,11 +113,26 @@ def lp_norm(node: ir.Node, trace: Trace) -> None:
 
 def _behind(node: ir.Node, trace: Trace, default: int) -> None:
     channels, shape = trace.at(node), trace.shape(node.inputs[0])
+    _decline_parameters(node, trace)
     if channels is None:
-        decline_inputs(node, trace, "as its parameters")
         return
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else default
     if shape is None or channels.axis >= axis % len(shape):
         trace.decline(node, channels, _ACROSS)
-        return
-    trace.carry(node, channels)
+    elif any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        trace.decline(node, channels, "whose statistics are used")
+    elif any(
+        len(constants.shape(value) or ()) > len(shape) - axis % len(shape)
+        for value in node.inputs[1:]
+    ):
+        trace.decline(node, channels, "whose parameters differ between channels")
+    else:
+        trace.carry(node, channels)
+
+
+def _decline_parameters(node: ir.Node, trace: Trace) -> None:
+    """Channels that arrive as scale or offset stay: the norm's own channels set their number."""
+    for index in range(1, len(node.inputs)):
+        found = trace.at(node, index)
+        if found is not None:
+            trace.decline(node, found, "as its parameters")

@@ -114,7 +114,7 @@ def _regrouped(
     if segment.ins[0] != channels.axis:
         return None
     first, length = lengths[0], channels.length
-    if not isinstance(first, int) or length is None:
+    if not isinstance(first, int) or first < 1 or length is None:
         return None
     if length % first == 0:
         atoms = channels.expand(length)
@@ -188,6 +188,6 @@ def _target_follows(
         if entry.number == 0 and (index == before.axis) != (index == after.axis):
             return False
     entry = target[after.axis]
-    if entry.number in (0, -1) or (entry.number is None and entry.dim is None):
+    if entry.number in (0, -1):
         return others_ignore(target, after.axis, trace)
     return follow_size(node, trace, target, after.axis, after)
