@@ -98,7 +98,7 @@ def replace(place: Place, new: Array) -> None:
     """Let ``place`` read ``new`` instead, and nothing else: other readers keep the old constant."""
     value = place.value
     assert value is not None
-    data = ir.Tensor(np.ascontiguousarray(new), name=value.name)
+    data = ir.Tensor(np.asarray(new, order="C"), name=value.name)
     alone = len(value.uses()) == 1 and not value.is_graph_output()
     if alone and source(value) is not value:
         node = value.producer()
@@ -153,7 +153,7 @@ def insert(place: Place, name: str, new: Array) -> None:
     taken = set(graph.initializers) | {value.name for node in graph for value in node.outputs}
     while name in taken:
         name += "_"
-    data = ir.Tensor(np.ascontiguousarray(new), name=name)
+    data = ir.Tensor(np.asarray(new, order="C"), name=name)
     value = ir.Value(name=name, shape=data.shape, type=ir.TensorType(data.dtype), const_value=data)
     graph.register_initializer(value)
     if place.index >= len(place.node.inputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ _MAX_NODES = 200
 _MAX_ELEMENTS = 100_000
 
 
-def fold(value: ir.Value | None) -> NDArray[Any] | None:
+Array = NDArray[Any]
+
+
+def fold(value: ir.Value | None) -> Array | None:
     """The value of a constant expression; None where it depends on an input or is not small.
 
     The operators are evaluated by ONNX's own reference implementation.
@@ -27,8 +31,51 @@ def fold(value: ir.Value | None) -> NDArray[Any] | None:
     if constants.tensor(value) is not None:
         return constants.array(value)
     nodes = _ancestors(value)
+    return None if nodes is None else _evaluate(value, nodes, {})
+
+
+# Two lengths to try for each dynamic axis, far from any that a model has.
+_TRIALS = (1_000_003, 2_000_029)
+
+
+def static(value: ir.Value | None, shapes: Mapping[str, tuple[int | str, ...]]) -> Array | None:
+    """The value of an expression of constants and of static sizes of other values, or None.
+
+    Exporters write half of the channels as Shape, Gather and Div. The expression is evaluated for
+    two lengths of every dynamic axis; it is static where these make no difference.
+    """
+    if value is None or (plain := fold(value)) is not None:
+        return None if value is None else plain
+    nodes = _ancestors(value, shapes)
     if nodes is None:
         return None
+    found = []
+    for trial in _TRIALS:
+        sizes = {
+            str(node.outputs[0].name): _sizes(node, shapes, trial)
+            for node in nodes
+            if node.op_type == "Shape"
+        }
+        rest = [node for node in nodes if node.op_type != "Shape"]
+        found.append(_evaluate(value, rest, sizes))
+    one, other = found
+    if one is None or other is None or not np.array_equal(one, other):
+        return None
+    return one
+
+
+def _sizes(node: ir.Node, shapes: Mapping[str, tuple[int | str, ...]], trial: int) -> Array:
+    """What a Shape node gives, with made-up lengths for dynamic axes, all of them different."""
+    assert node.inputs[0] is not None
+    shape = shapes[str(node.inputs[0].name)]
+    numbers = [size if isinstance(size, int) else trial + 2 * k for k, size in enumerate(shape)]
+    start = node.attributes["start"].as_int() if "start" in node.attributes else 0
+    end = node.attributes["end"].as_int() if "end" in node.attributes else len(shape)
+    return np.array(numbers[start:end], np.int64)
+
+
+def _evaluate(value: ir.Value, nodes: list[ir.Node], known: Mapping[str, Array]) -> Array | None:
+    """Run nodes, in order, by the reference implementation."""
     leaves = {
         leaf.name: leaf
         for node in nodes
@@ -37,12 +84,17 @@ def fold(value: ir.Value | None) -> NDArray[Any] | None:
     }
     if any(leaf.const_value.size > _MAX_ELEMENTS for leaf in leaves.values() if leaf.const_value):
         return None
+    if not nodes:
+        return known.get(str(value.name))
     graph = onnx.helper.make_graph(
         [ir.to_proto(node) for node in nodes],
         "constant",
         [],
         [onnx.helper.make_empty_tensor_value_info(value.name or "")],
-        [onnx.numpy_helper.from_array(_numpy(leaf), name) for name, leaf in leaves.items()],
+        [
+            *(onnx.numpy_helper.from_array(_numpy(leaf), name) for name, leaf in leaves.items()),
+            *(onnx.numpy_helper.from_array(array, name) for name, array in known.items()),
+        ],
     )
     opsets = _opsets(nodes[0])
     try:
@@ -78,8 +130,13 @@ def _opsets(node: ir.Node) -> dict[str, int]:
     return dict(graph.opset_imports) if isinstance(graph, ir.Graph) else {"": 17}
 
 
-def _ancestors(value: ir.Value) -> list[ir.Node] | None:
-    """All nodes a value is computed from, in order; None where an input of the graph is one."""
+def _ancestors(
+    value: ir.Value, shapes: Mapping[str, tuple[int | str, ...]] | None = None
+) -> list[ir.Node] | None:
+    """All nodes a value is computed from, in order; None where an input of the graph is one.
+
+    Where ``shapes`` are known, what a Shape node reads does not count.
+    """
     found: dict[ir.Node, None] = {}
     stack = [(value, False)]
     while stack:
@@ -95,5 +152,9 @@ def _ancestors(value: ir.Value) -> list[ir.Node] | None:
             if len(found) > _MAX_NODES or node.op_type.startswith("Random"):
                 return None
             stack.append((current, True))
+            if node.op_type == "Shape" and shapes and node.inputs[0] is not None:
+                if node.inputs[0].name not in shapes:
+                    return None
+                continue
             stack += [(feed, False) for feed in node.inputs if feed is not None]
     return list(found)

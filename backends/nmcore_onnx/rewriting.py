@@ -109,7 +109,7 @@ def rewrite(
             copy.move(node.outputs[0], total)
     constants.list_initialisers(copy.model)
     for count in trace.counts:
-        _recount(copy, count, ~np.isin(count.atoms, removed))
+        _recount(copy, count, removed)
     for index in trace.indices:
         _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
     return copy
@@ -193,12 +193,15 @@ def _insert_add(node: ir.Node, addition: FloatArray) -> ir.Value:
     return total
 
 
-def _recount(copy: Copy, slot: CountSlot, keep: NDArray[np.bool_]) -> None:
-    """Write how many positions are left into a constant or an attribute."""
-    # Written even where all are kept: a bound counted from the end moves with what is behind it.
-    count = int(keep.sum())
+def _recount(copy: Copy, slot: CountSlot, removed: NDArray[np.intp]) -> None:
+    """Write how many positions are left into a constant, a computed place or an attribute.
+
+    Written even where all are kept: a bound counted from the end moves with what is behind it.
+    """
     if isinstance(slot.place, str):
+        assert slot.atoms is not None
         attributes = copy.node(slot.node).attributes
+        count = int(np.count_nonzero(~np.isin(slot.atoms, removed)))
         if slot.position is None:
             attributes[slot.place] = ir.AttrInt64(slot.place, count)
         else:
@@ -206,15 +209,17 @@ def _recount(copy: Copy, slot: CountSlot, keep: NDArray[np.bool_]) -> None:
             numbers[slot.position] = count
             attributes[slot.place] = ir.AttrInt64s(slot.place, numbers)
         return
-    found = fold(slot.place.value)
-    assert found is not None
-    if found.reshape(-1)[slot.position] == count:
+    before = fold(slot.place.value) if slot.computed is None else slot.computed
+    assert before is not None
+    number = int(before.reshape(-1)[slot.position])
+    if slot.atoms is not None:
+        number = int(np.count_nonzero(~np.isin(slot.atoms, removed)))
+    if slot.computed is None and before.reshape(-1)[slot.position] == number:
         return
     place = copy.private(slot.node, slot.place, slot.path)
     found = fold(place.value)
-    assert found is not None
-    found = found.copy()
-    found.reshape(-1)[slot.position] = count
+    found = (before if found is None else found).copy()
+    found.reshape(-1)[slot.position] = number
     constants.replace(place, found)
 
 

@@ -7,14 +7,16 @@ This module reads such chains entry by entry.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
-from nmcore_onnx.folding import fold
+from nmcore_onnx.folding import fold, static
 from nmcore_onnx.shapes import Shapes
 
 
@@ -32,6 +34,8 @@ class Entry:
         Where the constant stands, so that it can be changed.
     path : tuple of ir.Node
         The nodes between the constant and the reader of the sizes, the reader's neighbour first.
+    computed : array or None
+        All that the place gives, where that is no constant but computed from static sizes.
     """
 
     number: int | None = None
@@ -39,6 +43,7 @@ class Entry:
     place: Place | None = None
     position: int = 0
     path: tuple[ir.Node, ...] = ()
+    computed: NDArray[Any] | None = None
 
 
 UNKNOWN = Entry()
@@ -59,16 +64,21 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     if folded is not None:
         return [Entry(int(n), place=place, position=i) for i, n in enumerate(folded.ravel())]
     rule = _RULES.get(node.op_type)
+    if rule is None:
+        known = static(value, shapes)
+        if known is not None:
+            return [
+                Entry(int(number), place=place, position=i, computed=known)
+                for i, number in enumerate(known.ravel())
+            ]
     found = rule(node, shapes) if rule else _unknown(node, shapes)
     if found is None:
         return None
     return [replace(entry, path=(node, *entry.path)) for entry in found]
 
 
-def leak(
-    node: ir.Node, axis: int, shapes: Shapes, readers: Callable[[ir.Node], bool]
-) -> ir.Node | None:
-    """The first node that uses the length of ``axis`` for anything but an allowed target size.
+def readers(node: ir.Node, axis: int, shapes: Shapes) -> Iterator[tuple[ir.Node, int, bool]]:
+    """Where the length of ``axis`` ends up: a node, its input, and whether it was computed with.
 
     Parameters
     ----------
@@ -78,33 +88,46 @@ def leak(
         Of the value whose shape it gives.
     shapes : Shapes
         To tell where an entry stands behind a Concat.
-    readers : callable
-        Whether a Reshape, Expand or Resize may have the length as a part of its target.
     """
     start = node.attributes["start"].as_int() if "start" in node.attributes else 0
     rank = len(shapes.get(node.inputs[0].name or "", ())) if node.inputs[0] is not None else 0
     end = node.attributes["end"].as_int() if "end" in node.attributes else rank
     places = {place for place, found in enumerate(range(rank)[start:end]) if found == axis}
-    return _leak(node.outputs[0], places, shapes, readers)
+    yield from _readers(node.outputs[0], places, shapes)
 
 
-def _leak(
-    value: ir.Value, places: set[int], shapes: Shapes, readers: Callable[[ir.Node], bool]
-) -> ir.Node | None:
-    """The first node that uses one of some entries of a tensor of sizes."""
+def _readers(
+    value: ir.Value, places: set[int], shapes: Shapes
+) -> Iterator[tuple[ir.Node, int, bool]]:
     if not places:
-        return None
+        return
     for use in value.uses():
         node = use.node
-        if (node.op_type, use.idx) in _TARGETS and readers(node):
-            continue
-        passed = _passed(node, use.idx, places, shapes)
-        if passed is None or (passed and node.outputs[0].is_graph_output()):
-            return node
-        found = _leak(node.outputs[0], passed, shapes, readers)
-        if found is not None:
-            return found
-    return None
+        passed = (
+            None if (node.op_type, use.idx) in TARGETS else _passed(node, use.idx, places, shapes)
+        )
+        if passed is not None and not node.outputs[0].is_graph_output():
+            yield from _readers(node.outputs[0], passed, shapes)
+        elif node.op_type in _ARITHMETIC:
+            yield from _ends(node)
+        else:
+            yield node, use.idx, False
+
+
+def _ends(node: ir.Node) -> Iterator[tuple[ir.Node, int, bool]]:
+    """Where the result of arithmetic on sizes ends up."""
+    for output in node.outputs:
+        if output.is_graph_output():
+            yield node, 0, True
+        for use in output.uses():
+            if use.node.op_type in _ARITHMETIC or use.node.op_type in _MOVING:
+                yield from _ends(use.node)
+            else:
+                yield use.node, use.idx, True
+
+
+_MOVING = ("Unsqueeze", "Squeeze", "Cast", "Identity", "Concat", "Gather")
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Mod", "Floor", "Ceil", "Min", "Max", "Neg")
 
 
 def _passed(node: ir.Node, index: int, places: set[int], shapes: Shapes) -> set[int] | None:
@@ -137,7 +160,7 @@ def _length(value: ir.Value | None, shapes: Shapes) -> int | None:
 
 
 # Inputs that are a target size, entry by entry.
-_TARGETS = (("Reshape", 1), ("Expand", 1), ("Resize", 3))
+TARGETS = (("Reshape", 1), ("Expand", 1), ("Resize", 3))
 
 
 def _shape(node: ir.Node, shapes: Shapes) -> list[Entry] | None:

@@ -28,14 +28,17 @@ class CountSlot:
     """A number that counts positions of a channel axis: an entry of a constant or an attribute.
 
     ``atoms`` owns the counted positions. ``place`` is a Place, or the name of an attribute of
-    ``node``; ``path`` are the nodes between the constant and ``node``, its neighbour first.
+    ``node``; ``path`` are the nodes between the constant and ``node``, its neighbour first. Where
+    the place is computed rather than constant, ``computed`` is what it gives for the model as it
+    was; it is replaced by a constant, since it may count channels. ``atoms`` of None: as it was.
     """
 
     node: ir.Node
     place: Place | str
     position: int | None
-    atoms: IntArray
+    atoms: IntArray | None
     path: tuple[ir.Node, ...] = ()
+    computed: IntArray | None = None
 
 
 @dataclass(frozen=True, eq=False)

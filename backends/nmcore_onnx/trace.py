@@ -15,7 +15,7 @@ Nothing is guessed: channels that reach a place which no rule understands stay a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -55,6 +55,7 @@ class Trace:
     left: dict[ir.Node, str] = field(default_factory=dict)
     atoms: Atoms = field(default_factory=Atoms)
     reasons: dict[int, str] = field(default_factory=dict)
+    settled: set[tuple[ir.Node, int]] = field(default_factory=set)
     _checks: list[Callable[[], None]] = field(default_factory=list)
 
     # what a rule asks
@@ -144,17 +145,34 @@ class Trace:
         self,
         node: ir.Node,
         place: Place | str,
-        atoms: IntArray,
+        atoms: IntArray | None,
         position: int | None = None,
         path: tuple[ir.Node, ...] = (),
+        computed: IntArray | None = None,
     ) -> None:
         """A number that ``node`` reads counts the positions that ``atoms`` owns."""
-        self.counts.append(CountSlot(node, place, position, atoms, path))
+        self.counts.append(CountSlot(node, place, position, atoms, path, computed))
 
     def resize(self, node: ir.Node, entry: Entry, atoms: IntArray) -> None:
         """An entry of the sizes that a node reads counts the positions that ``atoms`` owns."""
         assert entry.place is not None
-        self.count(node, entry.place, atoms, entry.position, entry.path)
+        self.count(node, entry.place, atoms, entry.position, entry.path, entry.computed)
+
+    def settle(self, node: ir.Node, index: int, target: Sequence[Entry]) -> None:
+        """All sizes that a node reads are understood: those computed will be constants.
+
+        What was computed from the number of channels then does not change with it.
+        """
+        if any(entry.number is None and entry.dim is None for entry in target):
+            return
+        for entry in target:
+            counted = any(
+                slot.node is node and (slot.place, slot.position) == (entry.place, entry.position)
+                for slot in self.counts
+            )
+            if entry.computed is not None and entry.place is not None and not counted:
+                self.count(node, entry.place, None, entry.position, entry.path, entry.computed)
+        self.settled.add((node, index))
 
     def pick(self, node: ir.Node, index: int, atoms: IntArray) -> None:
         """Input ``index`` holds constant indices into the positions that ``atoms`` owns."""
@@ -243,7 +261,9 @@ class Trace:
         ]
         self.filters = [replace(s, atoms=roots(s.atoms), made=roots(s.made)) for s in self.filters]
         self.slots = [replace(s, atoms=roots(s.atoms)) for s in self.slots]
-        self.counts = [replace(s, atoms=roots(s.atoms)) for s in self.counts]
+        self.counts = [
+            replace(s, atoms=None if s.atoms is None else roots(s.atoms)) for s in self.counts
+        ]
         self.indices = [replace(s, atoms=roots(s.atoms)) for s in self.indices]
 
     def _freeze_shared(self) -> None:

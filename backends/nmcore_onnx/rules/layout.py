@@ -12,7 +12,7 @@ from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
 from nmcore_onnx.folding import fold
 from nmcore_onnx.rules.registry import decline_inputs, rule
-from nmcore_onnx.trace import Trace
+from nmcore_onnx.trace import Trace, label
 
 
 @rule("Transpose")
@@ -69,21 +69,19 @@ def shape_of(node: ir.Node, trace: Trace) -> None:
     if trace.shape(node.inputs[0]) is None:
         trace.decline(node, channels, "where the rank is unknown")
         return
-    readers: list[ir.Node] = []
-
-    def remember(reader: ir.Node) -> bool:
-        readers.append(reader)
-        return True
-
-    leak = sizes.leak(node, channels.axis, trace.shapes, remember)
-    if leak is not None or node.outputs[0].is_graph_output():
-        trace.decline(node, channels, "which counts them for another purpose than a target size")
-        return
+    ends = list(sizes.readers(node, channels.axis, trace.shapes))
+    if node.outputs[0].is_graph_output():
+        trace.decline(node, channels, "which is a model's output")
 
     def check() -> None:
         # A reader that follows channels has made sure that its sizes shrink with them.
-        if any(reader.outputs[0] not in trace.channels for reader in readers):
-            trace.decline(node, channels, "which counts them for values that keep their size")
+        for reader, index, computed in ends:
+            follows = (reader.op_type, index) in sizes.TARGETS and (
+                reader.outputs[0] in trace.channels
+            )
+            if (reader, index) not in trace.settled and (computed or not follows):
+                what = f"{reader.op_type} {label(reader)!r}"
+                trace.decline(node, channels, f"which counts them for {what}")
 
     trace.later(check)
 
@@ -114,6 +112,7 @@ def expand(node: ir.Node, trace: Trace) -> None:
     elif others_ignore(target, index, trace) and (
         free or follow_size(node, trace, target, index, moved)
     ):
+        trace.settle(node, 1, target)
         trace.carry(node, moved)
     else:
         trace.decline(node, channels, "whose target shape does not fit them")
@@ -161,7 +160,10 @@ def _keeps_channels(node: ir.Node, trace: Trace, channels: Channels) -> bool:
     policy = node.attributes.get("keep_aspect_ratio_policy")
     if policy is not None and policy.as_string() != "stretch":
         return False
-    return target is not None and follow_size(node, trace, target, axis, channels)
+    if target is None or not follow_size(node, trace, target, axis, channels):
+        return False
+    trace.settle(node, 3, target)
+    return True
 
 
 def _scales(node: ir.Node) -> list[float] | None:

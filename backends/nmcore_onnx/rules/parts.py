@@ -11,7 +11,7 @@ from nmcore.group import IntArray
 from nmcore_onnx import constants
 from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
-from nmcore_onnx.folding import fold
+from nmcore_onnx.folding import fold, static
 from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.trace import Trace
 
@@ -101,7 +101,7 @@ def split(node: ir.Node, trace: Trace) -> None:
             trace.carry(node, channels, output)
         return
     atoms = whole(channels)
-    sizes = None if atoms is None else _split_sizes(node, len(atoms))
+    sizes = None if atoms is None else _split_sizes(node, trace, len(atoms))
     if atoms is None or sizes is None or sum(sizes) != len(atoms):
         trace.decline(node, channels, "which splits them in a way not understood")
         return
@@ -111,11 +111,11 @@ def split(node: ir.Node, trace: Trace) -> None:
         trace.carry(node, Channels(channels.axis, part), output)
 
 
-def _split_sizes(node: ir.Node, length: int) -> list[int] | None:
+def _split_sizes(node: ir.Node, trace: Trace, length: int) -> list[int] | None:
     if "split" in node.attributes:
         return list(node.attributes["split"].as_ints())
     if Place(node, 1).value is not None:
-        return _ints(node.inputs[1])
+        return _static_ints(trace, node.inputs[1])
     # Equal parts; the last one may be smaller.
     each = -(-length // len(node.outputs))
     return [min(each, length - k * each) for k in range(len(node.outputs))]
@@ -127,8 +127,10 @@ def _count_parts(node: ir.Node, trace: Trace, parts: Sequence[IntArray]) -> None
         for position, part in enumerate(parts):
             trace.count(node, "split", part, position)
     elif Place(node, 1).value is not None:
+        computed = _computed(trace, Place(node, 1))
         for position, part in enumerate(parts):
-            trace.count(node, Place(node, 1), part, position)
+            trace.count(node, Place(node, 1), part, position, computed=computed)
+        trace.settled.add((node, 1))
     elif len({len(part) for part in parts}) == 1:
         trace.atoms.tie(np.stack(parts, axis=1))
     else:
@@ -143,7 +145,7 @@ def slice_(node: ir.Node, trace: Trace) -> None:
     if channels is None:
         decline_inputs(node, trace, "which takes them as bounds")
         return
-    axes = _slice_axes(node, len(shape)) if shape is not None else None
+    axes = _slice_axes(node, trace, len(shape)) if shape is not None else None
     if axes is None:
         trace.decline(node, channels, "whose axes are not constant")
         return
@@ -151,16 +153,19 @@ def slice_(node: ir.Node, trace: Trace) -> None:
         trace.carry(node, channels)
         return
     position = axes.index(channels.axis)
-    atoms, bounds = whole(channels), _bounds(node, position)
+    atoms, bounds = whole(channels), _bounds(node, trace, position)
     if atoms is None or bounds is None or bounds[2] != 1:
         trace.decline(node, channels, "which takes a part of them in a way not understood")
         return
     start, end, _ = slice(bounds[0], bounds[1]).indices(len(atoms))
     places = [_bound_place(node, name) for name in ("starts", "ends")]
     for place, given, bound in zip(places, bounds, (start, end), strict=False):
+        computed = _computed(trace, place)
         # A bound at or beyond the end stays there; one counted from the end becomes a plain count.
-        if not (given >= len(atoms) or given == 0):
-            trace.count(node, place, atoms[:bound], position)
+        if computed is not None or not (given >= len(atoms) or given == 0):
+            trace.count(node, place, atoms[:bound], position, computed=computed)
+        if isinstance(place, Place):
+            trace.settled.add((node, place.index))
     trace.carry(node, Channels(channels.axis, atoms[start:end]))
 
 
@@ -168,27 +173,27 @@ def _bound_place(node: ir.Node, name: str) -> Place | str:
     return name if name in node.attributes else Place(node, 1 if name == "starts" else 2)
 
 
-def _slice_axes(node: ir.Node, rank: int) -> list[int] | None:
+def _slice_axes(node: ir.Node, trace: Trace, rank: int) -> list[int] | None:
     """The axes that a Slice cuts: as many as it has starts, from the first on, unless it says."""
     if "starts" in node.attributes:
         starts = list(node.attributes["starts"].as_ints())
         axes = list(node.attributes["axes"].as_ints()) if "axes" in node.attributes else None
     else:
-        found = _ints(Place(node, 1).value)
         named = Place(node, 3).value is not None
         axes = _ints(node.inputs[3]) if named else None
-        if found is None or (named and axes is None):
+        length = trace.size(node.inputs[1], 0) or (constants.shape(node.inputs[1]) or (None,))[0]
+        if (named and axes is None) or (not named and length is None):
             return None
-        starts = found
+        starts = [0] * (length or 0)
     return [axis % rank for axis in (range(len(starts)) if axes is None else axes)]
 
 
-def _bounds(node: ir.Node, position: int) -> tuple[int, int, int] | None:
+def _bounds(node: ir.Node, trace: Trace, position: int) -> tuple[int, int, int] | None:
     """Start, end and step of one of the axes that a Slice cuts."""
     if "starts" in node.attributes:
         starts, ends = (node.attributes[name].as_ints()[position] for name in ("starts", "ends"))
         return starts, ends, 1
-    found = [_ints(Place(node, index).value) for index in (1, 2)]
+    found = [_static_ints(trace, Place(node, index).value) for index in (1, 2)]
     steps = [1] * (position + 1) if Place(node, 4).value is None else _ints(node.inputs[4])
     if found[0] is None or found[1] is None or steps is None:
         return None
@@ -275,3 +280,16 @@ def _ints(value: ir.Value | None) -> list[int] | None:
     """Integers that are constant or computed from constants."""
     folded = fold(value)
     return None if folded is None else [int(number) for number in folded.ravel()]
+
+
+def _static_ints(trace: Trace, value: ir.Value | None) -> list[int] | None:
+    """Integers that are constant or computed from constants and static sizes."""
+    found = static(value, trace.shapes)
+    return None if found is None else [int(number) for number in found.ravel()]
+
+
+def _computed(trace: Trace, place: Place | str) -> IntArray | None:
+    """What a place gives that depends on static sizes; None where it is a constant."""
+    if isinstance(place, str) or fold(place.value) is not None:
+        return None
+    return static(place.value, trace.shapes)

@@ -60,6 +60,7 @@ def reshape(node: ir.Node, trace: Trace) -> None:
     if regrouped is None:
         trace.decline(node, channels, "which mixes them with other axes")
     elif _target_follows(node, trace, target, channels, regrouped):
+        trace.settle(node, 1, target)
         trace.carry(node, regrouped)
     else:
         trace.decline(node, channels, "whose target shape does not follow them")
