@@ -35,6 +35,7 @@ from nmcore_onnx import (
 )
 from nmcore_onnx.constants import Place
 from nmcore_onnx.grouping import TracedGroup, find_groups
+from nmcore_onnx.refining import refined
 from nmcore_onnx.slots import ConsumerSlot
 from nmcore_onnx.trace import label, trace
 from nmcore_onnx.weights import Ledger
@@ -49,7 +50,7 @@ class OnnxGraph:
 
     def __init__(self, model: ir.Model) -> None:
         self._original = model
-        self._shapes = shapes.infer(model)
+        self._shapes = refined(model)
         self._trace = trace(model.graph, self._shapes)
         traced, self._declined = find_groups(self._trace)
         self._traced: dict[str, TracedGroup] = {item.group.name: item for item in traced}

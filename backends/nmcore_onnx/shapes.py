@@ -18,7 +18,11 @@ Dim = int | str
 Shapes = dict[str, tuple[Dim, ...]]
 
 
-def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
+def infer(
+    model: ir.Model,
+    inputs: Mapping[str, tuple[int, ...]] | None = None,
+    declared: Shapes | None = None,
+) -> Shapes:
     """Shapes by value name; a dynamic axis is its name, an unknown one a name of its own.
 
     Parameters
@@ -27,6 +31,8 @@ def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) 
         Not changed.
     inputs : mapping of input name to shape, optional
         Sizes to assume for the inputs instead of the declared ones.
+    declared : mapping of value name to shape, optional
+        What is known of other values.
     """
     copy = model.clone()
     for value in copy.graph.inputs:
@@ -37,11 +43,20 @@ def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) 
         _forget(copy.graph)
     _fold_arguments(copy.graph)
     _stand_in(copy.graph)
+    _run(copy)
+    if declared:
+        for value in (value for node in copy.graph for value in node.outputs):
+            if value.name in declared and value.type is not None:  # without a type it is not read
+                value.shape = ir.Shape(declared[value.name])
+        _run(copy)
+    return _collect(copy.graph)
+
+
+def _run(model: ir.Model) -> None:
     try:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     except Exception as error:  # what the inference cannot do is not the user's fault
         log.info("shape inference failed: %s", error)
-    return _collect(copy.graph)
 
 
 # Operators whose output shape depends on the value of their later inputs.

@@ -22,11 +22,11 @@ def modules(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     import examine
     import programs
+    import rendering
     import run as coverage_run
-    import tables
 
-    yield {"run": coverage_run, "programs": programs, "tables": tables, "examine": examine}
-    for name in {"run", "programs", "tables", "examine"} & (set(sys.modules) - before):
+    yield {"run": coverage_run, "programs": programs, "rendering": rendering, "examine": examine}
+    for name in {"run", "programs", "rendering", "examine"} & (set(sys.modules) - before):
         del sys.modules[name]
 
 
@@ -54,7 +54,7 @@ def test_every_file_is_a_row(models, tmp_path, modules, capsys):
     for name in ("checker", "shapes", "loads", "runs", "face", "verify"):
         assert dynamic[name] == "ok", dynamic
     assert len(dynamic["sizes"]) == 3
-    assert modules["tables"].share(dynamic) < 1
+    assert modules["rendering"].share(dynamic) < 1
     assert dynamic["seconds"] > 0
     assert dynamic["peak_mb"] > 1
     assert any("LRN" in reason for reason in records["declined.onnx"]["declined"])
@@ -93,8 +93,8 @@ def test_a_broken_result_is_shown_as_broken(tmp_path, modules):
     onnx.save(bad, tmp_path / "bad.onnx")
     record = modules["examine"].examine(tmp_path / "good.onnx", tmp_path / "bad.onnx")
     assert "broken" in (record["shapes"], record["loads"], record["runs"])
-    assert "BROKEN" in modules["tables"].share_text(record | {"ended": "fine"})
-    assert not modules["tables"].sound(record | {"ended": "fine"})
+    assert "BROKEN" in modules["rendering"].share_text(record | {"ended": "fine"})
+    assert not modules["rendering"].sound(record | {"ended": "fine"})
 
 
 def test_reasons_are_counted_over_files(modules):
@@ -103,7 +103,7 @@ def test_reasons_are_counted_over_files(modules):
         {"declined": {"its channels reach Add 'b', a residual sum": 1, "the model's 'x'": 1}},
         {},
     ]
-    assert modules["tables"].reasons(records) == [
+    assert modules["rendering"].reasons(records) == [
         ["its channels reach Add ..., a residual sum", "3", "2"],
         ["the model's ...", "1", "1"],
     ]
