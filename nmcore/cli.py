@@ -177,10 +177,13 @@ def inspect(model: Path, as_json: bool) -> None:
     help="Keep K channels in the groups whose names match; the last match counts.",
 )
 @click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Touch only the nodes whose names match."
+    "--only", multiple=True, metavar="PATTERN", help="Touch only groups with a node that matches."
 )
 @click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Leave the nodes alone whose names match."
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave groups alone with a node that matches.",
 )
 @click.option(
     "--plan",

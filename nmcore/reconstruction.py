@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ _PROBE_NUMBERS = 2**26
 # Multiply-accumulates that the whole walk may take, each step of which runs two networks on all
 # inputs, half of them on average; where that is not enough for a step a consumer, one step measures
 # several.
-WORK = 8e11
+WORK = 1.2e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +136,12 @@ class Reconstruction:
                 steps[-1].append(reading)
             else:
                 steps.append([reading])
-        each = -(-len(steps) // max(1, min(len(steps), self._affordable())))
+        count = max(1, min(len(steps), self._affordable()))
+        bounds = [len(steps) * k // count for k in range(count + 1)]
         return [
-            [reading for step in steps[start : start + each] for reading in step]
-            for start in range(0, len(steps), each or 1)
+            [reading for step in steps[start:end] for reading in step]
+            for start, end in pairwise(bounds)
+            if end > start
         ]
 
     def _affordable(self) -> int:

@@ -151,10 +151,15 @@ def inspected_groups_table(groups: Sequence[Group]) -> Table:
     return table(
         ("group", "width", "<made by", "<read by"),
         [
-            (group.name, str(group.width), ", ".join(group.producers), ", ".join(group.consumers))
+            (group.name, _width(group), ", ".join(group.producers), ", ".join(group.consumers))
             for group in groups
         ],
     )
+
+
+def _width(group: Group) -> str:
+    """How many channels there are, or how many blocks of how many."""
+    return f"{group.width} x {group.block}" if group.block > 1 else str(group.width)
 
 
 def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
