@@ -7,12 +7,22 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from nmcore.group import Declined
-from nmcore.options import printable
 
 if TYPE_CHECKING:
     from nmcore.report import Report
 
 NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
+
+
+def printable(text: str) -> str:
+    r"""Escape what would break a line or steer a terminal; names come from files of strangers.
+
+    >>> printable("conv\n1 \x1b[31m é")
+    'conv\\n1 \\x1b[31m é'
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def number(value: int | None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nmcore
-from nmcore import terminal
+from nmcore.cli import terminal
 from nmcore.data import load
 from nmcore.evaluate import Evaluation, evaluate
 

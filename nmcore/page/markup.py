@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from nmcore.options import printable
+from nmcore.wording import printable
 
 # Elements that have no end tag.
 _VOID = frozenset({"meta", "br"})

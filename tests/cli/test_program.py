@@ -8,8 +8,9 @@ import sys
 import pytest
 
 import nmcore
-from nmcore import terminal
-from nmcore.options import gather_numbers, printable
+from nmcore.cli import terminal
+from nmcore.cli.options import gather_numbers
+from nmcore.wording import printable
 
 
 def process(*args, **options):

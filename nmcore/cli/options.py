@@ -1,98 +1,21 @@
-"""Parts of the command line that click does not bring: one-line errors, lists of numbers.
+"""Options: what several commands share, and kinds that click does not bring.
 
 Everything that costs time to import is imported where it is used: ``nmcore --help`` is instant.
 """
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-
-from nmcore.errors import NmcoreError
 
 if TYPE_CHECKING:
     # A generic class from click 8.4 on, so it cannot be subscripted when older ones run.
     _ParamType = click.ParamType[Any]
 else:
     _ParamType = click.ParamType
-
-USAGE_ERROR = 2
-INTERRUPTED = 130
-
-
-class Program(click.Group):
-    """A group whose errors are one line on stderr, and exit code 2.
-
-    Its context's ``obj`` is the whole command, as a line that a shell takes.
-    """
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        """Remember the command before click takes its words apart."""
-        extra.setdefault("obj", shlex.join(["nmcore", *args]))
-        return super().make_context(info_name, args, parent, **extra)
-
-    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Run the program and exit; errors that are not the user's keep their traceback."""
-        _replace_unprintable()
-        kwargs["standalone_mode"] = False
-        try:
-            code = super().main(*args, **kwargs)
-        except click.exceptions.NoArgsIsHelpError as error:
-            print(error.ctx.get_help())
-            sys.exit(0)
-        except click.ClickException as error:
-            _fail(_usage_line(error))
-        except NmcoreError as error:
-            _fail(str(error))
-        except click.Abort:
-            print("nmcore: interrupted", file=sys.stderr)
-            sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # The reader (head, less) has seen enough; Python must not complain at exit either.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            sys.exit(0)
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def _usage_line(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    message = " ".join(error.format_message().split()).removesuffix(".")
-    return f"{message} (see {context.command_path} --help)" if context else message
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"nmcore: error: {printable(message)}", file=sys.stderr)
-    sys.exit(USAGE_ERROR)
-
-
-def _replace_unprintable() -> None:
-    # A name from a model may hold what the terminal's encoding does not.
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-
-
-def printable(text: str) -> str:
-    r"""Escape what would break a line or steer a terminal; names come from files of strangers.
-
-    >>> printable("conv\n1 \x1b[31m é")
-    'conv\\n1 \\x1b[31m é'
-    """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 class Numbers(_ParamType):
@@ -203,3 +126,39 @@ class PatternCount(_ParamType):
                 f"{value!r} is not of the form PATTERN=COUNT, as in 'layer1.*=12'.", param, ctx
             )
         return pattern, int(count)
+
+
+FILE = click.Path(path_type=Path)
+
+
+def _split_providers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+providers_option = click.option(
+    "--providers",
+    default="auto",
+    metavar="NAMES",
+    callback=_split_providers,
+    help="Where models run, in order of preference: auto, cuda, cpu, or cuda,cpu.  [default: auto]",
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="For whatever is random.  [default: 0]",
+)
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads that one operator may use on the CPU.  [default: all]",
+)
+runs_option = click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Timed runs of each model.  [default: 50, or more of fast models]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")

@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nmcore.group import Declined
-from nmcore.options import printable
-from nmcore.wording import NOISE, by_reason, change, milliseconds, noisy, percent, size
+from nmcore.wording import NOISE, by_reason, change, milliseconds, noisy, percent, printable, size
 from nmcore.wording import closing_lines as closing_lines
 from nmcore.wording import number as number
 from nmcore.wording import where as where

@@ -1,8 +1,4 @@
-"""The command line: ``nmcore inspect | compress | evaluate | bench``.
-
-Each command reads its options, calls the library and prints; it decides nothing itself. What
-costs time to import is imported inside the command that needs it.
-"""
+"""``nmcore compress``: the smaller model, and the account of it."""
 
 from __future__ import annotations
 
@@ -12,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nmcore import __version__
-from nmcore.options import (
+from nmcore.cli.options import (
+    FILE,
     GatheringCommand,
     LateChoice,
     NumbersOption,
     PatternCount,
-    Program,
-    printable,
+    providers_option,
+    seed_option,
 )
+from nmcore.cli.printing import print_declined
 
 if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from nmcore.plugins import Session
     from nmcore.report import Report
 
-FILE = click.Path(path_type=Path)
 # A report compares the results of both models on so many inputs of the data at most.
 FIDELITY_SAMPLES = 1_000
 
@@ -52,100 +48,7 @@ def _bn_forms() -> Sequence[str]:
     return ("auto", *BN_FORMS)
 
 
-def _split_providers(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-providers_option = click.option(
-    "--providers",
-    default="auto",
-    metavar="NAMES",
-    callback=_split_providers,
-    help="Where models run, in order of preference: auto, cuda, cpu, or cuda,cpu.  [default: auto]",
-)
-seed_option = click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="For whatever is random.  [default: 0]",
-)
-threads_option = click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Threads that one operator may use on the CPU.  [default: all]",
-)
-runs_option = click.option(
-    "--runs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Timed runs of each model.  [default: 50, or more of fast models]",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-
-
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="nmcore", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Log what is going on to stderr.")
-def cli(debug: bool) -> None:
-    """Make an exported ONNX model smaller and faster without training.
-
-    Whole channels are removed, and what they did is merged into the next layer.
-    """
-    _log(debug)
-
-
-def _log(everything: bool) -> None:
-    import logging
-
-    # Libraries log warnings about details of graphs, which Python prints unless told otherwise.
-    handler = logging.StreamHandler() if everything else logging.NullHandler()
-    logging.basicConfig(format="%(name)s: %(message)s", handlers=[handler])
-    for name in ("nmcore", "nmcore_onnx", "nmcore_ort"):
-        logging.getLogger(name).setLevel(logging.DEBUG if everything else logging.WARNING)
-
-
-@cli.command()
-@click.argument("model", type=FILE)
-@json_option
-def inspect(model: Path, as_json: bool) -> None:
-    """Show what can be compressed, and what is left alone.
-
-    Groups and their widths, parameters, MACs, and the reason for each part that stays.
-    """
-    from nmcore import plugins
-
-    graph = plugins.open_graph(model)
-    cost = graph.cost()
-    if as_json:
-        _print_json(
-            {
-                "model": str(model),
-                "nodes": cost.nodes,
-                "params": cost.params,
-                "macs": cost.macs,
-                "groups": [_plain(group) for group in graph.groups],
-                "declined": [_plain(place) for place in graph.declined],
-            }
-        )
-        return
-    from nmcore import terminal as t
-
-    out = t.console()
-    out.print(
-        f"{printable(str(model))}: {t.number(cost.nodes)} nodes, "
-        f"{t.number(cost.params)} parameters, {t.number(cost.macs)} MACs"
-    )
-    out.print()
-    if graph.groups:
-        t.show(out, t.inspected_groups_table(graph.groups))
-    else:
-        out.print("no group of channels can be removed")
-    _print_declined(out, graph.declined)
-
-
-@cli.command(cls=GatheringCommand)
+@click.command(cls=GatheringCommand)
 @click.argument("source", metavar="IN", type=FILE)
 @click.argument("target", metavar="OUT", type=FILE, required=False)
 @click.option(
@@ -272,7 +175,7 @@ def compress(
         raise click.MissingParameter(
             ctx=click.get_current_context(), param_type="argument", param_hint="'OUT'"
         )
-    from nmcore import terminal as t
+    from nmcore.cli import terminal as t
     from nmcore.pipeline import compress as compress_model
     from nmcore.report import Measures, Report
 
@@ -347,7 +250,7 @@ def _check_apart(paths: Sequence[tuple[str, Path]]) -> None:
 
 def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[Session]:
     from nmcore import plugins
-    from nmcore import terminal as t
+    from nmcore.cli import terminal as t
     from nmcore.errors import ModelError, VerificationError
 
     runtime = plugins.runtime()
@@ -361,7 +264,7 @@ def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[S
 
 
 def _time_both(sessions: Sequence[Session], seed: int) -> Sequence[Latency | None]:
-    from nmcore import terminal as t
+    from nmcore.cli import terminal as t
     from nmcore.data import runnable_inputs
     from nmcore.errors import DataError, ModelError, VerificationError
     from nmcore.latency import time_sessions
@@ -382,7 +285,7 @@ def _time_both(sessions: Sequence[Session], seed: int) -> Sequence[Latency | Non
 def _fidelity(
     sessions: Sequence[Session], result: Result, options: Mapping[str, Any]
 ) -> Fidelity | None:
-    from nmcore import terminal as t
+    from nmcore.cli import terminal as t
     from nmcore.data import load
     from nmcore.errors import DataError, ModelError
     from nmcore.evaluate import fidelity
@@ -401,164 +304,9 @@ def _fidelity(
         return None
 
 
-@cli.command(cls=GatheringCommand)
-@click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
-@click.option("--data", type=FILE, required=True, metavar="FILE.npz", help="x and optionally y.")
-@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use the first N inputs.")
-@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
-@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
-@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
-@providers_option
-@threads_option
-@runs_option
-@json_option
-def evaluate(
-    models: Sequence[Path],
-    data: Path,
-    samples: int | None,
-    scale: float | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    providers: tuple[str, ...],
-    threads: int | None,
-    runs: int | None,
-    as_json: bool,
-) -> None:
-    """Compare models on the same inputs.
-
-    Accuracy where the data holds classes, agreement with the first model, latency and size.
-    """
-    from nmcore import terminal as t
-    from nmcore.data import load
-    from nmcore.evaluate import evaluate as evaluate_models
-
-    results = evaluate_models(
-        models,
-        load(data, samples=samples, scale=scale, mean=mean, std=std),
-        providers=providers,
-        threads=threads or 0,
-        runs=runs,
-        progress=t.track,
-        notify=t.notify,
-    )
-    if as_json:
-        _print_json([_plain(result) for result in results])
-        return
-    out = t.console()
-    t.show(out, t.evaluation_table(results))
-    out.print()
-    for line in t.evaluation_notes(results):
-        out.print(line)
-
-
-@cli.group()
-def bench() -> None:
-    """Measure how fast kernels or models are."""
-
-
-@bench.command("kernels")
-@click.option("--size", multiple=True, metavar="NxD,P", help="N rows of length D, P kept.")
-@click.option("--kernel", multiple=True, metavar="NAME", help="Time these kernels alone.")
-@click.option("--peer", multiple=True, metavar="NAME", help="Time these libraries alone.")
-@click.option(
-    "--repeats",
-    type=click.IntRange(min=1),
-    default=5,
-    metavar="N",
-    help="Timed runs of each.  [default: 5]",
-)
-@click.option("--no-memory", is_flag=True, help="Do not measure peak memory.")
-@threads_option
-@seed_option
-@json_option
-def bench_kernels(
-    size: Sequence[str],
-    kernel: Sequence[str],
-    peer: Sequence[str],
-    repeats: int,
-    no_memory: bool,
-    threads: int | None,
-    seed: int,
-    as_json: bool,
-) -> None:
-    """Time the search for the most similar channels.
-
-    Every kernel, and every library that is installed, takes turns on the same weights.
-    """
-    from nmcore import bench as benchmark
-    from nmcore import terminal as t
-
-    result = benchmark.run_kernels(
-        size or benchmark.SIZES,
-        peer or None,
-        repeats,
-        seed,
-        threads,
-        kernels=kernel or None,
-        memory=not no_memory,
-        progress=t.notify,
-    )
-    if as_json:
-        _print_json(result)
-        return
-    out = t.console()
-    for grid in benchmark.tables(result):
-        t.show(out, grid)
-        out.print()
-    out.print(f"{result['machine']['processor']}, {result['machine']['threads']} threads")
-
-
-@bench.command("latency")
-@click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
-@providers_option
-@threads_option
-@runs_option
-@seed_option
-@json_option
-def bench_latency(
-    models: Sequence[Path],
-    providers: tuple[str, ...],
-    threads: int | None,
-    runs: int | None,
-    seed: int,
-    as_json: bool,
-) -> None:
-    """Time models on random inputs.
-
-    They run in turn, so that noise hits all alike.
-    """
-    from nmcore import plugins
-    from nmcore import terminal as t
-    from nmcore.latency import time_sessions
-
-    runtime = plugins.runtime()
-    sessions = [
-        runtime.session(model, providers=providers, threads=threads or 0) for model in models
-    ]
-    times = time_sessions(sessions, runs=runs, seed=seed)
-    if sessions[0].notice:
-        t.notify(sessions[0].notice)
-    if as_json:
-        _print_json(_latency_rows(models, sessions, times))
-        return
-    out = t.console()
-    t.show(out, t.latency_table([str(model) for model in models], times))
-    out.print()
-    out.print(t.where(sessions[0].provider, sessions[0].threads))
-
-
-def _latency_rows(
-    models: Sequence[Path], sessions: Sequence[Session], times: Sequence[Latency]
-) -> list[dict[str, Any]]:
-    return [
-        {"model": str(model), "provider": session.provider, "threads": session.threads}
-        | _plain(time)
-        for model, session, time in zip(models, sessions, times, strict=True)
-    ]
-
-
 def _print_report(report: Report, source: Path, target: Path | None) -> None:
-    from nmcore import terminal as t
+    from nmcore.cli import terminal as t
+    from nmcore.wording import printable
 
     out = t.console()
     name = "no model was written, as --dry-run asks" if target is None else printable(str(target))
@@ -570,33 +318,7 @@ def _print_report(report: Report, source: Path, target: Path | None) -> None:
         t.show(out, t.groups_table(report.groups))
         for line in (*t.shared_reason(report.groups), *report.notes):
             out.print(printable(line))
-    _print_declined(out, report.declined)
+    print_declined(out, report.declined)
     out.print()
     for line in t.closing_lines(report):
         out.print(line)
-
-
-def _print_declined(out: Any, declined: Sequence[Any]) -> None:
-    from nmcore import terminal as t
-
-    if declined:
-        out.print()
-    for line in t.declined_lines(declined):
-        out.print(printable(line))
-
-
-def _print_json(data: Any) -> None:
-    from nmcore.report import dumps
-
-    click.echo(dumps(data))
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(record)
-
-
-def main() -> None:
-    """Run the command line; the installed program ``nmcore`` starts here."""
-    cli(prog_name="nmcore")

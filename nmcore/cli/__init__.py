@@ -1,0 +1,21 @@
+"""The command line: ``nmcore inspect | compress | evaluate | bench``.
+
+Each command reads its options, calls the library and prints; it decides nothing itself. What
+costs time to import is imported inside the command that needs it.
+"""
+
+from nmcore.cli.benching import bench
+from nmcore.cli.compressing import compress
+from nmcore.cli.evaluating import evaluate
+from nmcore.cli.inspecting import inspect
+from nmcore.cli.program import cli
+
+__all__ = ["cli", "main"]
+
+for command in (inspect, compress, evaluate, bench):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; the installed program ``nmcore`` starts here."""
+    cli(prog_name="nmcore")
