@@ -114,7 +114,7 @@ def replace(place: Place, new: Array) -> None:
         value.shape, value.type = data.shape, ir.TensorType(data.dtype)
     else:
         insert(place, f"{value.name}_{place.node.name or place.node.outputs[0].name}", new)
-        _drop(value)
+        drop(value)
 
 
 def list_initialisers(model: ir.Model) -> None:
@@ -125,7 +125,7 @@ def list_initialisers(model: ir.Model) -> None:
         model.graph.inputs.extend(new)
 
 
-def _drop(value: ir.Value) -> None:
+def drop(value: ir.Value) -> None:
     """Remove a constant that nothing reads any more, and what it was computed from."""
     if value.uses() or value.is_graph_output() or value.is_graph_input():
         return
@@ -143,7 +143,7 @@ def _drop(value: ir.Value) -> None:
         return
     graph.remove(node, safe=True)
     for each in dict.fromkeys(inputs):
-        _drop(each)
+        drop(each)
 
 
 def insert(place: Place, name: str, new: Array) -> None:

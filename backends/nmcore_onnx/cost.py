@@ -33,12 +33,18 @@ def terms(model: ir.Model, trace: Trace, groups: Sequence[TracedGroup]) -> list[
     known = shapes.infer(model, assumed_inputs(model))
     axes: dict[Place, dict[int, Shares]] = defaultdict(dict)
     slots: list[Slot | ProducerSlot | ConsumerSlot]
-    slots = [*trace.producers, *trace.consumers, *trace.slots]
+    readers = [twin for slot in trace.consumers for twin in slot.all]
+    slots = [*trace.producers, *readers, *trace.slots]
     for slot in slots:
         axes[slot.place][slot.axis] = _shares(slot.atoms, owner)
     result: list[Term] = []
+    stored: list[tuple[ir.Value | None, dict[int, Shares]]] = []
     for place, of_axis in axes.items():
         size = math.prod(constants.shape(place.value) or (0,))
+        constant = (constants.source(place.value), of_axis)
+        if constant in stored:  # Several nodes read it and lose the same: it is stored once.
+            size = 0
+        stored.append(constant)
         counted = place.index == 1 and place.node.op_type in _COUNTERS
         macs = (_node_macs(place.node, known) or 0) if counted else 0
         result += _terms(macs, size, list(of_axis.values()))

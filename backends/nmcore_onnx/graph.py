@@ -110,8 +110,13 @@ class OnnxGraph:
             matrix.reshape(len(rows), len(owned), -1),
             None if bias is None else bias[alive],
             None if scale is None else scale[alive],
-            probing.residual(slot.node, self._shapes) is not None or _is_partial(traced, slot),
+            self._residuals(slot)[0] is not None or _is_partial(traced, slot),
         )
+
+    def _residuals(self, slot: ConsumerSlot) -> list[probing.Residual | None]:
+        """The sum that each reader of a weight goes into; None for all unless all have one."""
+        found = [probing.residual(each.node, self._shapes) for each in slot.all]
+        return [None for _ in found] if None in found else found
 
     def write(
         self,
@@ -159,7 +164,8 @@ class OnnxGraph:
         if bias is not None:
             addition = np.zeros(_outputs(slot), bias.dtype)
             addition[rows + slot.outputs.start] = bias
-            self._ledger.add_bias(slot.node, traced.group.name, addition)
+            for reader in slot.all:
+                self._ledger.add_bias(reader.node, traced.group.name, addition)
 
     def _columns(self, traced: TracedGroup, slot: ConsumerSlot) -> IntArray:
         """The consumer's columns that each channel that is left owns, shape (n, r)."""
@@ -195,7 +201,7 @@ class OnnxGraph:
         self, readings: Sequence[Reading], *, targets: bool, rows: int, samples: int
     ) -> bytes:
         """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Graph`."""
-        found = [self._reading(reading, targets, rows, samples) for reading in readings]
+        found = [self._readings(reading, targets, rows, samples) for reading in readings]
         if targets:
             found = probing.correcting_once(found)
         current = self._copy(self._ledger, self._removed)
@@ -203,11 +209,29 @@ class OnnxGraph:
         original = self._copy(Ledger(), nothing) if targets else None
         return files.serialize(probing.probe(current, original, found))
 
-    def _reading(self, reading: Reading, targets: bool, rows: int, samples: int) -> probing.Reading:
-        """Skip rows where ``samples`` inputs would give more than asked for."""
+    def _readings(
+        self, reading: Reading, targets: bool, rows: int, samples: int
+    ) -> list[probing.Reading]:
+        """Every place where a consumer's weight is read; rows are skipped where ``samples`` inputs
+        would give more than asked for.
+        """
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
-        per_sample = cost.rows(slot.node, self._assumed_shapes)
+        per_sample = sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all)
+        step = max(1, round(per_sample * samples / rows))
+        return [
+            self._reading(traced, each, step, targets, residual)
+            for each, residual in zip(slot.all, self._residuals(slot), strict=True)
+        ]
+
+    def _reading(
+        self,
+        traced: TracedGroup,
+        slot: ConsumerSlot,
+        step: int,
+        targets: bool,
+        residual: probing.Residual | None,
+    ) -> probing.Reading:
         owned = self._columns(traced, slot) + slot.start
         source = ~np.isin(slot.source_atoms, self._removed)
         alive = self._rows(slot) + slot.outputs.start
@@ -227,9 +251,9 @@ class OnnxGraph:
             (np.cumsum(made) - 1)[alive],
             alive,
             own,
-            max(1, round(per_sample * samples / rows)),
+            step,
             targets,
-            probing.residual(slot.node, self._shapes),
+            residual,
         )
 
     def largest_value(self) -> int:
@@ -246,7 +270,7 @@ class OnnxGraph:
             _outputs(slot) * len(slot.atoms)
         )
         features = self._columns(traced, slot).size * taps
-        return cost.rows(slot.node, self._assumed_shapes) * features
+        return sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all) * features
 
     @cached_property
     def _assumed_shapes(self) -> shapes.Shapes:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from nmcore_onnx import files
 from nmcore_onnx.graph import OnnxGraph
+from nmcore_onnx.turning import turn_weights
 
 
 class OnnxBackend:
@@ -27,4 +28,7 @@ class OnnxBackend:
             model = files.load(model)
         elif isinstance(model, onnx.ModelProto):
             model = ir.from_proto(model)
+        else:
+            model = model.clone()  # The caller's own stays as it is.
+        turn_weights(model.graph)
         return OnnxGraph(model)

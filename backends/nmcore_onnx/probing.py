@@ -149,7 +149,7 @@ class Reading:
     alone: bool = False
 
 
-def correcting_once(readings: Sequence[Reading]) -> list[Reading]:
+def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
     """Let only the first of several consumers make up for what has been lost before all of them.
 
     They are fitted without knowing of each other; each would make up for the same loss.
@@ -157,16 +157,24 @@ def correcting_once(readings: Sequence[Reading]) -> list[Reading]:
     result = []
     corrected = False
     seen: set[ir.Node] = set()
-    for reading in readings:
-        again = reading.slot.node in seen and reading.slot.start == 0
-        seen.add(reading.slot.node)
-        keep = reading.residual is not None and not corrected
+    for readings in weights:
+        keep = not corrected and readings[0].residual is not None
         corrected |= keep
-        result.append(replace(reading, residual=reading.residual if keep else None, alone=again))
+        result.append(
+            [
+                replace(
+                    reading,
+                    residual=reading.residual if keep else None,
+                    alone=reading.slot.node in seen and reading.slot.start == 0,
+                )
+                for reading in readings
+            ]
+        )
+        seen |= {reading.slot.node for reading in readings}
     return result
 
 
-def probe(current: Copy, original: Copy | None, readings: Sequence[Reading]) -> ir.Model:
+def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Reading]]) -> ir.Model:
     """Turn a copy of a model into a graph whose outputs are sums for the given consumers.
 
     Parameters
@@ -175,8 +183,9 @@ def probe(current: Copy, original: Copy | None, readings: Sequence[Reading]) -> 
         The model as it stands; it becomes the probe.
     original : Copy or None
         The model that sets the targets, where any consumer wants them; it is used up.
-    readings : sequence of Reading
-        What to form moments for.
+    weights : sequence of sequence of Reading
+        What to form moments for: of each consumer all places where its weight is read, which are
+        summed.
 
     Returns
     -------
@@ -191,8 +200,9 @@ def probe(current: Copy, original: Copy | None, readings: Sequence[Reading]) -> 
         _adopt(graph, original.model.graph)
     build = Builder(graph)
     outputs: list[ir.Value] = []
-    for reading in readings:
-        outputs += _sums(build, current, original, reading)
+    for readings in weights:
+        parts = [_sums(build, current, original, reading) for reading in readings]
+        outputs += [_added(build, same) for same in zip(*parts, strict=True)]
     for value in outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.clear()
@@ -224,6 +234,13 @@ def _adopt(graph: ir.Graph, other: ir.Graph) -> None:
         for value in node.outputs:
             value.name = _PREFIX + (value.name or "")
     graph.extend(nodes)
+
+
+def _added(build: Builder, parts: Sequence[ir.Value]) -> ir.Value:
+    total = parts[0]
+    for part in parts[1:]:
+        total = build.node("Add", total, part)
+    return total
 
 
 def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading) -> list[ir.Value]:

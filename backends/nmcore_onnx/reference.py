@@ -24,7 +24,8 @@ from nmcore_onnx.weights import computable
 def rebuild(copy: Copy, pairs: Sequence[tuple[TracedGroup, Scaling]]) -> ir.Model:
     """Let every consumer in a copy of the original read its channels rebuilt through Z."""
     for number, (traced, scaling) in enumerate(pairs):
-        for index, slot in enumerate(traced.consumers):
+        readers = [twin for slot in traced.consumers for twin in slot.all]
+        for index, slot in enumerate(readers):
             _insert_map(
                 copy.node(slot.node), slot, _map(traced, slot, scaling), f"{number}.{index}"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class Copy:
     def node(self, node: ir.Node) -> ir.Node:
         """The copy of a node."""
         return self._nodes[node]
+
+    def has(self, node: ir.Node) -> bool:
+        """Whether a node of the original is one of the main graph, where changes are made."""
+        return node in self._nodes
 
     def place(self, place: Place) -> Place:
         """The copy of a place."""
@@ -107,6 +112,7 @@ def rewrite(
         total = _add_bias(copy.node(node), addition if kept is None else addition[kept])
         if total is not None:
             copy.move(node.outputs[0], total)
+    _reunite(model, copy)
     constants.list_initialisers(copy.model)
     for count in trace.counts:
         _recount(copy, count, removed)
@@ -119,20 +125,50 @@ def _cut(copy: Copy, trace: Trace, ledger: Ledger, gone: NDArray[np.intp]) -> di
     """The new arrays of all weights that changed or lost entries."""
     masks: dict[Place, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
     cuts: list[Slot | ProducerSlot | ConsumerSlot]
-    cuts = [*trace.slots, *trace.producers, *trace.consumers]
+    readers = [twin for slot in trace.consumers for twin in slot.all]
+    first = {each.place: slot.place for slot in trace.consumers for each in slot.all}
+    cuts = [*trace.slots, *trace.producers, *readers]
     for slot in cuts:
         keep = ~np.isin(slot.atoms, gone)
         if not keep.all():
             masks[slot.place][slot.axis] = keep
+    changed = [
+        slot.place for slot in readers if first.get(slot.place, slot.place) in ledger.weights
+    ]
     result = {}
-    for place in [*masks, *(place for place in ledger.weights if place not in masks)]:
+    for place in dict.fromkeys([*masks, *changed]):
         original = fold(copy.place(place).value)
         assert original is not None
-        array: Array = ledger.weights.get(place, original)
+        array: Array = ledger.weights.get(first.get(place, place), original)
         for axis, keep in masks.get(place, {}).items():
             array = np.compress(keep, array, axis=axis)
         result[place] = array.astype(original.dtype, copy=False)
     return result
+
+
+def _reunite(model: ir.Model, copy: Copy) -> None:
+    """Let the readers of what was one constant share one again, where theirs are still equal."""
+    initialisers = copy.model.graph.initializers
+    for value in model.graph.initializers.values():
+        readers = [use for use in value.uses() if copy.has(use.node)]
+        places = [Place(copy.node(use.node), use.idx) for use in readers]
+        for place, other in combinations(places, 2):
+            if _equal(place.value, other.value):
+                redundant = other.value
+                assert redundant is not None
+                other.node.replace_input_with(other.index, place.value)
+                constants.drop(redundant)
+        left = places[0].value if len(places) > 1 else None
+        if left is not None and left.name in initialisers and value.name not in initialisers:
+            left.name = value.name
+
+
+def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
+    """Whether two constants that are not one are equal."""
+    mine, theirs = constants.array(one), constants.array(other)
+    if one is other or mine is None or theirs is None or mine.dtype != theirs.dtype:
+        return False
+    return np.array_equal(mine, theirs)
 
 
 def _kept_rows(trace: Trace, node: ir.Node, gone: NDArray[np.intp]) -> NDArray[np.bool_] | None:

@@ -71,6 +71,8 @@ class ConsumerSlot:
         Which of the weight's outputs read these columns.
     made : int array or None
         The owners of all outputs of the weight, where these are channels themselves.
+    twins : tuple of ConsumerSlot
+        Other nodes that read the same weight; it changes for all alike.
     """
 
     node: ir.Node
@@ -84,6 +86,12 @@ class ConsumerSlot:
     start: int
     outputs: range
     made: IntArray | None = None
+    twins: tuple[ConsumerSlot, ...] = ()
+
+    @property
+    def all(self) -> tuple[ConsumerSlot, ...]:
+        """The slot and its twins."""
+        return (self, *self.twins)
 
 
 @dataclass(frozen=True, eq=False)

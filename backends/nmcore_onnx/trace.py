@@ -242,23 +242,17 @@ class Trace:
 
     def finish(self) -> None:
         """Run the late checks and name every set of atoms by the one that stands for it."""
+        from nmcore_onnx import sharing
+
         for check in self._checks:
             check()
-        self._freeze_shared()
+        sharing.tie(self)
         self._freeze_open_ends()
         roots = self.atoms.roots
         for value, channels in self.channels.items():
             self.channels[value] = replace(channels, atoms=roots(channels.atoms))
         self.producers = [replace(s, atoms=roots(s.atoms)) for s in self.producers]
-        self.consumers = [
-            replace(
-                s,
-                atoms=roots(s.atoms),
-                source_atoms=roots(s.source_atoms),
-                made=None if s.made is None else roots(s.made),
-            )
-            for s in self.consumers
-        ]
+        self.consumers = [self._rooted(s) for s in self.consumers]
         self.filters = [replace(s, atoms=roots(s.atoms), made=roots(s.made)) for s in self.filters]
         self.slots = [replace(s, atoms=roots(s.atoms)) for s in self.slots]
         self.counts = [
@@ -266,16 +260,15 @@ class Trace:
         ]
         self.indices = [replace(s, atoms=roots(s.atoms)) for s in self.indices]
 
-    def _freeze_shared(self) -> None:
-        """A weight that several nodes read would have to be copied for each: leave it alone."""
-        weights: list[ProducerSlot | ConsumerSlot] = [*self.producers, *self.consumers]
-        for slot in weights:
-            for value in {slot.place.value, constants.source(slot.place.value)}:
-                if value is not None and len(value.uses()) > 1:
-                    reason = (
-                        f"its channels touch the weight {value.name!r} that several nodes share"
-                    )
-                    self.freeze(slot.atoms, reason)
+    def _rooted(self, slot: ConsumerSlot) -> ConsumerSlot:
+        roots = self.atoms.roots
+        return replace(
+            slot,
+            atoms=roots(slot.atoms),
+            source_atoms=roots(slot.source_atoms),
+            made=None if slot.made is None else roots(slot.made),
+            twins=tuple(self._rooted(twin) for twin in slot.twins),
+        )
 
     def _freeze_open_ends(self) -> None:
         """What leaves the graph, or is read inside a subgraph, must keep its shape."""

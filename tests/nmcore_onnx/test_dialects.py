@@ -170,7 +170,7 @@ def test_weights_that_pass_an_identity():
     assert sum(map(len, params(proto).values())) < sum(map(len, params(model).values()))
 
 
-def test_weights_that_a_transpose_turns():
+def turned(*, twice: bool = False) -> onnx.ModelProto:
     """PyTorch's Linear where the exporter folded no constants."""
     chain = Chain(("n", 6))
     for width in (8, 4):
@@ -179,11 +179,31 @@ def test_weights_that_a_transpose_turns():
         chain.raw("Transpose", weight, perm=[1, 0]).raw("MatMul", data, chain.value)
         chain.node("Add", chain.weight(width, 1)[:, 0])
         chain.width = width
-    result, _ = compress(chain.build())
-    told = {place.node for place in result.declined} | {
-        name for g in result.graph.groups for name in (*g.producers, *g.consumers)
-    }
-    assert {"matmul1", "matmul2"} <= told
+    model = chain.build()
+    if twice:
+        name = model.graph.initializer[0].name
+        model.graph.node.append(node("ReduceSum", name, "sum"))
+        model.graph.output.append(helper.make_tensor_value_info("sum", F32, [1, 1]))
+    return model
+
+
+def test_weights_that_a_transpose_turns():
+    model = turned()
+    result = nmcore.compress(model, ratio=0.5, method="merge", verify=True, providers=("cpu",))
+    proto = onnx.load_from_string(result.graph.serialize())
+    onnx.checker.check_model(proto, full_check=True)
+    assert [each.op_type for each in proto.graph.node] == ["MatMul", "Add", "MatMul", "Add"]
+    assert {tuple(each.dims) for each in proto.graph.initializer} == {(6, 4), (4,), (4, 4)}
+    untouched = nmcore.compress(model, ratio=0, providers=("cpu",))
+    same_outputs(onnx.load_from_string(untouched.graph.serialize()), model)
+
+
+def test_a_turned_weight_that_something_else_reads_stays():
+    result = nmcore.compress(turned(twice=True), ratio=0.5, method="merge", providers=("cpu",))
+    nodes = [each.name for each in result.graph.result().graph]
+    assert nodes == ["transpose1", "matmul1", "add1", "matmul2", "add2", "ReduceSum_sum"]
+    assert result.after.params == result.before.params
+    assert any(place.node == "matmul1" for place in result.declined)
 
 
 def test_weights_stored_in_half_precision_and_cast():
