@@ -71,6 +71,12 @@ class OnnxGraph:
         """Every weighted node whose channels stay, and why."""
         return self._declined
 
+    def weights(self) -> set[str]:
+        """The names of all weights whose rows or columns belong to a group."""
+        places = [slot.place for item in self._traced.values() for slot in item.producers]
+        places += [slot.place for item in self._traced.values() for slot in item.consumers]
+        return {str(place.value.name) for place in places if place.value is not None}
+
     def producers(self, group: Group) -> Sequence[Producer]:
         """The weights whose rows make the group's channels, as they were when opened."""
         return following.producers(self._traced[group.name])

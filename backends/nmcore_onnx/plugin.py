@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import onnx_ir as ir
 
 from nmcore_onnx import files
 from nmcore_onnx.graph import OnnxGraph
-from nmcore_onnx.turning import turn_weights
+from nmcore_onnx.turning import turn_weights, turnable
 
 
 class OnnxBackend:
@@ -28,7 +29,20 @@ class OnnxBackend:
             model = files.load(model)
         elif isinstance(model, onnx.ModelProto):
             model = ir.from_proto(model)
-        else:
-            model = model.clone()  # The caller's own stays as it is.
-        turn_weights(model.graph)
+        return _traced(model)
+
+
+def _traced(model: ir.Model) -> OnnxGraph:
+    """Trace a model with those weights turned that channels can then be removed from."""
+    names = turnable(model.graph)
+    if not names:
         return OnnxGraph(model)
+    graph = OnnxGraph(_turned(model, names))
+    useful = [name for name in names if name in graph.weights()]
+    return graph if useful == names else OnnxGraph(_turned(model, useful))
+
+
+def _turned(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    copy = model.clone()  # The caller's own stays as it is.
+    turn_weights(copy.graph, names)
+    return copy

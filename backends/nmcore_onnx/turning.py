@@ -6,7 +6,7 @@ weight is one that channels can be removed from, and the graph computes the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import onnx_ir as ir
@@ -16,16 +16,33 @@ from nmcore_onnx import constants
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def turn_weights(graph: ir.Graph) -> None:
-    """Turn every constant that only weighted nodes read, all behind equal Transposes."""
-    for weight in list(graph.initializers.values()):
-        order = _common_order(weight)
-        if order is None or not constants.is_float(weight):
-            continue
-        turns = [use.node for use in weight.uses()]
-        readers = [use for turn in turns for use in turn.outputs[0].uses()]
-        if readers and all(_reads_weight(graph, node, index) for node, index in readers):
-            _turn(graph, weight, order, turns)
+def turnable(graph: ir.Graph) -> list[str]:
+    """Return the names of all constants that only weighted nodes read, behind equal Transposes."""
+    return [
+        name
+        for name, weight in graph.initializers.items()
+        if _common_order(weight) is not None
+        and constants.is_float(weight)
+        and all(
+            _reads_weight(graph, reader, index)
+            for turn, _ in weight.uses()
+            for reader, index in turn.outputs[0].uses()
+        )
+    ]
+
+
+def turn_weights(graph: ir.Graph, names: Iterable[str]) -> None:
+    """Store some of what :func:`turnable` names as its readers want it."""
+    for name in names:
+        weight = graph.initializers[name]
+        order, found = _common_order(weight), constants.array(weight)
+        assert order is not None
+        assert found is not None
+        data = ir.Tensor(np.ascontiguousarray(np.transpose(found, order)), name=name)
+        for turn, _ in list(weight.uses()):
+            ir.convenience.replace_all_uses_with(turn.outputs[0], weight)
+            graph.remove(turn, safe=True)
+        weight.const_value, weight.shape = data, data.shape
 
 
 def _common_order(weight: ir.Value) -> tuple[int, ...] | None:
@@ -48,15 +65,3 @@ def _order(node: ir.Node, rank: int) -> tuple[int, ...] | None:
 
 def _reads_weight(graph: ir.Graph, node: ir.Node, index: int) -> bool:
     return node.graph is graph and index == 1 and node.op_type in _WEIGHTED
-
-
-def _turn(
-    graph: ir.Graph, weight: ir.Value, order: tuple[int, ...], turns: Sequence[ir.Node]
-) -> None:
-    found = constants.array(weight)
-    assert found is not None
-    data = ir.Tensor(np.ascontiguousarray(np.transpose(found, order)), name=weight.name)
-    for turn in turns:
-        ir.convenience.replace_all_uses_with(turn.outputs[0], weight)
-        graph.remove(turn, safe=True)
-    weight.const_value, weight.shape = data, data.shape

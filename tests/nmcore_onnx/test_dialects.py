@@ -201,7 +201,7 @@ def test_weights_that_a_transpose_turns():
 def test_a_turned_weight_that_something_else_reads_stays():
     result = nmcore.compress(turned(twice=True), ratio=0.5, method="merge", providers=("cpu",))
     nodes = [each.name for each in result.graph.result().graph]
-    assert nodes == ["transpose1", "matmul1", "add1", "matmul2", "add2", "ReduceSum_sum"]
+    assert nodes == [each.name for each in turned(twice=True).graph.node]
     assert result.after.params == result.before.params
     assert any(place.node == "matmul1" for place in result.declined)
 
