@@ -638,3 +638,58 @@ def test_a_custom_operator_named_like_a_known_one():
     result = nmcore.compress(model_of(nodes, weights, domains=("some.where",)), method="merge")
     assert not [o for o in result.outcomes if len(o.plan.kept) < o.plan.width]
     assert result.declined
+
+
+# sizes computed while the model runs
+
+
+def halved_and_shuffled(units: int) -> onnx.ModelProto:
+    """ShuffleNetV2's units with dynamic axes, half of the channels computed as PyTorch does."""
+    chain = Chain(("n", 3, 8, 8), opset=13).conv(8, 1).node("Relu")
+    numbers = {
+        name: chain.constant(np.asarray(value, np.int64), name)
+        for name, value in {"zero": [0], "one": [1], "two": [2], "rest": [-1]}.items()
+    }
+
+    def size(value: str, axis: str) -> str:
+        shape = chain.raw("Shape", value).value
+        return chain.raw("Gather", shape, numbers.get(axis, axis)).value
+
+    def shuffle(value: str) -> str:
+        batch = size(value, "zero")
+        half = chain.raw("Div", size(value, "one"), numbers["two"]).value
+        three = chain.constant(np.array([3], np.int64))
+        sides = [size(value, "two"), size(value, three)]
+        target = chain.raw("Concat", batch, numbers["two"], half, *sides, axis=0).value
+        chain.raw("Reshape", value, target).node("Transpose", perm=[0, 2, 1, 3, 4])
+        turned = chain.value
+        back = chain.raw("Concat", batch, numbers["rest"], *sides, axis=0).value
+        return chain.raw("Reshape", turned, back).value
+
+    for _ in range(units):
+        whole = chain.value
+        half = chain.raw("Div", size(whole, "one"), numbers["two"]).value
+        full = chain.raw("Mul", half, numbers["two"]).value
+        left = chain.raw("Slice", whole, numbers["zero"], half, numbers["one"]).value
+        chain.raw("Slice", whole, half, full, numbers["one"])
+        chain.width = 4
+        right = chain.conv(4, 1).node("Relu").value
+        shuffle(chain.raw("Concat", left, right, axis=1).value)
+    chain.width = 8
+    model = chain.conv(2, 1).build(check=False)
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info(chain.value, F32, ["n", 2, "height", "width"])
+    )
+    return model
+
+
+def test_halves_of_channels_whose_sizes_are_computed():
+    model = halved_and_shuffled(units=4)
+    result = nmcore.compress(model, ratio=0.5, method="merge", verify=True, providers=("cpu",))
+    proto = onnx.load_from_string(result.graph.serialize())
+    onnx.checker.check_model(proto, full_check=True)
+    assert [place.op for place in result.declined] == ["Conv"]  # the model's output
+    assert result.after.params < 0.5 * result.before.params
+    for batch in (1, 3):
+        (got,) = run(proto, feeds(model, batch))
+        assert got.shape == (batch, 2, 8, 8)
