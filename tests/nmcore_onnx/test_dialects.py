@@ -645,7 +645,7 @@ def test_a_custom_operator_named_like_a_known_one():
 
 def halved_and_shuffled(units: int) -> onnx.ModelProto:
     """ShuffleNetV2's units with dynamic axes, half of the channels computed as PyTorch does."""
-    chain = Chain(("n", 3, 8, 8), opset=13).conv(8, 1).node("Relu")
+    chain = Chain(("n", 3, 8, 8), opset=13).conv(32, 1).node("Relu")
     numbers = {
         name: chain.constant(np.asarray(value, np.int64), name)
         for name, value in {"zero": [0], "one": [1], "two": [2], "rest": [-1]}.items()
@@ -672,10 +672,10 @@ def halved_and_shuffled(units: int) -> onnx.ModelProto:
         full = chain.raw("Mul", half, numbers["two"]).value
         left = chain.raw("Slice", whole, numbers["zero"], half, numbers["one"]).value
         chain.raw("Slice", whole, half, full, numbers["one"])
-        chain.width = 4
-        right = chain.conv(4, 1).node("Relu").value
+        chain.width = 16
+        right = chain.conv(16, 1).node("Relu").value
         shuffle(chain.raw("Concat", left, right, axis=1).value)
-    chain.width = 8
+    chain.width = 32
     model = chain.conv(2, 1).build(check=False)
     model.graph.output[0].CopyFrom(
         helper.make_tensor_value_info(chain.value, F32, ["n", 2, "height", "width"])
@@ -684,7 +684,7 @@ def halved_and_shuffled(units: int) -> onnx.ModelProto:
 
 
 def test_halves_of_channels_whose_sizes_are_computed():
-    model = halved_and_shuffled(units=4)
+    model = halved_and_shuffled(units=3)
     result = nmcore.compress(model, ratio=0.5, method="merge", verify=True, providers=("cpu",))
     proto = onnx.load_from_string(result.graph.serialize())
     onnx.checker.check_model(proto, full_check=True)
