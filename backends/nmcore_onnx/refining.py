@@ -2,14 +2,16 @@
 
 Exporters compute the width of an attention head, or half of the channels, as Shape, Gather and Div.
 The inference gives up where only some entries of such a target are known, and on every such bound
-of a Slice; here each is read for itself.
+of a Slice; here each is read for itself. It also gives names of its own to axes that it cannot tell
+to be as long as one of an input; sizes that are tried show which are.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count
 
 import onnx_ir as ir
 
@@ -25,8 +27,34 @@ _ROUNDS = 40
 
 def refined(model: ir.Model) -> Shapes:
     """Shapes by value name, as :func:`nmcore_onnx.shapes.infer` gives them, and more."""
-    known = shapes.infer(model)
-    declared: Shapes = {}
+    known = _inferred(model)
+    given = {
+        value.name: known[value.name]
+        for value in model.graph.inputs
+        if value.name in known and value.const_value is None
+    }
+    axes = _dynamic(given)
+    if not axes or not any(_is_open(shape, axes) for shape in known.values()):
+        return known
+    trials = []
+    for start in _STARTS:
+        lengths = _lengths(axes, start)
+        tried = {
+            name: tuple(lengths[dim] if isinstance(dim, str) else dim for dim in shape)
+            for name, shape in given.items()
+        }
+        trials.append((_inferred(model, tried), {size: dim for dim, size in lengths.items()}))
+    for name in dict.fromkeys([*known, *trials[0][0]]):
+        found = [shapes_found.get(name) for shapes_found, _ in trials]
+        agreed = _agreed(name, known.get(name), found, [dims for _, dims in trials])
+        if agreed is not None:
+            known[name] = agreed
+    return known
+
+
+def _inferred(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
+    inference = shapes.Inference(model, inputs)
+    known = inference.shapes()
     for _ in range(_ROUNDS):
         new = {
             str(node.outputs[0].name): shape
@@ -35,9 +63,69 @@ def refined(model: ir.Model) -> Shapes:
         }
         if not new:
             break
-        declared |= new
-        known = shapes.infer(model, declared=declared)
+        inference.declare(new)
+        known = inference.shapes()
     return known
+
+
+# Dynamic axes are tried with primes from these on: short ones, which no bound such as the longest
+# sequence cuts off, and long ones, which every bound does. The sides of a picture are multiples
+# of 64, which networks halve without a rest.
+_STARTS = (11, 1009)
+_SIDE = 64
+
+
+def _dynamic(given: Shapes) -> dict[str, bool]:
+    """The dynamic axes of the inputs, and whether each is the side of a picture."""
+    return {
+        dim: len(shape) > 3 and axis > 1
+        for shape in given.values()
+        for axis, dim in enumerate(shape)
+        if isinstance(dim, str)
+    }
+
+
+def _is_open(shape: tuple[Dim, ...], axes: Mapping[str, bool]) -> bool:
+    return any(isinstance(dim, str) and dim not in axes for dim in shape)
+
+
+def _lengths(axes: Mapping[str, bool], start: int) -> dict[str, int]:
+    """A length for each axis, all different."""
+    primes = (n for n in count(start) if all(n % k for k in range(2, math.isqrt(n) + 1)))
+    return {
+        dim: prime * _SIDE if side else prime
+        for (dim, side), prime in zip(axes.items(), primes, strict=False)
+    }
+
+
+def _agreed(
+    name: str,
+    known: tuple[Dim, ...] | None,
+    found: Sequence[tuple[Dim, ...] | None],
+    dims: Sequence[Mapping[int, str]],
+) -> tuple[Dim, ...] | None:
+    """What is known of a shape, and what all trials say of it; None where nothing is."""
+    shapes_found = [shape for shape in found if shape is not None]
+    ranks = {len(shape) for shape in ([*shapes_found, known] if known else shapes_found)}
+    if len(shapes_found) < len(found) or len(ranks) != 1:
+        return known
+    own = known or tuple(f"?{name}.{axis}" for axis in range(ranks.pop()))
+    return tuple(
+        dim if isinstance(dim, int) else _meant(dim, tried, dims)
+        for dim, *tried in zip(own, *shapes_found, strict=True)
+    )
+
+
+def _meant(own: str, tried: Sequence[Dim], dims: Sequence[Mapping[int, str]]) -> Dim:
+    """An axis that is as long in every trial, or as long as the same axis of an input."""
+    if len(set(tried)) == 1 and isinstance(tried[0], int):
+        return tried[0]
+    names = {
+        known.get(size) if isinstance(size, int) else None
+        for size, known in zip(tried, dims, strict=True)
+    }
+    name = names.pop()
+    return own if names or name is None else name
 
 
 def _more(node: ir.Node, known: Shapes) -> tuple[Dim, ...] | None:

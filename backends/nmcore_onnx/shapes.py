@@ -18,12 +18,8 @@ Dim = int | str
 Shapes = dict[str, tuple[Dim, ...]]
 
 
-def infer(
-    model: ir.Model,
-    inputs: Mapping[str, tuple[int, ...]] | None = None,
-    declared: Shapes | None = None,
-) -> Shapes:
-    """Shapes by value name; a dynamic axis is its name, an unknown one a name of its own.
+class Inference:
+    """The shapes of a model's values, which may be told what cannot be inferred.
 
     Parameters
     ----------
@@ -31,25 +27,37 @@ def infer(
         Not changed.
     inputs : mapping of input name to shape, optional
         Sizes to assume for the inputs instead of the declared ones.
-    declared : mapping of value name to shape, optional
-        What is known of other values.
     """
-    copy = model.clone()
-    for value in copy.graph.inputs:
-        assumed = (inputs or {}).get(value.name or "")
-        if assumed is not None:
-            value.shape = ir.Shape(assumed)
-    if inputs:
-        _forget(copy.graph)
-    _fold_arguments(copy.graph)
-    _stand_in(copy.graph)
-    _run(copy)
-    if declared:
-        for value in (value for node in copy.graph for value in node.outputs):
-            if value.name in declared and value.type is not None:  # without a type it is not read
-                value.shape = ir.Shape(declared[value.name])
-        _run(copy)
-    return _collect(copy.graph)
+
+    def __init__(
+        self, model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
+        self._copy = model.clone()
+        for value in self._copy.graph.inputs:
+            assumed = (inputs or {}).get(value.name or "")
+            if assumed is not None:
+                value.shape = ir.Shape(assumed)
+        if inputs:
+            _forget(self._copy.graph)
+        _fold_arguments(self._copy.graph)
+        _stand_in(self._copy.graph)
+        _run(self._copy)
+
+    def declare(self, known: Shapes) -> None:
+        """Take the shapes of some values as given and infer what follows."""
+        for value in (value for node in self._copy.graph for value in node.outputs):
+            if value.name in known and value.type is not None:  # without a type it is not read
+                value.shape = ir.Shape(known[value.name])
+        _run(self._copy)
+
+    def shapes(self) -> Shapes:
+        """Shapes by value name; a dynamic axis is its name, an unknown one a name of its own."""
+        return _collect(self._copy.graph)
+
+
+def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
+    """Shapes by value name, in one go; see :class:`Inference`."""
+    return Inference(model, inputs).shapes()
 
 
 def _run(model: ir.Model) -> None:

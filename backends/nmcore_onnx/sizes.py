@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -36,6 +37,8 @@ class Entry:
         The nodes between the constant and the reader of the sizes, the reader's neighbour first.
     computed : array or None
         All that the place gives, where that is no constant but computed from static sizes.
+    static : (Place, array) or None
+        Of a static length of another value: the place that gives it alone, and all that it gives.
     """
 
     number: int | None = None
@@ -44,6 +47,7 @@ class Entry:
     position: int = 0
     path: tuple[ir.Node, ...] = ()
     computed: NDArray[Any] | None = None
+    static: tuple[Place, NDArray[Any]] | None = None
 
 
 UNKNOWN = Entry()
@@ -207,7 +211,24 @@ def _concat(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
     parts = [entries(Place(node, index), shapes) for index in range(len(node.inputs))]
     if any(part is None for part in parts):
         return None
-    return [entry for part in parts if part is not None for entry in part]
+    places = [Place(node, index) for index in range(len(node.inputs))]
+    return [
+        _alone(entry, place, shapes) if len(part) == 1 else entry
+        for place, part in zip(places, parts, strict=True)
+        if part is not None
+        for entry in part
+    ]
+
+
+def _alone(entry: Entry, place: Place, shapes: Shapes) -> Entry:
+    """The entry, which is all that ``place`` gives; a static length says so."""
+    if entry.dim is None or place.value is None:
+        return entry
+    value, axis = entry.dim
+    size, rank = shapes.get(str(value.name), ())[axis], shapes.get(str(place.value.name))
+    if not isinstance(size, int) or rank is None:
+        return entry
+    return replace(entry, static=(place, np.full((1,) * len(rank), size, np.int64)), path=())
 
 
 def _through(node: ir.Node, shapes: Shapes) -> list[Entry] | None:

@@ -693,3 +693,45 @@ def test_halves_of_channels_whose_sizes_are_computed():
     for batch in (1, 3):
         (got,) = run(proto, feeds(model, batch))
         assert got.shape == (batch, 2, 8, 8)
+
+
+def attention(heads: int = 4, width: int = 32) -> onnx.ModelProto:
+    """Queries, keys and values from one matrix; the heads become as wide as the stream again."""
+    chain = Chain(("n", "s", width))
+    shape = chain.raw("Shape", "input").value
+    batch, length, wide = (
+        chain.raw("Gather", shape, chain.constant(np.array([axis]))).value for axis in range(3)
+    )
+    each = [chain.constant(np.array([size])) for size in (heads, width // heads)]
+    inward = chain.raw("Concat", batch, length, *each, axis=0).value
+    outward = chain.raw("Concat", batch, length, wide, axis=0).value
+    whole = chain.raw("MatMul", "input", chain.constant(chain.weight(width, 3 * width))).value
+    sizes = chain.constant(np.full(3, width))
+    chain.nodes.append(helper.make_node("Split", [whole, sizes], ["q", "k", "v"], "apart", axis=2))
+    query, key, value = (
+        chain.raw("Reshape", name, inward).node("Transpose", perm=perm).value
+        for name, perm in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3]))
+    )
+    chain.raw("MatMul", query, key).node("Softmax", axis=-1)
+    chain.raw("MatMul", chain.value, value).node("Transpose", perm=[0, 2, 1, 3])
+    chain.node("Reshape", outward)
+    chain.node("MatMul", chain.weight(width, width))
+    model = chain.build(check=False)
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info(chain.value, F32, ["n", "s", width])
+    )
+    return model
+
+
+def test_heads_that_become_as_wide_as_the_stream():
+    model = attention()
+    result = nmcore.compress(model, ratio=0.5, method="merge", verify=True, providers=("cpu",))
+    proto = onnx.load_from_string(result.graph.serialize())
+    onnx.checker.check_model(proto, full_check=True)
+    (outcome,) = result.outcomes
+    assert (outcome.plan.width, len(outcome.plan.kept)) == (4, 2)
+    assert result.after.params == result.before.params / 2
+    for batch, length in ((1, 5), (3, 2)):
+        data = rng().standard_normal((batch, length, 32)).astype(np.float32)
+        (got,) = run(proto, {"input": data})
+        assert got.shape == (batch, length, 32)

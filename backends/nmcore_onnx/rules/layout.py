@@ -185,9 +185,7 @@ def follow_size(
         return False
     entry = target[index]
     if entry.dim is not None:
-        value, axis = entry.dim
-        other = trace.channels.get(value)
-        return other is not None and other.axis == axis and trace.same(other, channels)
+        return _follow_length(node, trace, entry, channels)
     if entry.number is None or entry.number < 1:
         return False
     atoms = channels.expand(entry.number)
@@ -198,6 +196,27 @@ def follow_size(
     if atoms is None or entry.place is None or len(twins) > 1:
         return False
     trace.resize(node, entry, atoms)
+    return True
+
+
+def _follow_length(node: ir.Node, trace: Trace, entry: sizes.Entry, channels: Channels) -> bool:
+    """Let an entry that is another value's length be that of the channels.
+
+    It is where the other has the same channels. A static length may also be written as a constant,
+    as where heads become as wide again as the stream they came from.
+    """
+    assert entry.dim is not None
+    value, axis = entry.dim
+    other = trace.channels.get(value)
+    if other is not None and other.axis == axis and trace.same(other, channels):
+        return True
+    if entry.static is None:
+        return False
+    place, found = entry.static
+    atoms = channels.expand(int(found.reshape(-1)[0]))
+    if atoms is None:
+        return False
+    trace.count(node, place, atoms, 0, entry.path, found)
     return True
 
 

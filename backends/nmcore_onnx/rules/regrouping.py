@@ -103,7 +103,8 @@ def _regrouped(
     """The channels after a Reshape; None where no axis stands for them.
 
     1. All axes of the segment become one.
-    2. The channel axis alone becomes several: heads, or the groups of a shuffle.
+    2. The channel axis alone becomes several: heads, the groups of a shuffle, or what was flattened
+       into it comes off again.
     3. The channel axis comes first and others behind it are mixed in: the groups of a group norm,
        or the way back from there.
     """
@@ -111,6 +112,8 @@ def _regrouped(
         return _merged(channels, segment, shape)
     lengths = [after[out] for out in segment.outs]
     if segment.ins == (channels.axis,):
+        if channels.outer != 1 and lengths[-1] == times(channels.inner, [len(channels.atoms)]):
+            return replace(channels, axis=segment.outs[-1], outer=1)
         return _split(node, trace, channels, segment.outs, lengths)
     if segment.ins[0] != channels.axis:
         return None
