@@ -39,6 +39,8 @@ class Entry:
         All that the place gives, where that is no constant but computed from static sizes.
     static : (Place, array) or None
         Of a static length of another value: the place that gives it alone, and all that it gives.
+    product : (Entry, Entry) or None
+        A length and the constant that it is multiplied by, as batch times heads.
     """
 
     number: int | None = None
@@ -48,6 +50,12 @@ class Entry:
     path: tuple[ir.Node, ...] = ()
     computed: NDArray[Any] | None = None
     static: tuple[Place, NDArray[Any]] | None = None
+    product: tuple[Entry, Entry] | None = None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is known of the entry."""
+        return self.number is None and self.dim is None and self.product is None
 
 
 UNKNOWN = Entry()
@@ -75,10 +83,19 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
                 Entry(int(number), place=place, position=i, computed=known)
                 for i, number in enumerate(known.ravel())
             ]
-    found = rule(node, shapes) if rule else _unknown(node, shapes)
+        rule = _product if node.op_type == "Mul" else _unknown
+    found = rule(node, shapes)
     if found is None:
         return None
-    return [replace(entry, path=(node, *entry.path)) for entry in found]
+    return [_behind(node, entry) for entry in found]
+
+
+def _behind(node: ir.Node, entry: Entry) -> Entry:
+    """An entry as it is behind one more node."""
+    product = entry.product
+    if product is not None:
+        product = (_behind(node, product[0]), _behind(node, product[1]))
+    return replace(entry, path=(node, *entry.path), product=product)
 
 
 def readers(node: ir.Node, axis: int, shapes: Shapes) -> Iterator[tuple[ir.Node, int, bool]]:
@@ -107,6 +124,8 @@ def _readers(
         return
     for use in value.uses():
         node = use.node
+        if _ignores(node, shapes):
+            continue
         passed = (
             None if (node.op_type, use.idx) in TARGETS else _passed(node, use.idx, places, shapes)
         )
@@ -116,6 +135,14 @@ def _readers(
             yield from _ends(node)
         else:
             yield node, use.idx, False
+
+
+def _ignores(node: ir.Node, shapes: Shapes) -> bool:
+    """Whether a reader of sizes does not mind how large they are: their number, a test for -1."""
+    if node.op_type != "Equal":
+        return node.op_type == "Shape"
+    signs = static(node.inputs[1], shapes)
+    return signs is not None and bool((signs == -1).all())
 
 
 def _ends(node: ir.Node) -> Iterator[tuple[ir.Node, int, bool]]:
@@ -138,6 +165,10 @@ def _passed(node: ir.Node, index: int, places: set[int], shapes: Shapes) -> set[
     """Where some entries of an input stand in a node's output; None where it computes with them."""
     if index == 0 and node.op_type in ("Unsqueeze", "Squeeze", "Cast", "Identity"):
         return places
+    if node.op_type == "Where":
+        return places if index == 2 and _fills_in_ones(node, shapes) else None
+    if (node.op_type, index) == ("Reshape", 0):
+        return places if len(shapes.get(str(node.outputs[0].name), ())) == 1 else None
     length = _length(node.inputs[0], shapes)
     picked: Sequence[int] | None = None
     if index == 0 and node.op_type == "Gather":
@@ -199,12 +230,17 @@ def _slice_range(node: ir.Node, length: int) -> range | None:
     """Which entries of a one-dimensional tensor a Slice takes; None where that is not constant."""
     if len(node.inputs) < 3:
         return None
-    bounds = [constants.ints(value) for value in node.inputs[1:3]]
-    steps = constants.ints(node.inputs[4]) if len(node.inputs) > 4 else [1]
-    start, end = bounds
+    start, end = (_folded(value) for value in node.inputs[1:3])
+    steps = _folded(node.inputs[4]) if len(node.inputs) > 4 else [1]
     if start is None or end is None or steps is None or not len(start) == len(end) == 1:
         return None
     return range(length)[slice(start[0], end[0], steps[0])]
+
+
+def _folded(value: ir.Value | None) -> list[int] | None:
+    """Integers that are constant or computed from constants."""
+    found = fold(value)
+    return None if found is None else [int(number) for number in found.ravel()]
 
 
 def _concat(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
@@ -231,6 +267,42 @@ def _alone(entry: Entry, place: Place, shapes: Shapes) -> Entry:
     return replace(entry, static=(place, np.full((1,) * len(rank), size, np.int64)), path=())
 
 
+def _flat(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
+    """Sizes that are reshaped into the list that they are."""
+    shape = shapes.get(str(node.outputs[0].name))
+    return _through(node, shapes) if shape is not None and len(shape) == 1 else None
+
+
+def _where(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
+    """PyTorch's ``expand``, in whose target -1 stands for 1: Where(target == -1, 1, target)."""
+    target = entries(Place(node, 2), shapes)
+    if target is None or not _fills_in_ones(node, shapes):
+        return _unknown(node, shapes)
+    return [Entry(1) if entry.number == -1 else entry for entry in target]
+
+
+def _fills_in_ones(node: ir.Node, shapes: Shapes) -> bool:
+    """Whether a Where puts 1 in the place of -1 and does nothing else."""
+    condition = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if condition is None or condition.op_type != "Equal":
+        return False
+    ones, signs = static(node.inputs[1], shapes), static(condition.inputs[1], shapes)
+    if condition.inputs[0] is not node.inputs[2] or ones is None or signs is None:
+        return False
+    return bool((ones == 1).all() and (signs == -1).all())
+
+
+def _product(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
+    """A length times a constant."""
+    one, other = (entries(Place(node, index), shapes) for index in (0, 1))
+    for lengths, factors in ((one, other), (other, one)):
+        if lengths is not None and factors is not None and len(lengths) == len(factors) == 1:
+            length, factor = lengths[0], factors[0]
+            if length.dim is not None and factor.number is not None:
+                return [Entry(product=(length, factor))]
+    return _unknown(node, shapes)
+
+
 def _through(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
     return entries(Place(node, 0), shapes)
 
@@ -252,4 +324,6 @@ _RULES = {
     "Squeeze": _through,
     "Cast": _through,
     "Identity": _through,
+    "Reshape": _flat,
+    "Where": _where,
 }

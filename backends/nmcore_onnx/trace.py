@@ -163,7 +163,7 @@ class Trace:
 
         What was computed from the number of channels then does not change with it.
         """
-        if any(entry.number is None and entry.dim is None for entry in target):
+        if any(entry.is_unknown for entry in target):
             return
         for entry in target:
             counted = any(

@@ -735,3 +735,116 @@ def test_heads_that_become_as_wide_as_the_stream():
         data = rng().standard_normal((batch, length, 32)).astype(np.float32)
         (got,) = run(proto, {"input": data})
         assert got.shape == (batch, length, 32)
+
+
+def packed_attention(*, batch_first: bool = False, heads: int = 4) -> onnx.ModelProto:
+    """PyTorch's MultiheadAttention: one product for all three, heads as a part of the batch."""
+    width = 32
+    chain = Chain(("s", "n", width))
+    shape = chain.raw("Shape", "input").value
+    length, batch = (
+        chain.raw("Gather", shape, chain.constant(np.array([axis]))).value for axis in range(2)
+    )
+    number = {k: chain.constant(np.array([k])) for k in (3, width, heads, width // heads)}
+    many = chain.raw("Mul", batch, number[heads]).value
+    whole = chain.raw("MatMul", "input", chain.constant(chain.weight(width, 3 * width))).value
+    packed = chain.raw("Concat", length, batch, number[3], number[width], axis=0).value
+    chain.raw("Reshape", whole, packed).node("Unsqueeze", np.array([0]))
+    stacked = chain.node("Transpose", perm=[3, 1, 2, 0, 4]).node("Squeeze", np.array([3])).value
+    inward = chain.raw("Concat", length, many, number[width // heads], axis=0).value
+    query, key, value = (
+        chain.raw("Gather", stacked, chain.constant(np.array(k)), axis=0)
+        .node("Reshape", inward)
+        .node("Transpose", perm=perm)
+        .value
+        for k, perm in enumerate(([1, 0, 2], [1, 2, 0], [1, 0, 2]))
+    )
+    chain.raw("MatMul", query, key).node("Softmax", axis=-1)
+    chain.raw("MatMul", chain.value, value).node("Transpose", perm=[1, 0, 2])
+    outward = chain.raw("Concat", length, batch, number[width], axis=0).value
+    mixed = next(each.output[0] for each in chain.nodes if each.name == "transpose5")
+    chain.raw("Reshape", mixed, outward).node("MatMul", chain.weight(width, width))
+    model = chain.build(check=False)
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info(chain.value, F32, ["s", "n", width])
+    )
+    return model
+
+
+def repeated_keys(heads: int = 4, keys: int = 2) -> onnx.ModelProto:
+    """Queries in groups that share keys and values, which are expanded as PyTorch writes it."""
+    width, size = 32, 8
+    chain = Chain(("n", "s", width))
+    shape = chain.raw("Shape", "input").value
+    batch, length = (
+        chain.raw("Gather", shape, chain.constant(np.array([axis]))).value for axis in range(2)
+    )
+    number = {k: chain.constant(np.array([k])) for k in (keys, heads, size, heads // keys, -1)}
+
+    def split(count: int, perm: list[int]) -> str:
+        weight = chain.constant(chain.weight(width, count * size))
+        made = chain.raw("MatMul", "input", weight).value
+        target = chain.raw("Concat", batch, length, number[count], number[size], axis=0).value
+        return chain.raw("Reshape", made, target).node("Transpose", perm=perm).value
+
+    def repeat(value: str) -> str:
+        shape = chain.raw("Shape", value).value
+        sizes = [chain.raw("Gather", shape, chain.constant(np.array([k]))).value for k in range(4)]
+        listed = [*sizes[:2], number[heads // keys], *sizes[2:]]
+        chain.raw("Concat", *listed, axis=0).node("Reshape", np.array([-1]))
+        target = chain.value
+        count = chain.raw("Shape", target).value
+        one = numpy_helper.from_array(np.array([1], np.int64))
+        ones = chain.raw("ConstantOfShape", count, value=one).value
+        minus = chain.raw("Mul", ones, number[-1]).value
+        is_open = chain.raw("Equal", target, minus).value
+        full = chain.raw("Where", is_open, ones, target).value
+        flat = chain.raw("Mul", sizes[1], number[heads // keys]).value
+        back = chain.raw("Concat", sizes[0], flat, *sizes[2:], axis=0).value
+        chain.raw("Unsqueeze", value, chain.constant(np.array([2])))
+        return chain.node("Expand", full).node("Reshape", back).value
+
+    query = split(heads, [0, 2, 1, 3])
+    key, value = repeat(split(keys, [0, 2, 1, 3])), repeat(split(keys, [0, 2, 1, 3]))
+    turned = chain.raw("Transpose", key, perm=[0, 1, 3, 2]).value
+    chain.raw("MatMul", query, turned).node("Softmax", axis=-1)
+    chain.raw("MatMul", chain.value, value).node("Transpose", perm=[0, 2, 1, 3])
+    chain.node("Reshape", np.array([0, 0, -1])).node("MatMul", chain.weight(width, width))
+    model = chain.build(check=False)
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info(chain.value, F32, ["n", "s", width])
+    )
+    return model
+
+
+def fused_attention() -> onnx.ModelProto:
+    """ONNX's own Attention, from opset 23 on."""
+    chain = Chain(("n", "s", 32), opset=23)
+    sides = []
+    for _ in range(3):
+        made = chain.raw("MatMul", "input", chain.constant(chain.weight(32, 32))).value
+        target = chain.constant(np.array([0, 0, 4, 8]))
+        sides.append(chain.raw("Reshape", made, target).node("Transpose", perm=[0, 2, 1, 3]).value)
+    chain.raw("Attention", *sides).node("Transpose", perm=[0, 2, 1, 3])
+    chain.node("Reshape", np.array([0, 0, -1])).node("MatMul", chain.weight(32, 32))
+    model = chain.build(check=False)
+    model.ir_version = 11
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(chain.value, F32, ["n", "s", 32]))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "units"), [(packed_attention, 4), (repeated_keys, 2), (fused_attention, 4)]
+)
+def test_heads(make, units):
+    model = make()
+    result = nmcore.compress(model, ratio=0.5, method="merge", verify=True, providers=("cpu",))
+    proto = onnx.load_from_string(result.graph.serialize())
+    onnx.checker.check_model(proto, full_check=True)
+    (outcome,) = result.outcomes
+    assert (outcome.plan.width, len(outcome.plan.kept)) == (units, units // 2)
+    assert result.after.params == pytest.approx(result.before.params / 2, abs=20)
+    for one, other in ((1, 5), (3, 2)):
+        data = rng().standard_normal((one, other, 32)).astype(np.float32)
+        (got,), (want,) = (run(each, {"input": data}) for each in (proto, model))
+        assert got.shape == want.shape == (one, other, 32)

@@ -5,6 +5,7 @@ and the :class:`~nmcore_onnx.trace.Trace` and decorate it with :func:`~.registry
 """
 
 from nmcore_onnx.rules import (
+    attention,
     declined,
     elementwise,
     layout,
@@ -17,6 +18,7 @@ from nmcore_onnx.rules import (
 from nmcore_onnx.rules.registry import rule_for
 
 __all__ = [
+    "attention",
     "declined",
     "elementwise",
     "layout",

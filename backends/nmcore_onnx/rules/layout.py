@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -38,24 +39,34 @@ def squeeze(node: ir.Node, trace: Trace) -> None:
     channels = trace.at(node)
     if channels is None:
         return
-    before, after = trace.shape(node.inputs[0]), trace.shape(node.outputs[0])
+    axes = squeezed_axes(node, trace)
+    if axes is None:
+        trace.decline(node, channels, "whose axes are not constant")
+    elif (moved := axis_behind(node, channels.axis, axes)) is None:
+        trace.decline(node, channels, "which drops their axis")
+    else:
+        trace.carry(node, channels.at(moved))
+
+
+def squeezed_axes(node: ir.Node, trace: Trace) -> list[int] | None:
+    """The axes that a Squeeze drops or an Unsqueeze adds, from 0 on and in order."""
+    longer = trace.shape(node.inputs[0] if node.op_type == "Squeeze" else node.outputs[0])
     if "axes" in node.attributes:
         axes: list[int] | None = list(node.attributes["axes"].as_ints())
     else:
         axes = constants.ints(Place(node, 1).value)
-    if axes is None or before is None or after is None:
-        trace.decline(node, channels, "whose axes are not constant")
-        return
+    if axes is None or longer is None:
+        return None
+    return sorted(axis % len(longer) for axis in axes)
+
+
+def axis_behind(node: ir.Node, axis: int, axes: list[int]) -> int | None:
+    """Where an axis is behind a Squeeze or Unsqueeze of ``axes``; None where it is dropped."""
     if node.op_type == "Squeeze":
-        gone = {axis % len(before) for axis in axes}
-        if channels.axis in gone:
-            trace.decline(node, channels, "which drops their axis")
-            return
-        trace.carry(node, channels.at(channels.axis - sum(a < channels.axis for a in gone)))
-    else:
-        new = {axis % len(after) for axis in axes}
-        free = [axis for axis in range(len(after)) if axis not in new]
-        trace.carry(node, channels.at(free[channels.axis]))
+        return None if axis in axes else axis - sum(gone < axis for gone in axes)
+    for new in axes:
+        axis += new <= axis
+    return axis
 
 
 @rule("Shape")
@@ -186,6 +197,10 @@ def follow_size(
     entry = target[index]
     if entry.dim is not None:
         return _follow_length(node, trace, entry, channels)
+    if entry.product is not None:
+        # What stands beside the channels is as long as the other factor says.
+        _, entry = entry.product
+        channels = replace(channels, outer=1)
     if entry.number is None or entry.number < 1:
         return False
     atoms = channels.expand(entry.number)
@@ -223,10 +238,11 @@ def _follow_length(node: ir.Node, trace: Trace, entry: sizes.Entry, channels: Ch
 def others_ignore(target: list[sizes.Entry], index: int, trace: Trace) -> bool:
     """Whether no entry but ``index`` is the length of a channel axis."""
     for position, entry in enumerate(target):
-        if position == index or entry.dim is None:
+        length = entry if entry.product is None else entry.product[0]
+        if length.dim is None or (position == index and entry.product is None):
             continue
-        found = trace.channels.get(entry.dim[0])
-        if found is not None and found.axis == entry.dim[1]:
+        found = trace.channels.get(length.dim[0])
+        if found is not None and found.axis == length.dim[1]:
             return False
     return True
 

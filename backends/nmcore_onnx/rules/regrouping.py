@@ -11,7 +11,13 @@ from nmcore_onnx import sizes
 from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
 from nmcore_onnx.reshaping import Segment, match
-from nmcore_onnx.rules.layout import follow_size, others_ignore, times
+from nmcore_onnx.rules.layout import (
+    axis_behind,
+    follow_size,
+    others_ignore,
+    squeezed_axes,
+    times,
+)
 from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.shapes import Dim
 from nmcore_onnx.trace import Trace
@@ -103,18 +109,23 @@ def _regrouped(
     """The channels after a Reshape; None where no axis stands for them.
 
     1. All axes of the segment become one.
-    2. The channel axis alone becomes several: heads, the groups of a shuffle, or what was flattened
-       into it comes off again.
+    2. The channel axis alone becomes several: heads, or the groups of a shuffle.
     3. The channel axis comes first and others behind it are mixed in: the groups of a group norm,
        or the way back from there.
+    4. The channel axis comes last and its blocks join the axes before it, as heads join the batch;
+       or what has joined them comes off again.
     """
     if len(segment.outs) == 1:
         return _merged(channels, segment, shape)
     lengths = [after[out] for out in segment.outs]
+    if segment.ins[0] == channels.axis and channels.outer != 1:
+        inner = times(channels.inner, [shape[axis] for axis in segment.ins[1:]])
+        if inner is not None and lengths[-1] == len(channels.atoms) * inner:
+            return replace(channels, axis=segment.outs[-1], outer=1, inner=inner)
     if segment.ins == (channels.axis,):
-        if channels.outer != 1 and lengths[-1] == times(channels.inner, [len(channels.atoms)]):
-            return replace(channels, axis=segment.outs[-1], outer=1)
         return _split(node, trace, channels, segment.outs, lengths)
+    if segment.ins[-1] == channels.axis and len(segment.outs) == 2:
+        return _joined_blocks(trace, channels, segment, shape, lengths[-1])
     if segment.ins[0] != channels.axis:
         return None
     first, length = lengths[0], channels.length
@@ -133,6 +144,20 @@ def _regrouped(
     return None
 
 
+def _joined_blocks(
+    trace: Trace, channels: Channels, segment: Segment, shape: tuple[Dim, ...], block: Dim
+) -> Channels | None:
+    """Blocks of ``block`` channels stand, one after the other, behind what the axes before hold."""
+    length = channels.length
+    atoms = None if length is None else channels.expand(length)
+    if atoms is None or not isinstance(block, int) or block < 1 or len(atoms) % block:
+        return None
+    blocks = atoms.reshape(-1, block)
+    trace.atoms.tie(blocks)
+    outer = times(1, [shape[axis] for axis in segment.ins[:-1]])
+    return Channels(segment.outs[0], blocks[:, 0].copy(), outer=outer)
+
+
 def _split(
     node: ir.Node, trace: Trace, channels: Channels, outs: tuple[int, ...], lengths: list[Dim]
 ) -> Channels | None:
@@ -144,13 +169,13 @@ def _split(
     # One length may be whatever is left.
     rest = len(atoms) // math.prod(known)
     known = [length if length in known else rest for length in lengths]
-    chosen = _standing_axis(node, known)
+    chosen = _standing_axis(node, trace, known, outs[0])
     grid = atoms.reshape(known).swapaxes(0, chosen).reshape(known[chosen], -1)
     trace.atoms.tie(grid)
     return Channels(outs[chosen], grid[:, 0].copy())
 
 
-def _standing_axis(node: ir.Node, lengths: list[int]) -> int:
+def _standing_axis(node: ir.Node, trace: Trace, lengths: list[int], first: int) -> int:
     """Which axis of a split stands for the channels.
 
     In a shuffle (Reshape, Transpose, Reshape) the longest; else the first, which is that of the
@@ -158,7 +183,23 @@ def _standing_axis(node: ir.Node, lengths: list[int]) -> int:
     """
     if _is_shuffle(node):
         return lengths.index(max(lengths))
-    return 1 if len(lengths) > 2 and lengths[0] <= 3 else 0
+    return 1 if lengths[0] <= 3 and (len(lengths) > 2 or _is_taken_apart(node, trace, first)) else 0
+
+
+def _is_taken_apart(node: ir.Node, trace: Trace, axis: int) -> bool:
+    """Whether all that reads a value takes single positions of one of its axes."""
+    readers = [use.node for use in node.outputs[0].uses()]
+    return bool(readers) and all(_takes_apart(reader, trace, axis) for reader in readers)
+
+
+def _takes_apart(node: ir.Node, trace: Trace, axis: int) -> bool:
+    if node.op_type == "Gather":
+        return (node.attributes["axis"].as_int() if "axis" in node.attributes else 0) == axis
+    if node.op_type == "Transpose" and "perm" in node.attributes:
+        return _is_taken_apart(node, trace, list(node.attributes["perm"].as_ints()).index(axis))
+    axes = squeezed_axes(node, trace) if node.op_type in ("Squeeze", "Unsqueeze") else None
+    behind = None if axes is None else axis_behind(node, axis, axes)
+    return behind is not None and _is_taken_apart(node, trace, behind)
 
 
 def _is_shuffle(node: ir.Node) -> bool:
