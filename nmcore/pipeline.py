@@ -15,7 +15,7 @@ from nmcore import digests, plan_files, plugins, replay
 from nmcore.allocation import Budget
 from nmcore.data import Dataset, normalisation
 from nmcore.data import load as load_data
-from nmcore.errors import DataError, ModelError
+from nmcore.errors import DataError, ModelError, blaming
 from nmcore.group import Cost, Declined
 from nmcore.merging import merge_all
 from nmcore.plan import (
@@ -192,27 +192,28 @@ def compress(
     # A plan's criterion is told and not used: its channels are chosen.
     options = Options(criterion=criterion, **{name: given[name] for name in _OPTIONS})
     graph = plugins.open_graph(model)
-    before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
-    notes = [] if decided is None else [*replay.check_model(decided, source)]
-    task = _task(graph, given, options, decided)
-    graph, outcomes, shown, more = _compensated(graph, given, task, decided)
-    graph.check()
-    if verify:
-        scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
-        prove(graph, scalings, providers=providers, seed=options.seed)
-    return Result(
-        graph=graph,
-        plan=_made(outcomes, given, source, shown, short_call),
-        outcomes=outcomes,
-        declined=graph.declined,
-        before=before,
-        after=graph.cost(),
-        size=size,
-        call=call,
-        seed=options.seed,
-        verified=verify,
-        notes=[*notes, *more],
-    )
+    with blaming("the model", graph.fault):
+        before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
+        notes = [] if decided is None else [*replay.check_model(decided, source)]
+        task = _task(graph, given, options, decided)
+        graph, outcomes, shown, more = _compensated(graph, given, task, decided)
+        graph.check()
+        if verify:
+            scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
+            prove(graph, scalings, providers=providers, seed=options.seed)
+        return Result(
+            graph=graph,
+            plan=_made(outcomes, given, source, shown, short_call),
+            outcomes=outcomes,
+            declined=graph.declined,
+            before=before,
+            after=graph.cost(),
+            size=size,
+            call=call,
+            seed=options.seed,
+            verified=verify,
+            notes=[*notes, *more],
+        )
 
 
 # What a plan settles of :class:`Options`, and all that it states.

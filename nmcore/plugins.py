@@ -101,6 +101,10 @@ class Graph(Protocol):
         """Raise :class:`~nmcore.errors.VerificationError` unless the result is a valid model."""
         ...
 
+    def fault(self) -> str | None:
+        """Why the model that was opened breaks the rules of its format, in one line, or None."""
+        ...
+
     def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
         """The original at full width with its removed channels made up for, serialised.
 

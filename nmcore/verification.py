@@ -55,6 +55,8 @@ def verify(
     ------
     VerificationError
         The outputs differ by more than rounding.
+    ModelError
+        The reference itself gives NaN or infinity.
     """
     runtime = plugins.runtime()
     small = runtime.session(graph.serialize(), providers=providers)
@@ -74,6 +76,11 @@ def verify(
         error = relative_error(got, want)
         worst = max(worst, error)
         if not error <= _tolerance(want.dtype, feeds):
+            if not np.isfinite(want).all():
+                raise ModelError(
+                    f"output {number} holds NaN or infinity before anything is removed, so that "
+                    "nothing can be proven; are the model's weights damaged?"
+                )
             raise VerificationError(
                 f"output {number} differs from the full-width reference by {error:.2e}"
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from nmcore.errors import blaming
 from nmcore.group import (
     Consumer,
     Cost,
@@ -261,11 +262,16 @@ class OnnxGraph:
 
     def cost(self) -> Cost:
         """What the compressed model weighs."""
-        return cost.cost(self._result)
+        with blaming("the model", self.fault):
+            return cost.cost(self._result)
 
     def check(self) -> None:
         """Raise VerificationError unless the result is as valid as the original was."""
         files.check(self._result, self._original)
+
+    def fault(self) -> str | None:
+        """Why the original is not valid ONNX, or None."""
+        return files.fault(self._original)
 
     def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
         """The original at full width; see :class:`nmcore.plugins.Graph`.

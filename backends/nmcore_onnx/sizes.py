@@ -48,6 +48,9 @@ class Entry:
 
 UNKNOWN = Entry()
 
+# Far above any rank; a file that asks for more sizes than this is out for our memory.
+_MAX_ENTRIES = 10_000
+
 
 def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     """The entries of the integer tensor that ``place`` reads; None where not even their number
@@ -58,7 +61,7 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     if numbers is not None:
         return [Entry(number, place=place, position=i) for i, number in enumerate(numbers)]
     node = value.producer() if value is not None else None
-    if node is None:
+    if node is None or _too_many(value, shapes):
         return None
     folded = fold(value)
     if folded is not None:
@@ -75,6 +78,11 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     if found is None:
         return None
     return [replace(entry, path=(node, *entry.path)) for entry in found]
+
+
+def _too_many(value: ir.Value | None, shapes: Shapes) -> bool:
+    shape = shapes.get(value.name or "", ()) if value is not None else ()
+    return math.prod(size for size in shape if isinstance(size, int)) > _MAX_ENTRIES
 
 
 def readers(node: ir.Node, axis: int, shapes: Shapes) -> Iterator[tuple[ir.Node, int, bool]]:
@@ -204,10 +212,13 @@ def _slice_range(node: ir.Node, length: int) -> range | None:
 
 
 def _concat(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
-    parts = [entries(Place(node, index), shapes) for index in range(len(node.inputs))]
-    if any(part is None for part in parts):
-        return None
-    return [entry for part in parts if part is not None for entry in part]
+    found: list[Entry] = []
+    for index in range(len(node.inputs)):
+        part = entries(Place(node, index), shapes)
+        if part is None:
+            return None
+        found += part
+    return found
 
 
 def _through(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
