@@ -61,6 +61,9 @@ class TwoLayersGraph:
     def fault(self):
         return None
 
+    def size(self):
+        return len(self.serialize())
+
     def serialize(self):
         return self.model.w1.tobytes() + self.model.w2.tobytes()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import onnx
@@ -9,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.errors import ModelError, VerificationError
-from nmcore.files import atomic_write
+from nmcore_onnx import external
 from nmcore_onnx.intake import admit, one_line, tensors
 
 _PROTOBUF_LIMIT = 2**31 - 1
@@ -113,9 +114,28 @@ def _embedded(model: ir.Model) -> ir.Model:
     return copy
 
 
-def save(model: ir.Model, path: Path) -> None:
-    """Write a model beside ``path`` and rename it over."""
-    atomic_write(path, serialize(model))
+def write(model: ir.Model, folder: Path, name: str, external_data: bool | None) -> None:
+    """Write a model into a folder: one file, or its graph and its large weights.
+
+    Without ``external_data`` only what is too large for one file is divided.
+    """
+    if external_data is None:
+        external_data = weight_bytes(model) > _MAX_BYTES
+    if external_data:
+        model = external.write(model, folder, name)
+        data = ir.to_proto(model).SerializeToString()
+    else:
+        data = serialize(model)
+    with (folder / name).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def size(model: ir.Model) -> int:
+    """How many bytes a model takes, written as one file."""
+    weights = weight_bytes(model)
+    return len(serialize(model)) if weights <= _MAX_BYTES else weights + len(_skeleton(model))
 
 
 def check(model: ir.Model, original: ir.Model) -> None:
