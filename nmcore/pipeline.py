@@ -238,7 +238,13 @@ def compress(
         graph.check()
         if verify:
             scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
-            prove(graph, scalings, providers=providers, seed=options.seed)
+            prove(
+                graph,
+                scalings,
+                original=lambda: plugins.open_graph(model).serialize(),
+                providers=providers,
+                seed=options.seed,
+            )
         return Result(
             graph=graph,
             plan=_made(outcomes, given, source, shown, short_call),

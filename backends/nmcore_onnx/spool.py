@@ -16,7 +16,7 @@ from nmcore.errors import ArgumentError
 Array = NDArray[Any]
 
 # So many bytes stay in memory: the changed weights of most models, whole.
-MEMORY = 2**26
+MEMORY = 2**25
 
 
 class Spool:
@@ -25,7 +25,7 @@ class Spool:
     Parameters
     ----------
     memory : int, optional
-        So many bytes stay in memory; 64 MiB by default.
+        So many bytes stay in memory; 32 MiB by default.
 
     Examples
     --------

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
 from nmcore import plugins
-from nmcore.errors import DataError, ModelError
+from nmcore.errors import DataError, ModelError, VerificationError
+from nmcore.verification import verify
 
 
 @pytest.fixture
@@ -135,31 +136,41 @@ def test_weights_that_are_no_numbers(model, weight, node, number):
     assert compress(model, exclude=["first"], ratio=0.0).outcomes[0].plan.kept == tuple(range(8))
 
 
-def test_a_model_that_gives_no_numbers_proves_nothing(model):
-    """The weight belongs to no group, but its NaN reaches the output."""
-    add(model, "poison", np.float32(np.nan))
-    model.graph.node[2].output[0] = "clean"
-    insert(model, "Add", ["clean", "poison"], ["y"], place=3)
-    model.graph.node[1].op_type = "Sigmoid"
-    with pytest.raises(ModelError, match="output 0 holds NaN or infinity before anything"):
-        prove_difference(model)
+class Differing:
+    """A graph whose result is not what its reference says."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self._other = onnx.ModelProto()
+        self._other.CopyFrom(model)
+        rows = numpy_helper.to_array(model.graph.initializer[1])[::-1]
+        self._other.graph.initializer[1].CopyFrom(numpy_helper.from_array(rows.copy(), "w2"))
+
+    def serialize(self) -> bytes:
+        return self._other.SerializeToString()
+
+    def reference(self, _scalings) -> bytes:
+        return self._model.SerializeToString()
 
 
-def prove_difference(model: onnx.ModelProto) -> None:
-    """Compare a model that gives NaN with one that does not."""
-    from nmcore.verification import verify
-
-    class Graph:
-        def serialize(self) -> bytes:
-            clean = onnx.ModelProto()
-            clean.CopyFrom(model)
-            clean.graph.initializer[2].CopyFrom(numpy_helper.from_array(np.float32(0), "poison"))
-            return clean.SerializeToString()
-
-        def reference(self, _scalings) -> bytes:
-            return model.SerializeToString()
-
-    verify(Graph(), {}, providers=("cpu",))
+@pytest.mark.parametrize(
+    ("poison", "error", "words"),
+    [
+        (0.0, VerificationError, "output 0 differs from the full-width reference"),
+        (np.nan, ModelError, "nothing can be proven of this model: it gives NaN or infinity"),
+        (1e30, ModelError, "its outputs move by .* where inputs move by their last digit"),
+    ],
+)
+def test_outputs_that_say_nothing_prove_nothing(model, poison, error, words):
+    """Those of the original: the sine of 1e30 is another with every bit."""
+    graph = Differing(model)
+    insert(model, "Sin", ["b"], ["c"])
+    add(model, "poison", np.float32(poison or 1))
+    insert(model, "Mul", ["x", "poison"], ["b"])
+    insert(model, "Identity", ["c" if poison else "x"], ["d"], place=2)
+    model.graph.node[3].input[0] = "d"
+    with pytest.raises(error, match=words):
+        verify(graph, {}, original=model.SerializeToString, providers=("cpu",))
 
 
 # wiring
