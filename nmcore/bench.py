@@ -8,6 +8,7 @@ against float64 cosines; a wrong one ends the benchmark.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -76,6 +77,10 @@ class Size:
             size = cls(0, 0, 0)
         if not (0 < size.p < size.n and size.d > 0):
             raise ArgumentError(f"size: got {text!r}; need NxD,P with P below N, like 512x4608,256")
+        if 4 * size.n * size.d > (memory := _memory()):
+            raise ArgumentError(
+                f"size: the weights of {text} need more than the {memory:,.0f} bytes here"
+            )
         return size
 
     def __str__(self) -> str:
@@ -85,6 +90,14 @@ class Size:
     def flops(self) -> float:
         """Floating-point operations of the needed products: removed times kept."""
         return 2.0 * (self.n - self.p) * self.p * self.d
+
+
+def _memory() -> float:
+    """The bytes of memory of this machine; infinitely many where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # Windows has no sysconf
+        return math.inf
 
 
 @dataclass(frozen=True)

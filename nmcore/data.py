@@ -6,6 +6,7 @@ as it lies in the file; only the batch in use is converted, so a uint8 file is n
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ Array = NDArray[Any]
 IMAGE_SIZE = 224
 SEQUENCE_SIZE = 32
 TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (32, 8))
+# Nobody feeds an input of more numbers than this, but a few bytes of a file can ask for one.
+MAX_NUMBERS = 2**30
 # Integer inputs are indices into tables of unknown length; these exist in nearly all of them.
 SMALL_IDS = 8
 
@@ -347,6 +350,10 @@ def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec) -> Array:
     dtype = spec.dtype
+    if math.prod(shape) > MAX_NUMBERS:
+        raise DataError(
+            f"the model's input {spec.name} of shape {shape_text(shape)} is too large to be made"
+        )
     if dtype.kind == "f":
         return rng.standard_normal(shape).astype(dtype)
     if dtype.kind == "b":

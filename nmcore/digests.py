@@ -20,7 +20,7 @@ _CHUNK = 2**20
 def of_model(model: Any, graph: Graph) -> Source:
     """The digest of a model file, or of an object as it is just after it was opened."""
     if isinstance(model, (str, Path)):
-        return _of_files(Path(model).name, [Path(model)])
+        return _of_files(Path(model).name, [Path(model), *graph.data_files()])
     return Source(None, hashlib.sha256(graph.serialize()).hexdigest())
 
 

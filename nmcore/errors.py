@@ -3,6 +3,11 @@
 Anything else that escapes is a bug in nmcore and keeps its traceback.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class NmcoreError(ValueError):
     """What the user gave cannot be used; the message names it and says what is needed."""
@@ -22,3 +27,40 @@ class DataError(NmcoreError):
 
 class VerificationError(Exception):
     """The compressed model is not what the plan says: a bug in nmcore, never the user's mistake."""
+
+
+@contextmanager
+def blaming(model: str, fault: Callable[[], str | None]) -> Iterator[None]:
+    """Let what goes wrong inside be the model's fault, where the model is at fault.
+
+    A model that breaks its format's rules can break any assumption: errors that it leads to are
+    told as such. With a model that keeps them, they are bugs and pass as they are.
+
+    Parameters
+    ----------
+    model : str
+        What errors call it.
+    fault : callable
+        Says in one line which rule the model breaks, or None; asked only when something went wrong.
+
+    Raises
+    ------
+    ModelError
+        Instead of any other error than the user's, where there is a fault.
+
+    Examples
+    --------
+    >>> with blaming("a.onnx", lambda: "its node has no inputs"):
+    ...     [][0]
+    Traceback (most recent call last):
+    nmcore.errors.ModelError: a.onnx is not a valid model: its node has no inputs
+    """
+    try:
+        yield
+    except NmcoreError:
+        raise
+    except Exception as error:
+        found = fault()
+        if found is None:
+            raise
+        raise ModelError(f"{model} is not a valid model: {found}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -10,10 +10,12 @@ from nmcore import plugins
 from nmcore.absorb import absorb
 from nmcore.allocation import meet, proportional
 from nmcore.criteria import select
+from nmcore.errors import ModelError
 from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scaling
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
 from nmcore.recipe import LAM, Options, Recipe, recipe_for
 from nmcore.scaling import scaling_matrix
+from nmcore.validate import all_finite
 
 
 def merge_all(graph: plugins.Graph, task: Task) -> list[Outcome]:
@@ -42,8 +44,9 @@ def merge_group(
     """
     if count == group.width:
         return untouched(group)
-    producer = joined(graph.producers(group))
-    consumers = graph.consumers(group)
+    producers, consumers = graph.producers(group), graph.consumers(group)
+    check_finite([*producers, *consumers])
+    producer = joined(producers)
     recipe = recipe_for(producer, options, planned=planned is not None)
     kept = planned
     if kept is None:
@@ -52,6 +55,22 @@ def merge_group(
     reason = f"{why}; {recipe.reason}" if why else recipe.reason
     plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), recipe.method, reason)
     return Outcome(plan, scaling.merged, scaling)
+
+
+def check_finite(parts: Iterable[Producer | Consumer]) -> None:
+    """Name the node whose weights no method can compute with.
+
+    Raises
+    ------
+    ModelError
+        A weight or a bias holds NaN or infinity.
+    """
+    for part in parts:
+        for array in (part.weight, part.bias):
+            if array is not None and not all_finite(array):
+                raise ModelError(
+                    f"the weights of {part.name!r} hold NaN or infinity; mend or exclude that node"
+                )
 
 
 def _fold(

@@ -5,7 +5,8 @@ This module decides the order of the steps and nothing else; each step lives in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
@@ -15,7 +16,8 @@ from nmcore import digests, plan_files, plugins, replay
 from nmcore.allocation import Budget
 from nmcore.data import Dataset, normalisation
 from nmcore.data import load as load_data
-from nmcore.errors import DataError, ModelError
+from nmcore.errors import DataError, ModelError, blaming
+from nmcore.files import Draft, drafting
 from nmcore.group import Cost, Declined
 from nmcore.merging import merge_all
 from nmcore.plan import (
@@ -82,7 +84,7 @@ class Result:
         return Report.of(
             self,
             before=Measures.of(self.before, self.size, None),
-            after=Measures.of(self.after, len(self.graph.serialize()), None),
+            after=Measures.of(self.after, self.graph.size(), None),
             command=self.call,
             seed=self.seed,
             provider=None,
@@ -90,9 +92,45 @@ class Result:
             verified=self.verified,
         )
 
-    def save(self, path: str | Path) -> None:
-        """Write the compressed model; a crash leaves the old file at ``path`` or none."""
-        self.graph.save(Path(path))
+    def save(self, path: str | Path, *, external_data: bool | None = None) -> None:
+        """Write the compressed model; a crash leaves the old file at ``path`` or none.
+
+        Parameters
+        ----------
+        path : path
+            The model's file.
+        external_data : bool, optional
+            Whether large weights go into a file of their own beside it, whose name tells its
+            content: ``<name>.<digits>.data``. By default only what one file cannot hold does
+            (2 GiB).
+
+        Raises
+        ------
+        nmcore.errors.ArgumentError
+            The file cannot be written, or the disk is full.
+        """
+        with self.draft(path, external_data=external_data) as draft:
+            draft.publish(keep=self.graph.data_files())
+
+    @contextmanager
+    def draft(self, path: str | Path, *, external_data: bool | None = None) -> Iterator[Draft]:
+        """Write the compressed model beside ``path``, to be looked at before it is published.
+
+        ``draft.path`` loads in a runtime, whatever its size. Without ``draft.publish()`` nothing is
+        left at the end.
+
+        Examples
+        --------
+        >>> import tempfile, nmcore
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", method="merge")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with result.draft(Path(folder) / "small.onnx") as draft:
+        ...         draft.size() == result.graph.size()
+        True
+        """
+        with drafting(Path(path)) as draft:
+            self.graph.write_files(draft.folder, draft.target.name, external_data)
+            yield draft
 
 
 def compress(
@@ -192,27 +230,34 @@ def compress(
     # A plan's criterion is told and not used: its channels are chosen.
     options = Options(criterion=criterion, **{name: given[name] for name in _OPTIONS})
     graph = plugins.open_graph(model)
-    before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
-    notes = [] if decided is None else [*replay.check_model(decided, source)]
-    task = _task(graph, given, options, decided)
-    graph, outcomes, shown, more = _compensated(graph, given, task, decided)
-    graph.check()
-    if verify:
-        scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
-        prove(graph, scalings, providers=providers, seed=options.seed)
-    return Result(
-        graph=graph,
-        plan=_made(outcomes, given, source, shown, short_call),
-        outcomes=outcomes,
-        declined=graph.declined,
-        before=before,
-        after=graph.cost(),
-        size=size,
-        call=call,
-        seed=options.seed,
-        verified=verify,
-        notes=[*notes, *more],
-    )
+    with blaming("the model", graph.fault):
+        before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
+        notes = [] if decided is None else [*replay.check_model(decided, source)]
+        task = _task(graph, given, options, decided)
+        graph, outcomes, shown, more = _compensated(graph, given, task, decided)
+        graph.check()
+        if verify:
+            scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
+            prove(
+                graph,
+                scalings,
+                original=lambda: plugins.open_graph(model).serialize(),
+                providers=providers,
+                seed=options.seed,
+            )
+        return Result(
+            graph=graph,
+            plan=_made(outcomes, given, source, shown, short_call),
+            outcomes=outcomes,
+            declined=graph.declined,
+            before=before,
+            after=graph.cost(),
+            size=size,
+            call=call,
+            seed=options.seed,
+            verified=verify,
+            notes=[*notes, *more],
+        )
 
 
 # What a plan settles of :class:`Options`, and all that it states.
@@ -327,7 +372,9 @@ def _made(
 def _size(model: Any, graph: plugins.Graph) -> int:
     """The bytes of a model, as a file where it is one."""
     is_file = isinstance(model, (str, Path))
-    return Path(model).stat().st_size if is_file else len(graph.serialize())
+    if not is_file:
+        return graph.size()
+    return sum(path.stat().st_size for path in (Path(model), *graph.data_files()))
 
 
 def _measured(

@@ -101,6 +101,10 @@ class Graph(Protocol):
         """Raise :class:`~nmcore.errors.VerificationError` unless the result is a valid model."""
         ...
 
+    def fault(self) -> str | None:
+        """Why the model that was opened breaks the rules of its format, in one line, or None."""
+        ...
+
     def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
         """The original at full width with its removed channels made up for, serialised.
 
@@ -118,8 +122,27 @@ class Graph(Protocol):
         """The compressed model as bytes that a runtime loads."""
         ...
 
-    def save(self, path: Path) -> None:
-        """Write the compressed model; a crash leaves the old file at ``path`` or none."""
+    def size(self) -> int:
+        """How many bytes the compressed model takes, written as one file."""
+        ...
+
+    def write_files(self, folder: Path, name: str, external_data: bool | None) -> None:
+        """Write the compressed model into an empty folder.
+
+        Parameters
+        ----------
+        folder : Path
+            From here all files are moved to where they belong, the one called ``name`` last.
+        name : str
+            Of the file that stands for the model. Names of others must start with it, tell what is
+            in them apart from anything else, and end in ``.data``.
+        external_data : bool or None
+            Whether large weights go into files of their own; None where only size decides.
+        """
+        ...
+
+    def data_files(self) -> Sequence[Path]:
+        """The files that hold weights of the original, beside its own file."""
         ...
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nmcore import plugins
 from nmcore.allocation import meet
 from nmcore.elimination import Curve, Problem, eliminate, problem
+from nmcore.errors import ModelError
 from nmcore.group import Consumer, Group, IntArray, Reading
 from nmcore.merging import chosen, merge_group
 from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
@@ -252,7 +253,14 @@ class Reconstruction:
         )
         heaviest = max(map(self.graph.unfolded_numbers, readings))
         batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
-        return accumulate(self._session(model), batches)
+        sums = accumulate(self._session(model), batches)
+        if not all(np.isfinite(each).all() for each in sums):
+            nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
+            raise ModelError(
+                f"what reaches {nodes} holds NaN or infinity on these inputs; "
+                "are the model's weights damaged?"
+            )
+        return sums
 
     def _session(self, model: bytes) -> plugins.Session:
         return self.runtime.session(model, providers=self.providers)

@@ -69,12 +69,12 @@ def float_array(value: ArrayLike, name: str, *, min_rank: int = 1) -> FloatArray
         raise ArgumentError(f"{name}: got shape {array.shape}; need at least {min_rank} axes")
     if array.size == 0:
         raise ArgumentError(f"{name}: got the empty shape {array.shape}; need at least one number")
-    if not _all_finite(array):
+    if not all_finite(array):
         raise ArgumentError(f"{name}: holds NaN or infinity; need finite numbers")
     return array
 
 
-def _all_finite(array: FloatArray) -> bool:
+def all_finite(array: FloatArray) -> bool:
     """Whether no number is NaN or infinite; reads the memory once and keeps no full-size mask."""
     if array.size <= _CHUNK or array.ndim == 1:
         return _chunk_is_finite(array)

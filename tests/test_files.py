@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import stat
 import subprocess
 import sys
@@ -196,3 +197,84 @@ def test_killed_at_any_moment(tmp_path):
         content = path.read_bytes()
         assert len(content) == 3_000_000
         assert content in (b"a" * len(content), b"b" * len(content))
+
+
+ABANDONER = """
+import os, sys, signal
+from pathlib import Path
+from nmcore import files
+path = Path(sys.argv[1])
+if sys.argv[2] == "file":
+    files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    files.atomic_write(path, b"new")
+with files.drafting(path) as draft:
+    draft.path.write_bytes(b"new")
+    (draft.folder / f"{path.name}.0123456789ab.data").write_bytes(b"data")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL, no locks")
+@pytest.mark.parametrize("what", ["file", "draft"])
+def test_what_a_killed_process_leaves_is_gone_after_the_next(tmp_path, old, what):
+    killed = subprocess.run([sys.executable, "-c", ABANDONER, str(old), what], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert old.read_bytes() == b"old"
+    assert len(os.listdir(tmp_path)) == 2
+    with files.drafting(old) as other:  # what is being written stays
+        other.path.write_bytes(b"other")
+        atomic_write(old, b"new")
+        assert other.path.read_bytes() == b"other"
+    assert os.listdir(tmp_path) == [old.name]
+
+
+def test_a_draft_is_published_or_gone(tmp_path, old):
+    for name in ("model.onnx.0123456789ab.data", "model.onnx.ffffffffffff.data", "mine.data"):
+        (tmp_path / name).write_bytes(b"before")
+    with files.drafting(old) as draft:
+        draft.path.write_bytes(b"graph")
+        (draft.folder / "model.onnx.aaaaaaaaaaaa.data").write_bytes(b"weights")
+        assert draft.size() == len(b"graphweights")
+        assert old.read_bytes() == b"old"
+        draft.publish(keep=[tmp_path / "model.onnx.ffffffffffff.data"])
+    assert old.read_bytes() == b"graph"
+    assert sorted(os.listdir(tmp_path)) == [
+        *("mine.data", "model.onnx", "model.onnx.aaaaaaaaaaaa.data"),
+        "model.onnx.ffffffffffff.data",
+    ]
+    with files.drafting(old) as draft:
+        draft.path.write_bytes(b"never")
+    assert old.read_bytes() == b"graph"
+    assert len(os.listdir(tmp_path)) == 4
+
+
+def test_a_draft_that_goes_wrong(tmp_path, old, monkeypatch):
+    with pytest.raises(ArgumentError, match=r"model\.onnx cannot be written: No space left"):
+        _draft(old, lambda _: _fail(28, "No space left on device"))
+    monkeypatch.setattr(files.os, "replace", lambda *_: _fail(5, "Input/output error"))
+    with pytest.raises(ArgumentError, match="cannot be written: Input/output error"):
+        _draft(old, lambda draft: draft.publish())
+    assert os.listdir(tmp_path) == [old.name]
+    assert old.read_bytes() == b"old"
+
+
+def _draft(path, finish):
+    with files.drafting(path) as draft:
+        draft.path.write_bytes(b"new")
+        finish(draft)
+
+
+def _fail(number, words):
+    raise OSError(number, words)
+
+
+def test_a_draft_for_a_link(tmp_path, old):
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "folder" / "link"
+    link.symlink_to("../model.onnx")
+    with files.drafting(link) as draft:
+        draft.path.write_bytes(b"new")
+        draft.publish()
+    assert link.is_symlink()
+    assert old.read_bytes() == b"new"
+    assert os.listdir(tmp_path / "folder") == ["link"]

@@ -94,24 +94,24 @@ def ints(value: ir.Value | None) -> list[int] | None:
     return [int(number) for number in found.ravel()]
 
 
-def replace(place: Place, new: Array) -> None:
+def replace(place: Place, new: Array | ir.LazyTensor) -> None:
     """Let ``place`` read ``new`` instead, and nothing else: other readers keep the old constant."""
     value = place.value
     assert value is not None
-    data = ir.Tensor(np.asarray(new, order="C"), name=value.name)
+    data, shape = _named(new, str(value.name))
     alone = len(value.uses()) == 1 and not value.is_graph_output()
     if alone and source(value) is not value:
         node = value.producer()
         assert node is not None
-        value.shape = data.shape
+        value.shape = shape
         replace(Place(node, 0), new)
     elif alone and value.const_value is not None:
         value.const_value = data
-        value.shape = data.shape
+        value.shape = shape
     elif alone and (node := value.producer()) is not None and node.op_type == "Constant":
         node.attributes.clear()
         node.attributes["value"] = ir.AttrTensor("value", data)
-        value.shape, value.type = data.shape, ir.TensorType(data.dtype)
+        value.shape, value.type = shape, ir.TensorType(data.dtype)
     else:
         insert(place, f"{value.name}_{place.node.name or place.node.outputs[0].name}", new)
         drop(value)
@@ -146,15 +146,24 @@ def drop(value: ir.Value) -> None:
         drop(each)
 
 
-def insert(place: Place, name: str, new: Array) -> None:
+def _named(new: Array | ir.LazyTensor, name: str) -> tuple[ir.TensorProtocol, ir.Shape]:
+    """A tensor of that name, and its shape."""
+    if isinstance(new, ir.LazyTensor):
+        new.name = name
+        return new, new.shape
+    tensor = ir.Tensor(np.asarray(new, order="C"), name=name)
+    return tensor, tensor.shape
+
+
+def insert(place: Place, name: str, new: Array | ir.LazyTensor) -> None:
     """Feed ``place`` from a new initialiser."""
     graph = place.node.graph
     assert isinstance(graph, ir.Graph)
     taken = set(graph.initializers) | {value.name for node in graph for value in node.outputs}
     while name in taken:
         name += "_"
-    data = ir.Tensor(np.asarray(new, order="C"), name=name)
-    value = ir.Value(name=name, shape=data.shape, type=ir.TensorType(data.dtype), const_value=data)
+    data, shape = _named(new, name)
+    value = ir.Value(name=name, shape=shape, type=ir.TensorType(data.dtype), const_value=data)
     graph.register_initializer(value)
     if place.index >= len(place.node.inputs):
         place.node.resize_inputs(place.index + 1)

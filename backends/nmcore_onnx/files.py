@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.errors import ModelError, VerificationError
-from nmcore.files import atomic_write
+from nmcore_onnx import external
+from nmcore_onnx.intake import admit, one_line, tensors
 
-# protobuf's limit is 2 GiB; leave room for the graph around the weights.
+_PROTOBUF_LIMIT = 2**31 - 1
+# Leave room for the graph around the weights.
 _MAX_BYTES = 2**31 - 2**24
+# No operator's output shape depends on the numbers in a weight of more bytes.
+_LARGE = 2**16
 
 
 def load(path: Path) -> ir.Model:
-    """Read a model file.
+    """Read a model file; weights in external files are mapped, not read.
 
     Raises
     ------
@@ -24,33 +29,55 @@ def load(path: Path) -> ir.Model:
         The file is no ONNX model, is damaged, or misses its external data.
     """
     try:
-        model = ir.load(path)
+        size = path.stat().st_size
+        if size > _PROTOBUF_LIMIT:
+            raise ValueError(f"it has {size:,} bytes, and protobuf takes {_PROTOBUF_LIMIT:,}")
+        model = _deserialised(onnx.load(path, format="protobuf", load_external_data=False))
+        # An absolute path: where the folder has no name, onnx_ir does not check what leaves it.
+        ir.external_data.set_base_dir(model.graph, path.absolute().parent)
     except Exception as error:
         raise ModelError(f"{path} cannot be read as an ONNX model: {one_line(error)}") from error
-    if not list(model.graph) and not model.graph.outputs:
-        raise ModelError(f"{path} is no ONNX model: it holds no graph")
-    for name, value in model.graph.initializers.items():
-        _check_tensor(path, name, value.const_value)
+    admit(model, str(path))
+    _embed_attributes(model)
     return model
 
 
-def _check_tensor(path: Path, name: str, tensor: Any) -> None:
-    """A damaged tensor shows when it is read; find out before anything is computed."""
+def from_proto(proto: onnx.ModelProto) -> ir.Model:
+    """Take over a model that was read by somebody else.
+
+    Raises
+    ------
+    ModelError
+        It is damaged, or its weights lie in files whose folder nobody knows.
+    """
     try:
-        if isinstance(tensor, ir.ExternalTensor):
-            size = Path(tensor.path).stat().st_size
-            if size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):
-                raise ValueError(f"its data file {tensor.location} is too short")
-        elif tensor is not None:
-            tensor.numpy()
+        model = _deserialised(proto)
     except Exception as error:
-        raise ModelError(f"{path}: the weight {name!r} is damaged: {one_line(error)}") from error
+        raise ModelError(f"the model cannot be read as an ONNX model: {one_line(error)}") from error
+    if any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors(model)):
+        raise ModelError("the model's weights lie in external files; give the path of its file")
+    admit(model, "the model")
+    return model
 
 
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _embed_attributes(model: ir.Model) -> None:
+    """Read constants in external files that are no initialisers; nobody else looks after them."""
+    for node in RecursiveGraphIterator(model.graph):
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                tensor = attribute.as_tensor()
+                if isinstance(tensor, ir.ExternalTensor):
+                    data = ir.Tensor(tensor.numpy(), name=tensor.name)
+                    node.attributes[name] = ir.AttrTensor(name, data)
+
+
+def _deserialised(proto: onnx.ModelProto) -> ir.Model:
+    """Refuse what onnx_ir would leave out in silence."""
+    if proto.graph.sparse_initializer:
+        raise ValueError("sparse weights are not supported; make them dense first")
+    if not all(tensor.name for tensor in proto.graph.initializer):
+        raise ValueError("a weight has no name")
+    return ir.from_proto(proto)
 
 
 def serialize(model: ir.Model) -> bytes:
@@ -61,18 +88,54 @@ def serialize(model: ir.Model) -> bytes:
     ModelError
         It is larger than protobuf allows.
     """
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
+    size = weight_bytes(model)
     if size > _MAX_BYTES:
         raise ModelError(
-            f"the model has {size:,} bytes of weights; above 2 GiB is not supported yet"
+            f"the model's weights have {size:,} bytes, more than protobuf takes at once"
         )
-    data: bytes = ir.to_proto(model).SerializeToString()
+    data: bytes = ir.to_proto(_embedded(model)).SerializeToString()
     return data
 
 
-def save(model: ir.Model, path: Path) -> None:
-    """Write a model beside ``path`` and rename it over."""
-    atomic_write(path, serialize(model))
+def weight_bytes(model: ir.Model) -> int:
+    """How many bytes all tensors of a model take."""
+    return sum(tensor.nbytes for tensor in tensors(model))
+
+
+def _embedded(model: ir.Model) -> ir.Model:
+    """The model itself, or a copy of it without weights in external files."""
+    if not any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors(model)):
+        return model
+    copy = model.clone()
+    for graph in copy.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
+    return copy
+
+
+def write(model: ir.Model, folder: Path, name: str, external_data: bool | None) -> None:
+    """Write a model into a folder: one file, or its graph and its large weights.
+
+    Without ``external_data`` only what is too large for one file is divided.
+    """
+    if external_data is None:
+        external_data = weight_bytes(model) > _MAX_BYTES
+    if external_data:
+        model = external.write(model, folder, name)
+        data = ir.to_proto(model).SerializeToString()
+    else:
+        data = serialize(model)
+    with (folder / name).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def size(model: ir.Model) -> int:
+    """How many bytes a model takes, written as one file."""
+    weights = weight_bytes(model)
+    return len(serialize(model)) if weights <= _MAX_BYTES else weights + len(_skeleton(model))
 
 
 def check(model: ir.Model, original: ir.Model) -> None:
@@ -83,14 +146,29 @@ def check(model: ir.Model, original: ir.Model) -> None:
     VerificationError
         The model fails where the original passes.
     """
-    fault = _fault(model)
-    if fault is not None and _fault(original) is None:
-        raise VerificationError(f"the compressed model is not valid: {fault}")
+    found = fault(model)
+    if found is not None and fault(original) is None:
+        raise VerificationError(f"the compressed model is not valid: {found}")
 
 
-def _fault(model: ir.Model) -> str | None:
+def fault(model: ir.Model) -> str | None:
+    """Why a model is not valid ONNX, in one line, or None."""
     try:
-        onnx.checker.check_model(serialize(model), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        return str(error)
+        onnx.checker.check_model(_skeleton(model), full_check=True)
+    except Exception as error:  # what cannot even be written down is not valid either
+        return one_line(error)
     return None
+
+
+def _skeleton(model: ir.Model) -> bytes:
+    """A model whose large weights are inputs instead: as valid, and never beyond protobuf."""
+    copy = model.clone()
+    inputs = set(copy.graph.inputs)
+    for name, value in list(copy.graph.initializers.items()):
+        if value.const_value is not None and value.const_value.nbytes > _LARGE:
+            del copy.graph.initializers[name]
+            value.const_value = None
+            if value not in inputs:
+                copy.graph.inputs.append(value)
+    data: bytes = ir.to_proto(copy).SerializeToString()
+    return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from nmcore_onnx import constants
 # Far above any chain of shape arithmetic, far below anything that takes time.
 _MAX_NODES = 200
 _MAX_ELEMENTS = 100_000
+# What the steps of one expression may give together.
+_MAX_COMPUTED = 2**22
 
 
 Array = NDArray[Any]
@@ -77,31 +80,71 @@ def _sizes(node: ir.Node, shapes: Mapping[str, tuple[int | str, ...]], trial: in
 def _evaluate(value: ir.Value, nodes: list[ir.Node], known: Mapping[str, Array]) -> Array | None:
     """Run nodes, in order, by the reference implementation."""
     leaves = {
-        leaf.name: leaf
+        str(leaf.name): leaf
         for node in nodes
         for leaf in node.inputs
         if leaf is not None and leaf.const_value is not None
     }
     if any(leaf.const_value.size > _MAX_ELEMENTS for leaf in leaves.values() if leaf.const_value):
         return None
-    if not nodes:
-        return known.get(str(value.name))
-    graph = onnx.helper.make_graph(
-        [ir.to_proto(node) for node in nodes],
-        "constant",
-        [],
-        [onnx.helper.make_empty_tensor_value_info(value.name or "")],
-        [
-            *(onnx.numpy_helper.from_array(_numpy(leaf), name) for name, leaf in leaves.items()),
-            *(onnx.numpy_helper.from_array(array, name) for name, array in known.items()),
-        ],
-    )
-    opsets = _opsets(nodes[0])
+    arrays = dict(known) | {name: _numpy(leaf) for name, leaf in leaves.items()}
     try:
-        (result,) = ReferenceEvaluator(graph, opsets=opsets).run(None, {})
+        for node in nodes:
+            if not _step(node, arrays):
+                return None
     except Exception:  # an operator that the reference does not implement: not foldable
         return None
-    return np.asarray(result)
+    return arrays.get(str(value.name))
+
+
+# What these give is no larger than what they read, though how large cannot be told before.
+_SHRINKING = ("NonZero", "Compress", "Unique")
+# Subgraphs may loop for ever.
+_SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+_UNKNOWN = _MAX_COMPUTED + 1
+
+
+def _step(node: ir.Node, arrays: dict[str, Array]) -> bool:
+    """Add what a node gives to ``arrays``; False where it may be large or take its time.
+
+    A few bytes of a file can ask for terabytes (ConstantOfShape, Tile, sixty times Concat), so the
+    sizes are inferred before anything is computed.
+    """
+    if any(attribute.type in _SUBGRAPHS for attribute in node.attributes.values()):
+        return False
+    opsets = _opsets(node)
+    names = [str(output.name) for output in node.outputs if output.name]
+    inputs = {str(feed.name): arrays[str(feed.name)] for feed in node.inputs if feed is not None}
+    graph = onnx.helper.make_graph(
+        [ir.to_proto(node)],
+        "constant",
+        [],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in names],
+        [onnx.numpy_helper.from_array(array, name) for name, array in inputs.items()],
+    )
+    held = sum(array.size for array in arrays.values())
+    if node.op_type not in _SHRINKING and held + _size(_inferred(graph, opsets)) > _MAX_COMPUTED:
+        return False
+    results = ReferenceEvaluator(graph, opsets=opsets).run(None, {})
+    arrays.update(zip(names, map(np.asarray, results), strict=True))
+    return True
+
+
+def _inferred(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> list[onnx.ValueInfoProto]:
+    imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    model = onnx.helper.make_model(graph, opset_imports=imports)
+    return list(onnx.shape_inference.infer_shapes(model).graph.output)
+
+
+def _size(values: list[onnx.ValueInfoProto]) -> int:
+    """How many elements values hold together; too many where that is not known."""
+    types = [value.type.tensor_type for value in values]
+    if not all(kind.HasField("shape") for kind in types):
+        return _UNKNOWN
+    shapes = [kind.shape.dim for kind in types]
+    if not all(size.HasField("dim_value") for shape in shapes for size in shape):
+        return _UNKNOWN
+    return sum(math.prod(int(size.dim_value) for size in shape) for shape in shapes)
 
 
 def is_constant(value: ir.Value | None) -> bool:
@@ -138,6 +181,7 @@ def _ancestors(
     Where ``shapes`` are known, what a Shape node reads does not count.
     """
     found: dict[ir.Node, None] = {}
+    opened: set[ir.Node] = set()
     stack = [(value, False)]
     while stack:
         current, done = stack.pop()
@@ -148,8 +192,9 @@ def _ancestors(
             continue
         if done:
             found[node] = None
-        elif node not in found:
-            if len(found) > _MAX_NODES or node.op_type.startswith("Random"):
+        elif node not in opened:
+            opened.add(node)
+            if len(opened) > _MAX_NODES or node.op_type.startswith("Random"):
                 return None
             stack.append((current, True))
             if node.op_type == "Shape" and shapes and node.inputs[0] is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from nmcore.errors import blaming
 from nmcore.group import (
     Consumer,
     Cost,
@@ -25,6 +26,7 @@ from nmcore.group import (
 from nmcore_onnx import (
     constants,
     cost,
+    external,
     files,
     following,
     norms,
@@ -35,6 +37,7 @@ from nmcore_onnx import (
 )
 from nmcore_onnx.constants import Place
 from nmcore_onnx.grouping import TracedGroup, find_groups
+from nmcore_onnx.intake import tensors
 from nmcore_onnx.refining import refined
 from nmcore_onnx.slots import ConsumerSlot
 from nmcore_onnx.trace import label, trace
@@ -144,6 +147,10 @@ class OnnxGraph:
         self._removed = np.concatenate([self._removed, traced.units[np.delete(left, kept)]])
         self._kept[group.name] = left[kept]
         self.__dict__.pop("_result", None)
+        for place in {slot.place for slot in traced.producers} | {
+            slot.place for slot in traced.consumers
+        }:
+            external.forget(constants.tensor(place.value))
 
     def fold(
         self, reading: Reading, kept: IntArray, weight: FloatArray, bias: FloatArray | None
@@ -163,10 +170,7 @@ class OnnxGraph:
     ) -> None:
         """Write a consumer's columns of the group: zeros but for the kept ones."""
         owned, rows = self._columns(traced, slot), self._rows(slot)
-        per_channel = weight.shape[2] // owned.shape[1]
-        block = np.zeros((len(rows), *owned.shape, per_channel), weight.dtype)
-        block[:, kept] = weight.reshape(len(rows), len(kept), -1, per_channel)
-        self._ledger.write(slot, rows, owned.ravel(), block)
+        self._ledger.write(slot, rows, owned[kept].ravel(), weight, cleared=owned.ravel())
         if bias is not None:
             addition = np.zeros(_outputs(slot), bias.dtype)
             addition[rows + slot.outputs.start] = bias
@@ -291,11 +295,16 @@ class OnnxGraph:
 
     def cost(self) -> Cost:
         """What the compressed model weighs."""
-        return cost.cost(self._result)
+        with blaming("the model", self.fault):
+            return cost.cost(self._result)
 
     def check(self) -> None:
         """Raise VerificationError unless the result is as valid as the original was."""
         files.check(self._result, self._original)
+
+    def fault(self) -> str | None:
+        """Why the original is not valid ONNX, or None."""
+        return files.fault(self._original)
 
     def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
         """The original at full width; see :class:`nmcore.plugins.Graph`.
@@ -317,9 +326,17 @@ class OnnxGraph:
         """The compressed model as bytes."""
         return files.serialize(self._result)
 
-    def save(self, path: Path) -> None:
-        """Write the compressed model beside ``path`` and rename it over."""
-        files.save(self._result, path)
+    def size(self) -> int:
+        """How many bytes the compressed model takes, written as one file."""
+        return files.size(self._result)
+
+    def write_files(self, folder: Path, name: str, external_data: bool | None) -> None:
+        """Write the compressed model into a folder; see :class:`nmcore.plugins.Graph`."""
+        files.write(self._result, folder, name, external_data)
+
+    def data_files(self) -> Sequence[Path]:
+        """The files beside the original's own that hold weights of it."""
+        return external.data_files(tensors(self._original))
 
 
 def _outputs(slot: ConsumerSlot) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from nmcore.errors import blaming
 from nmcore_onnx import files
 from nmcore_onnx.graph import OnnxGraph
 from nmcore_onnx.turning import turn_weights, turnable
@@ -24,12 +25,20 @@ class OnnxBackend:
         return isinstance(model, (Path, onnx.ModelProto, ir.Model))
 
     def open(self, model: Any) -> OnnxGraph:
-        """Read and trace a model."""
+        """Read and trace a model.
+
+        Raises
+        ------
+        nmcore.errors.ModelError
+            It cannot be read, or is not valid ONNX in a way that cannot be followed.
+        """
+        name = str(model) if isinstance(model, Path) else "the model"
         if isinstance(model, Path):
             model = files.load(model)
         elif isinstance(model, onnx.ModelProto):
-            model = ir.from_proto(model)
-        return _traced(model)
+            model = files.from_proto(model)
+        with blaming(name, lambda: files.fault(model)):
+            return _traced(model)
 
 
 def _traced(model: ir.Model) -> OnnxGraph:

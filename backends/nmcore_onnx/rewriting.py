@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nmcore.group import FloatArray
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
+from nmcore_onnx.external import forget
 from nmcore_onnx.folding import fold
 from nmcore_onnx.following import bias_node, bias_place
 from nmcore_onnx.slots import ConsumerSlot, CountSlot, ProducerSlot, Slot
@@ -21,6 +22,9 @@ from nmcore_onnx.trace import Trace
 from nmcore_onnx.weights import Ledger, attribute, computable
 
 Array = NDArray[Any]
+
+# Weights of so many bytes are cut only when they are written.
+_LARGE = 2**22
 
 
 class Copy:
@@ -104,8 +108,8 @@ def rewrite(
         constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
     if not len(removed) and not ledger.weights:
         return copy
-    for place, array in _cut(copy, trace, ledger, removed).items():
-        constants.replace(copy.place(place), array)
+    for place, weight in _cut(copy, trace, ledger, removed).items():
+        constants.replace(copy.place(place), weight)
     _declare(trace, copy, removed)
     for node, addition in ledger.total_biases().items():
         kept = _kept_rows(trace, node, removed)
@@ -121,8 +125,10 @@ def rewrite(
     return copy
 
 
-def _cut(copy: Copy, trace: Trace, ledger: Ledger, gone: NDArray[np.intp]) -> dict[Place, Array]:
-    """The new arrays of all weights that changed or lost entries."""
+def _cut(
+    copy: Copy, trace: Trace, ledger: Ledger, gone: NDArray[np.intp]
+) -> dict[Place, Array | ir.LazyTensor]:
+    """All weights that changed or lost entries; large ones are computed when they are written."""
     masks: dict[Place, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
     cuts: list[Slot | ProducerSlot | ConsumerSlot]
     readers = [twin for slot in trace.consumers for twin in slot.all]
@@ -132,18 +138,59 @@ def _cut(copy: Copy, trace: Trace, ledger: Ledger, gone: NDArray[np.intp]) -> di
         keep = ~np.isin(slot.atoms, gone)
         if not keep.all():
             masks[slot.place][slot.axis] = keep
-    changed = [
-        slot.place for slot in readers if first.get(slot.place, slot.place) in ledger.weights
-    ]
-    result = {}
+    changed = {
+        place: ledger.weights[first[place]] for place in first if first[place] in ledger.weights
+    }
+    result: dict[Place, Array | ir.LazyTensor] = {}
+    done: dict[tuple[object, ...], Array | ir.LazyTensor] = {}
     for place in dict.fromkeys([*masks, *changed]):
-        original = fold(copy.place(place).value)
-        assert original is not None
-        array: Array = ledger.weights.get(first.get(place, place), original)
-        for axis, keep in masks.get(place, {}).items():
-            array = np.compress(keep, array, axis=axis)
-        result[place] = array.astype(original.dtype, copy=False)
+        cuts_made = tuple((axis, keep.tobytes()) for axis, keep in sorted(masks[place].items()))
+        key = (constants.source(place.value), changed.get(place), cuts_made)
+        if key not in done:  # What several nodes share is computed once.
+            done[key] = _new(copy.place(place).value, changed.get(place), masks[place])
+        result[place] = done[key]
     return result
+
+
+def _new(
+    value: ir.Value | None,
+    changed: Callable[[], Array] | None,
+    masks: Mapping[int, NDArray[np.bool_]],
+) -> Array | ir.LazyTensor:
+    tensor = constants.tensor(value)
+    if tensor is not None and tensor.nbytes >= _LARGE:
+        return _later(tensor, changed, masks)
+    original = fold(value)
+    assert original is not None
+    return _compressed(original if changed is None else changed(), masks, original.dtype)
+
+
+def _compressed(
+    array: Array, masks: Mapping[int, NDArray[np.bool_]], dtype: np.dtype[Any]
+) -> Array:
+    for axis, keep in masks.items():
+        array = np.compress(keep, array, axis=axis)
+    return array.astype(dtype, copy=False)
+
+
+def _later(
+    tensor: ir.TensorProtocol,
+    changed: Callable[[], Array] | None,
+    masks: Mapping[int, NDArray[np.bool_]],
+) -> ir.LazyTensor:
+    """A weight that is cut whenever it is read, and not held in between."""
+
+    def compute() -> ir.TensorProtocol:
+        array = tensor.numpy() if changed is None else changed()
+        data = ir.Tensor(np.ascontiguousarray(_compressed(array, masks, tensor.dtype.numpy())))
+        forget(tensor)
+        return data
+
+    sizes = [
+        int(np.count_nonzero(masks[axis])) if axis in masks else int(size)
+        for axis, size in enumerate(tensor.shape.numpy())
+    ]
+    return ir.LazyTensor(compute, tensor.dtype, ir.Shape(sizes), name=tensor.name)
 
 
 def _reunite(model: ir.Model, copy: Copy) -> None:
@@ -165,10 +212,13 @@ def _reunite(model: ir.Model, copy: Copy) -> None:
 
 def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
     """Whether two constants that are not one are equal."""
-    mine, theirs = constants.array(one), constants.array(other)
-    if one is other or mine is None or theirs is None or mine.dtype != theirs.dtype:
+    tensors = constants.tensor(one), constants.tensor(other)
+    if one is other or tensors[0] is None or tensors[1] is None:
         return False
-    return np.array_equal(mine, theirs)
+    if max(tensor.nbytes for tensor in tensors if tensor is not None) >= _LARGE:
+        return tensors[0] is tensors[1]
+    mine, theirs = (tensor.numpy() for tensor in tensors if tensor is not None)
+    return mine.dtype == theirs.dtype and np.array_equal(mine, theirs)
 
 
 def _kept_rows(trace: Trace, node: ir.Node, gone: NDArray[np.intp]) -> NDArray[np.bool_] | None:
@@ -195,10 +245,10 @@ def _add_bias(node: ir.Node, addition: FloatArray) -> ir.Value | None:
         addition / np.float32(attribute(node, "beta")) if node.op_type == "Gemm" else addition
     )
     if place.value is None:
-        weight = constants.array(node.inputs[1])
-        assert weight is not None
         constants.insert(
-            place, f"{node.name or node.outputs[0].name}.bias", addition.astype(weight.dtype)
+            place,
+            f"{node.name or node.outputs[0].name}.bias",
+            addition.astype(constants.dtype(node.inputs[1])),
         )
         return None
     old = constants.array(place.value)
@@ -210,16 +260,14 @@ def _add_bias(node: ir.Node, addition: FloatArray) -> ir.Value | None:
 def _insert_add(node: ir.Node, addition: FloatArray) -> ir.Value:
     """Put an Add behind a MatMul that has no bias; the sum takes over the output's name."""
     output, graph = node.outputs[0], node.graph
-    weight = constants.array(node.inputs[1])
     assert isinstance(graph, ir.Graph)
-    assert weight is not None
     name = f"{node.name or output.name}.bias"
     added = ir.node("Add", [output, None], name=name, num_outputs=1)
     graph.insert_after(node, added)
     total = added.outputs[0]
     total.shape, total.type = output.shape, output.type
     total.name, output.name = output.name, f"{output.name}_without_bias"
-    constants.insert(Place(added, 1), name, addition.astype(weight.dtype))
+    constants.insert(Place(added, 1), name, addition.astype(constants.dtype(node.inputs[1])))
     for use in list(output.uses()):
         if use.node is not added:
             use.node.replace_input_with(use.idx, total)

@@ -61,10 +61,31 @@ def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) 
 
 
 def _run(model: ir.Model) -> None:
+    values = not _explodes(model.graph)
     try:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=values)(model)
     except Exception as error:  # what the inference cannot do is not the user's fault
         log.info("shape inference failed: %s", error)
+
+
+# What the inference follows the values of, beside their shapes.
+_FOLLOWED = ("Add", "Cast", "Gather", "Identity", "Mul", "Slice", "Squeeze", "Sub", "Unsqueeze")
+_MAX_FOLLOWED = 2**20
+
+
+def _explodes(graph: ir.Graph) -> bool:
+    """Whether following values would take forever: sixty Concats that double theirs, say."""
+    counts: dict[ir.Value, int] = {}
+    for node in graph:
+        held = [counts.get(value, 1) for value in node.inputs if value is not None]
+        if node.op_type == "Concat":
+            count = sum(held)
+        else:
+            count = max(held, default=1) if node.op_type in _FOLLOWED else 1
+        if count > _MAX_FOLLOWED:
+            return True
+        counts |= dict.fromkeys(node.outputs, count)
+    return False
 
 
 # Operators whose output shape depends on the value of their later inputs.

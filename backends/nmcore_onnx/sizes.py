@@ -60,6 +60,9 @@ class Entry:
 
 UNKNOWN = Entry()
 
+# Far above any rank; a file that asks for more sizes than this is out for our memory.
+_MAX_ENTRIES = 10_000
+
 
 def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     """The entries of the integer tensor that ``place`` reads; None where not even their number
@@ -70,7 +73,7 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     if numbers is not None:
         return [Entry(number, place=place, position=i) for i, number in enumerate(numbers)]
     node = value.producer() if value is not None else None
-    if node is None:
+    if node is None or _too_many(value, shapes):
         return None
     folded = fold(value)
     if folded is not None:
@@ -96,6 +99,11 @@ def _behind(node: ir.Node, entry: Entry) -> Entry:
     if product is not None:
         product = (_behind(node, product[0]), _behind(node, product[1]))
     return replace(entry, path=(node, *entry.path), product=product)
+
+
+def _too_many(value: ir.Value | None, shapes: Shapes) -> bool:
+    shape = shapes.get(value.name or "", ()) if value is not None else ()
+    return math.prod(size for size in shape if isinstance(size, int)) > _MAX_ENTRIES
 
 
 def readers(node: ir.Node, axis: int, shapes: Shapes) -> Iterator[tuple[ir.Node, int, bool]]:
@@ -244,16 +252,14 @@ def _folded(value: ir.Value | None) -> list[int] | None:
 
 
 def _concat(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
-    parts = [entries(Place(node, index), shapes) for index in range(len(node.inputs))]
-    if any(part is None for part in parts):
-        return None
-    places = [Place(node, index) for index in range(len(node.inputs))]
-    return [
-        _alone(entry, place, shapes) if len(part) == 1 else entry
-        for place, part in zip(places, parts, strict=True)
-        if part is not None
-        for entry in part
-    ]
+    found: list[Entry] = []
+    for index in range(len(node.inputs)):
+        place = Place(node, index)
+        part = entries(place, shapes)
+        if part is None:
+            return None
+        found += [_alone(entry, place, shapes) for entry in part] if len(part) == 1 else part
+    return found
 
 
 def _alone(entry: Entry, place: Place, shapes: Shapes) -> Entry:

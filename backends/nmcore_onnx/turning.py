@@ -6,7 +6,7 @@ weight is one that channels can be removed from, and the graph computes the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -35,14 +35,24 @@ def turn_weights(graph: ir.Graph, names: Iterable[str]) -> None:
     """Store some of what :func:`turnable` names as its readers want it."""
     for name in names:
         weight = graph.initializers[name]
-        order, found = _common_order(weight), constants.array(weight)
+        order, tensor = _common_order(weight), constants.tensor(weight)
         assert order is not None
-        assert found is not None
-        data = ir.Tensor(np.ascontiguousarray(np.transpose(found, order)), name=name)
+        assert tensor is not None
+        data = _turned(tensor, order, name)
         for turn, _ in list(weight.uses()):
             ir.convenience.replace_all_uses_with(turn.outputs[0], weight)
             graph.remove(turn, safe=True)
         weight.const_value, weight.shape = data, data.shape
+
+
+def _turned(tensor: ir.TensorProtocol, order: Sequence[int], name: str) -> ir.LazyTensor:
+    """The tensor turned whenever it is read, and not held in between."""
+    sizes = [int(tensor.shape.numpy()[axis]) for axis in order]
+
+    def turn() -> ir.TensorProtocol:
+        return ir.Tensor(np.ascontiguousarray(np.transpose(tensor.numpy(), order)))
+
+    return ir.LazyTensor(turn, tensor.dtype, ir.Shape(sizes), name=name)
 
 
 def _common_order(weight: ir.Value) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from nmcore.group import FloatArray, IntArray
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
 from nmcore_onnx.slots import ConsumerSlot, ProducerSlot
+from nmcore_onnx.spool import Spool
 
 
 def computable(array: NDArray[Any]) -> FloatArray:
@@ -52,36 +53,49 @@ class Ledger:
 
     Attributes
     ----------
-    weights : dict of Place to array
-        Changed weights at full width.
+    weights : dict of Place to callable
+        What reads each changed weight, at full width.
     biases : dict of (node, group name) to array, shape (O,)
         What each group adds to a node's bias.
     """
 
-    weights: dict[Place, FloatArray] = field(default_factory=dict)
+    weights: dict[Place, Callable[[], FloatArray]] = field(default_factory=dict)
     biases: dict[tuple[ir.Node, str], FloatArray] = field(default_factory=dict)
+    spool: Spool = field(default_factory=Spool)
+
+    def at(self, place: Place) -> FloatArray:
+        """The weight at a place as it is now, at full width."""
+        changed = self.weights.get(place)
+        return read(place) if changed is None else changed()
 
     def matrix(self, slot: ConsumerSlot) -> FloatArray:
         """A consumer's weight as (O, columns, taps), as it acts: Gemm's alpha multiplied in."""
-        array = self.weights.get(slot.place)
-        if array is None:
-            array = read(slot.place)
-        alpha = array.dtype.type(attribute(slot.node, "alpha"))
-        full = as_matrix(array, slot.rows, slot.axis)
-        return full[slot.outputs.start : slot.outputs.stop] * alpha
+        array = self.at(slot.place)
+        full = as_matrix(array, slot.rows, slot.axis)[slot.outputs.start : slot.outputs.stop]
+        alpha = attribute(slot.node, "alpha")
+        return full if alpha == 1 else full * array.dtype.type(alpha)
 
     def write(
-        self, slot: ConsumerSlot, rows: IntArray, columns: IntArray, block: FloatArray
+        self,
+        slot: ConsumerSlot,
+        rows: IntArray,
+        columns: IntArray,
+        block: FloatArray,
+        cleared: IntArray | None = None,
     ) -> None:
-        """Replace some rows and columns of what :meth:`matrix` gives by another block."""
-        array = self.weights.get(slot.place)
-        array = (read(slot.place) if array is None else array).copy()
+        """Replace some rows and columns of what :meth:`matrix` gives by another block.
+
+        These rows of the ``cleared`` columns become zero before.
+        """
+        array = self.at(slot.place).copy()
         moved = np.moveaxis(array, (slot.rows, slot.axis), (0, 1))
-        taps = moved.shape[2:]
-        alpha = array.dtype.type(attribute(slot.node, "alpha"))
+        if cleared is not None:
+            moved[np.ix_(rows + slot.outputs.start, cleared)] = 0
+        alpha = attribute(slot.node, "alpha")
+        block = block.reshape(len(rows), len(columns), *moved.shape[2:])
         part = np.ix_(rows + slot.outputs.start, columns)
-        moved[part] = block.reshape(len(rows), len(columns), *taps) / alpha
-        self.weights[slot.place] = array
+        moved[part] = block if alpha == 1 else block / array.dtype.type(alpha)
+        self.weights[slot.place] = self.spool.put(array)
 
     def add_bias(self, node: ir.Node, group: str, addition: FloatArray) -> None:
         """Add to the bias of a node on behalf of a group."""
@@ -103,7 +117,7 @@ class Ledger:
         undone : mapping of group name to list of (slot, columns)
         """
         biases = {key: array for key, array in self.biases.items() if key[1] not in undone}
-        result = Ledger(dict(self.weights), biases)
+        result = Ledger(dict(self.weights), biases, self.spool)
         for slot, columns in (pair for pairs in undone.values() for pair in pairs):
             original = Ledger().matrix(slot)[:, columns]
             result.write(slot, np.arange(len(slot.outputs)), columns, original)

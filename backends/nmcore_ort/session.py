@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.errors import ModelError
+from nmcore.errors import ArgumentError, ModelError
 from nmcore.plugins import InputSpec
 from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, Choice, choose, fallback_notice, one_line
 from nmcore_ort.quiet import captured_output
 
 FATAL_ONLY = 4
+# More threads than processors can be worth a try; thousands never are.
+THREADS_PER_PROCESSOR = 4
+LEAST_LIMIT = 64
 
 # The names onnxruntime gives to element types, where NumPy has another.
 _DTYPES = {"float": "float32", "double": "float64", "string": "object"}
@@ -44,10 +47,13 @@ class OrtRuntime:
         Raises
         ------
         ArgumentError
-            A provider is not known.
+            A provider is not known, or there are far more threads than processors.
         ModelError
             onnxruntime does not load the model.
         """
+        most = max(LEAST_LIMIT, THREADS_PER_PROCESSOR * (os.cpu_count() or 1))
+        if threads > most:  # onnxruntime starts them all and then waits for ever
+            raise ArgumentError(f"threads is {threads}; this machine can use at most {most}")
         return OrtSession(model, choose(providers), threads or usable_threads())
 
 

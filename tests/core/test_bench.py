@@ -98,3 +98,8 @@ def test_plot(tmp_path):
     result = bench.run_kernels(SMALL, [], repeats=1, kernels=["numpy"], memory=False)
     bench.plot(result, tmp_path / "rates.png")
     assert (tmp_path / "rates.png").stat().st_size > 1000
+
+
+def test_sizes_beyond_the_machine_are_refused():
+    with pytest.raises(ArgumentError, match="need more than the [0-9,]+ bytes here"):
+        bench.Size.parse("10000000x10000000,5")
