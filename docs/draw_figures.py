@@ -1,7 +1,7 @@
 """Draw the figures of *How it works*: ``python docs/draw_figures.py`` writes docs/figures/*.svg.
 
-It needs ``pip install '.[report]'``. Every figure is drawn twice, for light pages and for dark ones,
-where it has colours that would not show on both. Figures of measurements are measured while drawing.
+It needs ``pip install '.[report]'``. Figures whose colours would not show on both are drawn twice,
+for light pages and for dark ones. What shows measurements is measured while it is drawn.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ FIGURES: tuple[Callable[[Scheme], Figure], ...] = (
 
 
 def style(scheme: Scheme) -> dict[str, object]:
-    """Settings of matplotlib for one kind of page: text stays text, and the ground is the page's."""
+    """Settings of matplotlib for one kind of page: text stays text, the ground is the page's."""
     ink = dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
         scheme.ink,
