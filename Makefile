@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-CODE = nmcore backends tests benchmarks examples
+CODE = nmcore backends tests benchmarks examples docs
+OLDEST = .venv-oldest
 
-.PHONY: example test test-all lint types format clean
+.PHONY: example test test-all test-oldest docs dist lint types format clean
 
 # Compress the network that ships with the project and show what became of its accuracy.
 example: $(VENV)/.ready
@@ -15,6 +16,26 @@ test: $(VENV)/.ready
 
 test-all: $(VENV)/.ready
 	$(BIN)/python -m pytest -m ''
+
+# The tests with the lower bounds of setup.cfg; PYTHON should be the oldest that is supported.
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[test]'
+	$(OLDEST)/bin/python -m pytest
+
+# The pages, in site/; MkDocs 2, of which the theme warns, is excluded in setup.cfg.
+docs: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# What would be published, in dist/, tried in an environment that has nothing else.
+dist: $(VENV)/.ready
+	rm -rf dist
+	$(BIN)/python -m build
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/python -m pip install --quiet dist/*.whl
+	cd dist && venv/bin/nmcore --version && venv/bin/nmcore compress \
+	    ../examples/fashion_mnist/lenet5.onnx small.onnx --ratio 0.5 --report report.html
+	rm -r dist/venv dist/small.onnx dist/report.html
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check $(CODE)
@@ -30,8 +51,8 @@ format: $(VENV)/.ready
 $(VENV)/.ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist site *.egg-info

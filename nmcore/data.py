@@ -233,7 +233,10 @@ def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
         # Pickles run code when they are read: a data file must never need one.
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names if name in archive}
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+    # An array alone is no context manager: a TypeError, an AttributeError before Python 3.11.
+    except (
+        ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error
+    ):  # fmt: skip
         raise DataError(f"{path} is no .npz of plain arrays, or is damaged") from None
 
 

@@ -44,7 +44,7 @@ def test_lenet_300_100(fashion_mnist, criterion):
 
 
 @pytest.mark.skipif(not MODELS, reason=f"there are no models in {SHARED / 'models'}")
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODELS, ids=[path.stem for path in MODELS])
 @pytest.mark.parametrize("method", ["prune", "merge", "moments"])
 def test_every_model_is_proven(path, method):
     few = {"samples": 4} if method == "moments" else {}

@@ -50,7 +50,9 @@ def _insert_map(node: ir.Node, slot: ConsumerSlot, matrix: FloatArray, tag: str)
     weight = constants.array(node.inputs[1])
     assert weight is not None
     rank = weight.ndim
-    if node.op_type == "MatMul":
+    # A Transpose that moves nothing is more than a waste: older onnxruntimes fuse it into a Gemm
+    # as if it turned its input.
+    if node.op_type == "MatMul" or slot.source_axis == rank - 1:
         nodes = [_product(data, tag)]
     else:
         order = [axis for axis in range(rank) if axis != slot.source_axis] + [slot.source_axis]

@@ -1,0 +1,100 @@
+"""What would be published: a source distribution and a wheel. ``make dist`` installs it as well."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from configparser import ConfigParser
+from email.parser import Parser
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import nmcore
+from pages import ROOT
+
+LEFT_BEHIND = shutil.ignore_patterns(
+    ".*", "__pycache__", "*.egg-info", "build", "dist", "site", "venv*"
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Both, built from a copy, since building leaves files in the tree; without a network."""
+    pytest.importorskip("build", reason="build is not installed: pip install '.[dev]'")
+    folder = tmp_path_factory.mktemp("dist")
+    shutil.copytree(ROOT, folder / "tree", ignore=LEFT_BEHIND)
+    shutil.copytree(ROOT / ".ci", folder / "tree" / ".ci")
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, folder / "tree"],
+        cwd=folder, env=dict(os.environ, PYTHONPATH=""),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_wheel_has_every_module_and_nothing_else(wheel):
+    packages = {"nmcore": ROOT, "nmcore_onnx": ROOT / "backends", "nmcore_ort": ROOT / "backends"}
+    wanted = {
+        str(path.relative_to(parent))
+        for name, parent in packages.items()
+        for path in (parent / name).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    found = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert found == wanted
+    assert {"nmcore/page/style.css", "nmcore/plan.schema.json", "nmcore/py.typed"} <= found
+
+
+def test_wheel_says_what_it_is(wheel):
+    (name,) = (each for each in wheel.namelist() if each.endswith(".dist-info/METADATA"))
+    metadata = Parser().parsestr(wheel.read(name).decode())
+    assert metadata["Name"] == "nmcore"
+    assert metadata["Version"] == nmcore.__version__
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload().startswith("# nmcore")
+    entry_points = wheel.read(name.replace("METADATA", "entry_points.txt")).decode()
+    assert "nmcore = nmcore.cli:main" in entry_points
+    assert any(each.endswith("LICENSE") for each in wheel.namelist())
+
+
+def test_source_has_all_that_make_needs(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        found = {name.partition("/")[2] for name in archive.getnames()}
+    for wanted in (
+        "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "mkdocs.yml", "setup.cfg", ".ci/run",
+        "benchmarks/accuracy/page.py", "docs/index.md", "docs/figures/walk-light.svg",
+        "examples/fashion_mnist/lenet5.onnx", "tests/test_dist.py", "tests/helpers/pages.py",
+        "nmcore/plan.schema.json",
+    ):  # fmt: skip
+        assert wanted in found
+    assert not [name for name in found if name.endswith(".pyc") or name.startswith("site/")]
+
+
+def test_the_lower_bounds_are_those_that_are_tested():
+    """tests/oldest.txt names the lower bound of everything that is installed for the tests."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    needed = setup["options"]["install_requires"], setup["options.extras_require"]["test"]
+    bounds = {}
+    for line in filter(None, "\n".join(needed).splitlines()):
+        requirement = Requirement(line)
+        (lowest,) = (each.version for each in requirement.specifier if each.operator == ">=")
+        bounds[requirement.name] = Version(lowest)
+    pins = (ROOT / "tests/oldest.txt").read_text().splitlines()
+    pairs = (line.split("==") for line in pins if not line.startswith("#"))
+    assert {name: Version(version) for name, version in pairs} == bounds
