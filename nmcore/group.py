@@ -26,6 +26,13 @@ class BatchNorm:
         Learned scale and offset, running mean and running variance, one entry a channel.
     eps : float
         The constant added to the variance.
+
+    Examples
+    --------
+    >>> one, zero = np.ones(2), np.zeros(2)
+    >>> norm = BatchNorm(gamma=one, beta=zero, mean=zero, var=np.array([4.0, 1.0]), eps=0)
+    >>> norm.gamma / np.sqrt(norm.var + norm.eps)
+    array([0.5, 1. ])
     """
 
     gamma: FloatArray
@@ -62,6 +69,19 @@ class Scaling:
         channels, NaN where the method compares nothing.
     threshold : float or None
         The least similarity at which a channel was merged, where that decided.
+
+    Examples
+    --------
+    The third row is twice the first, so the third channel is twice the first one:
+
+    >>> import nmcore
+    >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
+    >>> scaling = nmcore.scaling_matrix(rows, [0, 1])
+    >>> scaling.Z
+    array([[1., 0., 2.],
+           [0., 1., 0.]])
+    >>> scaling.merged
+    1
     """
 
     kept: IntArray
