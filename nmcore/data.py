@@ -297,21 +297,31 @@ def random_inputs(
     rng = np.random.default_rng(seed)
     feeds = {}
     for spec in inputs:
-        long = image_size if len(spec.shape) == 4 else sequence_size
-        feeds[spec.name] = _random(rng, _concrete(spec.shape, long), spec)
+        feeds[spec.name] = _random(rng, assumed_shape(spec.shape, image_size, sequence_size), spec)
     return feeds
 
 
-def _concrete(shape: Sequence[int | None], long: int) -> tuple[int, ...]:
-    """Fill in the dynamic axes; those of rank 3 are told apart by what else is fixed.
+def assumed_shape(
+    shape: Sequence[int | None],
+    image_size: int = IMAGE_SIZE,
+    sequence_size: int = SEQUENCE_SIZE,
+) -> tuple[int, ...]:
+    """Fill in the dynamic axes, whose lengths no model states: one input, of a usual size.
 
-    >>> _concrete((None, None, 80), 32)  # (batch, time, features)
+    Axes of rank 3 are told apart by what else is fixed.
+
+    Examples
+    --------
+    >>> assumed_shape((None, 3, None, None))  # (batch, channels, height, width)
+    (1, 3, 224, 224)
+    >>> assumed_shape((None, None, 80))  # (batch, time, features)
     (1, 32, 80)
-    >>> _concrete((None, None, None), 32)  # (batch, channels, time)
+    >>> assumed_shape((None, None, None))  # (batch, channels, time)
     (1, 1, 32)
-    >>> _concrete((2, None, 128), 32)  # (layers, batch, hidden), the state of a recurrent network
+    >>> assumed_shape((2, None, 128))  # (layers, batch, hidden), the state of a recurrent network
     (2, 1, 128)
     """
+    long = image_size if len(shape) == 4 else sequence_size
     ones = {0}
     if len(shape) == 3 and (shape[2] is None or shape[0] not in (None, 1)):
         ones.add(1)

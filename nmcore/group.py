@@ -5,7 +5,7 @@ All classes are frozen; their arrays are shared, not copied, and must not be wri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -264,8 +264,15 @@ class Cost:
         Numbers in its floating-point weights.
     macs : int or None
         Multiply-accumulates of one sample; None where a needed size is unknown.
+    assumed : mapping of input name to shape
+        The inputs whose sizes the model leaves open, and those that ``macs`` were counted at. An
+        open batch alone is none of them, as one sample is counted.
+    uncounted : tuple of str
+        The nodes that a size is missing for; empty unless ``macs`` is None.
     """
 
     nodes: int
     params: int
-    macs: int | None = field(default=None)
+    macs: int | None = None
+    assumed: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
+    uncounted: tuple[str, ...] = field(default=(), compare=False)

@@ -35,6 +35,7 @@ from nmcore.reconstruction import reconstruct_all
 from nmcore.report import Measures, Report, installed_versions
 from nmcore.rival import Rival
 from nmcore.verification import verify as prove
+from nmcore.wording import cost_notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +212,7 @@ def compress(
         call=call,
         seed=options.seed,
         verified=verify,
-        notes=[*notes, *more],
+        notes=[*notes, *more, *cost_notes(before)],
     )
 
 

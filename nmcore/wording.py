@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nmcore.group import Declined
+from nmcore.group import Cost, Declined
 
 if TYPE_CHECKING:
     from nmcore.report import Report
@@ -57,6 +57,24 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return "?"
     return f"{value:.0f} ms" if value >= 1000 else f"{value:.3g} ms"
+
+
+def cost_notes(cost: Cost) -> Iterator[str]:
+    """Say what the multiply-accumulates of a model rest on, or why they are unknown.
+
+    >>> list(cost_notes(Cost(3, 10, 50, assumed={"image": (1, 3, 224, 224)})))
+    ['MACs are of image (1, 3, 224, 224); the model leaves sizes open']
+    >>> list(cost_notes(Cost(3, 10, uncounted=("conv7", "conv8"))))
+    ['MACs unknown: sizes at 2 nodes are computed while the model runs, first at conv7']
+    """
+    if cost.macs is None:
+        count = len(cost.uncounted)
+        nodes = f" at {count} node{'s' if count > 1 else ''}" if count else ""
+        first = f", first at {cost.uncounted[0]}" if count else ""
+        yield f"MACs unknown: sizes{nodes} are computed while the model runs{first}"
+    elif cost.assumed:
+        inputs = " and ".join(f"{name} {shape}" for name, shape in cost.assumed.items())
+        yield f"MACs are of {inputs}; the model leaves sizes open"
 
 
 def percent(value: float | None) -> str:

@@ -29,19 +29,23 @@ def inspect(model: Path, as_json: bool) -> None:
                 "nodes": cost.nodes,
                 "params": cost.params,
                 "macs": cost.macs,
+                "assumed": cost.assumed,
+                "uncounted": cost.uncounted,
                 "groups": [plain(group) for group in graph.groups],
                 "declined": [plain(place) for place in graph.declined],
             }
         )
         return
     from nmcore.cli import terminal as t
-    from nmcore.wording import printable
+    from nmcore.wording import cost_notes, printable
 
     out = t.console()
     out.print(
         f"{printable(str(model))}: {t.number(cost.nodes)} nodes, "
         f"{t.number(cost.params)} parameters, {t.number(cost.macs)} MACs"
     )
+    for line in cost_notes(cost):
+        out.print(printable(line))
     out.print()
     if graph.groups:
         t.show(out, t.inspected_groups_table(graph.groups))
