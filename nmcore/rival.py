@@ -52,7 +52,8 @@ class Rival:
             runtime.session(model, providers=self.providers) for model in (original, *models)
         )
         wrong, total = np.zeros(len(others)), 0.0
-        for feeds in self.probes.unseen or self.probes.batches:
+        batches = self.probes.unseen or self.probes.batches
+        for feeds in self.task.progress("comparing", batches):
             want = _floats(first.run(feeds))
             total += sum(float(np.var(output)) * output.size for output in want)
             for index, session in enumerate(others):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
@@ -153,6 +154,7 @@ def _bn_forms() -> Sequence[str]:
 )
 @providers_option
 @seed_option
+@quiet_option
 @click.pass_obj
 def compress(
     command: str,
@@ -186,9 +188,11 @@ def compress(
     given = {name: value for name, value in options.items() if value is not None}
     if keep:
         given["keep"] = dict(keep)
-    result = compress_model(source, providers=providers, progress=t.track, **given)
-    sessions = _load_both(source, result, providers)
-    before, after = _time_both(sessions, result.seed)
+    with t.working("compressing") as track:
+        result = compress_model(source, providers=providers, progress=track, **given)
+    with t.working("timing both models"):
+        sessions = _load_both(source, result, providers)
+        before, after = _time_both(sessions, result.seed)
     size = source.stat().st_size  # Before OUT is written, which may be the same file.
     written = len(result.graph.serialize())
     if target is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
@@ -30,6 +31,7 @@ from nmcore.cli.printing import plain, print_json
 @threads_option
 @runs_option
 @json_option
+@quiet_option
 def evaluate(
     models: Sequence[Path],
     data: Path,
@@ -50,20 +52,21 @@ def evaluate(
     from nmcore.data import load
     from nmcore.evaluate import evaluate as evaluate_models
 
-    results = evaluate_models(
-        models,
-        load(data, samples=samples, scale=scale, mean=mean, std=std),
-        providers=providers,
-        threads=threads or 0,
-        runs=runs,
-        progress=t.track,
-        notify=t.notify,
-    )
+    with t.working("timing") as track:
+        results = evaluate_models(
+            models,
+            load(data, samples=samples, scale=scale, mean=mean, std=std),
+            providers=providers,
+            threads=threads or 0,
+            runs=runs,
+            progress=track,
+            notify=t.notify,
+        )
     if as_json:
         print_json([plain(result) for result in results])
         return
     out = t.console()
-    t.show(out, t.evaluation_table(results))
+    t.show(out, t.evaluation_table(out, results))
     out.print()
     for line in t.evaluation_notes(results):
         out.print(line)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import FILE, json_option
 from nmcore.cli.printing import plain, print_declined, print_json
 
@@ -13,6 +14,7 @@ from nmcore.cli.printing import plain, print_declined, print_json
 @click.command()
 @click.argument("model", type=FILE)
 @json_option
+@quiet_option
 def inspect(model: Path, as_json: bool) -> None:
     """Show what can be compressed, and what is left alone.
 

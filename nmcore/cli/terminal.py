@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from nmcore.cli import logs
+from nmcore.cli.progress import track as track
+from nmcore.cli.progress import working as working
 from nmcore.group import Declined
 from nmcore.wording import NOISE, by_reason, change, milliseconds, noisy, percent, printable, size
 from nmcore.wording import closing_lines as closing_lines
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from nmcore.latency import Latency
     from nmcore.report import GroupReport, Report
 
-T = TypeVar("T")
 N = TypeVar("N", int, int | None, float | None)
 
 # Wider than any line: in a pipe nothing is wrapped, and no name is cut.
@@ -50,23 +52,12 @@ def console() -> Console:
 
 def notify(line: str) -> None:
     """Tell the user something on stderr, where it does not mix with results."""
-    print(f"nmcore: {printable(line)}", file=sys.stderr)
+    logs.log.info("%s", line)
 
 
-def track(text: str, items: Iterable[T]) -> Iterable[T]:
-    """Iterate and show how far it is, on stderr if that is a terminal."""
-    return _tracked(text, list(items)) if sys.stderr.isatty() else items
-
-
-def _tracked(text: str, items: Sequence[T]) -> Iterator[T]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(items, description=text)
+def warn(line: str) -> None:
+    """Warn the user on stderr, even one who wants no notices."""
+    logs.log.warning("%s", line)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -75,15 +66,17 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     Text is left-aligned and folded where a terminal is too narrow; numbers are on the right.
     """
     plain = not sys.stdout.isatty()
+    cells = [[printable(cell) for cell in row] for row in rows]
     style = None if plain else box.SIMPLE_HEAD
     grid = Table(box=style, pad_edge=False, show_edge=False, header_style="" if plain else "bold")
     for position, header in enumerate(headers):
         if position == 0 or header.startswith("<"):
             grid.add_column(header.removeprefix("<"), overflow="fold", min_width=TEXT_WIDTH)
         else:
-            grid.add_column(header, justify="right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(Text(printable(cell)) for cell in row))
+            width = max(len(cell) for cell in (header, *(row[position] for row in cells)))
+            grid.add_column(header, justify="right", no_wrap=True, min_width=width)
+    for row in cells:
+        grid.add_row(*map(Text, row))
     return grid
 
 
@@ -94,10 +87,16 @@ def show(out: Console, grid: Table) -> None:
     """
     if not out.is_terminal:
         grid.box = None
+    width = max(out.width, least_width(out, grid))
     with out.capture() as capture:
-        out.print(grid, crop=False)
+        out.print(grid, crop=False, width=width)
     for line in capture.get().splitlines():
         out.file.write(line.rstrip() + "\n")
+
+
+def least_width(out: Console, grid: Table) -> int:
+    """How many columns of a terminal a table needs."""
+    return Measurement.get(out, out.options.update(width=PIPE_WIDTH), grid).minimum
 
 
 def cost_table(report: Report) -> Table:
@@ -181,8 +180,8 @@ def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
         yield f"  {len(places)} x {reason}: {named}{rest}"
 
 
-def evaluation_table(results: Sequence[Evaluation]) -> Table:
-    """Return one line a model."""
+def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
+    """Return one line a model, or one column a model where lines are too long for the terminal."""
     columns: list[tuple[str, Any]] = [
         ("model", lambda r: r.model),
         ("top-1 %", lambda r: percent(r.top1)),
@@ -193,9 +192,15 @@ def evaluation_table(results: Sequence[Evaluation]) -> Table:
         ("MACs", lambda r: number(r.macs)),
         ("file size", lambda r: size(r.bytes)),
     ]
-    return table(
-        [name for name, _ in columns], [[write(one) for _, write in columns] for one in results]
+    headers = [name for name, _ in columns]
+    rows = [[write(one) for _, write in columns] for one in results]
+    grid = table(headers, rows)
+    if not out.is_terminal or least_width(out, grid) <= out.width:
+        return grid
+    _, *models = (
+        [header, *row] for header, row in zip(headers, zip(*rows, strict=True), strict=True)
     )
+    return table(["", *(f"<{row[0]}" for row in rows)], models)
 
 
 def latency_table(names: Sequence[str], times: Sequence[Latency]) -> Table:
