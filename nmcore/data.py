@@ -208,6 +208,20 @@ def load(
     return Dataset(name, x, labels, steps, channel_axis(x.shape, steps.channels))
 
 
+def opened(
+    data: str | Path | Dataset | None,
+    scale: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Dataset | Path | None:
+    """A data file as it is read; a folder can only be read once the model's input is known."""
+    if data is None or isinstance(data, Dataset):
+        return data
+    if Path(data).is_dir():
+        return Path(data)
+    return load(data, scale=scale, mean=mean, std=std)
+
+
 def normalisation(
     scale: float | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> Normalisation | None:

@@ -13,8 +13,7 @@ from typing import Any
 
 from nmcore import digests, plan_files, plugins, replay
 from nmcore.allocation import Budget
-from nmcore.data import Dataset, normalisation
-from nmcore.data import load as load_data
+from nmcore.data import Dataset, normalisation, opened
 from nmcore.errors import DataError, ModelError
 from nmcore.group import Cost, Declined
 from nmcore.merging import merge_all
@@ -289,7 +288,7 @@ def _compensated(
     if chosen != RECONSTRUCTION:
         return graph, merge_all(graph, task), None, [*notes, reason]
     steps = given["scale"], given["mean"], given["std"]
-    inputs = Inputs(_dataset(data, *steps), given["samples"], normalisation(*steps))
+    inputs = Inputs(opened(data, *steps), given["samples"], normalisation(*steps))
     shown = None if data is None else digests.of_data(data, given["samples"] or REAL_SAMPLES)
     if decided is not None:
         notes += replay.check_data(decided, shown)
@@ -360,17 +359,3 @@ def _measured(
         outcomes = merge_all(graph, task)
         notes = [f"merged instead, since nothing can be measured: {error}"]
     return graph, outcomes, notes
-
-
-def _dataset(
-    data: str | Path | Dataset | None,
-    scale: float | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> Dataset | Path | None:
-    """A data file as it is read; a folder can only be read once the model's input is known."""
-    if data is None or isinstance(data, Dataset):
-        return data
-    if Path(data).is_dir():
-        return Path(data)
-    return load_data(data, scale=scale, mean=mean, std=std)

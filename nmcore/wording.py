@@ -11,6 +11,15 @@ from nmcore.group import Cost, Declined
 if TYPE_CHECKING:
     from nmcore.report import Report
 
+# What is printed where these measures are.
+ERROR = (
+    "error: mean squared error over variance of what the next layers compute; 0 is none, 1 is all"
+)
+DROPS = {
+    "accuracy": "points of top-1 accuracy lost",
+    "agreement": "percent of inputs with another top class than before",
+    "deviation": "root mean square of the change of the outputs, in percent of theirs",
+}
 NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
 
 
@@ -84,6 +93,17 @@ def percent(value: float | None) -> str:
     ('87.02', '-')
     """
     return "-" if value is None else f"{value:.2f}"
+
+
+def error_text(value: float | None) -> str:
+    """Write a relative error with three decimals, ``-`` where there is none.
+
+    >>> error_text(0.01234), error_text(0.00001), error_text(None)
+    ('0.012', '<0.001', '-')
+    """
+    if value is None:
+        return "-"
+    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
 
 
 def change(before: float | None, after: float | None) -> str:

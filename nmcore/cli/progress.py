@@ -46,8 +46,10 @@ def working(text: str) -> Iterator[Track]:
         def track(step: str, items: Iterable[T]) -> Iterator[T]:
             steps = list(items)
             bar.update(whole, visible=False)
-            part = bar.add_task(step, total=len(steps))
-            yield from bar.track(steps, task_id=part)
+            part, begin = bar.add_task(step, total=len(steps)), time.monotonic()
+            for done, item in enumerate(steps, 1):
+                yield item
+                bar.update(part, completed=done, pace=(time.monotonic() - begin) / done)
             bar.remove_task(part)
             bar.update(whole, visible=True)
 
@@ -98,7 +100,8 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return ``about 0:12 left``."""
-        if task.elapsed is None or task.remaining is None or not task.completed:
+        if task.elapsed is None or task.total is None or "pace" not in task.fields:
             return Text()
-        minutes, seconds = divmod(round(task.elapsed * task.remaining / task.completed), 60)
+        left = max(task.fields["pace"] * task.total - task.elapsed, 0)
+        minutes, seconds = divmod(round(left), 60)
         return Text(f"about {minutes}:{seconds:02} left")

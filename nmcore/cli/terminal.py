@@ -16,7 +16,19 @@ from nmcore.cli import logs
 from nmcore.cli.progress import track as track
 from nmcore.cli.progress import working as working
 from nmcore.group import Declined
-from nmcore.wording import NOISE, by_reason, change, milliseconds, noisy, percent, printable, size
+from nmcore.wording import (
+    DROPS,
+    ERROR,
+    NOISE,
+    by_reason,
+    change,
+    error_text,
+    milliseconds,
+    noisy,
+    percent,
+    printable,
+    size,
+)
 from nmcore.wording import closing_lines as closing_lines
 from nmcore.wording import number as number
 from nmcore.wording import where as where
@@ -24,6 +36,7 @@ from nmcore.wording import where as where
 if TYPE_CHECKING:
     from nmcore.evaluate import Evaluation
     from nmcore.group import Group
+    from nmcore.inspection import GroupSensitivity, Sensitivity
     from nmcore.latency import Latency
     from nmcore.report import GroupReport, Report
 
@@ -68,13 +81,21 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     plain = not sys.stdout.isatty()
     cells = [[printable(cell) for cell in row] for row in rows]
     style = None if plain else box.SIMPLE_HEAD
-    grid = Table(box=style, pad_edge=False, show_edge=False, header_style="" if plain else "bold")
+    grid = Table(
+        box=style,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+        show_edge=False,
+        header_style="" if plain else "bold",
+    )
     for position, header in enumerate(headers):
         if position == 0 or header.startswith("<"):
             grid.add_column(header.removeprefix("<"), overflow="fold", min_width=TEXT_WIDTH)
         else:
-            width = max(len(cell) for cell in (header, *(row[position] for row in cells)))
-            grid.add_column(header, justify="right", no_wrap=True, min_width=width)
+            # On a terminal, where room is scarce, what a column is called takes several lines.
+            words = header if plain else header.replace(" ", "\n")
+            longest = [*words.splitlines(), *(row[position] for row in cells)]
+            grid.add_column(words, justify="right", no_wrap=True, min_width=max(map(len, longest)))
     for row in cells:
         grid.add_row(*map(Text, row))
     return grid
@@ -87,9 +108,10 @@ def show(out: Console, grid: Table) -> None:
     """
     if not out.is_terminal:
         grid.box = None
-    width = max(out.width, least_width(out, grid))
+    width, out.width = out.width, max(out.width, least_width(out, grid))
     with out.capture() as capture:
-        out.print(grid, crop=False, width=width)
+        out.print(grid, crop=False)
+    out.width = width
     for line in capture.get().splitlines():
         out.file.write(line.rstrip() + "\n")
 
@@ -153,6 +175,36 @@ def inspected_groups_table(groups: Sequence[Group]) -> Table:
             for group in groups
         ],
     )
+
+
+def sensitivity_table(found: Sensitivity) -> Table:
+    """Return one line a group: what it holds, and what cutting it alone costs."""
+    shares = [f"{100 * ratio:.0f}%" for ratio in found.ratios]
+    headers = ["group", "width", "params", "MACs", *(f"error {share}" for share in shares)]
+    if found.measure is not None:
+        headers += [f"drop {share}" for share in shares]
+    return table(
+        headers, [_sensitivity_row(row, found.measure is not None) for row in found.groups]
+    )
+
+
+def _sensitivity_row(row: GroupSensitivity, measured: bool) -> tuple[str, ...]:
+    holds = (row.name, str(row.width), number(row.params), number(row.macs))
+    errors = map(error_text, row.error)
+    return (*holds, *errors, *(map(percent, row.drop) if measured else ()))
+
+
+def sensitivity_notes(found: Sensitivity) -> Iterator[str]:
+    """Yield what the columns of that table mean, and why some cells are empty."""
+    yield f"cut alone, with 25, 50 or 75 % of its channels gone; predicted on {found.source}"
+    yield ERROR
+    if found.measure is not None:
+        yield f"drop: {DROPS[found.measure]}, measured on {found.measured_on}"
+    for row in found.groups:
+        if row.note:
+            yield f"{row.name}: {row.note}"
+    if any(not all(row.removed) for row in found.groups):
+        yield "-: too narrow to lose that share, so nothing would go"
 
 
 def _width(group: Group) -> str:
