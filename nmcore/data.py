@@ -208,6 +208,24 @@ def load(
     return Dataset(name, x, labels, steps, channel_axis(x.shape, steps.channels))
 
 
+def load_arrays(
+    path: str | Path, names: Sequence[str]
+) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
+    """Read those arrays of some names that a file holds, and the classes ``y`` where it does.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or the classes are none.
+    """
+    found = _read_npz(Path(path), [*names, "y"])
+    labels = None
+    if "y" in found and "y" not in names:
+        y = found.pop("y")
+        labels = _labels(str(path), y, len(y) if y.ndim else 0)
+    return found, labels
+
+
 def opened(
     data: str | Path | Dataset | None,
     scale: float | None,

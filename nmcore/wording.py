@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 ERROR = (
     "error: mean squared error over variance of what the next layers compute; 0 is none, 1 is all"
 )
+AGREEMENT = "percent of inputs with the same top class"
+DEVIATION = "root mean square of the difference, in percent of that of the outputs"
 DROPS = {
     "accuracy": "points of top-1 accuracy lost",
-    "agreement": "percent of inputs with another top class than before",
-    "deviation": "root mean square of the change of the outputs, in percent of theirs",
+    "agreement": "percent of inputs that get another top class",
+    "deviation": f"deviation of the outputs, {DEVIATION}",
 }
 NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
 

@@ -17,6 +17,8 @@ from nmcore.cli.progress import track as track
 from nmcore.cli.progress import working as working
 from nmcore.group import Declined
 from nmcore.wording import (
+    AGREEMENT,
+    DEVIATION,
     DROPS,
     ERROR,
     NOISE,
@@ -83,7 +85,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     style = None if plain else box.SIMPLE_HEAD
     grid = Table(
         box=style,
-        padding=(0, 0, 0, 1),
+        padding=(0, 0, 0, 2 if plain else 1),
         pad_edge=False,
         show_edge=False,
         header_style="" if plain else "bold",
@@ -275,11 +277,15 @@ def latency_table(names: Sequence[str], times: Sequence[Latency]) -> Table:
 def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     """Yield what the table of an evaluation leaves unsaid."""
     first = results[0]
-    yield f"{first.n:,} input{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
+    kind = "input" if first.data is not None else "synthetic input"
+    yield f"{first.n:,} {kind}{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
+    if first.data is None and len(results) > 1:
+        yield "what was made tells how alike models are, not how good; --data takes real inputs"
     if any(noisy(result.latency_low_ms, result.latency_high_ms) for result in results):
         yield NOISE
     batches = {result.latency_batch for result in results}
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
     if len(results) > 1:
-        yield f"agreement and deviation: against {printable(first.model)}"
+        yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
+        yield f"both against {printable(first.model)}"

@@ -189,7 +189,7 @@ class TestTerminal:
         monkeypatch.setenv("COLUMNS", "80")
         monkeypatch.setenv("TERM", "dumb")
         result = Evaluation(
-            "m.onnx", 9, 50.0, None, None, 1.0, 1.0, 1.0, 1, 10**9, 10**12, 9, "cpu", 1
+            "m.onnx", 9, 50.0, None, None, 1.0, 1.0, 1.0, 1, 10**9, 10**12, 9, "cpu", 1, "d"
         )
         out = terminal.console()
         terminal.show(out, terminal.evaluation_table(out, [result, result]))
