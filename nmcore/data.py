@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,10 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def first(self, count: int) -> Dataset:
+        """The same with so many inputs at most."""
+        return replace(self, x=self.x[:count], y=None if self.y is None else self.y[:count])
 
     def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
         """Return the input of a model that ``x`` feeds.

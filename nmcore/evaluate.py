@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
-from nmcore.data import shape_text
+from nmcore.data import normalisation, only_input, opened, shape_text
 from nmcore.errors import DataError, ModelError
-from nmcore.feeding import Data, batch_size, data_for, feeder
+from nmcore.feeding import MADE, Data, batch_size, data_for, feeder, made
 from nmcore.group import Cost
+from nmcore.images import load_folder
 from nmcore.latency import Latency, measure
 
 Array = NDArray[Any]
 Progress = Callable[[str, Sequence[int]], Iterable[int]]
+
+# A model and its compressed form are compared on so many inputs of the data at most.
+FIDELITY_SAMPLES = 1_000
+# Added to the seed of made inputs that no step before has seen.
+UNSEEN_SEED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,8 @@ class Fidelity:
         Percent whose top class is ``y``; None without ``y`` or class scores.
     agreement, deviation : float or None
         As in :class:`Evaluation`.
+    made : bool
+        Whether the inputs were made, and for nothing but this comparison.
     """
 
     data: str
@@ -169,6 +177,12 @@ class Fidelity:
     top1_after: float | None
     agreement: float | None
     deviation: float | None
+    made: bool = False
+
+    @property
+    def inputs(self) -> str:
+        """The inputs in words."""
+        return f"{self.n} {self.data}" if self.made else f"{self.n} inputs of {self.data}"
 
 
 def fidelity(
@@ -189,6 +203,46 @@ def fidelity(
     return Fidelity(
         data.name, result.n, original.top1, result.top1, result.agreement, result.deviation
     )
+
+
+def compared(
+    before: plugins.Session,
+    after: plugins.Session,
+    data: str | Path | None,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Fidelity:
+    """Compare a model and its compressed form on data, or on inputs made for nothing else.
+
+    Parameters
+    ----------
+    data : path or None
+        A file, of which the first inputs are used, or a folder of pictures.
+    seed : int
+        What the model was compressed with; the inputs that are made are others.
+    scale, mean, std
+        See :func:`nmcore.data.load`.
+
+    Raises
+    ------
+    ModelError, DataError
+        A model cannot be used, or the data does not fit it.
+    """
+    if data is None:
+        unseen = made(
+            before, MADE, seed=seed + UNSEEN_SEED, normalisation=normalisation(scale, mean, std)
+        )
+        return replace(fidelity(before, after, unseen, progress), made=True)
+    given = opened(data, scale, mean, std)
+    if isinstance(given, Path):
+        spec = only_input(before.inputs)
+        given = load_folder(given, spec, FIDELITY_SAMPLES, normalisation(scale, mean, std))
+    assert given is not None
+    return fidelity(before, after, given.first(FIDELITY_SAMPLES), progress)
 
 
 def _evaluation(

@@ -76,7 +76,7 @@ class GroupSensitivity:
     curve: CurveSummary | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sensitivity:
     """What each group of a model can lose, in topological order.
 
@@ -101,6 +101,17 @@ class Sensitivity:
     measure: str | None = None
     measured_on: str | None = None
     ratios: tuple[float, ...] = RATIOS
+
+    def __repr__(self) -> str:
+        from nmcore.display import sensitivity_text
+
+        return sensitivity_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from nmcore.display import sensitivity_html
+
+        return sensitivity_html(self)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
@@ -221,20 +232,16 @@ def _rows(graph: plugins.Graph, curves: Mapping[str, Curve]) -> tuple[GroupSensi
     rows = []
     for group in graph.groups:
         own = [term for term in terms if group.name in term.groups]
+        curve = curves.get(group.name)
         rows.append(
             _row(
                 group,
                 round(sum(term.params for term in own)),
                 round(sum(term.macs for term in own)) if known else None,
-                _averaged(curves.get(group.name), len(group.consumers)),
+                None if curve is None else curve.averaged(len(group.consumers)),
             )
         )
     return tuple(rows)
-
-
-def _averaged(curve: Curve | None, consumers: int) -> Curve | None:
-    """The curve of a group is a sum over its consumers; their number says nothing about it."""
-    return None if curve is None else replace(curve, error=curve.error / max(consumers, 1))
 
 
 def _row(group: Group, params: int, macs: int | None, curve: Curve | None) -> GroupSensitivity:

@@ -5,7 +5,7 @@ This module decides the order of the steps and nothing else; each step lives in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
@@ -37,7 +37,7 @@ from nmcore.verification import verify as prove
 from nmcore.wording import cost_notes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """A compressed model and the account of how it came about.
 
@@ -89,6 +89,22 @@ class Result:
             threads=None,
             verified=self.verified,
         )
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What makes the result useless, or next to it, a line each."""
+        return self.report.warnings
+
+    def __repr__(self) -> str:
+        from nmcore.display import report_text
+
+        return report_text(self.report)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from nmcore.display import report_html
+
+        return report_html(self.report)
 
     def save(self, path: str | Path) -> None:
         """Write the compressed model; a crash leaves the old file at ``path`` or none."""
@@ -211,7 +227,7 @@ def compress(
         call=call,
         seed=options.seed,
         verified=verify,
-        notes=[*notes, *more, *cost_notes(before)],
+        notes=[*notes, *more, *_scope(graph, given, before)],
     )
 
 
@@ -267,6 +283,12 @@ def _task(
     selection = Selection(ratio, keep, given["only"], given["exclude"], multiple)
     counts = selection.counts(graph.groups, graph.declined)
     return Task(counts, selection.free(graph.groups), budget, options, progress, multiple)
+
+
+def _scope(graph: plugins.Graph, given: Mapping[str, Any], before: Cost) -> Iterator[str]:
+    """Say which groups were meant, and what their cost was counted at."""
+    yield from Selection(only=given["only"], exclude=given["exclude"]).matches(graph.groups)
+    yield from cost_notes(before)
 
 
 def _compensated(

@@ -99,8 +99,8 @@ def inspect(
     else:
         t.show(out, t.sensitivity_table(found))
         out.print()
-        for line in t.sensitivity_notes(found):
-            out.print(printable(line))
+        for line in t.predicted_on(found):
+            out.print(line)
     print_declined(out, graph.declined)
 
 

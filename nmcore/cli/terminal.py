@@ -19,8 +19,6 @@ from nmcore.group import Declined
 from nmcore.wording import (
     AGREEMENT,
     DEVIATION,
-    DROPS,
-    ERROR,
     NOISE,
     by_reason,
     change,
@@ -32,7 +30,10 @@ from nmcore.wording import (
     size,
 )
 from nmcore.wording import closing_lines as closing_lines
+from nmcore.wording import comparison as comparison
 from nmcore.wording import number as number
+from nmcore.wording import predicted_on as predicted_on
+from nmcore.wording import shared_reasons as shared_reasons
 from nmcore.wording import where as where
 
 if TYPE_CHECKING:
@@ -143,29 +144,14 @@ def _cost_row(name: str, before: N, after: N, write: Callable[[N], str]) -> tupl
 
 
 def groups_table(groups: Sequence[GroupReport]) -> Table:
-    """Return one line a group; what is said of all of them alike has no column."""
+    """Return one line a group."""
     headers = ["group", "width", "kept", "merged", "left out", "<method"]
-    alike = len(_reasons(groups)) == 1
-    return table(
-        headers if alike else [*headers, "<why"],
-        [_group_row(group)[: 6 if alike else 7] for group in groups],
-    )
+    return table(headers, [_group_row(group) for group in groups])
 
 
 def _group_row(group: GroupReport) -> tuple[str, ...]:
     counts = (group.width, group.kept, group.merged, group.left_out)
-    return group.name, *map(str, counts), group.method, group.reason
-
-
-def shared_reason(groups: Sequence[GroupReport]) -> Iterator[str]:
-    """Yield the reason that all groups share, if they do."""
-    reasons = _reasons(groups)
-    if len(reasons) == 1:
-        yield printable(reasons.pop())
-
-
-def _reasons(groups: Sequence[GroupReport]) -> set[str]:
-    return {group.reason for group in groups}
+    return group.name, *map(str, counts), group.method
 
 
 def inspected_groups_table(groups: Sequence[Group]) -> Table:
@@ -194,19 +180,6 @@ def _sensitivity_row(row: GroupSensitivity, measured: bool) -> tuple[str, ...]:
     holds = (row.name, str(row.width), number(row.params), number(row.macs))
     errors = map(error_text, row.error)
     return (*holds, *errors, *(map(percent, row.drop) if measured else ()))
-
-
-def sensitivity_notes(found: Sensitivity) -> Iterator[str]:
-    """Yield what the columns of that table mean, and why some cells are empty."""
-    yield f"cut alone, with 25, 50 or 75 % of its channels gone; predicted on {found.source}"
-    yield ERROR
-    if found.measure is not None:
-        yield f"drop: {DROPS[found.measure]}, measured on {found.measured_on}"
-    for row in found.groups:
-        if row.note:
-            yield f"{row.name}: {row.note}"
-    if any(not all(row.removed) for row in found.groups):
-        yield "-: too narrow to lose that share, so nothing would go"
 
 
 def _width(group: Group) -> str:
