@@ -2,6 +2,7 @@
 
 ===================================  ==============================================================
 a model file                         :func:`compress`
+what each group of it can lose       :func:`sensitivity`
 a layer's channels, by importance    :func:`select`
 how the rest rebuilds the removed    :func:`scaling_matrix` -> :class:`Scaling`
 folding that into the next layer     :func:`absorb`
@@ -19,18 +20,28 @@ __version__ = "0.1.0"
 _HOMES = {
     "BatchNorm": "nmcore.group",
     "Scaling": "nmcore.group",
-    "absorb": "nmcore.absorb",
+    "absorb": "nmcore.absorption",
     "compress": "nmcore.pipeline",
     "scaling_matrix": "nmcore.scaling",
     "select": "nmcore.criteria",
+    "sensitivity": "nmcore.inspection",
 }
 
-__all__ = ["BatchNorm", "Scaling", "absorb", "compress", "scaling_matrix", "select"]
+__all__ = [
+    "BatchNorm",
+    "Scaling",
+    "absorb",
+    "compress",
+    "scaling_matrix",
+    "select",
+    "sensitivity",
+]
 
 if TYPE_CHECKING:
-    from nmcore.absorb import absorb
+    from nmcore.absorption import absorb
     from nmcore.criteria import select
     from nmcore.group import BatchNorm, Scaling
+    from nmcore.inspection import sensitivity
     from nmcore.pipeline import compress
     from nmcore.scaling import scaling_matrix
 

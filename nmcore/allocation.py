@@ -222,8 +222,9 @@ def fixed_cost(cost: Cost, meter: Meter, kind: str) -> float:
     """
     total = cost.macs if kind == "macs" else cost.params
     if total is None:
+        first = f" at {cost.uncounted[0]}" if cost.uncounted else ""
         raise ArgumentError(
-            "the model's multiply-accumulates are unknown, as the sizes of some of its values are; "
+            f"the model's multiply-accumulates are unknown, as sizes{first} are; "
             "give a budget of parameters instead"
         )
     return total - meter.total()

@@ -10,7 +10,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,10 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def first(self, count: int) -> Dataset:
+        """The same with so many inputs at most."""
+        return replace(self, x=self.x[:count], y=None if self.y is None else self.y[:count])
 
     def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
         """Return the input of a model that ``x`` feeds.
@@ -211,6 +215,38 @@ def load(
     return Dataset(name, x, labels, steps, channel_axis(x.shape, steps.channels))
 
 
+def load_arrays(
+    path: str | Path, names: Sequence[str]
+) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
+    """Read those arrays of some names that a file holds, and the classes ``y`` where it does.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or the classes are none.
+    """
+    found = _read_npz(Path(path), [*names, "y"])
+    labels = None
+    if "y" in found and "y" not in names:
+        y = found.pop("y")
+        labels = _labels(str(path), y, len(y) if y.ndim else 0)
+    return found, labels
+
+
+def opened(
+    data: str | Path | Dataset | None,
+    scale: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Dataset | Path | None:
+    """A data file as it is read; a folder can only be read once the model's input is known."""
+    if data is None or isinstance(data, Dataset):
+        return data
+    if Path(data).is_dir():
+        return Path(data)
+    return load(data, scale=scale, mean=mean, std=std)
+
+
 def normalisation(
     scale: float | None, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> Normalisation | None:
@@ -303,21 +339,31 @@ def random_inputs(
     rng = np.random.default_rng(seed)
     feeds = {}
     for spec in inputs:
-        long = image_size if len(spec.shape) == 4 else sequence_size
-        feeds[spec.name] = _random(rng, _concrete(spec.shape, long), spec)
+        feeds[spec.name] = _random(rng, assumed_shape(spec.shape, image_size, sequence_size), spec)
     return feeds
 
 
-def _concrete(shape: Sequence[int | None], long: int) -> tuple[int, ...]:
-    """Fill in the dynamic axes; those of rank 3 are told apart by what else is fixed.
+def assumed_shape(
+    shape: Sequence[int | None],
+    image_size: int = IMAGE_SIZE,
+    sequence_size: int = SEQUENCE_SIZE,
+) -> tuple[int, ...]:
+    """Fill in the dynamic axes, whose lengths no model states: one input, of a usual size.
 
-    >>> _concrete((None, None, 80), 32)  # (batch, time, features)
+    Axes of rank 3 are told apart by what else is fixed.
+
+    Examples
+    --------
+    >>> assumed_shape((None, 3, None, None))  # (batch, channels, height, width)
+    (1, 3, 224, 224)
+    >>> assumed_shape((None, None, 80))  # (batch, time, features)
     (1, 32, 80)
-    >>> _concrete((None, None, None), 32)  # (batch, channels, time)
+    >>> assumed_shape((None, None, None))  # (batch, channels, time)
     (1, 1, 32)
-    >>> _concrete((2, None, 128), 32)  # (layers, batch, hidden), the state of a recurrent network
+    >>> assumed_shape((2, None, 128))  # (layers, batch, hidden), the state of a recurrent network
     (2, 1, 128)
     """
+    long = image_size if len(shape) == 4 else sequence_size
     ones = {0}
     if len(shape) == 3 and (shape[2] is None or shape[0] not in (None, 1)):
         ones.add(1)

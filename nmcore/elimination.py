@@ -8,7 +8,7 @@ combination of the remaining ones can do. This is Optimal Brain Surgeon (Hassibi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,10 @@ class Curve:
     order: IntArray
     error: Float64Array
     original: bool = True
+
+    def averaged(self, consumers: int) -> Curve:
+        """The same for a curve that was summed over so many consumers, each in its own unit."""
+        return replace(self, error=self.error / max(consumers, 1))
 
 
 @dataclass(eq=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
-from nmcore.data import Dataset, shape_text
+from nmcore.data import normalisation, only_input, opened, shape_text
 from nmcore.errors import DataError, ModelError
+from nmcore.feeding import MADE, Data, batch_size, data_for, feeder, made
 from nmcore.group import Cost
+from nmcore.images import load_folder
 from nmcore.latency import Latency, measure
 
 Array = NDArray[Any]
 Progress = Callable[[str, Sequence[int]], Iterable[int]]
 
-# A batch holds about so many numbers: enough to keep a processor busy, little enough that the
-# activations of a large network fit into memory.
-BATCH_NUMBERS = 1_000_000
-LARGEST_BATCH = 256
+# A model and its compressed form are compared on so many inputs of the data at most.
+FIDELITY_SAMPLES = 1_000
+# Added to the seed of made inputs that no step before has seen.
+UNSEEN_SEED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Evaluation:
         Where it ran.
     threads : int
         How many threads one operator may use.
+    data : str or None
+        The inputs, as given; None where they were made.
     """
 
     model: str
@@ -76,12 +80,18 @@ class Evaluation:
     bytes: int
     provider: str
     threads: int
+    data: str | None
 
 
 def evaluate(
     models: Sequence[str | Path],
-    data: Dataset,
+    data: str | Path | Data | None = None,
     *,
+    samples: int | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int = 0,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
     runs: int | None = None,
@@ -97,8 +107,16 @@ def evaluate(
     ----------
     models : sequence of path
         Model files.
-    data : Dataset
-        The inputs.
+    data : path, Dataset or NamedInputs, optional
+        The inputs: a file with ``x`` (n, ...), or for models with several inputs one with an array
+        for each, by its name; and optionally the classes ``y`` (n,). Without it inputs are made,
+        which tell how alike models are, though on nothing real.
+    samples : int, optional
+        Use the first so many of a file, or make so many.
+    scale, mean, std
+        Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.load`.
+    seed : int
+        For made inputs.
     providers : sequence of {"auto", "cuda", "cpu"}
         Where to run, in order of preference.
     threads : int
@@ -119,15 +137,18 @@ def evaluate(
     costs = [plugins.open_graph(path).cost() for path in paths]
     runtime = plugins.runtime()
     sessions = [runtime.session(path, providers=providers, threads=threads) for path in paths]
+    inputs = data_for(
+        sessions[0], data, samples=samples, scale=scale, mean=mean, std=std, seed=seed
+    )
     runners = [
-        _Runner(str(path), session, data) for path, session in zip(paths, sessions, strict=True)
+        _Runner(str(path), session, inputs) for path, session in zip(paths, sessions, strict=True)
     ]
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
-    tallies = _compare(runners, data, progress or (lambda _text, starts: starts))
+    tallies = _compare(runners, inputs, progress or (lambda _text, starts: starts))
     times = measure([runner.once for runner in runners], runs)
     return [
-        _evaluation(runner, tally, time, cost)
+        _evaluation(runner, tally, time, cost, None if data is None else inputs.name)
         for runner, tally, time, cost in zip(runners, tallies, times, costs, strict=True)
     ]
 
@@ -146,6 +167,8 @@ class Fidelity:
         Percent whose top class is ``y``; None without ``y`` or class scores.
     agreement, deviation : float or None
         As in :class:`Evaluation`.
+    made : bool
+        Whether the inputs were made, and for nothing but this comparison.
     """
 
     data: str
@@ -154,12 +177,18 @@ class Fidelity:
     top1_after: float | None
     agreement: float | None
     deviation: float | None
+    made: bool = False
+
+    @property
+    def inputs(self) -> str:
+        """The inputs in words."""
+        return f"{self.n} {self.data}" if self.made else f"{self.n} inputs of {self.data}"
 
 
 def fidelity(
     before: plugins.Session,
     after: plugins.Session,
-    data: Dataset,
+    data: Data,
     progress: Progress | None = None,
 ) -> Fidelity:
     """Run a model and its compressed form on the same inputs and compare them.
@@ -176,7 +205,49 @@ def fidelity(
     )
 
 
-def _evaluation(runner: _Runner, tally: _Tally, time: Latency, cost: Cost) -> Evaluation:
+def compared(
+    before: plugins.Session,
+    after: plugins.Session,
+    data: str | Path | None,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Fidelity:
+    """Compare a model and its compressed form on data, or on inputs made for nothing else.
+
+    Parameters
+    ----------
+    data : path or None
+        A file, of which the first inputs are used, or a folder of pictures.
+    seed : int
+        What the model was compressed with; the inputs that are made are others.
+    scale, mean, std
+        See :func:`nmcore.data.load`.
+
+    Raises
+    ------
+    ModelError, DataError
+        A model cannot be used, or the data does not fit it.
+    """
+    if data is None:
+        unseen = made(
+            before, MADE, seed=seed + UNSEEN_SEED, normalisation=normalisation(scale, mean, std)
+        )
+        return replace(fidelity(before, after, unseen, progress), made=True)
+    given = opened(data, scale, mean, std)
+    if isinstance(given, Path):
+        spec = only_input(before.inputs)
+        given = load_folder(given, spec, FIDELITY_SAMPLES, normalisation(scale, mean, std))
+    assert given is not None
+    return fidelity(before, after, given.first(FIDELITY_SAMPLES), progress)
+
+
+def _evaluation(
+    runner: _Runner, tally: _Tally, time: Latency, cost: Cost, source: str | None
+) -> Evaluation:
     return Evaluation(
         model=runner.name,
         n=tally.n,
@@ -186,33 +257,33 @@ def _evaluation(runner: _Runner, tally: _Tally, time: Latency, cost: Cost) -> Ev
         latency_ms=time.median_ms,
         latency_low_ms=time.low_ms,
         latency_high_ms=time.high_ms,
-        latency_batch=runner.fixed or 1,
+        latency_batch=runner.feed.fixed or 1,
         params=cost.params,
         macs=cost.macs,
         bytes=Path(runner.name).stat().st_size,
         provider=runner.session.provider,
         threads=runner.session.threads,
+        data=source,
     )
 
 
 class _Runner:
     """One model, fed from one data set in batches of the size it takes."""
 
-    def __init__(self, name: str, session: plugins.Session, data: Dataset) -> None:
+    def __init__(self, name: str, session: plugins.Session, data: Data) -> None:
         self.name = name
         self.session = session
         self.data = data
-        self.spec = data.fit(session.inputs)
-        self.fixed = self.spec.shape[0]
-        self.size = self.fixed or batch_size(data)
+        self.feed = feeder(data, session.inputs)
+        self.size = self.feed.fixed or batch_size(data)
 
     def once(self) -> object:
         """Run the first input, or the first fixed batch."""
-        return self._run(self._once_feed)
+        return self.session.run(self._first)
 
     @cached_property
-    def _once_feed(self) -> Array:
-        return self._padded(self.data.batch(0, self.fixed or 1, self.spec.dtype))
+    def _first(self) -> dict[str, Array]:
+        return self.feed(0, min(self.feed.fixed or 1, len(self.data)))
 
     def __call__(self, start: int, stop: int) -> Array | None:
         """Return the first output for a range of inputs; None where they cannot be stacked."""
@@ -228,12 +299,12 @@ class _Runner:
 
     def _part(self, start: int, stop: int) -> Array:
         count = stop - start
-        x = self._padded(self.data.batch(start, stop, self.spec.dtype))
-        if self.fixed or count == 1:
-            return self._per_input(self._run(x), count)
+        feeds = self.feed(start, stop)
+        if self.feed.fixed or count == 1:
+            return self._per_input(self.session.run(feeds)[0], count)
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
         try:
-            output = self._run(x)
+            output = self.session.run(feeds)[0]
         except ModelError:
             output = None
         if output is not None and output.shape[:1] == (count,):
@@ -241,12 +312,8 @@ class _Runner:
         self.size = 1
         return np.concatenate([self._part(one, one + 1) for one in range(start, stop)])
 
-    def _padded(self, x: Array) -> Array:
-        missing = (self.fixed or 0) - len(x)
-        return x if missing <= 0 else np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
-
     def _per_input(self, output: Array, count: int) -> Array:
-        taken = self.fixed or 1
+        taken = self.feed.fixed or 1
         if output.shape[:1] == (taken,):
             return output[:count]
         if taken == 1:
@@ -255,9 +322,6 @@ class _Runner:
             f"{self.name} takes {taken} inputs at a time, but its first output has shape "
             f"{shape_text(output.shape)}, which is not one part an input"
         )
-
-    def _run(self, x: Array) -> Array:
-        return self.session.run({self.spec.name: x})[0]
 
 
 @dataclass
@@ -306,7 +370,7 @@ class _Tally:
         return deviation if math.isfinite(deviation) else None
 
 
-def _compare(runners: Sequence[_Runner], data: Dataset, progress: Progress) -> list[_Tally]:
+def _compare(runners: Sequence[_Runner], data: Data, progress: Progress) -> list[_Tally]:
     # Batch by batch through all models: only one batch of the first model's outputs is ever held.
     tallies = [_Tally(first=runner is runners[0]) for runner in runners]
     size = batch_size(data)
@@ -321,16 +385,6 @@ def _compare(runners: Sequence[_Runner], data: Dataset, progress: Progress) -> l
                 _check_labels(runner.name, output, labels)
             tally.add(output, reference, labels, stop - start)
     return tallies
-
-
-def batch_size(data: Dataset) -> int:
-    """How many inputs are run at once where the model takes any number.
-
-    >>> batch_size(Dataset("x", np.zeros((9, 3, 32, 32), np.uint8)))
-    256
-    """
-    numbers = max(1, math.prod(data.x.shape[1:]))
-    return min(max(1, BATCH_NUMBERS // numbers), LARGEST_BATCH)
 
 
 def top_class(output: Array) -> NDArray[np.int64] | None:

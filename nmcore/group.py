@@ -5,7 +5,7 @@ All classes are frozen; their arrays are shared, not copied, and must not be wri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -26,6 +26,13 @@ class BatchNorm:
         Learned scale and offset, running mean and running variance, one entry a channel.
     eps : float
         The constant added to the variance.
+
+    Examples
+    --------
+    >>> one, zero = np.ones(2), np.zeros(2)
+    >>> norm = BatchNorm(gamma=one, beta=zero, mean=zero, var=np.array([4.0, 1.0]), eps=0)
+    >>> norm.gamma / np.sqrt(norm.var + norm.eps)
+    array([0.5, 1. ])
     """
 
     gamma: FloatArray
@@ -62,6 +69,19 @@ class Scaling:
         channels, NaN where the method compares nothing.
     threshold : float or None
         The least similarity at which a channel was merged, where that decided.
+
+    Examples
+    --------
+    The third row is twice the first, so the third channel is twice the first one:
+
+    >>> import nmcore
+    >>> rows = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]])
+    >>> scaling = nmcore.scaling_matrix(rows, [0, 1])
+    >>> scaling.Z
+    array([[1., 0., 2.],
+           [0., 1., 0.]])
+    >>> scaling.merged
+    1
     """
 
     kept: IntArray
@@ -244,8 +264,15 @@ class Cost:
         Numbers in its floating-point weights.
     macs : int or None
         Multiply-accumulates of one sample; None where a needed size is unknown.
+    assumed : mapping of input name to shape
+        The inputs whose sizes the model leaves open, and those that ``macs`` were counted at. An
+        open batch alone is none of them, as one sample is counted.
+    uncounted : tuple of str
+        The nodes that a size is missing for; empty unless ``macs`` is None.
     """
 
     nodes: int
     params: int
-    macs: int | None = field(default=None)
+    macs: int | None = None
+    assumed: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
+    uncounted: tuple[str, ...] = field(default=(), compare=False)

@@ -14,8 +14,7 @@ from typing import Any
 
 from nmcore import digests, plan_files, plugins, replay
 from nmcore.allocation import Budget
-from nmcore.data import Dataset, normalisation
-from nmcore.data import load as load_data
+from nmcore.data import Dataset, normalisation, opened
 from nmcore.errors import DataError, ModelError, blaming
 from nmcore.files import Draft, drafting
 from nmcore.group import Cost, Declined
@@ -37,9 +36,10 @@ from nmcore.reconstruction import reconstruct_all
 from nmcore.report import Measures, Report, installed_versions
 from nmcore.rival import Rival
 from nmcore.verification import verify as prove
+from nmcore.wording import cost_notes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """A compressed model and the account of how it came about.
 
@@ -91,6 +91,22 @@ class Result:
             threads=None,
             verified=self.verified,
         )
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What makes the result useless, or next to it, a line each."""
+        return self.report.warnings
+
+    def __repr__(self) -> str:
+        from nmcore.display import report_text
+
+        return report_text(self.report)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from nmcore.display import report_html
+
+        return report_html(self.report)
 
     def save(self, path: str | Path, *, external_data: bool | None = None) -> None:
         """Write the compressed model; a crash leaves the old file at ``path`` or none.
@@ -256,7 +272,7 @@ def compress(
             call=call,
             seed=options.seed,
             verified=verify,
-            notes=[*notes, *more],
+            notes=[*notes, *more, *_scope(graph, given, before)],
         )
 
 
@@ -314,6 +330,12 @@ def _task(
     return Task(counts, selection.free(graph.groups), budget, options, progress, multiple)
 
 
+def _scope(graph: plugins.Graph, given: Mapping[str, Any], before: Cost) -> Iterator[str]:
+    """Say which groups were meant, and what their cost was counted at."""
+    yield from Selection(only=given["only"], exclude=given["exclude"]).matches(graph.groups)
+    yield from cost_notes(before)
+
+
 def _compensated(
     graph: plugins.Graph, given: Mapping[str, Any], task: Task, decided: Plan | None
 ) -> tuple[plugins.Graph, list[Outcome], Source | None, list[str]]:
@@ -333,7 +355,7 @@ def _compensated(
     if chosen != RECONSTRUCTION:
         return graph, merge_all(graph, task), None, [*notes, reason]
     steps = given["scale"], given["mean"], given["std"]
-    inputs = Inputs(_dataset(data, *steps), given["samples"], normalisation(*steps))
+    inputs = Inputs(opened(data, *steps), given["samples"], normalisation(*steps))
     shown = None if data is None else digests.of_data(data, given["samples"] or REAL_SAMPLES)
     if decided is not None:
         notes += replay.check_data(decided, shown)
@@ -406,17 +428,3 @@ def _measured(
         outcomes = merge_all(graph, task)
         notes = [f"merged instead, since nothing can be measured: {error}"]
     return graph, outcomes, notes
-
-
-def _dataset(
-    data: str | Path | Dataset | None,
-    scale: float | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> Dataset | Path | None:
-    """A data file as it is read; a folder can only be read once the model's input is known."""
-    if data is None or isinstance(data, Dataset):
-        return data
-    if Path(data).is_dir():
-        return Path(data)
-    return load_data(data, scale=scale, mean=mean, std=std)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,10 @@ class Selection:
         if not 0 <= self.ratio < 1:
             raise ArgumentError(f"ratio is {self.ratio}; it must be at least 0 and below 1")
         self._check_patterns(groups, declined)
+        if groups and not any(map(self._allowed, groups)):
+            raise ArgumentError(
+                f"only and exclude leave none of the {len(groups)} groups to remove channels from"
+            )
         return {group.name: self._count(group) for group in groups}
 
     def free(self, groups: Sequence[Group]) -> frozenset[str]:
@@ -74,6 +78,13 @@ class Selection:
             for group in groups
             if self._allowed(group) and not _any_match([group.name], [*(self.keep or {})])
         )
+
+    def matches(self, groups: Sequence[Group]) -> Iterator[str]:
+        """Say how many groups the patterns match."""
+        for option, patterns in (("only", self.only), ("exclude", self.exclude)):
+            if patterns:
+                count = sum(_any_match(group.producers, patterns) for group in groups)
+                yield f"{option} matches {count} of {len(groups)} groups"
 
     def _allowed(self, group: Group) -> bool:
         if self.only and not _any_match(group.producers, self.only):

@@ -301,7 +301,9 @@ def reconstruct_all(
             del undecided[outcome.plan.name]
     ordered = [outcomes[group.name] for group in graph.groups]
     # What a budget was spread by says more than the walk's own curves, which end where it stopped.
-    return [replace(o, curve=curves.get(o.plan.name, o.curve)) for o in ordered]
+    consumers = {group.name: len(group.consumers) for group in graph.groups}
+    shown = {name: curve.averaged(consumers[name]) for name, curve in curves.items()}
+    return [replace(o, curve=shown.get(o.plan.name, o.curve)) for o in ordered]
 
 
 def _variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:

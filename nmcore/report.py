@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmcore.cautions import warnings
 from nmcore.errors import ArgumentError
 from nmcore.files import atomic_write
 from nmcore.group import Cost, Declined
@@ -172,9 +173,14 @@ class Report:
         """How many channels are gone."""
         return sum(group.width - group.kept for group in self.groups)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the result useless, or next to it, a line each."""
+        return tuple(warnings(self))
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
-        return asdict(self)
+        return asdict(self) | {"warnings": self.warnings}
 
     def save(self, path: str | Path) -> None:
         """Write the report in the format that the name asks for; a crash leaves no half file.

@@ -6,11 +6,26 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nmcore.group import Declined
+from nmcore.group import Cost, Declined
 
 if TYPE_CHECKING:
-    from nmcore.report import Report
+    from nmcore.evaluate import Fidelity
+    from nmcore.inspection import Sensitivity
+    from nmcore.report import GroupReport, Report
 
+# What is printed where these measures are.
+ERROR = (
+    "error: mean squared error over variance of what the next layers compute; 0 is none, 1 is all"
+)
+AGREEMENT = "percent of inputs with the same top class"
+DEVIATION = "root mean square of the difference, in percent of that of the outputs"
+DROPS = {
+    "accuracy": "points of top-1 accuracy lost",
+    "agreement": "percent of inputs that get another top class",
+    "deviation": f"deviation of the outputs, {DEVIATION}",
+}
+# So many groups are named for one reason.
+NAMED = 4
 NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
 
 
@@ -59,6 +74,24 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f} ms" if value >= 1000 else f"{value:.3g} ms"
 
 
+def cost_notes(cost: Cost) -> Iterator[str]:
+    """Say what the multiply-accumulates of a model rest on, or why they are unknown.
+
+    >>> list(cost_notes(Cost(3, 10, 50, assumed={"image": (1, 3, 224, 224)})))
+    ['MACs are of image (1, 3, 224, 224); the model leaves sizes open']
+    >>> list(cost_notes(Cost(3, 10, uncounted=("conv7", "conv8"))))
+    ['MACs unknown: sizes at 2 nodes are computed while the model runs, first at conv7']
+    """
+    if cost.macs is None:
+        count = len(cost.uncounted)
+        nodes = f" at {count} node{'s' if count > 1 else ''}" if count else ""
+        first = f", first at {cost.uncounted[0]}" if count else ""
+        yield f"MACs unknown: sizes{nodes} are computed while the model runs{first}"
+    elif cost.assumed:
+        inputs = " and ".join(f"{name} {shape}" for name, shape in cost.assumed.items())
+        yield f"MACs are of {inputs}; the model leaves sizes open"
+
+
 def percent(value: float | None) -> str:
     """Write a percentage with two digits, ``-`` where there is none.
 
@@ -66,6 +99,17 @@ def percent(value: float | None) -> str:
     ('87.02', '-')
     """
     return "-" if value is None else f"{value:.2f}"
+
+
+def error_text(value: float | None) -> str:
+    """Write a relative error with three decimals, ``-`` where there is none.
+
+    >>> error_text(0.01234), error_text(0.00001), error_text(None)
+    ('0.012', '<0.001', '-')
+    """
+    if value is None:
+        return "-"
+    return "<0.001" if 0 < value < 0.0005 else f"{value:.3f}"
 
 
 def change(before: float | None, after: float | None) -> str:
@@ -103,10 +147,61 @@ def _common(kind: str, places: Sequence[Declined]) -> str:
     return reasons.pop() if len(reasons) == 1 else kind
 
 
+def predicted_on(found: Sensitivity) -> Iterator[str]:
+    """Say what errors and drops of groups are, what they rest on, and why some are missing."""
+    shares = ", ".join(f"{100 * ratio:.0f}" for ratio in found.ratios)
+    source = printable(found.source)
+    yield f"each group cut alone by {shares} % of its channels; predicted on {source}"
+    yield ERROR
+    if found.measure is not None:
+        yield f"drop: {DROPS[found.measure]}, measured on {printable(str(found.measured_on))}"
+    for row in found.groups:
+        if row.note:
+            yield printable(f"{row.name}: {row.note}")
+    if any(not all(row.removed) for row in found.groups):
+        yield "-: too narrow to lose that share, so nothing would go"
+
+
+def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
+    """Say why groups became what they are, each reason once, and of which groups it holds.
+
+    >>> from nmcore.report import GroupReport
+    >>> cut = [GroupReport(name, 8, 4, 4, 0, "merge", "l1") for name in "ab"]
+    >>> list(shared_reasons(cut))
+    ['l1']
+    >>> list(shared_reasons([*cut, GroupReport("c", 8, 8, 0, 0, "none", "all kept")]))
+    ['l1: a, b', 'all kept: c']
+    """
+    named: dict[str, list[str]] = {}
+    for group in groups:
+        named.setdefault(group.reason, []).append(group.name)
+    for reason, names in named.items():
+        more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        which = f": {', '.join(names[:NAMED])}{more}" if len(named) > 1 else ""
+        yield printable(f"{reason}{which}")
+
+
+def comparison(found: Fidelity) -> Iterator[str]:
+    """Say how alike the original and the result are, and what that was seen on."""
+    doubt = (
+        "which real inputs may fare worse than"
+        if found.made
+        else "which it may have been fitted to"
+    )
+    words = []
+    if found.top1_before is not None and found.top1_after is not None:
+        words.append(f"top-1 {percent(found.top1_after)} % ({percent(found.top1_before)} % before)")
+    if found.agreement is not None:
+        words.append(f"agreement {percent(found.agreement)} %")
+    if found.deviation is not None:
+        words.append(f"deviation {percent(found.deviation)} %")
+    if words:
+        yield f"on {found.inputs}, {doubt}: {', '.join(words)}"
+        yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
+
+
 def closing_lines(report: Report) -> Iterator[str]:
     """Yield the end of a report: what holds for the result as a whole."""
-    if not report.removed:
-        yield f"nothing was removed: {printable(_why_nothing(report))}"
     if report.provider is None or report.threads is None:
         yield "checked and verified" if report.verified else "checked"
     else:
@@ -125,12 +220,3 @@ def uncertain(report: Report) -> bool:
 def noisy(low: float | None, high: float | None) -> bool:
     """Whether the 10th and 90th percentile of a time are too far apart to trust its median."""
     return low is not None and high is not None and high > 2 * low
-
-
-def _why_nothing(report: Report) -> str:
-    if report.groups:
-        return "the options keep all channels of every group"
-    if not report.declined:
-        return "the model has no weights whose channels could be traced"
-    reason, places = by_reason(report.declined)[0]
-    return f"{reason} ({len(places)} of {len(report.declined)} nodes)"

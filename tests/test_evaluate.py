@@ -9,7 +9,8 @@ import pytest
 from chain import Chain
 from nmcore.data import Dataset
 from nmcore.errors import DataError, ModelError
-from nmcore.evaluate import batch_size, evaluate, top_class
+from nmcore.evaluate import evaluate, top_class
+from nmcore.feeding import NamedInputs, batch_size
 
 OPTIONS = {"providers": ("cpu",), "threads": 1, "runs": 1}
 
@@ -159,3 +160,83 @@ def test_a_notice_is_told_once(saved, monkeypatch):
 def test_top_class(output, top):
     found = top_class(output)
     assert found is None if top is None else found.tolist() == top
+
+
+def two_inputs(*, state=("n", 4)):
+    """The sum of what two inputs hold."""
+    model = Chain(("n", 4)).raw("Add", "input", "state").build(check=False)
+    model.graph.input.append(
+        onnx.helper.make_tensor_value_info("state", onnx.TensorProto.FLOAT, list(state))
+    )
+    return model
+
+
+class TestSeveralInputs:
+    @pytest.fixture
+    def model(self, tmp_path):
+        onnx.save(two_inputs(), tmp_path / "two.onnx")
+        return tmp_path / "two.onnx"
+
+    def npz(self, tmp_path, **arrays):
+        np.savez(tmp_path / "d.npz", **arrays)
+        return tmp_path / "d.npz"
+
+    def test_arrays_have_the_names_of_inputs(self, model, tmp_path):
+        zero = np.zeros((3, 4), np.float32)
+        path = self.npz(tmp_path, input=zero, state=scores(0, 1, 2), y=np.array([0, 1, 3]))
+        (one,) = evaluate([model], path, **OPTIONS)
+        assert (one.n, one.top1, one.data) == (3, pytest.approx(200 / 3), str(path))
+        (one,) = evaluate([model], path, samples=2, **OPTIONS)
+        assert (one.n, one.top1) == (2, 100.0)
+
+    def test_whole_inputs_have_one_more_axis_and_run_one_by_one(self, tmp_path):
+        onnx.save(two_inputs(state=(4,)), tmp_path / "m.onnx")
+        data = NamedInputs(
+            "d", {"input": np.zeros((3, 4), np.float32), "state": scores(0, 1, 2)}, np.arange(3)
+        )
+        (one,) = evaluate([tmp_path / "m.onnx"], data, **OPTIONS)
+        assert (one.n, one.top1, one.latency_batch) == (3, 100.0, 1)
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"input": scores(0)}, "holds no array named state; .* each: input, state$"),
+            ({"x": scores(0)}, "holds no array named input"),
+            ({"input": scores(0), "state": scores(0, 1)}, r"one length, .* state \(2, 4\)"),
+            ({"input": scores(0), "state": scores(0), "y": np.arange(2)}, "one length"),
+            ({"input": scores(0), "state": np.zeros((1, 5))}, r"state has shape \(1, 5\)"),
+            ({"input": scores(0), "state": np.zeros((1, 4), complex)}, "state is complex128"),
+        ],
+    )
+    def test_arrays_that_do_not_fit(self, model, tmp_path, arrays, message):
+        with pytest.raises(DataError, match=message):
+            evaluate([model], self.npz(tmp_path, **arrays), **OPTIONS)
+
+    def test_a_mean_belongs_to_one_input(self, model, tmp_path):
+        path = self.npz(tmp_path, input=scores(0), state=scores(0))
+        with pytest.raises(DataError, match="models with one input"):
+            evaluate([model], path, mean=[0.5], **OPTIONS)
+
+    def test_made_inputs(self, model):
+        _, second = evaluate([model, model], samples=5, **OPTIONS)
+        assert (second.n, second.agreement, second.deviation) == (5, 100.0, 0.0)
+
+
+class TestWithoutData:
+    def test_models_are_compared_on_made_inputs(self, saved):
+        models = [saved(Chain().conv(5)), saved(Chain(seed=1).conv(5), "other.onnx")]
+        first, second = evaluate(models, **OPTIONS)
+        assert (first.n, first.top1, first.data) == (64, None, None)
+        assert second.deviation > 10
+
+    def test_the_seed_decides(self, saved):
+        models = [saved(Chain().conv(5)), saved(Chain(seed=1).conv(5), "other.onnx")]
+        one, same, other = (
+            evaluate(models, samples=4, seed=seed, **OPTIONS)[1].deviation for seed in (1, 1, 2)
+        )
+        assert one == same != other
+
+    def test_a_fixed_batch(self, saved):
+        models = [saved(picks(3, 4)), saved(picks(3, 4), "other.onnx")]
+        _, second = evaluate(models, samples=9, **OPTIONS)
+        assert (second.n, second.agreement) == (9, 100.0)

@@ -10,21 +10,30 @@ from itertools import product
 import onnx_ir as ir
 from onnx_ir.traversal import RecursiveGraphIterator
 
-from nmcore.data import IMAGE_SIZE, SEQUENCE_SIZE
+from nmcore.data import assumed_shape
 from nmcore.group import Cost, IntArray, Term
 from nmcore_onnx import constants, shapes
 from nmcore_onnx.constants import Place
 from nmcore_onnx.grouping import TracedGroup
 from nmcore_onnx.shapes import Dim, Shapes
 from nmcore_onnx.slots import ConsumerSlot, ProducerSlot, Slot
-from nmcore_onnx.trace import Trace
+from nmcore_onnx.trace import Trace, label
 
 
 def cost(model: ir.Model) -> Cost:
     """Count a model's operators, its weights, and the multiply-accumulates of one sample."""
     nodes = list(RecursiveGraphIterator(model.graph))
-    known = shapes.infer(model, assumed_inputs(model))
-    return Cost(len(nodes), _params(model, nodes), _macs(model.graph, known))
+    assumed = assumed_inputs(model)
+    known = shapes.infer(model, assumed)
+    counts = {node: _node_macs(node, known) for node in model.graph}
+    uncounted = tuple(label(node) for node, count in counts.items() if count is None)
+    return Cost(
+        len(nodes),
+        _params(model, nodes),
+        None if uncounted else sum(count for count in counts.values() if count),
+        {name: assumed[name] for name in _open_inputs(model)},
+        uncounted,
+    )
 
 
 def terms(model: ir.Model, trace: Trace, groups: Sequence[TracedGroup]) -> list[Term]:
@@ -82,20 +91,22 @@ def rows(node: ir.Node, known: Shapes) -> int:
 
 def assumed_inputs(model: ir.Model) -> dict[str, tuple[int, ...]]:
     """The shape assumed for each input: one sample, and a default for other dynamic axes."""
-    assumed = {}
+    return {name: assumed_shape(shape) for name, shape in _declared_inputs(model)}
+
+
+def _open_inputs(model: ir.Model) -> Iterator[str]:
+    """The inputs of which more than the number of samples is left open."""
+    for name, shape in _declared_inputs(model):
+        if None in shape[1:]:
+            yield name
+
+
+def _declared_inputs(model: ir.Model) -> Iterator[tuple[str, tuple[int | None, ...]]]:
+    """Inputs and their shapes, with None for dynamic axes."""
     for value in model.graph.inputs:
         if value.shape is not None and value.const_value is None and value.name:
-            assumed[value.name] = tuple(
-                dim if isinstance(dim, int) and dim > 0 else _assumed(axis, len(value.shape))
-                for axis, dim in enumerate(value.shape)
-            )
-    return assumed
-
-
-def _assumed(axis: int, rank: int) -> int:
-    if axis == 0:
-        return 1
-    return IMAGE_SIZE if rank == 4 else SEQUENCE_SIZE
+            sizes = (dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape)
+            yield value.name, tuple(sizes)
 
 
 def _params(model: ir.Model, nodes: list[ir.Node]) -> int:
@@ -123,12 +134,6 @@ def _graphs(main: ir.Graph, nodes: list[ir.Node]) -> Iterator[ir.Graph]:
                 yield attribute.as_graph()
             elif attribute.type == ir.AttributeType.GRAPHS:
                 yield from attribute.as_graphs()
-
-
-def _macs(graph: ir.Graph, known: Shapes) -> int | None:
-    """Multiply-accumulates of the main graph, or None where a size is unknown."""
-    counts = [_node_macs(node, known) for node in graph]
-    return None if None in counts else sum(count for count in counts if count)
 
 
 def _node_macs(node: ir.Node, known: Shapes) -> int | None:

@@ -55,7 +55,7 @@ def static(value: ir.Value | None, shapes: Mapping[str, tuple[int | str, ...]]) 
     found = []
     for trial in _TRIALS:
         sizes = {
-            str(node.outputs[0].name): _sizes(node, shapes, trial)
+            str(node.outputs[0].name): sizes_given(node, shapes, trial)
             for node in nodes
             if node.op_type == "Shape"
         }
@@ -67,8 +67,12 @@ def static(value: ir.Value | None, shapes: Mapping[str, tuple[int | str, ...]]) 
     return one
 
 
-def _sizes(node: ir.Node, shapes: Mapping[str, tuple[int | str, ...]], trial: int) -> Array:
-    """What a Shape node gives, with made-up lengths for dynamic axes, all of them different."""
+def sizes_given(
+    node: ir.Node, shapes: Mapping[str, tuple[int | str, ...]], trial: int = 0
+) -> Array:
+    """What a Shape node gives, with made-up lengths from ``trial`` on for dynamic axes, all of them
+    different.
+    """
     assert node.inputs[0] is not None
     shape = shapes[str(node.inputs[0].name)]
     numbers = [size if isinstance(size, int) else trial + 2 * k for k, size in enumerate(shape)]

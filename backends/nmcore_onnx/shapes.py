@@ -10,7 +10,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
-from nmcore_onnx.folding import fold
+from nmcore_onnx.folding import fold, sizes_given
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class Inference:
     model : ir.Model
         Not changed.
     inputs : mapping of input name to shape, optional
-        Sizes to assume for the inputs instead of the declared ones.
+        Sizes to assume for the inputs instead of the declared ones. What the graph computes from
+        sizes is evaluated then.
     """
 
     def __init__(
@@ -42,6 +43,9 @@ class Inference:
         _fold_arguments(self._copy.graph)
         _stand_in(self._copy.graph)
         _run(self._copy)
+        while inputs and _settle_sizes(self._copy.graph, self.shapes()):
+            _fold_arguments(self._copy.graph)
+            _run(self._copy)
 
     def declare(self, known: Shapes) -> None:
         """Take the shapes of some values as given and infer what follows."""
@@ -104,6 +108,23 @@ def _fold_arguments(graph: ir.Graph) -> None:
             folded = fold(value)
             if folded is not None:
                 constants.insert(Place(node, index), f"{value.name}.folded.{node.name}", folded)
+
+
+def _settle_sizes(graph: ir.Graph, known: Shapes) -> bool:
+    """Turn Shape nodes into constants where all that they give is known; whether there were any."""
+    settled = False
+    for node in graph:
+        value = node.inputs[0] if node.op_type == "Shape" else None
+        shape = known.get(str(value.name)) if value is not None else None
+        if shape is None or not all(isinstance(size, int) for size in shape):
+            continue
+        tensor = ir.Tensor(sizes_given(node, known))
+        node.op_type = "Constant"
+        node.attributes.clear()
+        node.attributes["value"] = ir.AttrTensor("value", tensor)
+        node.resize_inputs(0)
+        settled = True
+    return settled
 
 
 # Operators that keep a shape but that the inference does not know.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     json_option,
@@ -43,6 +44,7 @@ def bench() -> None:
 @threads_option
 @seed_option
 @json_option
+@quiet_option
 def bench_kernels(
     size: Sequence[str],
     kernel: Sequence[str],
@@ -87,6 +89,7 @@ def bench_kernels(
 @runs_option
 @seed_option
 @json_option
+@quiet_option
 def bench_latency(
     models: Sequence[Path],
     providers: tuple[str, ...],
@@ -107,7 +110,8 @@ def bench_latency(
     sessions = [
         runtime.session(model, providers=providers, threads=threads or 0) for model in models
     ]
-    times = time_sessions(sessions, runs=runs, seed=seed)
+    with t.working("timing"):
+        times = time_sessions(sessions, runs=runs, seed=seed)
     if sessions[0].notice:
         t.notify(sessions[0].notice)
     if as_json:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
     LateChoice,
     NumbersOption,
     PatternCount,
+    json_option,
     providers_option,
     seed_option,
 )
-from nmcore.cli.printing import print_declined
+from nmcore.cli.printing import print_declined, print_json
 
 if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from nmcore.pipeline import Result
     from nmcore.plugins import Session
     from nmcore.report import Report
-
-# A report compares the results of both models on so many inputs of the data at most.
-FIDELITY_SAMPLES = 1_000
 
 
 def _methods() -> Sequence[str]:
@@ -153,6 +152,8 @@ def _bn_forms() -> Sequence[str]:
 )
 @providers_option
 @seed_option
+@json_option
+@quiet_option
 @click.pass_obj
 def compress(
     command: str,
@@ -164,6 +165,7 @@ def compress(
     reports: tuple[Path, ...],
     providers: tuple[str, ...],
     keep: tuple[tuple[str, int], ...],
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Remove channels and merge what they did.
@@ -186,9 +188,11 @@ def compress(
     given = {name: value for name, value in options.items() if value is not None}
     if keep:
         given["keep"] = dict(keep)
-    result = compress_model(source, providers=providers, progress=t.track, **given)
-    sessions = _load_both(source, result, providers)
-    before, after = _time_both(sessions, result.seed)
+    with t.working("compressing") as track:
+        result = compress_model(source, providers=providers, progress=track, **given)
+    with t.working("timing both models"):
+        sessions = _load_both(source, result, providers)
+        before, after = _time_both(sessions, result.seed)
     size = source.stat().st_size  # Before OUT is written, which may be the same file.
     written = len(result.graph.serialize())
     if target is not None:
@@ -202,13 +206,18 @@ def compress(
         provider=sessions[0].provider,
         threads=sessions[0].threads,
         verified=options["verify"],
-        fidelity=_fidelity(sessions, result, options) if reports else None,
+        fidelity=_fidelity(sessions, result, options),
     )
     for path in reports:
         report.save(path)
     if plan_path is not None:
         result.plan.save(plan_path)
-    _print_report(report, source, target)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _print_report(report, source, target)
+    for line in report.warnings:
+        t.warn(line)
 
 
 def _check_targets(
@@ -286,19 +295,18 @@ def _fidelity(
     sessions: Sequence[Session], result: Result, options: Mapping[str, Any]
 ) -> Fidelity | None:
     from nmcore.cli import terminal as t
-    from nmcore.data import load
     from nmcore.errors import DataError, ModelError
-    from nmcore.evaluate import fidelity
+    from nmcore.evaluate import compared
 
-    path = options["data"]
-    if path is None or path.is_dir():
-        return None
     # A plan that is replayed says how its data is to be read.
     stated = result.plan.options or options
     form = {name: stated[name] for name in ("scale", "mean", "std")}
     before, after = sessions
     try:
-        return fidelity(before, after, load(path, samples=FIDELITY_SAMPLES, **form), t.track)
+        with t.working("comparing both models") as track:
+            return compared(
+                before, after, options["data"], seed=result.seed, progress=track, **form
+            )
     except (ModelError, DataError) as error:
         t.notify(f"the results are not compared: {error}")
         return None
@@ -316,9 +324,12 @@ def _print_report(report: Report, source: Path, target: Path | None) -> None:
     out.print()
     if report.groups:
         t.show(out, t.groups_table(report.groups))
-        for line in (*t.shared_reason(report.groups), *report.notes):
-            out.print(printable(line))
+        for line in (*t.shared_reasons(report.groups), *map(printable, report.notes)):
+            out.print(line)
     print_declined(out, report.declined)
     out.print()
     for line in t.closing_lines(report):
         out.print(line)
+    if report.fidelity is not None:
+        for line in t.comparison(report.fidelity):
+            out.print(printable(line))

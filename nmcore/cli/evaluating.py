@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
+from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
@@ -21,8 +23,19 @@ from nmcore.cli.printing import plain, print_json
 
 @click.command(cls=GatheringCommand)
 @click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
-@click.option("--data", type=FILE, required=True, metavar="FILE.npz", help="x and optionally y.")
-@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Use the first N inputs.")
+@click.option(
+    "--data",
+    type=FILE,
+    metavar="FILE.npz",
+    help="x, or an array for each input of the model by its name; optionally classes y.  "
+    "[default: synthetic inputs]",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Use the first N inputs.  [default: all, or 64 synthetic ones]",
+)
 @click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
 @click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
 @click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
@@ -30,40 +43,30 @@ from nmcore.cli.printing import plain, print_json
 @threads_option
 @runs_option
 @json_option
+@quiet_option
 def evaluate(
     models: Sequence[Path],
-    data: Path,
-    samples: int | None,
-    scale: float | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    providers: tuple[str, ...],
     threads: int | None,
-    runs: int | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Compare models on the same inputs.
 
     Accuracy where the data holds classes, agreement with the first model, latency and size.
+    Without data, agreement and latency on made inputs.
     """
     from nmcore.cli import terminal as t
-    from nmcore.data import load
     from nmcore.evaluate import evaluate as evaluate_models
 
-    results = evaluate_models(
-        models,
-        load(data, samples=samples, scale=scale, mean=mean, std=std),
-        providers=providers,
-        threads=threads or 0,
-        runs=runs,
-        progress=t.track,
-        notify=t.notify,
-    )
+    with t.working("timing") as track:
+        results = evaluate_models(
+            models, threads=threads or 0, progress=track, notify=t.notify, **options
+        )
     if as_json:
         print_json([plain(result) for result in results])
         return
     out = t.console()
-    t.show(out, t.evaluation_table(results))
+    t.show(out, t.evaluation_table(out, results))
     out.print()
     for line in t.evaluation_notes(results):
         out.print(line)

@@ -1,27 +1,74 @@
-"""``nmcore inspect``: what can be compressed, and what is left alone."""
+"""``nmcore inspect``: what can be compressed, what is left alone, and what each group can lose."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nmcore.cli.options import FILE, json_option
+from nmcore.cli.logs import quiet_option
+from nmcore.cli.options import (
+    FILE,
+    GatheringCommand,
+    NumbersOption,
+    json_option,
+    providers_option,
+    seed_option,
+)
 from nmcore.cli.printing import plain, print_declined, print_json
 
+if TYPE_CHECKING:
+    from nmcore.inspection import Sensitivity
 
-@click.command()
+
+@click.command(cls=GatheringCommand)
 @click.argument("model", type=FILE)
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="Predict the error of cutting each group alone; with --data, measure it too.",
+)
+@click.option(
+    "--data",
+    type=FILE,
+    metavar="FILE.npz|DIR",
+    help="Inputs x, with or without classes y, or a folder of pictures.  "
+    "[default: synthetic inputs]",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many inputs to use.  [default: at most 256, or 512 synthetic ones]",
+)
+@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
+@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
+@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
+@providers_option
+@seed_option
 @json_option
-def inspect(model: Path, as_json: bool) -> None:
+@quiet_option
+def inspect(
+    model: Path,
+    sensitivity: bool,
+    as_json: bool,
+    providers: tuple[str, ...],
+    seed: int,
+    **inputs: Any,
+) -> None:
     """Show what can be compressed, and what is left alone.
 
     Groups and their widths, parameters, MACs, and the reason for each part that stays.
     """
     from nmcore import plugins
+    from nmcore.cli import terminal as t
+    from nmcore.wording import cost_notes, printable
 
+    _check_belongs(sensitivity, inputs)
     graph = plugins.open_graph(model)
     cost = graph.cost()
+    found = _sensitivity(model, providers=providers, seed=seed, **inputs) if sensitivity else None
     if as_json:
         print_json(
             {
@@ -29,22 +76,45 @@ def inspect(model: Path, as_json: bool) -> None:
                 "nodes": cost.nodes,
                 "params": cost.params,
                 "macs": cost.macs,
+                "assumed": cost.assumed,
+                "uncounted": cost.uncounted,
                 "groups": [plain(group) for group in graph.groups],
                 "declined": [plain(place) for place in graph.declined],
             }
+            | ({"sensitivity": found.as_dict()} if found else {})
         )
         return
-    from nmcore.cli import terminal as t
-    from nmcore.wording import printable
-
     out = t.console()
     out.print(
         f"{printable(str(model))}: {t.number(cost.nodes)} nodes, "
         f"{t.number(cost.params)} parameters, {t.number(cost.macs)} MACs"
     )
+    for line in cost_notes(cost):
+        out.print(printable(line))
     out.print()
-    if graph.groups:
+    if not graph.groups:
+        out.print("no group of channels can be removed")
+    elif found is None:
         t.show(out, t.inspected_groups_table(graph.groups))
     else:
-        out.print("no group of channels can be removed")
+        t.show(out, t.sensitivity_table(found))
+        out.print()
+        for line in t.predicted_on(found):
+            out.print(line)
     print_declined(out, graph.declined)
+
+
+def _check_belongs(sensitivity: bool, inputs: dict[str, Any]) -> None:
+    for name, value in inputs.items():
+        if value is not None and not sensitivity:
+            raise click.UsageError(
+                f"--{name} belongs to --sensitivity", click.get_current_context()
+            )
+
+
+def _sensitivity(model: Path, **options: Any) -> Sensitivity:
+    from nmcore.cli import terminal as t
+    from nmcore.inspection import sensitivity
+
+    with t.working("measuring") as track:
+        return sensitivity(model, progress=track, **options)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from nmcore import __version__
+from nmcore.cli import logs
 from nmcore.errors import NmcoreError
 
 USAGE_ERROR = 2
@@ -81,19 +82,12 @@ def _replace_unprintable() -> None:
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nmcore", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Log what is going on to stderr.")
-def cli(debug: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notices.")
+def cli(debug: bool, quiet: bool) -> None:
     """Make an exported ONNX model smaller and faster without training.
 
     Whole channels are removed, and what they did is merged into the next layer.
     """
-    _log(debug)
-
-
-def _log(everything: bool) -> None:
-    import logging
-
-    # Libraries log warnings about details of graphs, which Python prints unless told otherwise.
-    handler = logging.StreamHandler() if everything else logging.NullHandler()
-    logging.basicConfig(format="%(name)s: %(message)s", handlers=[handler])
-    for name in ("nmcore", "nmcore_onnx", "nmcore_ort"):
-        logging.getLogger(name).setLevel(logging.DEBUG if everything else logging.WARNING)
+    logs.start(debug=debug)
+    if quiet:
+        logs.be_quiet()

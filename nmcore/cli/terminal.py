@@ -8,23 +8,41 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from nmcore.cli import logs
+from nmcore.cli.progress import track as track
+from nmcore.cli.progress import working as working
 from nmcore.group import Declined
-from nmcore.wording import NOISE, by_reason, change, milliseconds, noisy, percent, printable, size
+from nmcore.wording import (
+    AGREEMENT,
+    DEVIATION,
+    NOISE,
+    by_reason,
+    change,
+    error_text,
+    milliseconds,
+    noisy,
+    percent,
+    printable,
+    size,
+)
 from nmcore.wording import closing_lines as closing_lines
+from nmcore.wording import comparison as comparison
 from nmcore.wording import number as number
+from nmcore.wording import predicted_on as predicted_on
+from nmcore.wording import shared_reasons as shared_reasons
 from nmcore.wording import where as where
 
 if TYPE_CHECKING:
     from nmcore.evaluate import Evaluation
     from nmcore.group import Group
+    from nmcore.inspection import GroupSensitivity, Sensitivity
     from nmcore.latency import Latency
     from nmcore.report import GroupReport, Report
 
-T = TypeVar("T")
 N = TypeVar("N", int, int | None, float | None)
 
 # Wider than any line: in a pipe nothing is wrapped, and no name is cut.
@@ -50,23 +68,12 @@ def console() -> Console:
 
 def notify(line: str) -> None:
     """Tell the user something on stderr, where it does not mix with results."""
-    print(f"nmcore: {printable(line)}", file=sys.stderr)
+    logs.log.info("%s", line)
 
 
-def track(text: str, items: Iterable[T]) -> Iterable[T]:
-    """Iterate and show how far it is, on stderr if that is a terminal."""
-    return _tracked(text, list(items)) if sys.stderr.isatty() else items
-
-
-def _tracked(text: str, items: Sequence[T]) -> Iterator[T]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(items, description=text)
+def warn(line: str) -> None:
+    """Warn the user on stderr, even one who wants no notices."""
+    logs.log.warning("%s", line)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -75,15 +82,25 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     Text is left-aligned and folded where a terminal is too narrow; numbers are on the right.
     """
     plain = not sys.stdout.isatty()
+    cells = [[printable(cell) for cell in row] for row in rows]
     style = None if plain else box.SIMPLE_HEAD
-    grid = Table(box=style, pad_edge=False, show_edge=False, header_style="" if plain else "bold")
+    grid = Table(
+        box=style,
+        padding=(0, 0, 0, 2 if plain else 1),
+        pad_edge=False,
+        show_edge=False,
+        header_style="" if plain else "bold",
+    )
     for position, header in enumerate(headers):
         if position == 0 or header.startswith("<"):
             grid.add_column(header.removeprefix("<"), overflow="fold", min_width=TEXT_WIDTH)
         else:
-            grid.add_column(header, justify="right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(Text(printable(cell)) for cell in row))
+            # On a terminal, where room is scarce, what a column is called takes several lines.
+            words = header if plain else header.replace(" ", "\n")
+            longest = [*words.splitlines(), *(row[position] for row in cells)]
+            grid.add_column(words, justify="right", no_wrap=True, min_width=max(map(len, longest)))
+    for row in cells:
+        grid.add_row(*map(Text, row))
     return grid
 
 
@@ -94,10 +111,17 @@ def show(out: Console, grid: Table) -> None:
     """
     if not out.is_terminal:
         grid.box = None
+    width, out.width = out.width, max(out.width, least_width(out, grid))
     with out.capture() as capture:
         out.print(grid, crop=False)
+    out.width = width
     for line in capture.get().splitlines():
         out.file.write(line.rstrip() + "\n")
+
+
+def least_width(out: Console, grid: Table) -> int:
+    """How many columns of a terminal a table needs."""
+    return Measurement.get(out, out.options.update(width=PIPE_WIDTH), grid).minimum
 
 
 def cost_table(report: Report) -> Table:
@@ -120,29 +144,14 @@ def _cost_row(name: str, before: N, after: N, write: Callable[[N], str]) -> tupl
 
 
 def groups_table(groups: Sequence[GroupReport]) -> Table:
-    """Return one line a group; what is said of all of them alike has no column."""
+    """Return one line a group."""
     headers = ["group", "width", "kept", "merged", "left out", "<method"]
-    alike = len(_reasons(groups)) == 1
-    return table(
-        headers if alike else [*headers, "<why"],
-        [_group_row(group)[: 6 if alike else 7] for group in groups],
-    )
+    return table(headers, [_group_row(group) for group in groups])
 
 
 def _group_row(group: GroupReport) -> tuple[str, ...]:
     counts = (group.width, group.kept, group.merged, group.left_out)
-    return group.name, *map(str, counts), group.method, group.reason
-
-
-def shared_reason(groups: Sequence[GroupReport]) -> Iterator[str]:
-    """Yield the reason that all groups share, if they do."""
-    reasons = _reasons(groups)
-    if len(reasons) == 1:
-        yield printable(reasons.pop())
-
-
-def _reasons(groups: Sequence[GroupReport]) -> set[str]:
-    return {group.reason for group in groups}
+    return group.name, *map(str, counts), group.method
 
 
 def inspected_groups_table(groups: Sequence[Group]) -> Table:
@@ -154,6 +163,23 @@ def inspected_groups_table(groups: Sequence[Group]) -> Table:
             for group in groups
         ],
     )
+
+
+def sensitivity_table(found: Sensitivity) -> Table:
+    """Return one line a group: what it holds, and what cutting it alone costs."""
+    shares = [f"{100 * ratio:.0f}%" for ratio in found.ratios]
+    headers = ["group", "width", "params", "MACs", *(f"error {share}" for share in shares)]
+    if found.measure is not None:
+        headers += [f"drop {share}" for share in shares]
+    return table(
+        headers, [_sensitivity_row(row, found.measure is not None) for row in found.groups]
+    )
+
+
+def _sensitivity_row(row: GroupSensitivity, measured: bool) -> tuple[str, ...]:
+    holds = (row.name, str(row.width), number(row.params), number(row.macs))
+    errors = map(error_text, row.error)
+    return (*holds, *errors, *(map(percent, row.drop) if measured else ()))
 
 
 def _width(group: Group) -> str:
@@ -181,8 +207,8 @@ def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
         yield f"  {len(places)} x {reason}: {named}{rest}"
 
 
-def evaluation_table(results: Sequence[Evaluation]) -> Table:
-    """Return one line a model."""
+def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
+    """Return one line a model, or one column a model where lines are too long for the terminal."""
     columns: list[tuple[str, Any]] = [
         ("model", lambda r: r.model),
         ("top-1 %", lambda r: percent(r.top1)),
@@ -193,9 +219,15 @@ def evaluation_table(results: Sequence[Evaluation]) -> Table:
         ("MACs", lambda r: number(r.macs)),
         ("file size", lambda r: size(r.bytes)),
     ]
-    return table(
-        [name for name, _ in columns], [[write(one) for _, write in columns] for one in results]
+    headers = [name for name, _ in columns]
+    rows = [[write(one) for _, write in columns] for one in results]
+    grid = table(headers, rows)
+    if not out.is_terminal or least_width(out, grid) <= out.width:
+        return grid
+    _, *models = (
+        [header, *row] for header, row in zip(headers, zip(*rows, strict=True), strict=True)
     )
+    return table(["", *(f"<{row[0]}" for row in rows)], models)
 
 
 def latency_table(names: Sequence[str], times: Sequence[Latency]) -> Table:
@@ -218,11 +250,15 @@ def latency_table(names: Sequence[str], times: Sequence[Latency]) -> Table:
 def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     """Yield what the table of an evaluation leaves unsaid."""
     first = results[0]
-    yield f"{first.n:,} input{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
+    kind = "input" if first.data is not None else "synthetic input"
+    yield f"{first.n:,} {kind}{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
+    if first.data is None and len(results) > 1:
+        yield "what was made tells how alike models are, not how good; --data takes real inputs"
     if any(noisy(result.latency_low_ms, result.latency_high_ms) for result in results):
         yield NOISE
     batches = {result.latency_batch for result in results}
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
     if len(results) > 1:
-        yield f"agreement and deviation: against {printable(first.model)}"
+        yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
+        yield f"both against {printable(first.model)}"

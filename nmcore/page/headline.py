@@ -19,6 +19,7 @@ def opening(report: Report) -> Html:
         tag("p", report.model, class_="muted") if report.model else Html(),
         tag("p", _summary(report)),
         tag("ul", *_cards(report), class_="numbers"),
+        *_paragraphs(report.warnings, class_="warning"),
         *_paragraphs(report.notes),
         *_paragraphs(_caveats(report)),
         *_paragraphs(closing_lines(report), class_="muted"),
@@ -40,9 +41,14 @@ def _summary(report: Report) -> str:
 def _caveats(report: Report) -> Iterator[str]:
     """Yield what to bear in mind about the headline numbers."""
     if report.fidelity is not None:
+        kind = (
+            "made for nothing but this; they tell how alike models are, not how good"
+            if report.fidelity.made
+            else "which the compression may have been fitted to"
+        )
         yield (
-            f"results compared on {report.fidelity.data}, which the compression may have been "
-            "fitted to; nmcore evaluate compares them on other inputs"
+            f"results compared on {report.fidelity.inputs}, {kind}; "
+            "nmcore evaluate compares them on other inputs"
         )
 
 

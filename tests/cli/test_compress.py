@@ -57,7 +57,13 @@ class TestResult:
         assert int(rows["conv1"][3]) + int(rows["conv1"][4]) == 4
         assert "left alone: 1 node" in lines
         measured = "checked and loaded; latency: median of warm runs on cpu, "
-        assert any(line.startswith(measured) for line in lines[-2:])
+        assert any(line.startswith(measured) for line in lines)
+        assert lines[-2].startswith(
+            "on 64 synthetic inputs, which real inputs may fare worse than: "
+        )
+        assert lines[-1].startswith(
+            "agreement: percent of inputs with the same top class; deviation"
+        )
         assert text.isascii()
         assert "\x1b" not in text
 
@@ -85,14 +91,14 @@ class TestResult:
 
     def test_nothing_to_remove_is_written_and_said(self, run, tmp_path, out):
         onnx.save(Chain().conv(8).build(), tmp_path / "m.onnx")
-        lines = run("compress", tmp_path / "m.onnx", out).stdout.splitlines()
-        (line,) = (line for line in lines if line.startswith("nothing was removed: "))
+        lines = run("-q", "compress", tmp_path / "m.onnx", out).stderr.splitlines()
+        (line,) = (line for line in lines if "warning: nothing was removed: " in line)
         assert "output" in line
         assert out.exists()
 
     def test_keeping_everything_is_said(self, run, model, out):
-        text = run("compress", model, out, "--ratio", 0).stdout
-        assert "nothing was removed: the options keep all channels" in text
+        text = run("compress", model, out, "--ratio", 0).stderr
+        assert "warning: nothing was removed: the options keep all channels" in text
         assert widths(out) == widths(model)
 
 
@@ -145,6 +151,36 @@ class TestOptions:
         assert data["seed"] == 3
         assert data["command"].startswith(f"nmcore compress {model} {out} --report")
         assert "onnx" in data["versions"]
+        assert (data["fidelity"]["n"], data["fidelity"]["made"]) == (64, True)
+
+    def test_json_is_the_report_and_nothing_else(self, run, model, out, tmp_path):
+        report = tmp_path / "r.json"
+        args = ["compress", model, out, "--json", "--report", report]
+        shown, saved = json.loads(run(*args).stdout), json.loads(report.read_text())
+        timed = ("latency_ms", "latency_low_ms", "latency_high_ms")
+        for data in (shown, saved):
+            for key in timed:
+                assert data["before"].pop(key) > 0 < data["after"].pop(key)
+        assert shown == saved
+        assert shown["warnings"] == []
+
+    def test_a_result_that_lost_its_accuracy_is_warned_of(self, run, model, out):
+        result = run("compress", model, out, "--ratio", 0.9, "--method", "prune", "--json", "-q")
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("nmcore: warning: accuracy is probably gone: ")
+        assert "--data" in line
+        assert json.loads(result.stdout)["warnings"] == [line.removeprefix("nmcore: warning: ")]
+
+    def test_patterns_say_how_many_groups_they_match(self, run, model, out):
+        text = run("compress", model, out, "--only", "conv*", "--exclude", "conv2").stdout
+        assert "only matches 2 of 3 groups" in text
+        assert "exclude matches 1 of 3 groups" in text
+
+    def test_each_reason_is_said_once(self, run, model, out):
+        lines = run("compress", model, out, "--only", "conv*").stdout.splitlines()
+        assert "error: the next layer refitted after each removal: conv1, conv2" in lines
+        assert "all channels kept: gemm1" in lines
+        assert "why" not in "".join(lines)
 
 
 class TestBadInput:
@@ -164,6 +200,7 @@ class TestBadInput:
             (["--keep", "=3"], "is not of the form PATTERN=COUNT"),
             (["--only", "none"], "only 'none' matches no group"),
             (["--exclude", "none"], "exclude 'none' matches no group"),
+            (["--only", "conv1", "--exclude", "conv*"], "leave none of the 3 groups"),
             (["--method", "magic"], "'magic' is not one of 'auto', 'prune', 'merge'"),
             (["--criterion", "magic"], "'magic' is not one of"),
             (["--bn-form", "magic"], "'magic' is not one of 'auto', 'released', 'folded'"),

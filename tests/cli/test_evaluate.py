@@ -69,7 +69,16 @@ def test_text(run, model, data):
     assert lines[1].split()[0] == lines[2].split()[0] == str(model)
     assert lines[2].split()[2:4] == ["100.00", "0.00"]
     assert lines[4].startswith("7 inputs; latency: median of warm runs on cpu, ")
-    assert lines[-1] == f"agreement and deviation: against {model}"
+    assert lines[-2].startswith("agreement: percent of inputs with the same top class; deviation: ")
+    assert lines[-1] == f"both against {model}"
+
+
+def test_without_data_inputs_are_made_and_that_is_said(run, model):
+    text = run("evaluate", model, model, "--runs", 1).stdout
+    assert "64 synthetic inputs; latency" in text
+    assert "how alike models are, not how good" in text
+    first, second = json.loads(run("evaluate", model, model, "--runs", 1, "--json").stdout)
+    assert (first["data"], first["top1"], second["agreement"]) == (None, None, 100)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (6, 3, 8, 8)])
@@ -107,7 +116,6 @@ class TestBadInput:
         assert "does not exist" in fails("evaluate", model, "--data", tmp_path / "none.npz")
         assert "is a directory" in fails("evaluate", model, "--data", tmp_path)
         assert "does not exist" in fails("evaluate", tmp_path / "none.onnx", "--data", data)
-        assert "Missing option '--data'" in fails("evaluate", model)
         assert "Missing argument 'MODEL...'" in fails("evaluate", "--data", data)
 
     def test_a_model_instead_of_data(self, fails, model):

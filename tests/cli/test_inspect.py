@@ -74,3 +74,51 @@ def test_reasons_are_grouped_in_text_and_complete_in_json(run, tmp_path):
 def test_nothing_to_do(run, tmp_path):
     onnx.save(Chain().node("Relu").build(), tmp_path / "m.onnx")
     assert "no group of channels can be removed" in run("inspect", tmp_path / "m.onnx").stdout
+
+
+class TestSensitivity:
+    def test_text(self, run, model):
+        text = run("inspect", model, "--sensitivity", "--samples", 16).stdout
+        lines = text.splitlines()
+        headers = "group width params MACs error 25% error 50% error 75%"
+        assert lines[2].split() == headers.split()
+        assert lines[3].split()[:2] == ["conv1", "8"]
+        assert "predicted on 16 synthetic inputs" in text
+        assert sum(line.startswith("error: ") for line in lines) == 1
+        assert "left alone: 1 node" in lines
+        assert text.isascii()
+
+    def test_with_data(self, run, model, data):
+        args = [
+            "--sensitivity",
+            "--data",
+            data,
+            "--scale",
+            255,
+            "--mean",
+            0.5,
+            "--std",
+            0.2,
+            0.2,
+            0.3,
+        ]
+        text = run("inspect", model, *args).stdout
+        assert "drop: points of top-1 accuracy lost, measured on 20 inputs of" in text
+
+    def test_json(self, run, model):
+        result = run("inspect", model, "--sensitivity", "--samples", 16, "--json")
+        found = json.loads(result.stdout)["sensitivity"]
+        assert [group["name"] for group in found["groups"]] == ["conv1", "conv2", "gemm1"]
+        assert len(found["groups"][0]["error"]) == len(found["ratios"]) == 3
+        assert found["measure"] is None
+
+    def test_its_options_alone_are_an_error(self, fails, model, data):
+        assert "--data belongs to --sensitivity" in fails("inspect", model, "--data", data)
+
+
+def test_what_macs_rest_on_is_said(run, tmp_path):
+    onnx.save(Chain(("n", 3, "h", "w")).conv(8).node("Relu").conv(4).build(), tmp_path / "m.onnx")
+    lines = run("inspect", tmp_path / "m.onnx").stdout.splitlines()
+    assert lines[1] == "MACs are of input (1, 3, 224, 224); the model leaves sizes open"
+    data = json.loads(run("inspect", tmp_path / "m.onnx", "--json").stdout)
+    assert (data["assumed"], data["uncounted"]) == ({"input": [1, 3, 224, 224]}, [])

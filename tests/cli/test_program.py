@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 import nmcore
-from nmcore.cli import terminal
+from nmcore.cli import logs, terminal
 from nmcore.cli.options import gather_numbers
+from nmcore.evaluate import Evaluation
 from nmcore.wording import printable
 
 
@@ -70,6 +73,33 @@ def test_debug_tells_what_is_hidden(model, tmp_path):
     assert "verified" in done.stderr
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_quiet_stands_before_or_behind_the_command(model, place):
+    """Without a graphics card a notice says so, which -q hides."""
+    command = ["bench", "latency", model, "--runs", 1]
+    command[place:place] = ["-q"] if place == 0 else []
+    done = process(*command, *(["-q"] if place else []))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "median" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("compress --samp", ["plain,--samples"]),
+        ("compress --method mer", ["plain,merge"]),
+        ("compress --criterion l2", ["plain,l2", "plain,l2-gm"]),
+        ("inspect exam", ["file,exam"]),
+        ("compress in.onnx out.onnx --data exam", ["file,exam"]),
+    ],
+)
+def test_completion(typed, offered):
+    words = ["nmcore", *typed.split()]
+    request = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    environment = os.environ | request | {"_NMCORE_COMPLETE": "bash_complete"}
+    assert process(env=environment).stdout.split() == offered
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 def test_a_reader_that_stops_is_no_error(model):
     command = f'"{sys.executable}" -m nmcore inspect "{model}" --json | head -c 1'
@@ -78,8 +108,6 @@ def test_a_reader_that_stops_is_no_error(model):
 
 
 def test_a_narrow_encoding_is_no_error(model):
-    import os
-
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     named = model.with_name("né.onnx")
     named.write_bytes(model.read_bytes())
@@ -114,9 +142,10 @@ class TestTerminal:
     """What a person at a terminal sees."""
 
     @pytest.fixture
-    def tty(self, monkeypatch):
-        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-        monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    def tty(self, capsys, monkeypatch):
+        # Set on the class: what capsys puts in the place of a stream now is another object than
+        # what the test will see.
+        monkeypatch.setattr(type(sys.stderr), "isatty", lambda _stream: True)
 
     def test_progress_yields_everything(self, tty):
         assert list(terminal.track("merging", iter(range(5)))) == list(range(5))
@@ -125,7 +154,53 @@ class TestTerminal:
         assert list(terminal.track("merging", range(5))) == list(range(5))
         assert capsys.readouterr() == ("", "")
 
-    def test_long_names_are_folded_and_not_cut(self, tty, capsys, monkeypatch):
+    def test_progress_shows_what_how_far_and_how_long(self, capsys, tty, monkeypatch):
+        monkeypatch.setattr("nmcore.cli.progress.PATIENCE", 0)
+        monkeypatch.setenv("COLUMNS", "100")
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        logs.start(debug=False)
+        with terminal.working("compressing") as track:
+            for _ in track("merging", range(3)):
+                time.sleep(0.15)
+        out, shown = capsys.readouterr()
+        assert out == ""
+        assert "compressing" in shown
+        assert "merging" in shown
+        assert "1/3" in shown
+        assert "about 0:00 left" in shown
+
+    def test_what_is_done_at_once_shows_no_progress(self, capsys, tty, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        logs.start(debug=False)
+        assert list(terminal.track("merging", range(5))) == list(range(5))
+        assert "merging" not in capsys.readouterr().err
+
+    def test_quiet_hides_progress_and_notices_and_leaves_warnings(self, capsys, tty, monkeypatch):
+        monkeypatch.setattr("nmcore.cli.progress.PATIENCE", 0)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        logs.start(debug=False)
+        logs.be_quiet()
+        assert list(terminal.track("merging", range(5))) == list(range(5))
+        terminal.notify("a notice")
+        terminal.warn("lost")
+        assert capsys.readouterr() == ("", "nmcore: warning: lost\n")
+
+    def test_models_stand_side_by_side_where_lines_are_too_long(self, capsys, tty, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setenv("TERM", "dumb")
+        result = Evaluation(
+            "m.onnx", 9, 50.0, None, None, 1.0, 1.0, 1.0, 1, 10**9, 10**12, 9, "cpu", 1, "d"
+        )
+        out = terminal.console()
+        terminal.show(out, terminal.evaluation_table(out, [result, result]))
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split() == ["m.onnx", "m.onnx"]
+        assert ["MACs", "1,000,000,000,000", "1,000,000,000,000"] in [
+            line.split() for line in lines
+        ]
+        assert max(map(len, lines)) <= 80
+
+    def test_long_names_are_folded_and_not_cut(self, capsys, tty, monkeypatch):
         monkeypatch.setenv("COLUMNS", "60")
         monkeypatch.setenv("TERM", "dumb")
         grid = terminal.table(("group", "width"), [("x" * 150, "8")])

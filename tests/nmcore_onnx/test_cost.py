@@ -159,7 +159,23 @@ def test_a_size_that_nobody_knows():
     chain = Chain(("n", 3, 8, 8)).node("NonZero").node("Cast", to=TensorProto.FLOAT)
     model = chain.node("Transpose", perm=[1, 0]).node("MatMul", ones(4, 5)).build(check=False)
     assert cost(model).macs is None
+    assert cost(model).uncounted == ("matmul1",)
     assert cost(model).params == 20
+
+
+def test_sizes_computed_from_open_axes_are_evaluated():
+    """Half of the height, as exporters write it, decides what the last convolution costs."""
+    chain = Chain(("n", 3, "h", "w")).conv(4, 1)
+    chain.raw("Shape", "conv1_out").node("Div", np.array([1, 1, 2, 2]))
+    target, chain.value = chain.value, "conv1_out"
+    chain.raw("Resize", "conv1_out", "", "", target, mode="nearest").conv(5, 1)
+    found = cost(chain.build(check=False))
+    assert found.macs == 224 * 224 * 12 + 112 * 112 * 20
+    assert (found.assumed, found.uncounted) == ({"input": (1, 3, 224, 224)}, ())
+
+
+def test_an_open_batch_alone_assumes_nothing():
+    assert cost(Chain(("n", 3, 8, 8)).conv(4).build()).assumed == {}
 
 
 def test_numbers_in_constant_nodes_and_small_integers_count():

@@ -1,0 +1,68 @@
+"""What the program says besides its results, all of it on stderr and through :mod:`logging`.
+
+Notices are of level INFO, so ``--quiet`` hides them and leaves warnings; libraries' warnings about
+details of graphs are of interest to ``--debug`` alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import click
+
+# The program's own voice.
+log = logging.getLogger("nmcore.cli")
+# What may speak under --debug; without it, the command line says their warnings at its end.
+_LIBRARIES = ("nmcore", "nmcore_onnx", "nmcore_ort")
+
+
+class _Voice(logging.Handler):
+    """Writes to whatever stderr is now: a progress bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        # Not needed by --help, and it imports NumPy.
+        from nmcore.wording import printable
+
+        kind = "warning: " if record.levelno >= logging.WARNING else ""
+        print(f"nmcore: {kind}{printable(record.getMessage())}", file=sys.stderr)
+
+
+def start(*, debug: bool) -> None:
+    """Send the program's own lines to stderr, and with ``debug`` those of all libraries."""
+    handler = logging.StreamHandler() if debug else logging.NullHandler()
+    logging.basicConfig(format="%(name)s: %(message)s", handlers=[handler])
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.WARNING)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [_Voice()]
+
+
+def be_quiet() -> None:
+    """Say nothing but warnings and errors, and show no progress."""
+    log.setLevel(logging.WARNING)
+
+
+def notices() -> bool:
+    """Whether progress and notices are wanted."""
+    return log.isEnabledFor(logging.INFO)
+
+
+def _quiet(_context: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        be_quiet()
+
+
+def quiet_option(command: Any) -> Any:
+    """Give a command ``-q``, which works before and behind the command's name."""
+    return click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_quiet,
+        help="Show no progress and no notices.",
+    )(command)

@@ -1,0 +1,70 @@
+"""What a user must not miss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import account
+from nmcore.cautions import LOST_AGREEMENT, LOST_DEVIATION
+from nmcore.evaluate import Fidelity
+from nmcore.report import GroupReport
+from nmcore.summaries import CurveSummary
+
+
+def group(name, error):
+    curve = CurveSummary((1, 2), (error / 2, error), error, original=True)
+    return GroupReport(name, 8, 6, 2, 0, "moments", "error", curve=curve)
+
+
+def warnings(groups=(), **fidelity):
+    found = Fidelity("d", 64, **({"top1_before": None, "top1_after": None} | fidelity))
+    return replace(account.report(account.outcome()), groups=groups, fidelity=found).warnings
+
+
+GOOD = {"agreement": 90.0, "deviation": 10.0}
+
+
+def test_a_good_result_has_none():
+    assert warnings([group("a", 0.9)], **GOOD) == ()
+
+
+def test_groups_without_anything_left_are_counted_and_the_worst_is_named():
+    groups = [group("a", 1.5), group("b", 2.25), group("c", 0.5)]
+    (line,) = warnings(groups, **GOOD)
+    assert "above 1 in 2 of 3 groups, the largest 2.25 in b" in line
+    assert "--macs" in line
+    assert "--data" in line
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "evidence"),
+    [
+        ({"agreement": LOST_AGREEMENT - 1, "deviation": 0}, "49.00 % keep their top class"),
+        ({"agreement": None, "deviation": LOST_DEVIATION + 1}, "deviate by 101.00 %"),
+        ({"agreement": 99.0, "deviation": 0, "top1_before": 80.0, "top1_after": 39.0}, "39.00 %"),
+    ],
+)
+def test_results_unlike_those_of_the_original(fidelity, evidence):
+    (line,) = warnings([group("a", 0.1)], **fidelity)
+    assert evidence in line
+    assert "on 64 inputs of d" in line
+
+
+@pytest.mark.parametrize(
+    "fidelity",
+    [
+        {"agreement": LOST_AGREEMENT, "deviation": 500.0},
+        {"agreement": None, "deviation": LOST_DEVIATION},
+        {"agreement": 10.0, "deviation": 0, "top1_before": 80.0, "top1_after": 40.0},
+    ],
+)
+def test_the_best_evidence_counts_alone(fidelity):
+    assert warnings([group("a", 0.1)], **fidelity) == ()
+
+
+def test_nothing_removed_is_never_silent():
+    assert warnings([GroupReport("a", 8, 8, 0, 0, "none", "all kept")], **GOOD) == (
+        "nothing was removed: the options keep all channels of every group",
+    )
