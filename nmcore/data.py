@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def part(self, chosen: NDArray[np.intp]) -> Dataset:
+        """Some of the inputs, by their positions (n,)."""
+        y = None if self.y is None else self.y[chosen]
+        return replace(self, x=self.x[chosen], y=y)
 
     def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
         """Return the input of a model that ``x`` feeds.

@@ -8,7 +8,8 @@ import numpy as np
 
 from nmcore import plugins
 from nmcore.absorb import absorb
-from nmcore.allocation import meet, proportional
+from nmcore.allocation import proportional
+from nmcore.budgets import meet
 from nmcore.criteria import select
 from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scaling
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
@@ -16,16 +17,18 @@ from nmcore.recipe import LAM, Options, Recipe, recipe_for
 from nmcore.scaling import scaling_matrix
 
 
-def merge_all(graph: plugins.Graph, task: Task) -> list[Outcome]:
-    """Compress every group of a graph as the task says."""
+def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], list[str]]:
+    """Compress every group of a graph as the task says; the second are notes on the budget."""
     free = [group for group in graph.groups if group.name in task.free]
-    counts = meet(graph, task, proportional(free))
-    return [
+    allotment = meet(graph, task, proportional(free))
+    counts = allotment.counts
+    outcomes = [
         merge_group(
             graph, group, counts[group.name], task.options_for(group), planned=task.kept(group)
         )
         for group in task.progress("merging", graph.groups)
     ]
+    return outcomes, list(allotment.notes)
 
 
 def merge_group(

@@ -10,12 +10,14 @@ import click
 
 from nmcore.cli.options import (
     FILE,
+    CountOrAuto,
     GatheringCommand,
     LateChoice,
     NumbersOption,
     PatternCount,
     providers_option,
     seed_option,
+    threads_option,
 )
 from nmcore.cli.printing import print_declined
 
@@ -67,10 +69,24 @@ def _bn_forms() -> Sequence[str]:
 )
 @click.option("--params", type=float, metavar="F", help="The same for parameters.")
 @click.option(
+    "--latency",
+    type=float,
+    metavar="F",
+    help="Take at most this share of the original's time, in the runtime on this machine.",
+)
+@click.option(
+    "--max-drop",
+    type=float,
+    metavar="D",
+    help="Remove as much as costs at most D percentage points of accuracy, or of agreement with "
+    "IN where --data has no labels. Part of --data is kept apart to judge on.",
+)
+@click.option(
     "--round-to",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Keep a multiple of K channels; runtimes are slow on odd widths.  [default: 1]",
+    type=CountOrAuto(),
+    metavar="K|auto",
+    help="Keep a multiple of K channels, as runtimes are slow on odd widths; auto times 1, 4, 8 "
+    "and 16.  [default: 1, or auto with --latency]",
 )
 @click.option(
     "--keep",
@@ -152,6 +168,7 @@ def _bn_forms() -> Sequence[str]:
     help="Write the account as a page or as data; repeat it for both.",
 )
 @providers_option
+@threads_option
 @seed_option
 @click.pass_obj
 def compress(
@@ -187,7 +204,7 @@ def compress(
     if keep:
         given["keep"] = dict(keep)
     result = compress_model(source, providers=providers, progress=t.track, **given)
-    sessions = _load_both(source, result, providers)
+    sessions = _load_both(source, result, providers, options["threads"] or 0)
     before, after = _time_both(sessions, result.seed)
     size = source.stat().st_size  # Before OUT is written, which may be the same file.
     written = len(result.graph.serialize())
@@ -248,17 +265,20 @@ def _check_apart(paths: Sequence[tuple[str, Path]]) -> None:
         seen[path.resolve()] = what
 
 
-def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[Session]:
+def _load_both(
+    source: Path, result: Result, providers: Sequence[str], threads: int
+) -> list[Session]:
     from nmcore import plugins
     from nmcore.cli import terminal as t
     from nmcore.errors import ModelError, VerificationError
 
     runtime = plugins.runtime()
-    before = runtime.session(source, providers=providers)
+    before = runtime.session(source, providers=providers, threads=threads)
     if before.notice:
         t.notify(before.notice)
     try:
-        return [before, runtime.session(result.graph.serialize(), providers=providers)]
+        after = result.graph.serialize()
+        return [before, runtime.session(after, providers=providers, threads=threads)]
     except ModelError as error:
         raise VerificationError(f"the original loads, but the result does not: {error}") from error
 

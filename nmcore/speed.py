@@ -1,0 +1,196 @@
+"""Widths that a runtime is fast at, found by timing candidates.
+
+Time does not follow the multiply-accumulates: kernels work on blocks of channels, so that an odd
+width may take longer than a larger even one, and what surrounds the arithmetic takes its time at
+any width. Nor is it known beforehand, so it is measured, on models that are only cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from statistics import median
+from typing import Any
+
+from nmcore.allocation import Move
+from nmcore.errors import BudgetError
+from nmcore.stopwatch import Counts, Timer
+
+# Multiples that runtimes may like: AVX2 and AVX-512 work on 8 and 16 channels at once, and
+# onnxruntime packs convolutions whose number of channels is a multiple of 4.
+ROUNDINGS = (1, 4, 8, 16)
+# A coarser rounding has to be faster by this much than a finer one, which costs less accuracy.
+WORTHWHILE = 0.05
+# At equal cost, a rounding that is slower than the fastest by more than this is not looked into.
+HOPELESS = 0.15
+# What was found is timed so many times over, and so many narrower widths are tried in its place.
+CONFIRMATIONS, CORRECTIONS = 3, 8
+# A correction takes this share of the original's cost.
+CORRECTION = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Ever narrower widths of a model, one move after the other.
+
+    Attributes
+    ----------
+    multiple : int
+        What kept channels are a multiple of.
+    start : mapping of group name to int
+        The widths before the first move.
+    moves : sequence of Move
+        In order.
+    cost, left : float
+        The cost of the original, and of what is left of it before the first move.
+    """
+
+    multiple: int
+    start: Counts
+    moves: Sequence[Move]
+    cost: float
+    left: float
+
+    def __len__(self) -> int:
+        return len(self.moves)
+
+    def counts(self, step: int) -> dict[str, int]:
+        """The widths after so many moves."""
+        return {**self.start, **{move.name: move.kept for move in self.moves[:step]}}
+
+    def share(self, step: int) -> float:
+        """The share of the cost that is left after so many moves."""
+        return (self.left - sum(move.saved for move in self.moves[:step])) / self.cost
+
+    def error(self, step: int) -> float:
+        """The error that so many moves add, by the curves that they were chosen by."""
+        return sum(move.added for move in self.moves[:step])
+
+    def reaching(self, share: float) -> int:
+        """The first step at which at most ``share`` of the cost is left, or the last there is."""
+        saved = accumulate((move.saved for move in self.moves), initial=0.0)
+        needed = self.left - share * self.cost
+        enough = (step for step, total in enumerate(saved) if total >= needed)
+        return next(enough, len(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The widest widths that meet a target.
+
+    Attributes
+    ----------
+    path, step : Path, int
+        Which widths.
+    time, least : float
+        What they take, and what the narrowest widths take, as shares of the original's time.
+    """
+
+    path: Path
+    step: int
+    time: float
+    least: float
+
+
+def fastest(candidates: Mapping[int, Counts], timer: Timer) -> tuple[int, float]:
+    """The rounding whose widths run fastest; of those that are about as fast, the finest.
+
+    Parameters
+    ----------
+    candidates : mapping of rounding to widths
+        What each rounding makes of a budget.
+    timer : Timer
+        Times them.
+
+    Returns
+    -------
+    The rounding, and the time that it takes as a share of the original's.
+    """
+    times = dict(zip(candidates, timer(list(candidates.values())), strict=True))
+    enough = min(times.values()) * (1 + WORTHWHILE)
+    best = min(multiple for multiple, time in times.items() if time <= enough)
+    return best, times[best]
+
+
+def widest_within(
+    paths: Sequence[Path],
+    share: float,
+    timer: Timer,
+    progress: Callable[[str, Iterable[Any]], Iterable[Any]],
+) -> Found:
+    """The step of any path that takes at most ``share`` of the original's time at the least error.
+
+    Each path is searched by bisection, as though time fell along it. It does so but for the noise
+    and, with a rounding that the runtime does not like, for odd widths; what is returned was timed.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One for each rounding.
+    share : float
+        Above 0 and up to 1.
+    timer : Timer
+        Times candidates.
+    progress : callable
+        Wraps the iteration over rounds of timing.
+
+    Raises
+    ------
+    BudgetError
+        Not even the ends of the paths are fast enough.
+    """
+    if share == 1:
+        return Found(paths[0], 0, 1.0, 1.0)
+    ends = timer([path.counts(len(path)) for path in paths])
+    able = [path for path, end in zip(paths, ends, strict=True) if end <= share]
+    if not able:
+        raise BudgetError(
+            f"a latency of {share:g} of the original's cannot be met: with as few channels as "
+            f"possible in every group that may be cut, {min(ends):.2g} of it remains "
+            f"({timer.setting})"
+        )
+    chosen = _promising(able, share, timer)
+    steps = _bisected(chosen, share, timer, progress)
+    best = min(range(len(chosen)), key=lambda k: chosen[k].error(steps[k]))
+    step, time = _confirmed(chosen[best], steps[best], share, timer)
+    return Found(chosen[best], step, time, min(ends))
+
+
+def _promising(paths: Sequence[Path], share: float, timer: Timer) -> list[Path]:
+    """The paths that are about as fast as any other at equal cost."""
+    if len(paths) == 1:
+        return list(paths)
+    times = timer([path.counts(path.reaching(share)) for path in paths])
+    limit = min(times) * (1 + HOPELESS)
+    return [path for path, time in zip(paths, times, strict=True) if time <= limit]
+
+
+def _bisected(
+    paths: Sequence[Path],
+    share: float,
+    timer: Timer,
+    progress: Callable[[str, Iterable[Any]], Iterable[Any]],
+) -> list[int]:
+    """For each path a step that meets the target while the one before does not."""
+    slow, fast = [0] * len(paths), [len(path) for path in paths]
+    rounds = max(fast).bit_length()
+    for _ in progress("timing", range(rounds)):
+        open_ = [k for k in range(len(paths)) if fast[k] - slow[k] > 1]
+        if not open_:
+            continue
+        middle = {k: (slow[k] + fast[k]) // 2 for k in open_}
+        times = timer([paths[k].counts(step) for k, step in middle.items()])
+        for (k, step), time in zip(middle.items(), times, strict=True):
+            (fast if time <= share else slow)[k] = step
+    return fast
+
+
+def _confirmed(path: Path, step: int, share: float, timer: Timer) -> tuple[int, float]:
+    """The step, or a narrower one where it was only luck that it met the target; and its time."""
+    for _ in range(CORRECTIONS):
+        time = median(timer([path.counts(step)])[0] for _ in range(CONFIRMATIONS))
+        if time <= share or step == len(path):
+            break
+        step = path.reaching(path.share(step) - CORRECTION)
+    return step, time
