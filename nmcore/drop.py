@@ -77,10 +77,11 @@ class Loss:
 
     def __str__(self) -> str:
         what = "top-1 accuracy" if self.labelled else "agreement with the original"
-        way = (
-            f"{self.points:.2f} points lower" if self.points >= 0 else f"{-self.points:.2f} higher"
+        way = "lower" if self.points >= 0 else "higher"
+        return (
+            f"{what} {abs(self.points):.2f} points {way} (standard error {self.error:.2f}) on "
+            f"{self.n:,} inputs"
         )
-        return f"{what} {way} (standard error {self.error:.2f}) on {self.n:,} inputs"
 
 
 @dataclass(frozen=True, eq=False)

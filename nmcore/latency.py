@@ -22,8 +22,10 @@ RUNS = 50
 SECONDS = 0.3
 MOST_SECONDS = 10.0
 FEWEST_RUNS = TURN
-# The quickest so many runs of a model differ by at most this share, once it ran unhindered.
-QUICK, ALIKE = 3, 0.02
+# The quickest so many runs of at least so many differ by at most this share, once a model ran
+# unhindered; after so many seconds of each model they are taken for that anyway.
+QUICK, QUICKEST_OF, ALIKE = 3, 20, 0.02
+PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ def relative(models: Sequence[Callable[[], object]]) -> list[float]:
     """
     _warm_up(models)
     times: list[list[float]] = [[] for _ in models]
-    start = time.perf_counter()
-    while not _settled(times, (time.perf_counter() - start) / len(models)):
+    while not _settled(times):
+        # In short turns, as a processor may change its pace for all of them.
         for one, model in zip(times, models, strict=True):
             model()
             one += [_seconds(model) for _ in range(TURN)]
@@ -115,14 +117,14 @@ def relative(models: Sequence[Callable[[], object]]) -> list[float]:
     return [other / first for other in others]
 
 
-def _settled(times: Sequence[Sequence[float]], seconds: float) -> bool:
-    """Whether the quickest runs of each model are known, or it has taken too long."""
-    done = len(times[0])
-    if done < FEWEST_RUNS or seconds >= MOST_SECONDS / 2:
-        return done >= FEWEST_RUNS
-    quickest = [sorted(one)[:QUICK] for one in times]
-    agree = all(quick[-1] <= (1 + ALIKE) * quick[0] for quick in quickest)
-    return agree and done >= RUNS / 2 and seconds >= SECONDS / 2
+def _settled(times: Sequence[Sequence[float]]) -> bool:
+    """Whether the quickest runs of all models are known, or it has taken too long."""
+    spent = sum(map(sum, times)) / len(times)
+    if spent >= PATIENCE:
+        return True
+    quickest = [sorted(one)[:QUICK] for one in times if len(one) >= QUICKEST_OF]
+    agree = [quick[-1] <= (1 + ALIKE) * quick[0] for quick in quickest]
+    return len(agree) == len(times) and all(agree) and spent >= SECONDS / 2
 
 
 def _turns(models: int, runs: int | None) -> Iterator[tuple[int, int]]:

@@ -24,10 +24,8 @@ ROUNDINGS = (1, 4, 8, 16)
 WORTHWHILE = 0.05
 # At equal cost, a rounding that is slower than the fastest by more than this is not looked into.
 HOPELESS = 0.15
-# What was found is timed so many times over, and so many narrower widths are tried in its place.
-CONFIRMATIONS, CORRECTIONS = 3, 8
-# A correction takes this share of the original's cost.
-CORRECTION = 0.01
+# What was found is timed so many times over, and searched anew so often where that contradicts.
+CONFIRMATIONS, CORRECTIONS = 3, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +140,7 @@ def widest_within(
     """
     if share == 1:
         return Found(paths[0], 0, 1.0, 1.0)
-    ends = timer([path.counts(len(path)) for path in paths])
+    ends = _steady([path.counts(len(path)) for path in paths], timer)
     able = [path for path, end in zip(paths, ends, strict=True) if end <= share]
     if not able:
         raise BudgetError(
@@ -151,10 +149,17 @@ def widest_within(
             f"({timer.setting})"
         )
     chosen = _promising(able, share, timer)
-    steps = _bisected(chosen, share, timer, progress)
+    bounds = [(0, len(path)) for path in chosen]
+    steps = _bisected(chosen, bounds, share, timer, progress)
     best = min(range(len(chosen)), key=lambda k: chosen[k].error(steps[k]))
-    step, time = _confirmed(chosen[best], steps[best], share, timer)
+    step, time = _confirmed(chosen[best], steps[best], share, timer, progress)
     return Found(chosen[best], step, time, min(ends))
+
+
+def _steady(candidates: Sequence[Counts], timer: Timer) -> list[float]:
+    """The times of candidates, as the medians of several timings."""
+    times = [timer(candidates) for _ in range(CONFIRMATIONS)]
+    return [median(each) for each in zip(*times, strict=True)]
 
 
 def _promising(paths: Sequence[Path], share: float, timer: Timer) -> list[Path]:
@@ -168,29 +173,46 @@ def _promising(paths: Sequence[Path], share: float, timer: Timer) -> list[Path]:
 
 def _bisected(
     paths: Sequence[Path],
+    bounds: Sequence[tuple[int, int]],
     share: float,
     timer: Timer,
     progress: Callable[[str, Iterable[Any]], Iterable[Any]],
 ) -> list[int]:
-    """For each path a step that meets the target while the one before does not."""
-    slow, fast = [0] * len(paths), [len(path) for path in paths]
-    rounds = max(fast).bit_length()
+    """For each path a step that meets the target while the one before does not.
+
+    They are searched between bounds of which the first is taken to be too slow, the second not.
+    """
+    slow, fast = map(list, zip(*bounds, strict=True))
+    rounds = max(high - low for low, high in bounds).bit_length()
     for _ in progress("timing", range(rounds)):
-        open_ = [k for k in range(len(paths)) if fast[k] - slow[k] > 1]
-        if not open_:
-            continue
-        middle = {k: (slow[k] + fast[k]) // 2 for k in open_}
-        times = timer([paths[k].counts(step) for k, step in middle.items()])
+        unsure = [k for k in range(len(paths)) if fast[k] - slow[k] > 1]
+        middle = {k: (slow[k] + fast[k]) // 2 for k in unsure}
+        times = timer([paths[k].counts(step) for k, step in middle.items()]) if middle else []
         for (k, step), time in zip(middle.items(), times, strict=True):
             (fast if time <= share else slow)[k] = step
     return fast
 
 
-def _confirmed(path: Path, step: int, share: float, timer: Timer) -> tuple[int, float]:
-    """The step, or a narrower one where it was only luck that it met the target; and its time."""
-    for _ in range(CORRECTIONS):
-        time = median(timer([path.counts(step)])[0] for _ in range(CONFIRMATIONS))
-        if time <= share or step == len(path):
+def _confirmed(
+    path: Path,
+    step: int,
+    share: float,
+    timer: Timer,
+    progress: Callable[[str, Iterable[Any]], Iterable[Any]],
+) -> tuple[int, float]:
+    """The step and its time, once that meets the target and the step before does not.
+
+    A single wrong time sends a bisection astray; then it is repeated on the side that is left.
+    """
+    best: tuple[int, float] | None = None
+    for attempt in range(CORRECTIONS + 1):
+        time, wider = _steady([path.counts(step), path.counts(max(step - 1, 0))], timer)
+        if time <= share:
+            best, bounds = (step, time), (0, step - 1)
+        else:
+            bounds = step, len(path) if best is None else best[0]
+        done = time <= share < wider or bounds[1] - bounds[0] < 1
+        if done or attempt == CORRECTIONS:
             break
-        step = path.reaching(path.share(step) - CORRECTION)
-    return step, time
+        (step,) = _bisected([path], [bounds], share, timer, progress)
+    return best or (step, time)

@@ -193,6 +193,7 @@ def compress(
             ctx=click.get_current_context(), param_type="argument", param_hint="'OUT'"
         )
     from nmcore.cli import terminal as t
+    from nmcore.diagnosis import shortfall
     from nmcore.pipeline import compress as compress_model
     from nmcore.report import Measures, Report
 
@@ -210,10 +211,13 @@ def compress(
     written = len(result.graph.serialize())
     if target is not None:
         result.save(target)
+    measures = Measures.of(result.before, size, before), Measures.of(result.after, written, after)
+    rounded = options["round_to"] == "auto" or options["latency"] is not None
     report = Report.of(
         result,
-        before=Measures.of(result.before, size, before),
-        after=Measures.of(result.after, written, after),
+        before=measures[0],
+        after=measures[1],
+        shortfall=tuple(shortfall(result.graph, result.outcomes, *measures, rounded=rounded)),
         command=command,
         seed=result.seed,
         provider=sessions[0].provider,
