@@ -25,7 +25,7 @@ FEWEST_RUNS = TURN
 # The quickest so many runs of at least so many differ by at most this share, once a model ran
 # unhindered; after so many seconds of each model they are taken for that anyway.
 QUICK, QUICKEST_OF, ALIKE = 3, 20, 0.02
-PATIENCE = 2.0
+PATIENCE = 1.0
 
 
 @dataclass(frozen=True)

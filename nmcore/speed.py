@@ -22,8 +22,6 @@ from nmcore.stopwatch import Counts, Timer
 ROUNDINGS = (1, 4, 8, 16)
 # A coarser rounding has to be faster by this much than a finer one, which costs less accuracy.
 WORTHWHILE = 0.05
-# At equal cost, a rounding that is slower than the fastest by more than this is not looked into.
-HOPELESS = 0.15
 # What was found is timed so many times over, and searched anew so often where that contradicts.
 CONFIRMATIONS, CORRECTIONS = 3, 4
 
@@ -119,8 +117,8 @@ def widest_within(
 ) -> Found:
     """The step of any path that takes at most ``share`` of the original's time at the least error.
 
-    Each path is searched by bisection, as though time fell along it. It does so but for the noise
-    and, with a rounding that the runtime does not like, for odd widths; what is returned was timed.
+    Paths are searched by bisection, as though time fell along them. It does so but for noise and,
+    where a rounding does not suit the runtime, for odd widths; what is returned was timed.
 
     Parameters
     ----------
@@ -148,12 +146,9 @@ def widest_within(
             f"possible in every group that may be cut, {min(ends):.2g} of it remains "
             f"({timer.setting})"
         )
-    chosen = _promising(able, share, timer)
-    bounds = [(0, len(path)) for path in chosen]
-    steps = _bisected(chosen, bounds, share, timer, progress)
-    best = min(range(len(chosen)), key=lambda k: chosen[k].error(steps[k]))
-    step, time = _confirmed(chosen[best], steps[best], share, timer, progress)
-    return Found(chosen[best], step, time, min(ends))
+    path, step = _bisected(able, [(0, len(path)) for path in able], share, timer, progress)
+    step, time = _confirmed(path, step, share, timer, progress)
+    return Found(path, step, time, min(ends))
 
 
 def _steady(candidates: Sequence[Counts], timer: Timer) -> list[float]:
@@ -162,35 +157,30 @@ def _steady(candidates: Sequence[Counts], timer: Timer) -> list[float]:
     return [median(each) for each in zip(*times, strict=True)]
 
 
-def _promising(paths: Sequence[Path], share: float, timer: Timer) -> list[Path]:
-    """The paths that are about as fast as any other at equal cost."""
-    if len(paths) == 1:
-        return list(paths)
-    times = timer([path.counts(path.reaching(share)) for path in paths])
-    limit = min(times) * (1 + HOPELESS)
-    return [path for path, time in zip(paths, times, strict=True) if time <= limit]
-
-
 def _bisected(
     paths: Sequence[Path],
     bounds: Sequence[tuple[int, int]],
     share: float,
     timer: Timer,
     progress: Callable[[str, Iterable[Any]], Iterable[Any]],
-) -> list[int]:
-    """For each path a step that meets the target while the one before does not.
+) -> tuple[Path, int]:
+    """The path, and its step, that meets the target at the least error; the step before does not.
 
-    They are searched between bounds of which the first is taken to be too slow, the second not.
+    Each path is searched between bounds of which the first is taken to be too slow, the second
+    not, for as long as it may still turn out to be the best.
     """
     slow, fast = map(list, zip(*bounds, strict=True))
+    every = range(len(paths))
     rounds = max(high - low for low, high in bounds).bit_length()
     for _ in progress("timing", range(rounds)):
-        unsure = [k for k in range(len(paths)) if fast[k] - slow[k] > 1]
-        middle = {k: (slow[k] + fast[k]) // 2 for k in unsure}
+        least = min(paths[k].error(fast[k]) for k in every)
+        open_ = [k for k in every if fast[k] - slow[k] > 1 and paths[k].error(slow[k]) <= least]
+        middle = {k: (slow[k] + fast[k]) // 2 for k in open_}
         times = timer([paths[k].counts(step) for k, step in middle.items()]) if middle else []
         for (k, step), time in zip(middle.items(), times, strict=True):
             (fast if time <= share else slow)[k] = step
-    return fast
+    best = min(every, key=lambda k: paths[k].error(fast[k]))
+    return paths[best], fast[best]
 
 
 def _confirmed(
@@ -214,5 +204,5 @@ def _confirmed(
         done = time <= share < wider or bounds[1] - bounds[0] < 1
         if done or attempt == CORRECTIONS:
             break
-        (step,) = _bisected([path], [bounds], share, timer, progress)
+        _, step = _bisected([path], [bounds], share, timer, progress)
     return best or (step, time)

@@ -97,14 +97,20 @@ class Stopwatch:
 def timed_inputs(
     session: plugins.Session, data: Dataset | None, *, seed: int = 0
 ) -> dict[str, NDArray[Any]]:
-    """One input, or one batch of the size that a model wants: of the data, else a random one."""
+    """One input, or one batch of the size that a model wants: of the data, else a random one.
+
+    Raises
+    ------
+    ModelError
+        There is no data, and the model runs on no random input that was tried.
+    DataError
+        The data does not fit the model.
+    """
     if data is None:
         return runnable_inputs(session, seed=seed)
     spec = data.fit(session.inputs)
     count = spec.shape[0] or 1
-    if len(data) < count:
-        return runnable_inputs(session, seed=seed)
-    return {spec.name: data.batch(0, count, spec.dtype)}
+    return {spec.name: np.resize(data.batch(0, count, spec.dtype), (count, *data.x.shape[1:]))}
 
 
 def cut(model: Any, counts: Counts) -> bytes:

@@ -22,6 +22,7 @@ from nmcore.cli.options import (
 from nmcore.cli.printing import print_declined
 
 if TYPE_CHECKING:
+    from nmcore.data import Dataset
     from nmcore.evaluate import Fidelity
     from nmcore.latency import Latency
     from nmcore.pipeline import Result
@@ -206,7 +207,8 @@ def compress(
         given["keep"] = dict(keep)
     result = compress_model(source, providers=providers, progress=t.track, **given)
     sessions = _load_both(source, result, providers, options["threads"] or 0)
-    before, after = _time_both(sessions, result.seed)
+    data = _data(result, options)
+    before, after = _time_both(sessions, data, result.seed)
     size = source.stat().st_size  # Before OUT is written, which may be the same file.
     written = len(result.graph.serialize())
     if target is not None:
@@ -223,7 +225,7 @@ def compress(
         provider=sessions[0].provider,
         threads=sessions[0].threads,
         verified=options["verify"],
-        fidelity=_fidelity(sessions, result, options) if reports else None,
+        fidelity=_fidelity(sessions, data) if reports and data is not None else None,
     )
     for path in reports:
         report.save(path)
@@ -287,32 +289,14 @@ def _load_both(
         raise VerificationError(f"the original loads, but the result does not: {error}") from error
 
 
-def _time_both(sessions: Sequence[Session], seed: int) -> Sequence[Latency | None]:
-    from nmcore.cli import terminal as t
-    from nmcore.data import runnable_inputs
-    from nmcore.errors import DataError, ModelError, VerificationError
-    from nmcore.latency import time_sessions
+def _data(result: Result, options: Mapping[str, Any]) -> Dataset | None:
+    """The data that was given, where it lies in a file that can be read.
 
-    before, after = sessions
-    try:
-        feeds = runnable_inputs(before, seed=seed)
-    except (ModelError, DataError) as error:
-        t.notify(f"no latency: {error}")
-        return None, None
-    try:
-        after.run(feeds)
-    except ModelError as error:
-        raise VerificationError(f"the original runs, but the result does not: {error}") from error
-    return time_sessions(sessions, seed=seed)
-
-
-def _fidelity(
-    sessions: Sequence[Session], result: Result, options: Mapping[str, Any]
-) -> Fidelity | None:
+    One that cannot was not needed, or there would be no result.
+    """
     from nmcore.cli import terminal as t
     from nmcore.data import load
-    from nmcore.errors import DataError, ModelError
-    from nmcore.evaluate import fidelity
+    from nmcore.errors import DataError
 
     path = options["data"]
     if path is None or path.is_dir():
@@ -320,9 +304,45 @@ def _fidelity(
     # A plan that is replayed says how its data is to be read.
     stated = result.plan.options or options
     form = {name: stated[name] for name in ("scale", "mean", "std")}
+    try:
+        return load(path, samples=FIDELITY_SAMPLES, **form)
+    except DataError as error:
+        t.notify(f"the results are not compared: {error}")
+        return None
+
+
+def _time_both(
+    sessions: Sequence[Session], data: Dataset | None, seed: int
+) -> Sequence[Latency | None]:
+    from functools import partial
+
+    from nmcore.cli import terminal as t
+    from nmcore.errors import DataError, ModelError, VerificationError
+    from nmcore.latency import measure
+    from nmcore.stopwatch import timed_inputs
+
     before, after = sessions
     try:
-        return fidelity(before, after, load(path, samples=FIDELITY_SAMPLES, **form), t.track)
+        feeds = timed_inputs(before, data, seed=seed)
+        before.run(feeds)
+    except (ModelError, DataError) as error:
+        t.notify(f"no latency: {error}")
+        return None, None
+    try:
+        after.run(feeds)
+    except ModelError as error:
+        raise VerificationError(f"the original runs, but the result does not: {error}") from error
+    return measure([partial(session.run, feeds) for session in sessions])
+
+
+def _fidelity(sessions: Sequence[Session], data: Dataset) -> Fidelity | None:
+    from nmcore.cli import terminal as t
+    from nmcore.errors import DataError, ModelError
+    from nmcore.evaluate import fidelity
+
+    before, after = sessions
+    try:
+        return fidelity(before, after, data, t.track)
     except (ModelError, DataError) as error:
         t.notify(f"the results are not compared: {error}")
         return None
