@@ -25,7 +25,7 @@ FEWEST_RUNS = TURN
 # The quickest so many runs of at least so many differ by at most this share, once a model ran
 # unhindered; after so many seconds of each model they are taken for that anyway.
 QUICK, QUICKEST_OF, ALIKE = 3, 20, 0.02
-PATIENCE = 1.0
+PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,14 @@ def measure(models: Sequence[Callable[[], object]], runs: int | None = None) -> 
     >>> fast.median_ms < slow.median_ms, slow.runs
     (True, 5)
     """
-    _warm_up(models)
+    for model in models:
+        for _ in range(WARMUP):
+            model()
     times: list[list[float]] = [[] for _ in models]
     for turn, count in _turns(len(models), runs):
         models[turn]()
         times[turn] += [_seconds(models[turn]) for _ in range(count)]
     return [_summary(np.array(one)) for one in times]
-
-
-def _warm_up(models: Sequence[Callable[[], object]]) -> None:
-    for model in models:
-        for _ in range(WARMUP):
-            model()
 
 
 def relative(models: Sequence[Callable[[], object]]) -> list[float]:
@@ -106,7 +102,7 @@ def relative(models: Sequence[Callable[[], object]]) -> list[float]:
     >>> relative([slow, fast])[0] < 0.9
     True
     """
-    _warm_up(models)
+    # No warm-up: first runs are none of the quickest.
     times: list[list[float]] = [[] for _ in models]
     while not _settled(times):
         # In short turns, as a processor may change its pace for all of them.

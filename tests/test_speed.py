@@ -99,6 +99,13 @@ def test_one_wrong_time_does_not_matter(place, reading):
     assert widest_within([path()], 0.5, clock, silent).step == expected.step
 
 
+def test_what_turns_out_too_slow_is_returned_with_its_true_time():
+    clock = Clock(overhead=0.5, wrong=dict.fromkeys(range(3), 0.1))
+    found = widest_within([path()], 0.3, clock, silent)
+    assert found.step == len(found.path)
+    assert found.time == clock.true(found.path.counts(found.step)) > 0.3
+
+
 def test_noise_moves_the_result_by_no_more_than_itself():
     clock = Clock(noise=0.01)
     found = widest_within([path()], 0.6, clock, silent)
