@@ -5,19 +5,15 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.errors import ArgumentError
+from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group, Term
-
-if TYPE_CHECKING:
-    from nmcore.plan import Task
-    from nmcore.plugins import Graph
 
 
 @dataclass(frozen=True)
@@ -26,50 +22,43 @@ class Budget:
 
     Attributes
     ----------
-    macs, params : float or None
-        The share of the multiply-accumulates or of the parameters to keep at most, above 0 and up
-        to 1. Give one of them.
+    kind : {"macs", "params", "latency"}
+        Of what: its multiply-accumulates, its parameters, or the time that a run takes.
+    share : float
+        The share to keep at most, above 0 and up to 1.
     """
 
-    macs: float | None = None
-    params: float | None = None
+    kind: str
+    share: float
 
     def __post_init__(self) -> None:
-        for name, share in (("macs", self.macs), ("params", self.params)):
-            if share is not None and not 0 < share <= 1:
-                raise ArgumentError(f"{name} is {share}; it must be above 0 and at most 1")
+        if not 0 < self.share <= 1:
+            raise ArgumentError(f"{self.kind} is {self.share}; it must be above 0 and at most 1")
 
     @classmethod
-    def of(cls, macs: float | None, params: float | None, ratio: float | None) -> Budget | None:
-        """The budget that a user gave, or None.
+    def of(cls, **given: float | None) -> Budget | None:
+        """The budget among the options that say how much to remove, or None.
 
         Raises
         ------
         ArgumentError
             More than one of them is given, or a share is out of range.
+
+        Examples
+        --------
+        >>> Budget.of(macs=0.5, ratio=None)
+        Budget(kind='macs', share=0.5)
         """
-        given = [
-            name
-            for name, x in (("macs", macs), ("params", params), ("ratio", ratio))
-            if x is not None
-        ]
-        if len(given) > 1:
-            raise ArgumentError(
-                f"{' and '.join(given)} were given; only one says how much to remove"
-            )
-        return None if macs is None and params is None else cls(macs, params)
+        stated = {name: value for name, value in given.items() if value is not None}
+        if len(stated) > 1:
+            names = " and ".join(name.replace("_", "-") for name in stated)
+            raise ArgumentError(f"{names} were given; only one says how much to remove")
+        budgets = [cls(name, share) for name, share in stated.items() if name in KINDS]
+        return budgets[0] if budgets else None
 
-    @property
-    def kind(self) -> str:
-        """Which of the two it is."""
-        return "params" if self.macs is None else "macs"
 
-    @property
-    def share(self) -> float:
-        """The share to keep."""
-        share = self.params if self.macs is None else self.macs
-        assert share is not None
-        return share
+# What a budget can be of.
+KINDS = ("macs", "params", "latency")
 
 
 class Meter:
@@ -98,15 +87,10 @@ class Meter:
         return self._sizes[number] * math.prod(shares)
 
 
-def allocate(
-    curves: Mapping[str, NDArray[np.float64]],
-    meter: Meter,
-    *,
-    fixed: float,
-    target: float,
-    multiple: int = 1,
-) -> dict[str, int]:
-    """Remove channels until the cost is at most ``target``.
+def removals(
+    curves: Mapping[str, NDArray[np.float64]], meter: Meter, *, multiple: int = 1
+) -> Iterator[Move]:
+    """Remove channels for as long as there are any, and yield each move once it is made.
 
     The next channels always come from the group where they add the least error for what they save.
 
@@ -115,13 +99,44 @@ def allocate(
     curves : mapping of group name to array, shape (N - 1,)
         The error after removing one, two, ... channels, comparable across groups.
     meter : Meter
-        The cost; its widths are changed.
+        The cost; its widths follow the moves.
+    multiple : int
+        Groups that lose channels keep a multiple of this number.
+    """
+    errors = {name: np.concatenate([curve[::-1], [0.0]]) for name, curve in curves.items()}
+    first = (_move(errors[name], meter, name, multiple) for name in errors)
+    queue = [move for move in first if move is not None]
+    heapq.heapify(queue)
+    while queue:
+        queued = heapq.heappop(queue)
+        move = _move(errors[queued.name], meter, queued.name, multiple)
+        assert move is not None
+        if move.price > queued.price:  # what it saves has shrunk since it was queued
+            heapq.heappush(queue, move)
+            continue
+        meter.kept[move.name] = move.kept
+        yield move
+        following = _move(errors[move.name], meter, move.name, multiple)
+        if following is not None:
+            heapq.heappush(queue, following)
+
+
+def allocate(
+    curves: Mapping[str, NDArray[np.float64]],
+    meter: Meter,
+    *,
+    fixed: float,
+    target: float,
+    multiple: int = 1,
+) -> dict[str, int]:
+    """Remove channels, as :func:`removals` does, until the cost is at most ``target``.
+
+    Parameters
+    ----------
     fixed : float
         The cost that no group changes.
     target : float
         The cost to get below.
-    multiple : int
-        Groups that lose channels keep a multiple of this number.
 
     Returns
     -------
@@ -129,41 +144,34 @@ def allocate(
 
     Raises
     ------
-    ArgumentError
+    BudgetError
         The target cannot be reached even with as few channels as may be in each group.
     """
-    errors = {name: np.concatenate([curve[::-1], [0.0]]) for name, curve in curves.items()}
     now = start = fixed + meter.total()
-    first = (_move(errors[name], meter, name, multiple) for name in errors)
-    queue = [move for move in first if move is not None]
-    heapq.heapify(queue)
+    moves = removals(curves, meter, multiple=multiple)
     while now > target:
-        if not queue:
-            raise ArgumentError(
+        move = next(moves, None)
+        if move is None:
+            raise BudgetError(
                 f"the budget of {target:,.0f} cannot be met: with as few channels as possible in "
                 f"every group that may be cut, {now:,.0f} of {start:,.0f} remain"
             )
-        queued = heapq.heappop(queue)
-        name = queued.name
-        move = _move(errors[name], meter, name, multiple)
-        assert move is not None
-        if move.price > queued.price:  # what it saves has shrunk since it was queued
-            heapq.heappush(queue, move)
-            continue
-        now -= meter.saving(name) * (meter.kept[name] - move.kept)
-        meter.kept[name] = move.kept
-        following = _move(errors[name], meter, name, multiple)
-        if following is not None:
-            heapq.heappush(queue, following)
+        now -= move.saved
     return dict(meter.kept)
 
 
 class Move(NamedTuple):
-    """A step that a group can take next: the error it adds for each unit of cost it saves."""
+    """A step that a group can take next: the error it adds for each unit of cost it saves.
+
+    ``kept`` is how many channels the group has afterwards, ``added`` the error and ``saved`` the
+    cost by which the whole changes.
+    """
 
     price: float
     name: str
     kept: int
+    added: float
+    saved: float
 
 
 def _move(error: NDArray[np.float64], meter: Meter, name: str, multiple: int) -> Move | None:
@@ -174,33 +182,7 @@ def _move(error: NDArray[np.float64], meter: Meter, name: str, multiple: int) ->
         return None
     saving = meter.saving(name) * (now - kept)
     added = float(error[kept - 1] - error[now - 1])
-    return Move(added / saving if saving > 0 else math.inf, name, kept)
-
-
-def meet(
-    graph: Graph, task: Task, curves: Mapping[str, NDArray[np.float64]], *, added: int = 0
-) -> dict[str, int]:
-    """The channels that each group of a graph keeps under the task's budget, or as counted.
-
-    Parameters
-    ----------
-    curves : mapping of group name to array, shape (N - 1,)
-        The error after removing one, two, ... channels of the groups that may be cut.
-    added : int
-        Parameters that the method will add.
-    """
-    counts = dict(task.counts)
-    budget = task.budget
-    if budget is None:
-        return counts
-    widths = {group.name: group.width for group in graph.groups}
-    meter = Meter(graph.terms(), widths, budget.kind)
-    fixed = fixed_cost(graph.cost(), meter, budget.kind)
-    total = fixed + meter.total()
-    if budget.kind == "params":
-        fixed += added
-    meter.kept.update(counts)
-    return allocate(curves, meter, fixed=fixed, target=budget.share * total, multiple=task.multiple)
+    return Move(added / saving if saving > 0 else math.inf, name, kept, added, saving)
 
 
 def proportional(groups: Sequence[Group]) -> dict[str, NDArray[np.float64]]:

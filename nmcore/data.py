@@ -111,6 +111,11 @@ class Dataset:
         """The same with so many inputs at most."""
         return replace(self, x=self.x[:count], y=None if self.y is None else self.y[:count])
 
+    def part(self, chosen: NDArray[np.intp]) -> Dataset:
+        """Some of the inputs, by their positions (n,)."""
+        y = None if self.y is None else self.y[chosen]
+        return replace(self, x=self.x[chosen], y=y)
+
     def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
         """Return the input of a model that ``x`` feeds.
 

@@ -17,6 +17,10 @@ class ArgumentError(NmcoreError):
     """An array, an option or a combination of them is not usable."""
 
 
+class BudgetError(ArgumentError):
+    """What may be left of a model is less than the least that can be left of it."""
+
+
 class ModelError(NmcoreError):
     """A model cannot be read, is broken, or is of a kind that no backend opens."""
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from nmcore import plugins
 from nmcore.absorption import absorb
-from nmcore.allocation import meet, proportional
+from nmcore.allocation import proportional
+from nmcore.budgets import meet
 from nmcore.criteria import select
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scaling
@@ -18,16 +19,18 @@ from nmcore.scaling import scaling_matrix
 from nmcore.validate import all_finite
 
 
-def merge_all(graph: plugins.Graph, task: Task) -> list[Outcome]:
-    """Compress every group of a graph as the task says."""
+def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], list[str]]:
+    """Compress every group of a graph as the task says; the second are notes on the budget."""
     free = [group for group in graph.groups if group.name in task.free]
-    counts = meet(graph, task, proportional(free))
-    return [
+    allotment = meet(graph, task, proportional(free))
+    counts = allotment.counts
+    outcomes = [
         merge_group(
             graph, group, counts[group.name], task.options_for(group), planned=task.kept(group)
         )
         for group in task.progress("merging", graph.groups)
     ]
+    return outcomes, list(allotment.notes)
 
 
 def merge_group(

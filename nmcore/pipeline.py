@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from nmcore import digests, plan_files, plugins, replay
+from nmcore import digests, drop, plan_files, plugins, replay
 from nmcore.allocation import Budget
-from nmcore.data import Dataset, normalisation, opened
-from nmcore.errors import DataError, ModelError, blaming
+from nmcore.budgets import fastest_of
+from nmcore.data import Dataset, normalisation, only_input, opened
+from nmcore.errors import ArgumentError, DataError, ModelError, blaming
+from nmcore.evaluate import fidelity
 from nmcore.files import Draft, drafting
 from nmcore.group import Cost, Declined
+from nmcore.images import load_folder
 from nmcore.merging import merge_all
 from nmcore.plan import (
     UNTOUCHED,
@@ -35,6 +38,8 @@ from nmcore.recipe import RECONSTRUCTION, Options, strategy
 from nmcore.reconstruction import reconstruct_all
 from nmcore.report import Measures, Report, installed_versions
 from nmcore.rival import Rival
+from nmcore.speed import ROUNDINGS
+from nmcore.stopwatch import Stopwatch
 from nmcore.verification import verify as prove
 from nmcore.wording import cost_notes
 
@@ -155,7 +160,9 @@ def compress(
     ratio: float | None = None,
     macs: float | None = None,
     params: float | None = None,
-    round_to: int = 1,
+    latency: float | None = None,
+    max_drop: float | None = None,
+    round_to: int | str | None = None,
     method: str = "auto",
     criterion: str = "auto",
     threshold: float | None = None,
@@ -172,6 +179,7 @@ def compress(
     std: Sequence[float] | None = None,
     verify: bool = False,
     providers: Sequence[str] = ("auto",),
+    threads: int = 0,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Result:
@@ -187,9 +195,18 @@ def compress(
     macs, params : float, above 0 and up to 1, optional
         A budget instead of a ratio: keep at most this share of the whole model's
         multiply-accumulates or parameters. Groups then lose different shares.
-    round_to : int
+    latency : float, above 0 and up to 1, optional
+        Another budget: take at most this share of the original's time, in the runtime on this
+        machine, as timed on the first inputs of ``data``, else on random ones.
+    max_drop : float, in [0, 100), optional
+        Or, instead: the smallest model, by its multiply-accumulates, that loses at most so many
+        percentage points, of top-1 accuracy where ``data`` has ``y``, else of agreement with the
+        original. ``samples`` of the inputs, but at most half of them, are measured on; the loss is
+        estimated on others.
+    round_to : int or "auto", optional
         Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
-        Many runtimes are slow on odd widths; 8 or 16 suits most processors.
+        Many runtimes are slow on odd widths. ``auto`` times multiples of 1, 4, 8 and 16 and takes
+        what suits the runtime; it is the default where ``latency`` is given, else 1 is.
     method, criterion, threshold, lam, bn_form, seed
         See :class:`nmcore.recipe.Options`.
     keep : mapping of pattern to count, optional
@@ -215,6 +232,8 @@ def compress(
         the refitted weights, which proves the cutting and not the refitting.
     providers : sequence of {"auto", "cuda", "cpu"}
         Where models run.
+    threads : int
+        Threads that one operator may use on the CPU where latency is measured; 0 for all.
     progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
 
@@ -239,42 +258,93 @@ def compress(
     True
     """
     given = dict(locals())
-    call, short_call = _call(given), _call(given, _file_name)
+    calls = _call(given), _call(given, _file_name)
     decided = None if plan is None else plan_files.plan_of(plan)
     if decided is not None:
         given |= replay.settle(decided, _changed(given))
+    elif max_drop is not None:
+        return _within_drop(given, calls)
+    return _once(given, decided, calls)
+
+
+def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]) -> Result:
+    """Compress to what the options, or a plan, say."""
     # A plan's criterion is told and not used: its channels are chosen.
-    options = Options(criterion=criterion, **{name: given[name] for name in _OPTIONS})
+    options = Options(criterion=given["criterion"], **{name: given[name] for name in _OPTIONS})
+    model = given["model"]
     graph = plugins.open_graph(model)
     with blaming("the model", graph.fault):
         before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
         notes = [] if decided is None else [*replay.check_model(decided, source)]
-        task = _task(graph, given, options, decided)
+        task, found = _task(graph, given, options, decided)
         graph, outcomes, shown, more = _compensated(graph, given, task, decided)
         graph.check()
-        if verify:
+        if given["verify"]:
             scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
             prove(
                 graph,
                 scalings,
                 original=lambda: plugins.open_graph(model).serialize(),
-                providers=providers,
+                providers=given["providers"],
                 seed=options.seed,
             )
         return Result(
             graph=graph,
-            plan=_made(outcomes, given, source, shown, short_call),
+            plan=_made(outcomes, given, source, shown, calls[1]),
             outcomes=outcomes,
             declined=graph.declined,
             before=before,
             after=graph.cost(),
             size=size,
-            call=call,
+            call=calls[0],
             seed=options.seed,
-            verified=verify,
-            notes=[*notes, *more, *_scope(graph, given, before)],
+            verified=given["verify"],
+            notes=[*notes, *found, *more, *_scope(graph, given, before)],
         )
 
+
+def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
+    """Compress as far as the results allow, by trying."""
+    limit, progress = given["max_drop"], given["progress"]
+    drop.check_limit(limit)
+    Budget.of(max_drop=limit, **{name: given[name] for name in _AMOUNTS})
+    if given["data"] is None:
+        raise ArgumentError("max-drop needs data to judge results on, with or without labels")
+    original = plugins.runtime().session(
+        plugins.open_graph(given["model"]).serialize(), providers=given["providers"]
+    )
+    judged = _halves(given, original.inputs)[1]
+
+    def attempt(share: float) -> drop.Attempt[Result]:
+        result = _once({**given, "macs": share}, None, calls)
+        smaller = plugins.runtime().session(result.graph.serialize(), providers=given["providers"])
+        return drop.Attempt(
+            result, share, drop.Loss.of(fidelity(original, smaller, judged, progress))
+        )
+
+    best = drop.smallest_within(limit, attempt)
+    note = (
+        f"{best.loss} of {judged.name} that nothing was measured on, at most {limit:g} asked for: "
+        f"an estimate, of the smallest of shares of the MACs that lie 1/{drop.STEPS} apart"
+    )
+    return replace(best.result, notes=[note, *best.result.notes])
+
+
+def _halves(
+    given: Mapping[str, Any], inputs: Sequence[plugins.InputSpec]
+) -> tuple[Dataset, Dataset]:
+    """What is measured on, and what results are judged on."""
+    steps = given["scale"], given["mean"], given["std"]
+    samples = given["samples"] or REAL_SAMPLES
+    data = opened(given["data"], *steps)
+    if isinstance(data, Path):
+        data = load_folder(data, only_input(inputs), 2 * samples, normalisation(*steps))
+    assert data is not None
+    return drop.halves(data, samples)
+
+
+# What says how much to remove, besides a largest drop.
+_AMOUNTS = ("ratio", "macs", "params", "latency")
 
 # What a plan settles of :class:`Options`, and all that it states.
 _OPTIONS = ("method", "threshold", "lam", "bn_form", "seed")
@@ -316,18 +386,57 @@ def _file_name(path: str | Path) -> str:
 
 def _task(
     graph: plugins.Graph, given: Mapping[str, Any], options: Options, decided: Plan | None
-) -> Task:
-    """What is wanted of a model: as many channels as the options say, or those of a plan."""
+) -> tuple[Task, Sequence[str]]:
+    """What is wanted of a model: as many channels as the options say, or those of a plan.
+
+    The second are notes on how many that are.
+    """
     progress = given["progress"]
     if decided is not None:
-        return replay.task_for(decided, graph, options, progress)
-    ratio, keep, multiple = given["ratio"], given["keep"], given["round_to"]
-    budget = Budget.of(given["macs"], given["params"], ratio)
+        return replay.task_for(decided, graph, options, progress), ()
+    ratio, keep = given["ratio"], given["keep"]
+    multiples = _multiples(given["round_to"], given["latency"])
+    budget = Budget.of(**{name: given[name] for name in _AMOUNTS})
     if ratio is None:
         ratio = 0.0 if keep or budget else 0.5
-    selection = Selection(ratio, keep, given["only"], given["exclude"], multiple)
-    counts = selection.counts(graph.groups, graph.declined)
-    return Task(counts, selection.free(graph.groups), budget, options, progress, multiple)
+    selections = {
+        multiple: Selection(ratio, keep, given["only"], given["exclude"], multiple)
+        for multiple in multiples
+    }
+    counts = {m: each.counts(graph.groups, graph.declined) for m, each in selections.items()}
+    free = selections[multiples[0]].free(graph.groups)
+    task = Task(counts[multiples[0]], free, budget, options, progress, multiples)
+    timed = len(multiples) > 1 or (budget is not None and budget.kind == "latency")
+    if not timed or not task.removes(graph.groups):
+        return task, ()
+    task = replace(task, timer=_stopwatch(given))
+    if budget is not None:
+        return task, ()
+    allotment = fastest_of(counts, task)
+    return replace(task, counts=allotment.counts), allotment.notes
+
+
+def _multiples(round_to: int | str | None, latency: float | None) -> tuple[int, ...]:
+    """The multiples of channels that may be kept."""
+    if round_to == "auto" or (round_to is None and latency is not None):
+        return ROUNDINGS
+    if round_to is None:
+        return (1,)
+    if not isinstance(round_to, int) or round_to < 1:
+        raise ArgumentError(f"round-to is {round_to}; it must be auto or a whole number from 1")
+    return (round_to,)
+
+
+def _stopwatch(given: Mapping[str, Any]) -> Stopwatch:
+    """What times the model, on inputs of the data's shape."""
+    data = opened(given["data"], given["scale"], given["mean"], given["std"])
+    return Stopwatch(
+        given["model"],
+        data if isinstance(data, Dataset) else None,
+        given["providers"],
+        given["threads"],
+        given["seed"],
+    )
 
 
 def _scope(graph: plugins.Graph, given: Mapping[str, Any], before: Cost) -> Iterator[str]:
@@ -341,10 +450,11 @@ def _compensated(
 ) -> tuple[plugins.Graph, list[Outcome], Source | None, list[str]]:
     """Remove the channels; the third is the data that was measured on, the last are notes."""
     data, notes = given["data"], []
+    held_out = given["max_drop"] is not None
     if data is not None and decided is not None and replay.needs_no_data(decided):
         data = None
         notes.append(f"data was not read: method {task.options.method} of the plan uses none")
-    chosen, reason = strategy(task.options, graph, data is not None)
+    chosen, reason = strategy(task.options, graph, data is not None and not held_out)
     if decided is not None:
         replay.check_methods(decided, chosen)
         notes += replay.versions_note(decided)
@@ -353,15 +463,28 @@ def _compensated(
         outcomes = [untouched(group) for group in graph.groups]
         return graph, outcomes, None, [*notes, "nothing is to be removed"]
     if chosen != RECONSTRUCTION:
-        return graph, merge_all(graph, task), None, [*notes, reason]
-    steps = given["scale"], given["mean"], given["std"]
-    inputs = Inputs(opened(data, *steps), given["samples"], normalisation(*steps))
-    shown = None if data is None else digests.of_data(data, given["samples"] or REAL_SAMPLES)
+        outcomes, found = merge_all(graph, task)
+        return graph, outcomes, None, [*found, *notes, reason]
+    inputs = _inputs(graph, given, data)
+    samples = given["samples"] or REAL_SAMPLES
+    shown = None if data is None else digests.of_data(data, 2 * samples if held_out else samples)
     if decided is not None:
         notes += replay.check_data(decided, shown)
     model, providers = given["model"], given["providers"]
     graph, outcomes, more = _measured(model, graph, task, inputs, providers, reason)
     return graph, outcomes, shown, [*notes, *more]
+
+
+def _inputs(
+    graph: plugins.Graph, given: Mapping[str, Any], data: str | Path | Dataset | None
+) -> Inputs:
+    """What is measured on."""
+    steps = given["scale"], given["mean"], given["std"]
+    shown = opened(data, *steps)
+    if shown is not None and given["max_drop"] is not None:
+        session = plugins.runtime().session(graph.serialize(), providers=given["providers"])
+        shown = _halves(given, session.inputs)[0]
+    return Inputs(shown, given["samples"], normalisation(*steps))
 
 
 def _made(
@@ -379,6 +502,9 @@ def _made(
     methods = {outcome.plan.method for outcome in outcomes} - {UNTOUCHED}
     measured = RECONSTRUCTION in methods
     options = {name: replay.plain(given[name]) for name in _STATED}
+    if measured and given["max_drop"] is not None:
+        # Part of the data was kept apart to judge on.
+        options["max_drop"] = given["max_drop"]
     if measured or given["method"] in ("auto", RECONSTRUCTION):
         options["method"] = RECONSTRUCTION if measured else "merge"
     return Plan(
@@ -415,16 +541,16 @@ def _measured(
     by_choice = task.options.method == "auto"
     try:
         probes = probes_for(graph, inputs, providers, task.options.seed)
-        outcomes = reconstruct_all(graph, task, probes, providers)
-        notes = [reason, f"measured on {probes.source}"]
+        outcomes, found = reconstruct_all(graph, task, probes, providers)
+        notes = [*found, reason, f"measured on {probes.source}"]
         if by_choice:
             mine = graph
             graph, outcomes, note = Rival(model, task, probes, providers).better(graph, outcomes)
-            notes = [*notes, note] if graph is mine else [note, notes[1]]
+            notes = [*notes, note] if graph is mine else [*found, note, notes[-1]]
     except (ModelError, DataError) as error:
         if not by_choice or inputs.data is not None:
             raise
         graph = plugins.open_graph(model)
-        outcomes = merge_all(graph, task)
-        notes = [f"merged instead, since nothing can be measured: {error}"]
+        outcomes, found = merge_all(graph, task)
+        notes = [*found, f"merged instead, since nothing can be measured: {error}"]
     return graph, outcomes, notes

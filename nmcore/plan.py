@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from nmcore.elimination import Curve
 from nmcore.errors import ArgumentError
 from nmcore.group import Declined, Group, IntArray, Scaling
 from nmcore.recipe import RECONSTRUCTION, Options
+
+if TYPE_CHECKING:
+    from nmcore.stopwatch import Timer
 
 # The method of a group that keeps all channels.
 UNTOUCHED = "none"
@@ -60,8 +63,6 @@ class Selection:
         ArgumentError
             The ratio is outside [0, 1), a pattern matches nothing, or a count does not fit.
         """
-        if self.multiple < 1:
-            raise ArgumentError(f"round-to is {self.multiple}; it must be at least 1")
         if not 0 <= self.ratio < 1:
             raise ArgumentError(f"ratio is {self.ratio}; it must be at least 0 and below 1")
         self._check_patterns(groups, declined)
@@ -321,8 +322,11 @@ class Task:
         How channels are chosen and made up for.
     progress : callable
         Wraps the iteration over groups.
-    multiple : int
-        Groups that a budget cuts keep a multiple of this number of channels.
+    multiples : tuple of int
+        Groups that a budget cuts keep a multiple of one of these numbers of channels: of the one
+        that suits the runtime, where there are several.
+    timer : Timer or None
+        Tells how long the model takes at other widths, where that matters.
     planned : mapping of group name to GroupPlan
         Which channels groups keep, where a plan says so; ``counts`` says how many.
     """
@@ -332,7 +336,8 @@ class Task:
     budget: Budget | None
     options: Options
     progress: Progress = silent
-    multiple: int = 1
+    multiples: tuple[int, ...] = (1,)
+    timer: Timer | None = None
     planned: Mapping[str, GroupPlan] = field(default_factory=dict)
 
     def kept(self, group: Group) -> IntArray | None:

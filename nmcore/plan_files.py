@@ -348,6 +348,7 @@ OPTIONS: Mapping[str, tuple[Check, str]] = {
     "bn_form": _one_of("auto", *BN_FORMS),
     "seed": (_is_count, "a whole number from 0"),
     "samples": (_none_or(_is_count), "a whole number or null"),
+    "max_drop": (_none_or(_is_number), "a number or null"),
     "scale": (_none_or(_is_number), "a number or null"),
     "mean": (_none_or(_is_numbers), "a list of numbers or null"),
     "std": (_none_or(_is_numbers), "a list of numbers or null"),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
-from nmcore.allocation import meet
+from nmcore.budgets import Allotment, meet
 from nmcore.elimination import Curve, Problem, eliminate, problem
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, Group, IntArray, Reading
@@ -268,18 +268,22 @@ class Reconstruction:
 
 def reconstruct_all(
     graph: plugins.Measurable, task: Task, probes: Probes, providers: Sequence[str]
-) -> list[Outcome]:
-    """Compress every group of a graph as the task says, on what the probes show."""
+) -> tuple[list[Outcome], list[str]]:
+    """Compress every group of a graph as the task says, on what the probes show.
+
+    The second are notes on how the budget was met.
+    """
     walk = Reconstruction(graph, plugins.runtime(), probes, providers)
     walk.prepare()
     fitting = {group.name for group in graph.groups if walk.fits(group) and task.refits(group)}
-    counts = task.counts
+    allotment = Allotment(task.counts)
     curves: dict[str, Curve] = {}
     if task.budget is not None:
         free = [group for group in graph.groups if group.name in task.free & fitting]
         curves = walk.curves(task.progress("measuring", free))
         errors = {name: curve.error for name, curve in curves.items()}
-        counts = meet(graph, task, errors, added=sum(map(walk.new_biases, free)))
+        allotment = meet(graph, task, errors, added=sum(map(walk.new_biases, free)))
+    counts = allotment.counts
     changing = [group for group in graph.groups if counts[group.name] < group.width]
     outcomes = {g.name: untouched(g) for g in graph.groups if g not in changing}
     for group in changing:
@@ -303,7 +307,8 @@ def reconstruct_all(
     # What a budget was spread by says more than the walk's own curves, which end where it stopped.
     consumers = {group.name: len(group.consumers) for group in graph.groups}
     shown = {name: curve.averaged(consumers[name]) for name, curve in curves.items()}
-    return [replace(o, curve=shown.get(o.plan.name, o.curve)) for o in ordered]
+    ordered = [replace(o, curve=shown.get(o.plan.name, o.curve)) for o in ordered]
+    return ordered, list(allotment.notes)
 
 
 def _variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:

@@ -17,7 +17,18 @@ from nmcore.recipe import RECONSTRUCTION, Options
 from nmcore.report import installed_versions
 
 # What says which channels are kept, as a plan does.
-_DECIDING = ("ratio", "macs", "params", "round_to", "keep", "only", "exclude", "criterion")
+_DECIDING = (
+    "ratio",
+    "macs",
+    "params",
+    "latency",
+    "max_drop",
+    "round_to",
+    "keep",
+    "only",
+    "exclude",
+    "criterion",
+)
 _ONLY_GROUPS = 'or keep nothing but "groups" in the plan'
 
 

@@ -140,6 +140,8 @@ class Report:
         The name of the original's file.
     fidelity : Fidelity or None
         How the results of the two models compare, where there was data to see it on.
+    shortfall : sequence of str
+        Why the model did not get as much faster as it got smaller, where it did not.
     """
 
     before: Measures
@@ -155,6 +157,7 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
     model: str | None = None
     fidelity: Fidelity | None = None
+    shortfall: Sequence[str] = ()
 
     @classmethod
     def of(cls, result: Result, **rest: Any) -> Report:

@@ -39,7 +39,7 @@ class Rival:
             budget=None,
             options=replace(self.task.options, method="merge"),
         )
-        rivals = merge_all(merged, task)
+        rivals, _ = merge_all(merged, task)
         mine, theirs = self._errors(original, [graph.serialize(), merged.serialize()])
         if mine <= theirs:
             note = f"{_MEASURE} {mine:.3f}; merging would leave {theirs:.3f}"

@@ -209,6 +209,7 @@ def closing_lines(report: Report) -> Iterator[str]:
         yield f"{proofs}; {where(report.provider, report.threads)}"
     if uncertain(report):
         yield NOISE
+    yield from map(printable, report.shortfall)
 
 
 def uncertain(report: Report) -> bool:

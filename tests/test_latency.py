@@ -9,7 +9,7 @@ import pytest
 
 from nmcore import latency
 from nmcore.errors import ModelError
-from nmcore.latency import measure, time_sessions
+from nmcore.latency import measure, relative, time_sessions
 from nmcore.plugins import InputSpec
 
 
@@ -34,6 +34,46 @@ def test_fast_models_run_more_often_and_slow_ones_less(monkeypatch):
     (fast,), (slow,) = measure([lambda: None]), measure([lambda: time.sleep(0.005)])
     assert fast.runs > latency.RUNS
     assert slow.runs == latency.FEWEST_RUNS
+
+
+class Busy:
+    """A clock, and models that take so long; now and then something else takes the processor."""
+
+    def __init__(self, monkeypatch, *, often):
+        self.now, self.rng, self.often, self.runs = 0.0, np.random.default_rng(0), often, 0
+        monkeypatch.setattr(latency.time, "perf_counter", lambda: self.now)
+
+    def model(self, seconds):
+        def run():
+            self.runs += 1
+            interrupted = self.rng.random() < self.often
+            self.now += seconds * (1 + 0.01 * self.rng.random())
+            self.now += self.rng.exponential(5 * seconds) if interrupted else 0
+
+        return run
+
+
+@pytest.mark.parametrize("often", [0.0, 0.5, 0.8])
+def test_what_else_runs_does_not_change_how_models_compare(monkeypatch, often):
+    busy = Busy(monkeypatch, often=often)
+    half, double = relative([busy.model(0.01), busy.model(0.005), busy.model(0.02)])
+    assert half == pytest.approx(0.5, rel=0.03)
+    assert double == pytest.approx(2, rel=0.03)
+
+
+def test_models_run_longer_where_other_programs_are_in_the_way(monkeypatch):
+    runs = []
+    for often in (0.0, 0.97):
+        busy = Busy(monkeypatch, often=often)
+        relative([busy.model(0.01), busy.model(0.005)])
+        runs.append(busy.runs)
+    assert runs[0] < runs[1]
+
+
+def test_no_model_runs_for_ever(monkeypatch):
+    busy = Busy(monkeypatch, often=1.0)
+    relative([busy.model(1.0), busy.model(1.0)])
+    assert busy.runs == 2 * (1 + latency.TURN)
 
 
 class Session:

@@ -11,6 +11,7 @@ import click
 from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
+    CountOrAuto,
     GatheringCommand,
     LateChoice,
     NumbersOption,
@@ -18,10 +19,12 @@ from nmcore.cli.options import (
     json_option,
     providers_option,
     seed_option,
+    threads_option,
 )
 from nmcore.cli.printing import print_declined, print_json
 
 if TYPE_CHECKING:
+    from nmcore.data import Dataset
     from nmcore.evaluate import Fidelity
     from nmcore.latency import Latency
     from nmcore.pipeline import Result
@@ -66,10 +69,24 @@ def _bn_forms() -> Sequence[str]:
 )
 @click.option("--params", type=float, metavar="F", help="The same for parameters.")
 @click.option(
+    "--latency",
+    type=float,
+    metavar="F",
+    help="Take at most this share of the original's time, in the runtime on this machine.",
+)
+@click.option(
+    "--max-drop",
+    type=float,
+    metavar="D",
+    help="Remove as much as costs at most D percentage points of accuracy, or of agreement with "
+    "IN where --data has no labels. Part of --data is kept apart to judge on.",
+)
+@click.option(
     "--round-to",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Keep a multiple of K channels; runtimes are slow on odd widths.  [default: 1]",
+    type=CountOrAuto(),
+    metavar="K|auto",
+    help="Keep a multiple of K channels, as runtimes are slow on odd widths; auto times 1, 4, 8 "
+    "and 16.  [default: 1, or auto with --latency]",
 )
 @click.option(
     "--keep",
@@ -151,6 +168,7 @@ def _bn_forms() -> Sequence[str]:
     help="Write the account as a page or as data; repeat it for both.",
 )
 @providers_option
+@threads_option
 @seed_option
 @json_option
 @quiet_option
@@ -178,6 +196,7 @@ def compress(
             ctx=click.get_current_context(), param_type="argument", param_hint="'OUT'"
         )
     from nmcore.cli import terminal as t
+    from nmcore.diagnosis import shortfall
     from nmcore.pipeline import compress as compress_model
     from nmcore.report import Measures, Report
 
@@ -190,17 +209,21 @@ def compress(
         given["keep"] = dict(keep)
     with t.working("compressing") as track:
         result = compress_model(source, providers=providers, progress=track, **given)
+    data = _data(result, options)
     with t.working("timing both models"):
-        sessions = _load_both(source, result, providers)
-        before, after = _time_both(sessions, result.seed)
+        sessions = _load_both(source, result, providers, options["threads"] or 0)
+        before, after = _time_both(sessions, data, result.seed)
     size = source.stat().st_size  # Before OUT is written, which may be the same file.
     written = len(result.graph.serialize())
     if target is not None:
         result.save(target)
+    measures = Measures.of(result.before, size, before), Measures.of(result.after, written, after)
+    rounded = options["round_to"] == "auto" or options["latency"] is not None
     report = Report.of(
         result,
-        before=Measures.of(result.before, size, before),
-        after=Measures.of(result.after, written, after),
+        before=measures[0],
+        after=measures[1],
+        shortfall=tuple(shortfall(result.graph, result.outcomes, *measures, rounded=rounded)),
         command=command,
         seed=result.seed,
         provider=sessions[0].provider,
@@ -257,30 +280,61 @@ def _check_apart(paths: Sequence[tuple[str, Path]]) -> None:
         seen[path.resolve()] = what
 
 
-def _load_both(source: Path, result: Result, providers: Sequence[str]) -> list[Session]:
+def _load_both(
+    source: Path, result: Result, providers: Sequence[str], threads: int
+) -> list[Session]:
     from nmcore import plugins
     from nmcore.cli import terminal as t
     from nmcore.errors import ModelError, VerificationError
 
     runtime = plugins.runtime()
-    before = runtime.session(source, providers=providers)
+    before = runtime.session(source, providers=providers, threads=threads)
     if before.notice:
         t.notify(before.notice)
     try:
-        return [before, runtime.session(result.graph.serialize(), providers=providers)]
+        after = result.graph.serialize()
+        return [before, runtime.session(after, providers=providers, threads=threads)]
     except ModelError as error:
         raise VerificationError(f"the original loads, but the result does not: {error}") from error
 
 
-def _time_both(sessions: Sequence[Session], seed: int) -> Sequence[Latency | None]:
+def _data(result: Result, options: Mapping[str, Any]) -> Dataset | None:
+    """The data that was given, where it lies in a file that can be read.
+
+    One that cannot was not needed, or there would be no result.
+    """
+    from nmcore.data import load
+    from nmcore.errors import DataError
+
+    path = options["data"]
+    if path is None or path.is_dir():
+        return None
+    try:
+        return load(path, **_form(result, options))
+    except DataError:  # Said where the results would be compared.
+        return None
+
+
+def _form(result: Result, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How data is read; a plan that is replayed says so."""
+    stated = result.plan.options or options
+    return {name: stated[name] for name in ("scale", "mean", "std")}
+
+
+def _time_both(
+    sessions: Sequence[Session], data: Dataset | None, seed: int
+) -> Sequence[Latency | None]:
+    from functools import partial
+
     from nmcore.cli import terminal as t
-    from nmcore.data import runnable_inputs
     from nmcore.errors import DataError, ModelError, VerificationError
-    from nmcore.latency import time_sessions
+    from nmcore.latency import measure
+    from nmcore.stopwatch import timed_inputs
 
     before, after = sessions
     try:
-        feeds = runnable_inputs(before, seed=seed)
+        feeds = timed_inputs(before, data, seed=seed)
+        before.run(feeds)
     except (ModelError, DataError) as error:
         t.notify(f"no latency: {error}")
         return None, None
@@ -288,7 +342,7 @@ def _time_both(sessions: Sequence[Session], seed: int) -> Sequence[Latency | Non
         after.run(feeds)
     except ModelError as error:
         raise VerificationError(f"the original runs, but the result does not: {error}") from error
-    return time_sessions(sessions, seed=seed)
+    return measure([partial(session.run, feeds) for session in sessions])
 
 
 def _fidelity(
@@ -298,14 +352,16 @@ def _fidelity(
     from nmcore.errors import DataError, ModelError
     from nmcore.evaluate import compared
 
-    # A plan that is replayed says how its data is to be read.
-    stated = result.plan.options or options
-    form = {name: stated[name] for name in ("scale", "mean", "std")}
     before, after = sessions
     try:
         with t.working("comparing both models") as track:
             return compared(
-                before, after, options["data"], seed=result.seed, progress=track, **form
+                before,
+                after,
+                options["data"],
+                seed=result.seed,
+                progress=track,
+                **_form(result, options),
             )
     except (ModelError, DataError) as error:
         t.notify(f"the results are not compared: {error}")

@@ -135,6 +135,20 @@ class PatternCount(_ParamType):
         return pattern, int(count)
 
 
+class CountOrAuto(_ParamType):
+    """A whole number from 1, or ``auto``."""
+
+    name = "count or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or the word."""
+        if value == "auto" or isinstance(value, int):
+            return value
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither auto nor a whole number from 1.", param, ctx)
+        return int(value)
+
+
 FILE = click.Path(path_type=Path)
 
 

@@ -34,6 +34,7 @@ from nmcore.wording import comparison as comparison
 from nmcore.wording import number as number
 from nmcore.wording import predicted_on as predicted_on
 from nmcore.wording import shared_reasons as shared_reasons
+from nmcore.wording import uncertain as uncertain
 from nmcore.wording import where as where
 
 if TYPE_CHECKING:
@@ -134,13 +135,19 @@ def cost_table(report: Report) -> Table:
             _cost_row("parameters", before.params, after.params, number),
             _cost_row("MACs", before.macs, after.macs, number),
             _cost_row("file size", before.bytes, after.bytes, size),
-            _cost_row("latency", before.latency_ms, after.latency_ms, milliseconds),
+            _latency_row(report),
         ],
     )
 
 
 def _cost_row(name: str, before: N, after: N, write: Callable[[N], str]) -> tuple[str, ...]:
     return name, write(before), write(after), change(before, after)
+
+
+def _latency_row(report: Report) -> tuple[str, ...]:
+    """The row of the latency, which says itself where it is not to be trusted."""
+    row = _cost_row("latency", report.before.latency_ms, report.after.latency_ms, milliseconds)
+    return (*row[:-1], f"{row[-1]}, uncertain") if uncertain(report) else row
 
 
 def groups_table(groups: Sequence[GroupReport]) -> Table:
@@ -214,7 +221,7 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
         ("top-1 %", lambda r: percent(r.top1)),
         ("agreement %", lambda r: percent(r.agreement)),
         ("deviation %", lambda r: percent(r.deviation)),
-        ("latency", lambda r: milliseconds(r.latency_ms)),
+        ("latency", _evaluated_latency),
         ("parameters", lambda r: number(r.params)),
         ("MACs", lambda r: number(r.macs)),
         ("file size", lambda r: size(r.bytes)),
@@ -228,6 +235,11 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
         [header, *row] for header, row in zip(headers, zip(*rows, strict=True), strict=True)
     )
     return table(["", *(f"<{row[0]}" for row in rows)], models)
+
+
+def _evaluated_latency(result: Evaluation) -> str:
+    doubt = ", uncertain" if noisy(result.latency_low_ms, result.latency_high_ms) else ""
+    return f"{milliseconds(result.latency_ms)}{doubt}"
 
 
 def latency_table(names: Sequence[str], times: Sequence[Latency]) -> Table:
