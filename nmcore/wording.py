@@ -183,11 +183,7 @@ def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
 
 def comparison(found: Fidelity) -> Iterator[str]:
     """Say how alike the original and the result are, and what that was seen on."""
-    doubt = (
-        "which real inputs may fare worse than"
-        if found.made
-        else "which it may have been fitted to"
-    )
+    doubt = "real ones may fare worse" if found.made else "which it may have been fitted to"
     words = []
     if found.top1_before is not None and found.top1_after is not None:
         words.append(f"top-1 {percent(found.top1_after)} % ({percent(found.top1_before)} % before)")
@@ -196,7 +192,7 @@ def comparison(found: Fidelity) -> Iterator[str]:
     if found.deviation is not None:
         words.append(f"deviation {percent(found.deviation)} %")
     if words:
-        yield f"on {found.inputs}, {doubt}: {', '.join(words)}"
+        yield f"on {found.inputs} ({doubt}): {', '.join(words)}"
         yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
 
 
