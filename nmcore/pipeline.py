@@ -34,7 +34,7 @@ from nmcore.reconstruction import reconstruct_all
 from nmcore.report import Measures, Report, installed_versions
 from nmcore.rival import Rival
 from nmcore.verification import verify as prove
-from nmcore.wording import cost_notes
+from nmcore.wording import cost_notes, streams_note
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -227,7 +227,7 @@ def compress(
         call=call,
         seed=options.seed,
         verified=verify,
-        notes=[*notes, *more, *_scope(graph, given, before)],
+        notes=[*notes, *more, *_scope(graph, given, task, before)],
     )
 
 
@@ -285,9 +285,13 @@ def _task(
     return Task(counts, selection.free(graph.groups), budget, options, progress, multiple)
 
 
-def _scope(graph: plugins.Graph, given: Mapping[str, Any], before: Cost) -> Iterator[str]:
+def _scope(
+    graph: plugins.Graph, given: Mapping[str, Any], task: Task, before: Cost
+) -> Iterator[str]:
     """Say which groups were meant, and what their cost was counted at."""
     yield from Selection(only=given["only"], exclude=given["exclude"]).matches(graph.groups)
+    if task.budget is None and not task.planned:
+        yield from streams_note(g for g in graph.groups if task.counts[g.name] < g.width)
     yield from cost_notes(before)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nmcore.group import Cost, Declined
+from nmcore.group import Cost, Declined, Group
 
 if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
@@ -90,6 +90,25 @@ def cost_notes(cost: Cost) -> Iterator[str]:
     elif cost.assumed:
         inputs = " and ".join(f"{name} {shape}" for name, shape in cost.assumed.items())
         yield f"MACs are of {inputs}; the model leaves sizes open"
+
+
+def streams_note(cut: Iterable[Group]) -> Iterator[str]:
+    """Name the groups that a ratio cuts though several layers make them together.
+
+    >>> stream = Group("stem", 64, ("stem", "block1", "block2"), ("head",))
+    >>> list(streams_note([stream, Group("conv1", 64, ("conv1",), ("conv2",))]))
+    ['cut as well: stem, made by several layers together; --exclude spares it, --macs weighs it']
+    """
+    streams = [group.name for group in cut if len(group.producers) > 1]
+    if not streams:
+        return
+    one = len(streams) == 1
+    more = "" if one else f" and {len(streams) - 1} more"
+    pronoun = "it" if one else "them"
+    yield (
+        f"cut as well: {streams[0]}{more}, made by several layers together; "
+        f"--exclude spares {pronoun}, --macs weighs {pronoun}"
+    )
 
 
 def percent(value: float | None) -> str:
