@@ -119,7 +119,7 @@ class Sensitivity:
 
 
 def sensitivity(
-    model: str | Path,
+    model: Any,
     *,
     data: str | Path | Dataset | None = None,
     samples: int | None = None,
@@ -137,8 +137,8 @@ def sensitivity(
 
     Parameters
     ----------
-    model : path
-        A model file.
+    model : path or object
+        A model file, or an object that an installed backend understands. It is never changed.
     data : path or Dataset, optional
         An .npz with ``x`` and optionally the classes ``y``, or a folder of pictures.
     samples : int, optional
@@ -290,7 +290,7 @@ def _evaluated(graph: plugins.Graph, given: Inputs, providers: Sequence[str]) ->
 class _Measuring:
     """Cutting one group at a time and comparing the whole model with the original."""
 
-    model: str | Path
+    model: Any
     probes: Probes
     data: Dataset
     providers: Sequence[str]

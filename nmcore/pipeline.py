@@ -41,7 +41,7 @@ from nmcore.rival import Rival
 from nmcore.speed import ROUNDINGS
 from nmcore.stopwatch import Stopwatch
 from nmcore.verification import verify as prove
-from nmcore.wording import cost_notes
+from nmcore.wording import cost_notes, streams_note
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -299,7 +299,7 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
             call=calls[0],
             seed=options.seed,
             verified=given["verify"],
-            notes=[*notes, *found, *more, *_scope(graph, given, before)],
+            notes=[*notes, *found, *more, *_scope(graph, given, task, before)],
         )
 
 
@@ -439,9 +439,13 @@ def _stopwatch(given: Mapping[str, Any]) -> Stopwatch:
     )
 
 
-def _scope(graph: plugins.Graph, given: Mapping[str, Any], before: Cost) -> Iterator[str]:
+def _scope(
+    graph: plugins.Graph, given: Mapping[str, Any], task: Task, before: Cost
+) -> Iterator[str]:
     """Say which groups were meant, and what their cost was counted at."""
     yield from Selection(only=given["only"], exclude=given["exclude"]).matches(graph.groups)
+    if task.budget is None and not task.planned:
+        yield from streams_note(g for g in graph.groups if task.counts[g.name] < g.width)
     yield from cost_notes(before)
 
 

@@ -14,7 +14,7 @@ from nmcore.merging import merge_all
 from nmcore.plan import Outcome, Task
 from nmcore.probes import Probes
 
-_MEASURE = "relative error of the outputs (mean squared difference over variance)"
+_MEANING = "(mean squared difference over variance of the outputs)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,10 @@ class Rival:
         rivals, _ = merge_all(merged, task)
         mine, theirs = self._errors(original, [graph.serialize(), merged.serialize()])
         if mine <= theirs:
-            note = f"{_MEASURE} {mine:.3f}; merging would leave {theirs:.3f}"
-            return graph, outcomes, note
-        note = f"merged instead: {_MEASURE} {theirs:.3f}, where refitting left {mine:.3f}"
-        return merged, rivals, note
+            note = f"relative error of the outputs {mine:.3f}; merging would leave {theirs:.3f}"
+            return graph, outcomes, f"{note} {_MEANING}"
+        note = f"merged instead: relative error {theirs:.3f}, where refitting left {mine:.3f}"
+        return merged, rivals, f"{note} {_MEANING}"
 
     def _errors(self, original: bytes, models: Sequence[bytes]) -> list[float]:
         """The mean squared error of each model's outputs, relative to their variance."""
@@ -54,8 +54,7 @@ class Rival:
             runtime.session(model, providers=self.providers) for model in (original, *models)
         )
         wrong, total = np.zeros(len(others)), 0.0
-        batches = self.probes.unseen or self.probes.batches
-        for feeds in self.task.progress("comparing", batches):
+        for feeds in self.probes.unseen or self.probes.batches:
             want = _floats(first.run(feeds))
             total += sum(float(np.var(output)) * output.size for output in want)
             for index, session in enumerate(others):

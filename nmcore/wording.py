@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nmcore.group import Cost, Declined
+from nmcore.group import Cost, Declined, Group
 
 if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
@@ -90,6 +90,25 @@ def cost_notes(cost: Cost) -> Iterator[str]:
     elif cost.assumed:
         inputs = " and ".join(f"{name} {shape}" for name, shape in cost.assumed.items())
         yield f"MACs are of {inputs}; the model leaves sizes open"
+
+
+def streams_note(cut: Iterable[Group]) -> Iterator[str]:
+    """Name the groups that a ratio cuts though several layers make them together.
+
+    >>> stream = Group("stem", 64, ("stem", "block1", "block2"), ("head",))
+    >>> list(streams_note([stream, Group("conv1", 64, ("conv1",), ("conv2",))]))
+    ['cut as well: stem, made by several layers together; --exclude spares it, --macs weighs it']
+    """
+    streams = [group.name for group in cut if len(group.producers) > 1]
+    if not streams:
+        return
+    one = len(streams) == 1
+    more = "" if one else f" and {len(streams) - 1} more"
+    pronoun = "it" if one else "them"
+    yield (
+        f"cut as well: {streams[0]}{more}, made by several layers together; "
+        f"--exclude spares {pronoun}, --macs weighs {pronoun}"
+    )
 
 
 def percent(value: float | None) -> str:
@@ -183,11 +202,7 @@ def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
 
 def comparison(found: Fidelity) -> Iterator[str]:
     """Say how alike the original and the result are, and what that was seen on."""
-    doubt = (
-        "which real inputs may fare worse than"
-        if found.made
-        else "which it may have been fitted to"
-    )
+    doubt = "real ones may fare worse" if found.made else "which it may have been fitted to"
     words = []
     if found.top1_before is not None and found.top1_after is not None:
         words.append(f"top-1 {percent(found.top1_after)} % ({percent(found.top1_before)} % before)")
@@ -196,7 +211,7 @@ def comparison(found: Fidelity) -> Iterator[str]:
     if found.deviation is not None:
         words.append(f"deviation {percent(found.deviation)} %")
     if words:
-        yield f"on {found.inputs}, {doubt}: {', '.join(words)}"
+        yield f"on {found.inputs} ({doubt}): {', '.join(words)}"
         yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
 
 

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from account import outcome, report
+from nmcore.evaluate import Fidelity
 from nmcore.group import Cost, Declined
 from nmcore.page import page
 from nmcore.report import Measures
@@ -209,3 +210,19 @@ def test_errors_of_zero_have_no_picture():
     group = outcome(method="moments")
     group.curve.error[:] = 0
     assert len(Page(page(report(group))).pictures()) == 1
+
+
+def test_a_lost_result_is_warned_of_at_the_top():
+    lost = Fidelity("data.npz", 200, 92.5, 10.0, 12.0, 90.0)
+    text = page(report(outcome(), fidelity=lost))
+    assert '<p class="warning">Accuracy is probably gone: ' in text
+    assert text.index("Accuracy is probably gone") < text.index("<main>")
+    assert 'class="warning"' not in page(report(outcome()))
+
+
+def test_made_inputs_are_told_from_data():
+    made = Fidelity("synthetic inputs", 64, None, None, 90.0, 5.0, made=True)
+    text = page(report(outcome(), fidelity=made))
+    assert "64 synthetic inputs" in text
+    assert "not how good" in text
+    assert "may have been fitted to" not in text

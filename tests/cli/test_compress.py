@@ -58,9 +58,7 @@ class TestResult:
         assert "left alone: 1 node" in lines
         measured = "checked and loaded; latency: median of warm runs on cpu, "
         assert any(line.startswith(measured) for line in lines)
-        assert lines[-2].startswith(
-            "on 64 synthetic inputs, which real inputs may fare worse than: "
-        )
+        assert lines[-2].startswith("on 64 synthetic inputs (real ones may fare worse): ")
         assert lines[-1].startswith(
             "agreement: percent of inputs with the same top class; deviation"
         )
@@ -175,6 +173,15 @@ class TestOptions:
         text = run("compress", model, out, "--only", "conv*", "--exclude", "conv2").stdout
         assert "only matches 2 of 3 groups" in text
         assert "exclude matches 1 of 3 groups" in text
+
+    def test_a_ratio_says_that_it_cuts_streams(self, run, tmp_path, out):
+        chain = Chain().conv(8).node("Relu")
+        start = chain.value
+        chain.conv(8, pads=[1] * 4).raw("Add", chain.value, start).node("Relu").conv(4)
+        onnx.save(chain.build(), tmp_path / "m.onnx")
+        args = ["compress", tmp_path / "m.onnx", out, "--method", "merge"]
+        assert "cut as well: conv1, made by several" in run(*args).stdout
+        assert "cut as well" not in run(*args, "--macs", 0.8).stdout
 
     def test_each_reason_is_said_once(self, run, model, out):
         lines = run("compress", model, out, "--only", "conv*").stdout.splitlines()
