@@ -103,7 +103,7 @@ def fastest(candidates: Mapping[int, Counts], timer: Timer) -> tuple[int, float]
     -------
     The rounding, and the time that it takes as a share of the original's.
     """
-    times = dict(zip(candidates, timer(list(candidates.values())), strict=True))
+    times = dict(zip(candidates, _steady(list(candidates.values()), timer), strict=True))
     enough = min(times.values()) * (1 + WORTHWHILE)
     best = min(multiple for multiple, time in times.items() if time <= enough)
     return best, times[best]
