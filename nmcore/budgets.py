@@ -105,8 +105,13 @@ def _path(graph: Graph, task: Task, curves: Curves, kind: str, multiple: int) ->
 def _told(found: Found, share: float, task: Task, kind: str) -> Sequence[str]:
     """What a search for a latency came to."""
     assert task.timer is not None
-    if found.time <= share:
-        reached = f"at most {share:g} asked for: met to within one step of one group"
+    if found.time <= share < found.wider:
+        reached = (
+            f"at most {share:g} asked for: met to within one step of one group, without which it "
+            f"is {found.wider:.3g}"
+        )
+    elif found.time <= share:
+        reached = f"at most {share:g} asked for"
     else:
         reached = f"where {share:g} was asked for: the times vary too much to come closer"
     timed = f"timed {task.timer.setting}; the narrowest widths take {found.least:.3g}"

@@ -22,9 +22,9 @@ RUNS = 50
 SECONDS = 0.3
 MOST_SECONDS = 10.0
 FEWEST_RUNS = TURN
-# The quickest so many runs of at least so many differ by at most this share, once a model ran
-# unhindered; after so many seconds of each model they are taken for that anyway.
-QUICK, QUICKEST_OF, ALIKE = 3, 20, 0.02
+# The best of at least so many turns differ by at most this share, once nothing else is in the way;
+# after so many seconds of each model they are taken for that anyway.
+FEWEST_TURNS, ALIKE = 6, 0.02
 PATIENCE = 2.0
 
 
@@ -81,10 +81,11 @@ def measure(models: Sequence[Callable[[], object]], runs: int | None = None) -> 
 def relative(models: Sequence[Callable[[], object]]) -> list[float]:
     """How long models take when nothing else is in their way, as shares of the first one's time.
 
-    Other programs only ever make a run longer, and not all runs alike. So the quickest runs are
-    compared, which need a few others that were about as quick: until then, models keep running.
-    Where two models were timed beside a dozen busy programs, their medians differed by a factor of
-    0.2 to 0.6 from trial to trial, their quickest runs by one of 0.60 to 0.66.
+    Other programs only ever make a run longer, and not all runs alike. So each turn of a few runs
+    counts with its quickest one, a model with the lower quartile over its turns, and models keep
+    running until their best turns are alike. Where two models were timed beside 30 busy programs,
+    their medians differed by a factor of 0.13 to 0.88 from trial to trial, and these figures by
+    one of 0.57 to 0.63; where runs are too short to be interrupted, both agree.
 
     Parameters
     ----------
@@ -103,24 +104,28 @@ def relative(models: Sequence[Callable[[], object]]) -> list[float]:
     True
     """
     # No warm-up: first runs are none of the quickest.
-    times: list[list[float]] = [[] for _ in models]
-    while not _settled(times):
+    turns: list[list[float]] = [[] for _ in models]
+    spent = 0.0
+    while not _settled(turns, spent / len(models)):
         # In short turns, as a processor may change its pace for all of them.
-        for one, model in zip(times, models, strict=True):
+        for one, model in zip(turns, models, strict=True):
             model()
-            one += [_seconds(model) for _ in range(TURN)]
-    first, *others = (sorted(one)[QUICK - 1] for one in times)
+            times = [_seconds(model) for _ in range(TURN)]
+            one.append(min(times))
+            spent += sum(times)
+    first, *others = (float(np.percentile(one, 25)) for one in turns)
     return [other / first for other in others]
 
 
-def _settled(times: Sequence[Sequence[float]]) -> bool:
-    """Whether the quickest runs of all models are known, or it has taken too long."""
-    spent = sum(map(sum, times)) / len(times)
-    if spent >= PATIENCE:
+def _settled(turns: Sequence[Sequence[float]], seconds: float) -> bool:
+    """Whether the best turns of every model are alike, or it has taken too long."""
+    done = len(turns[0])
+    if done and seconds >= PATIENCE:
         return True
-    quickest = [sorted(one)[:QUICK] for one in times if len(one) >= QUICKEST_OF]
-    agree = [quick[-1] <= (1 + ALIKE) * quick[0] for quick in quickest]
-    return len(agree) == len(times) and all(agree) and spent >= SECONDS / 2
+    if done < FEWEST_TURNS or seconds < SECONDS / 2:
+        return False
+    best, good = np.percentile(turns, [10, 25], axis=1)
+    return bool(np.all(good <= (1 + ALIKE) * best))
 
 
 def _turns(models: int, runs: int | None) -> Iterator[tuple[int, int]]:

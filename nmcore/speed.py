@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from statistics import median
 from typing import Any
 
@@ -63,13 +62,6 @@ class Path:
         """The error that so many moves add, by the curves that they were chosen by."""
         return sum(move.added for move in self.moves[:step])
 
-    def reaching(self, share: float) -> int:
-        """The first step at which at most ``share`` of the cost is left, or the last there is."""
-        saved = accumulate((move.saved for move in self.moves), initial=0.0)
-        needed = self.left - share * self.cost
-        enough = (step for step, total in enumerate(saved) if total >= needed)
-        return next(enough, len(self))
-
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -79,13 +71,15 @@ class Found:
     ----------
     path, step : Path, int
         Which widths.
-    time, least : float
-        What they take, and what the narrowest widths take, as shares of the original's time.
+    time, wider, least : float
+        What they take, and what the widths one step before and the narrowest ones take, as shares
+        of the original's time.
     """
 
     path: Path
     step: int
     time: float
+    wider: float
     least: float
 
 
@@ -103,7 +97,7 @@ def fastest(candidates: Mapping[int, Counts], timer: Timer) -> tuple[int, float]
     -------
     The rounding, and the time that it takes as a share of the original's.
     """
-    times = dict(zip(candidates, timer(list(candidates.values())), strict=True))
+    times = dict(zip(candidates, _steady(list(candidates.values()), timer), strict=True))
     enough = min(times.values()) * (1 + WORTHWHILE)
     best = min(multiple for multiple, time in times.items() if time <= enough)
     return best, times[best]
@@ -137,7 +131,7 @@ def widest_within(
         Not even the ends of the paths are fast enough.
     """
     if share == 1:
-        return Found(paths[0], 0, 1.0, 1.0)
+        return Found(paths[0], 0, 1.0, 1.0, 1.0)
     ends = _steady([path.counts(len(path)) for path in paths], timer)
     able = [path for path, end in zip(paths, ends, strict=True) if end <= share]
     if not able:
@@ -147,8 +141,7 @@ def widest_within(
             f"({timer.setting})"
         )
     path, step = _bisected(able, [(0, len(path)) for path in able], share, timer, progress)
-    step, time = _confirmed(path, step, share, timer, progress)
-    return Found(path, step, time, min(ends))
+    return _confirmed(path, step, share, timer, progress, min(ends))
 
 
 def _steady(candidates: Sequence[Counts], timer: Timer) -> list[float]:
@@ -189,20 +182,22 @@ def _confirmed(
     share: float,
     timer: Timer,
     progress: Callable[[str, Iterable[Any]], Iterable[Any]],
-) -> tuple[int, float]:
-    """The step and its time, once that meets the target and the step before does not.
+    least: float,
+) -> Found:
+    """What was found, once the step meets the target and the step before does not.
 
     A single wrong time sends a bisection astray; then it is repeated on the side that is left.
     """
-    best: tuple[int, float] | None = None
+    best: Found | None = None
     for attempt in range(CORRECTIONS + 1):
         time, wider = _steady([path.counts(step), path.counts(max(step - 1, 0))], timer)
+        found = Found(path, step, time, wider, least)
         if time <= share:
-            best, bounds = (step, time), (0, step - 1)
+            best, bounds = found, (0, step - 1)
         else:
-            bounds = step, len(path) if best is None else best[0]
+            bounds = step, len(path) if best is None else best.step
         done = time <= share < wider or bounds[1] - bounds[0] < 1
         if done or attempt == CORRECTIONS:
             break
         _, step = _bisected([path], [bounds], share, timer, progress)
-    return best or (step, time)
+    return best or found

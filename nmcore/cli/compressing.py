@@ -79,7 +79,7 @@ def _bn_forms() -> Sequence[str]:
     type=float,
     metavar="D",
     help="Remove as much as costs at most D percentage points of accuracy, or of agreement with "
-    "IN where --data has no labels. Part of --data is kept apart to judge on.",
+    "IN where --data has no labels. Tries six compressions; part of --data is kept to judge on.",
 )
 @click.option(
     "--round-to",

@@ -84,6 +84,7 @@ class TestLatency:
         assert sum(widths.values()) <= 0.6 * 192 < sum(widths.values()) + 8
         assert all(width % 8 == 0 for width in widths.values())
         assert "of the original's, at most 0.6 asked for: met to within one step of one" in text
+        assert re.search(r"without which it is 0\.6\d*; timed on cpu, \d threads?, with an", text)
         assert "with an input of shape (1, 3, 24, 24)" in text
         assert re.search(r"widths in multiples of (8|16), which leave the least error at", text)
         monkeypatch.delattr(Stopwatch, "__call__")

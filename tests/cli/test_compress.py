@@ -13,7 +13,9 @@ import pytest
 
 from chain import Chain
 from chain import run as run_model
+from nmcore import evaluate, latency
 from nmcore.errors import ModelError, VerificationError
+from nmcore.latency import Latency
 
 
 @pytest.fixture
@@ -330,3 +332,47 @@ def test_a_model_that_runs_on_no_random_input_has_no_latency(run, tmp_path, out)
     result = run("compress", tmp_path / "m.onnx", out, "--providers", "cpu")
     assert "no latency: " in result.stderr
     assert out.exists()
+
+
+class TestLatency:
+    """What is said of latencies, with a clock that is made up."""
+
+    @pytest.fixture
+    def times(self, monkeypatch):
+        def set_times(before, after, spread=1.1):
+            found = [Latency(ms, ms / spread, ms * spread, 50) for ms in (before, after)]
+            monkeypatch.setattr(latency, "measure", lambda _models: found)
+
+        return set_times
+
+    def row(self, text):
+        return next(line for line in text.splitlines() if line.startswith("latency"))
+
+    def test_doubt_stands_beside_the_number(self, run, model, out, times):
+        times(2.0, 1.0, spread=2)
+        text = run("compress", model, out, "--method", "prune").stdout
+        assert self.row(text).endswith("-50.0 %, uncertain")
+        assert "latency is uncertain: runs of one model differ more than twofold" in text
+        times(2.0, 1.0)
+        assert self.row(run("compress", model, out, "--method", "prune").stdout).endswith("-50.0 %")
+
+    def test_why_it_did_not_get_faster(self, run, model, out, times, tmp_path):
+        report = tmp_path / "r.json"
+        options = ["--method", "prune", "--ratio", 0.4, "--report", report]
+        times(2.0, 2.2)
+        text = run("compress", model, out, *options).stdout
+        assert "1.10 of the time with 0.4" in text
+        assert "of 3 cut groups keep no multiple of 8 channels" in text
+        (line,) = json.loads(report.read_text())["shortfall"]
+        assert line in text
+        times(2.0, 0.8)
+        assert "cut groups" not in run("compress", model, out, *options).stdout
+        assert json.loads(report.read_text())["shortfall"] == []
+
+    def test_evaluate_doubts_each_number(self, run, model, data, monkeypatch):
+        found = [Latency(1.0, 0.9, 1.1, 50), Latency(2.0, 0.5, 4.0, 50)]
+        monkeypatch.setattr(evaluate, "measure", lambda _models, _runs: found)
+        lines = run("evaluate", model, model, "--data", data).stdout.splitlines()
+        first, second = (line for line in lines if line.startswith(str(model)))
+        assert "2 ms, uncertain" in second
+        assert "uncertain" not in first
