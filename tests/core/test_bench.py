@@ -101,5 +101,5 @@ def test_plot(tmp_path):
 
 
 def test_sizes_beyond_the_machine_are_refused():
-    with pytest.raises(ArgumentError, match="need more than the [0-9,]+ bytes here"):
+    with pytest.raises(ArgumentError, match=r"need more than the [0-9,]+ bytes here"):
         bench.Size.parse("10000000x10000000,5")
