@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -28,18 +29,7 @@ def load(path: Path) -> ir.Model:
     ModelError
         The file is no ONNX model, is damaged, or misses its external data.
     """
-    try:
-        size = path.stat().st_size
-        if size > _PROTOBUF_LIMIT:
-            raise ValueError(f"it has {size:,} bytes, and protobuf takes {_PROTOBUF_LIMIT:,}")
-        model = _deserialised(onnx.load(path, format="protobuf", load_external_data=False))
-        # An absolute path: where the folder has no name, onnx_ir does not check what leaves it.
-        ir.external_data.set_base_dir(model.graph, path.absolute().parent)
-    except Exception as error:
-        raise ModelError(f"{path} cannot be read as an ONNX model: {one_line(error)}") from error
-    admit(model, str(path))
-    _embed_attributes(model)
-    return model
+    return _admitted(lambda: _read(path), str(path))
 
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
@@ -50,13 +40,30 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
     ModelError
         It is damaged, or its weights lie in files whose folder nobody knows.
     """
+    return _admitted(lambda: _deserialised(proto), "the model")
+
+
+def _admitted(read: Callable[[], ir.Model], name: str) -> ir.Model:
+    """Read a model and look at all of it: whatever goes wrong here lies in the model."""
     try:
-        model = _deserialised(proto)
+        model = read()
+        admit(model, name)
+        _embed_attributes(model)
+        _skeleton(model)  # what cannot be written again is refused before any work is done
+    except ModelError:
+        raise
     except Exception as error:
-        raise ModelError(f"the model cannot be read as an ONNX model: {one_line(error)}") from error
-    if any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors(model)):
-        raise ModelError("the model's weights lie in external files; give the path of its file")
-    admit(model, "the model")
+        raise ModelError(f"{name} cannot be read as an ONNX model: {one_line(error)}") from error
+    return model
+
+
+def _read(path: Path) -> ir.Model:
+    size = path.stat().st_size
+    if size > _PROTOBUF_LIMIT:
+        raise ValueError(f"it has {size:,} bytes, and protobuf takes {_PROTOBUF_LIMIT:,}")
+    model = _deserialised(onnx.load(path, format="protobuf", load_external_data=False))
+    # An absolute path: where the folder has no name, onnx_ir does not check what leaves it.
+    ir.external_data.set_base_dir(model.graph, path.absolute().parent)
     return model
 
 

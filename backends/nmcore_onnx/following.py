@@ -14,7 +14,7 @@ from nmcore_onnx.constants import Place
 from nmcore_onnx.grouping import TracedGroup, positions
 from nmcore_onnx.slots import FilterSlot, ProducerSlot
 from nmcore_onnx.trace import label
-from nmcore_onnx.weights import attribute, computable, read, rows_of
+from nmcore_onnx.weights import attribute, compact, computable, read, rows_of
 
 
 def producers(traced: TracedGroup) -> list[Producer]:
@@ -118,7 +118,7 @@ def _of_units(whole: Producer, owned: IntArray) -> Producer:
             )
         return replace(
             whole,
-            weight=whole.weight[rows],
+            weight=whole.weight[compact(rows, len(whole.weight))],
             bias=None if whole.bias is None else whole.bias[rows],
             batchnorm=norm,
         )

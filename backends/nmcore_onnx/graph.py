@@ -41,7 +41,7 @@ from nmcore_onnx.intake import tensors
 from nmcore_onnx.refining import refined
 from nmcore_onnx.slots import ConsumerSlot
 from nmcore_onnx.trace import label, trace
-from nmcore_onnx.weights import Ledger
+from nmcore_onnx.weights import Ledger, compact
 
 
 class OnnxGraph:
@@ -113,7 +113,8 @@ class OnnxGraph:
             bias = added if bias is None else bias + added
         scale = following.norm_scale(slot.node, width, self._statistics)
         owned = self._columns(traced, slot)
-        matrix = self._ledger.matrix(slot)[np.ix_(rows, owned.ravel())]
+        matrix = self._ledger.matrix(slot)[compact(rows, _outputs(slot))]
+        matrix = matrix[:, compact(owned.ravel(), matrix.shape[1])]
         return Consumer(
             label(slot.node),
             matrix.reshape(len(rows), len(owned), -1),

@@ -99,14 +99,12 @@ def _fault_of_file(tensor: ir.ExternalTensor) -> str | None:
     """What is wrong with where a tensor's data lies: it must be inside the model's folder."""
     shown = repr(os.fspath(tensor.location))
     if not tensor.base_dir:
-        return f"its data file {shown} is of a folder that nobody knows"
-    if "\0" in os.fspath(tensor.location):
-        return f"its data file {shown} cannot have that name"
+        return f"its data file {shown} is of no known folder; give the path of the model"
     folder = Path(os.path.realpath(tensor.base_dir))
     path = Path(os.path.realpath(tensor.path))
     if os.path.isabs(tensor.location) or not path.is_relative_to(folder):
         return f"its data file {shown} is outside the model's folder"
-    if not path.is_file():
+    if not os.path.isfile(path):
         return f"its data file {shown} does not exist"
     if path.stat().st_nlink > 1:
         return f"its data file {shown} has a second name (a hard link), which may lie elsewhere"

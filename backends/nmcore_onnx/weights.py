@@ -47,6 +47,19 @@ def as_matrix(array: FloatArray, rows: int, columns: int) -> FloatArray:
     return moved.reshape(moved.shape[0], moved.shape[1], -1)
 
 
+def compact(places: IntArray, length: int) -> IntArray | slice:
+    """The places of an axis, as a slice where they are all of it: NumPy then copies nothing."""
+    return slice(None) if np.array_equal(places, np.arange(length)) else places
+
+
+def _part(rows: IntArray, columns: IntArray, shape: tuple[int, ...]) -> Any:
+    """An index for some rows and some columns of an array."""
+    some_rows, some_columns = compact(rows, shape[0]), compact(columns, shape[1])
+    if isinstance(some_rows, slice) or isinstance(some_columns, slice):
+        return some_rows, some_columns
+    return np.ix_(rows, columns)
+
+
 @dataclass(eq=False)
 class Ledger:
     """What has been changed: whole weights by place, and additions to the biases of nodes.
@@ -87,13 +100,19 @@ class Ledger:
 
         These rows of the ``cleared`` columns become zero before.
         """
-        array = self.at(slot.place).copy()
+        before = self.at(slot.place)
+        everything = before.shape[slot.rows], before.shape[slot.axis]
+        if cleared is not None and (len(rows), len(cleared)) == everything:
+            array = np.zeros(before.shape, before.dtype)
+            cleared = None
+        else:
+            array = before.copy()
         moved = np.moveaxis(array, (slot.rows, slot.axis), (0, 1))
         if cleared is not None:
-            moved[np.ix_(rows + slot.outputs.start, cleared)] = 0
+            moved[_part(rows + slot.outputs.start, cleared, moved.shape)] = 0
         alpha = attribute(slot.node, "alpha")
         block = block.reshape(len(rows), len(columns), *moved.shape[2:])
-        part = np.ix_(rows + slot.outputs.start, columns)
+        part = _part(rows + slot.outputs.start, columns, moved.shape)
         moved[part] = block if alpha == 1 else block / array.dtype.type(alpha)
         self.weights[slot.place] = self.spool.put(array)
 

@@ -60,7 +60,7 @@ def test_what_it_tells_of_itself(model):
     assert runtime.session(model.SerializeToString(), providers=CPU).threads == usable_threads()
 
 
-def test_thousands_of_threads_are_refused(runtime, model):
+def test_thousands_of_threads_are_refused(model):
     """onnxruntime would start them, and never answer."""
     with pytest.raises(ArgumentError, match=r"threads is 9999; this machine can use at most \d+"):
         runtime.session(model.SerializeToString(), providers=CPU, threads=9999)
