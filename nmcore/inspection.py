@@ -196,7 +196,7 @@ def _predicted(
         walk = Reconstruction(graph, plugins.runtime(), probes, providers)
         walk.prepare()
         fitting = [group for group in graph.groups if walk.fits(group)]
-        return walk.curves(progress("measuring", fitting)), probes, probes.source
+        return walk.curves(fitting, progress), probes, probes.source
     except (ModelError, DataError) as error:
         if given.data is not None:
             raise

@@ -23,7 +23,7 @@ from nmcore.errors import ModelError
 from nmcore.group import Consumer, Group, IntArray, Reading
 from nmcore.merging import chosen, merge_group
 from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
-from nmcore.plan import GroupPlan, Outcome, Task, untouched
+from nmcore.plan import GroupPlan, Outcome, Progress, Task, silent, untouched
 from nmcore.probes import Probes, work
 from nmcore.recipe import RECONSTRUCTION
 from nmcore.refit import features, mixed, refit
@@ -103,13 +103,14 @@ class Reconstruction:
         """Whether the group's moments are of a manageable size."""
         return all(_feature_count(c) <= MAX_FEATURES for c in self.graph.consumers(group))
 
-    def curves(self, groups: Iterable[Group]) -> dict[str, Curve]:
+    def curves(self, groups: Iterable[Group], progress: Progress = silent) -> dict[str, Curve]:
         """The error curve of every group on the uncompressed network."""
         result: dict[str, Curve] = {}
         readings = self._readings()
         for chunk in self._chunks(groups):
-            sums = iter(self._sums([r for g in chunk for r in readings[g.name]], targets=False))
-            for group in chunk:
+            needed = [r for g in chunk for r in readings[g.name]]
+            sums = iter(self._sums(needed, targets=False, progress=progress))
+            for group in progress("ordering channels", chunk):
                 problems = [self._curve_problem(c, sums) for c in self.graph.consumers(group)]
                 result[group.name] = Curve(*eliminate(problems, 1))
         return result
@@ -233,7 +234,9 @@ class Reconstruction:
         if chunk:
             yield chunk
 
-    def _sums(self, readings: Sequence[Reading], *, targets: bool) -> list[Float64Array]:
+    def _sums(
+        self, readings: Sequence[Reading], *, targets: bool, progress: Progress = silent
+    ) -> list[Float64Array]:
         """The sums of several readings, in as many probes as memory wants."""
         sums: list[Float64Array] = []
         part: list[Reading] = []
@@ -241,19 +244,21 @@ class Reconstruction:
         for reading in readings:
             needed = _feature_count(self.graph.consumer(reading)) ** 2
             if part and size + needed > _PROBE_NUMBERS:
-                sums += self._probe(part, targets=targets)
+                sums += self._probe(part, targets, progress)
                 part, size = [], 0
             part.append(reading)
             size += needed
-        return sums + self._probe(part, targets=targets)
+        return sums + self._probe(part, targets, progress)
 
-    def _probe(self, readings: Sequence[Reading], *, targets: bool) -> list[Float64Array]:
+    def _probe(
+        self, readings: Sequence[Reading], targets: bool, progress: Progress
+    ) -> list[Float64Array]:
         model = self.graph.moment_probe(
             readings, targets=targets, rows=MAX_ROWS, samples=self.probes.count
         )
         heaviest = max(map(self.graph.unfolded_numbers, readings))
         batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
-        sums = accumulate(self._session(model), batches)
+        sums = accumulate(self._session(model), progress("measuring", batches))
         if not all(np.isfinite(each).all() for each in sums):
             nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
             raise ModelError(
@@ -280,7 +285,7 @@ def reconstruct_all(
     curves: dict[str, Curve] = {}
     if task.budget is not None:
         free = [group for group in graph.groups if group.name in task.free & fitting]
-        curves = walk.curves(task.progress("measuring", free))
+        curves = walk.curves(free, task.progress)
         errors = {name: curve.error for name, curve in curves.items()}
         allotment = meet(graph, task, errors, added=sum(map(walk.new_biases, free)))
     counts = allotment.counts

@@ -118,3 +118,16 @@ def test_narrow_groups_lose_nothing_and_say_so(saved):
     (group,) = nmcore.sensitivity(saved(classifier(widths=(2, 1))), **OPTIONS).groups
     assert group.removed == (0, 1, 1)
     assert [error is None for error in group.error] == [True, False, False]
+
+
+def test_progress_tells_what_is_done_and_of_how_much(saved):
+    seen = {}
+
+    def progress(text, items):
+        seen[text] = list(items)
+        return seen[text]
+
+    nmcore.sensitivity(saved(classifier()), data=images(), progress=progress, **OPTIONS)
+    assert set(seen) == {"measuring", "ordering channels", "cutting one group at a time"}
+    assert len(seen["ordering channels"]) == 2
+    assert len(seen["cutting one group at a time"]) == 2 * len(RATIOS)
