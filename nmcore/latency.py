@@ -105,25 +105,25 @@ def relative(models: Sequence[Callable[[], object]]) -> list[float]:
     """
     # No warm-up: first runs are none of the quickest.
     turns: list[list[float]] = [[] for _ in models]
-    spent = 0.0
-    while not _settled(turns, spent / len(models)):
+    spent, due = 0.0, FEWEST_TURNS
+    while spent < PATIENCE * len(models):
         # In short turns, as a processor may change its pace for all of them.
         for one, model in zip(turns, models, strict=True):
             model()
             times = [_seconds(model) for _ in range(TURN)]
             one.append(min(times))
             spent += sum(times)
+        if len(turns[0]) >= due and spent >= SECONDS / 2 * len(models):
+            if _alike(turns):
+                break
+            # Looking takes longer than a turn of a fast model.
+            due = 2 * len(turns[0])
     first, *others = (float(np.percentile(one, 25)) for one in turns)
     return [other / first for other in others]
 
 
-def _settled(turns: Sequence[Sequence[float]], seconds: float) -> bool:
-    """Whether the best turns of every model are alike, or it has taken too long."""
-    done = len(turns[0])
-    if done and seconds >= PATIENCE:
-        return True
-    if done < FEWEST_TURNS or seconds < SECONDS / 2:
-        return False
+def _alike(turns: Sequence[Sequence[float]]) -> bool:
+    """Whether the best turns of every model are about as quick as each other."""
     best, good = np.percentile(turns, [10, 25], axis=1)
     return bool(np.all(good <= (1 + ALIKE) * best))
 
