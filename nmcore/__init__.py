@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BatchNorm": "nmcore.group",
     "Scaling": "nmcore.group",
-    "absorb": "nmcore.absorb",
+    "absorb": "nmcore.absorption",
     "compress": "nmcore.pipeline",
     "scaling_matrix": "nmcore.scaling",
     "select": "nmcore.criteria",
@@ -28,7 +28,7 @@ _HOMES = {
 __all__ = ["BatchNorm", "Scaling", "absorb", "compress", "scaling_matrix", "select"]
 
 if TYPE_CHECKING:
-    from nmcore.absorb import absorb
+    from nmcore.absorption import absorb
     from nmcore.criteria import select
     from nmcore.group import BatchNorm, Scaling
     from nmcore.pipeline import compress

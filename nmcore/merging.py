@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from nmcore import plugins
-from nmcore.absorb import absorb
+from nmcore.absorption import absorb
 from nmcore.allocation import meet, proportional
 from nmcore.criteria import select
 from nmcore.errors import ModelError

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nmcore.absorb import absorb
+from nmcore.absorption import absorb
 from nmcore.affine import RIDGE, ActivationMoments, affine
 from nmcore.errors import ArgumentError
 from nmcore.scaling import scaling_matrix

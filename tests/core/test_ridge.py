@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nmcore.absorb import absorb
+from nmcore.absorption import absorb
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm
 from nmcore.ridge import BIAS_WEIGHT, RIDGE, mixed_rows
