@@ -18,6 +18,8 @@ from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm, FloatArray, IntArray
 
 _CHUNK = 1 << 20
+# So many letters of an unusable value are shown.
+_SHOWN = 60
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -59,7 +61,7 @@ def float_array(value: ArrayLike, name: str, *, min_rank: int = 1) -> FloatArray
     Traceback (most recent call last):
     nmcore.errors.ArgumentError: weight: got int64 numbers; need floating point ...
     """
-    array = np.asarray(value)
+    array = _as_array(value, name)
     if not is_float(array.dtype):
         raise ArgumentError(
             f"{name}: got {array.dtype} numbers; need floating point "
@@ -72,6 +74,23 @@ def float_array(value: ArrayLike, name: str, *, min_rank: int = 1) -> FloatArray
     if not all_finite(array):
         raise ArgumentError(f"{name}: holds NaN or infinity; need finite numbers")
     return array
+
+
+def _integer(value: Any, name: str, needed: str = "an integer") -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        shown = " ".join(repr(value).split())
+        raise ArgumentError(f"{name}: got {shown[:_SHOWN]}; need {needed}") from None
+
+
+def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:  # rows of different lengths, say
+        raise ArgumentError(
+            f"{name}: got no array of numbers ({str(error).splitlines()[0]})"
+        ) from None
 
 
 def all_finite(array: FloatArray) -> bool:
@@ -130,10 +149,7 @@ def keep_count(value: Any, width: int) -> int:
     """
     if isinstance(value, (bool, np.bool_)):
         raise ArgumentError(f"keep: got {value!r}; need a count, an integer")
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise ArgumentError(f"keep: got {value!r}; need a count, an integer") from None
+    count = _integer(value, "keep", "a count, an integer")
     if not 1 <= count <= width:
         raise ArgumentError(
             f"keep: got {count}; need a count from 1 to {width}, the number of channels"
@@ -155,7 +171,7 @@ def kept_channels(value: ArrayLike, width: int) -> IntArray:
     Traceback (most recent call last):
     nmcore.errors.ArgumentError: kept: 2 does not ascend after 2; need distinct ascending channels
     """
-    kept = np.asarray(value)
+    kept = _as_array(value, "kept")
     if kept.ndim != 1 or kept.size == 0:
         raise ArgumentError(f"kept: got shape {kept.shape}; need (P,) with P at least 1")
     if not np.issubdtype(kept.dtype, np.integer):
@@ -267,6 +283,7 @@ def next_layer(value: ArrayLike, width: int, axis: int, repeat: int) -> FloatArr
     nmcore.errors.ArgumentError: next_weight: got 6 entries on axis 1 of shape (10, 6); need 4 ...
     """
     weight = float_array(value, "next_weight")
+    axis, repeat = _integer(axis, "axis"), _integer(repeat, "repeat")
     if not -weight.ndim <= axis < weight.ndim:
         raise ArgumentError(f"axis: got {axis}; need an axis of next_weight's shape {weight.shape}")
     if repeat < 1:

@@ -146,3 +146,12 @@ def test_core_imports_no_plugin_by_name():
         imports = [line for line in lines if line.startswith(("import ", "from "))]
         for name in ("onnx", "onnx_ir", "onnxruntime", "nmcore_onnx", "nmcore_ort"):
             assert not [i for i in imports if i.split()[1].split(".")[0] == name], path
+
+
+def test_public_names_are_no_modules():
+    """A submodule of the same name would take its place as soon as anything imports it."""
+    import pkgutil
+
+    modules = {module.name for module in pkgutil.iter_modules(nmcore.__path__)}
+    assert not modules & set(nmcore.__all__)
+    assert callable(nmcore.absorb)

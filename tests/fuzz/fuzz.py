@@ -78,8 +78,8 @@ def _memory_disk() -> str | None:
 
 def limited(number: int) -> tuple[str, str]:
     """How an input ends, and its traceback if it has one."""
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGPROF, _too_long)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of the processor: others may be at work too
     try:
         return attempt(input_of(number), METHODS[number % len(METHODS)]), ""
     except Hang:
@@ -89,7 +89,7 @@ def limited(number: int) -> tuple[str, str]:
     except Exception:
         return "traceback", traceback.format_exc()
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _too_long(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -126,14 +126,15 @@ def _child(numbers: range, report: Path) -> NoReturn:
     os._exit(0)
 
 
-def run(count: int, kept: Path | None) -> Counter[str]:
-    """Try inputs 0 to ``count``, going on from what is kept."""
-    state: dict[str, Any] = {"done": 0, "counts": {}, "bad": []}
+def run(first: int, count: int, kept: Path | None) -> Counter[str]:
+    """Try inputs ``first`` to ``first + count``, going on from what is kept."""
+    state: dict[str, Any] = {"done": first, "counts": {}, "bad": []}
     if kept is not None and kept.exists():
         state = json.loads(kept.read_text())
     counts = Counter(state["counts"])
-    while state["done"] < count:
-        numbers = range(state["done"], min(count, state["done"] + BATCH))
+    attempt(seeds()[0])  # imports, which are then there in every child
+    while state["done"] < first + count:
+        numbers = range(state["done"], min(first + count, state["done"] + BATCH))
         for record in batch(numbers):
             counts[record["how"]] += 1
             if record["how"] not in ("result", "error"):
@@ -169,6 +170,7 @@ def main() -> None:
     """Do what is asked for; the exit code says whether every input ended well."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--inputs", type=int, default=2_000, help="how many to try [2000]")
+    parser.add_argument("--first", type=int, default=0, help="the number to begin with [0]")
     parser.add_argument("--json", type=Path, help="keep the counts here, and go on from them")
     parser.add_argument("--only", type=int, metavar="N", help="run one input, here")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write that input")
@@ -182,7 +184,7 @@ def main() -> None:
             options.write.write_bytes(data)
         print(attempt(data, METHODS[options.only % len(METHODS)]))
     else:
-        counts = run(options.inputs, options.json)
+        counts = run(options.first, options.inputs, options.json)
         for how, count in counts.most_common():
             print(f"{count:9,d}  {how}")
         sys.exit(bool(set(counts) - {"result", "error"}))
