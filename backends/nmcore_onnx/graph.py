@@ -22,11 +22,13 @@ from nmcore.group import (
     Scaling,
     Term,
 )
+from nmcore.plugins import InputHint
 from nmcore_onnx import (
     constants,
     cost,
     files,
     following,
+    hints,
     norms,
     probing,
     reference,
@@ -231,6 +233,10 @@ class OnnxGraph:
             targets,
             probing.residual(slot.node, self._shapes),
         )
+
+    def input_hints(self) -> Mapping[str, InputHint]:
+        """What the original's first nodes tell of the inputs it was trained on."""
+        return hints.input_hints(self._original.graph, self._shapes)
 
     def largest_value(self) -> int:
         """How many numbers the largest value inside the model holds for one input."""
