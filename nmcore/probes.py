@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import synthetic
+from nmcore.balance import balanced
 from nmcore.data import SMALL_IDS, Dataset, Normalisation, only_input, runnable_inputs
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.images import load_folder
@@ -28,6 +28,8 @@ from nmcore.plugins import (
 
 # Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
+# Made inputs are chosen among so many times as many.
+CANDIDATES = 4
 
 # Multiply-accumulates that made inputs may take in one pass, how many numbers they may hold, and
 # how few of them will do.
@@ -108,22 +110,40 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     if inputs.samples is not None and inputs.samples < 1:
         raise ArgumentError(f"samples is {inputs.samples}; it must be at least 1")
     session = runtime().session(graph.serialize(), providers=providers)
+    if inputs.data is not None:
+        return _runnable(_given(session, inputs), graph, session)
+    feeds = runnable_inputs(session, seed=seed)
+    shapes = [feeds[spec.name].shape for spec in session.inputs]
+    fits = max(_HELD // sum(int(np.prod(shape[1:])) for shape in shapes), _FEWEST)
     hints = graph.input_hints() if isinstance(graph, Informative) else {}
-    probes = _probes(session, inputs, seed, _affordable(graph), hints)
+
+    def made(count: int, seed: int) -> Probes:
+        candidates = synthesise(
+            session.inputs,
+            shapes,
+            max(count, min(CANDIDATES * count, fits)),
+            seed=seed,
+            normalisation=inputs.normalisation,
+            hints=hints,
+        )
+        return balanced(_runnable(candidates, graph, session), session, count)
+
+    count = inputs.samples or min(_affordable(graph), fits)
+    unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000)
+    return replace(made(count, seed), unseen=unseen.batches)
+
+
+def _runnable(probes: Probes, graph: Graph, session: Session) -> Probes:
+    """The same inputs in batches that memory and the model allow."""
     if isinstance(graph, Measurable):
         most = max(1, _RUN_NUMBERS // graph.largest_value())
-        probes = replace(
-            probes,
-            batches=list(probes.in_batches_of(most)),
-            unseen=list(replace(probes, batches=probes.unseen).in_batches_of(most)),
-        )
+        probes = replace(probes, batches=list(probes.in_batches_of(most)))
     try:
         session.run(probes.batches[0])
     except ModelError:
         # Some models say that they take any batch and then reshape to one of 1.
-        alone = replace(probes, batches=list(probes.in_batches_of(1)), any_length=False)
-        session.run(alone.batches[0])
-        return replace(alone, unseen=list(replace(probes, batches=probes.unseen).in_batches_of(1)))
+        probes = replace(probes, batches=list(probes.in_batches_of(1)), any_length=False)
+        session.run(probes.batches[0])
     return probes
 
 
@@ -137,28 +157,14 @@ def _affordable(graph: Graph) -> int:
     return int(min(max(_PASS / max(work(graph), 1), _FEWEST), SYNTHETIC_SAMPLES))
 
 
-def _probes(
-    session: Session,
-    inputs: Inputs,
-    seed: int,
-    affordable: int,
-    hints: Mapping[str, InputHint],
-) -> Probes:
-    if inputs.data is not None:
-        count = inputs.samples or REAL_SAMPLES
-        data = inputs.data
-        if isinstance(data, Path):
-            data = load_folder(data, only_input(session.inputs), count, inputs.normalisation)
-        return from_data(data, session.inputs, count)
-    feeds = runnable_inputs(session, seed=seed)
-    shapes = [feeds[spec.name].shape for spec in session.inputs]
-    held = sum(int(np.prod(shape[1:])) for shape in shapes)
-    count = inputs.samples or min(affordable, max(_HELD // held, _FEWEST))
-    make = partial(
-        synthesise, session.inputs, shapes, normalisation=inputs.normalisation, hints=hints
-    )
-    unseen = make(min(UNSEEN_SAMPLES, count), seed=seed + 1000)
-    return replace(make(count, seed=seed), unseen=unseen.batches)
+def _given(session: Session, inputs: Inputs) -> Probes:
+    """The calibration data of a file or a folder."""
+    count = inputs.samples or REAL_SAMPLES
+    data = inputs.data
+    if isinstance(data, Path):
+        data = load_folder(data, only_input(session.inputs), count, inputs.normalisation)
+    assert data is not None
+    return from_data(data, session.inputs, count)
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
