@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,17 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
 
     count = inputs.samples or min(_affordable(graph), fits)
     unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000)
-    return replace(made(count, seed), unseen=unseen.batches)
+    shown = made(count, seed)
+    return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
+
+
+def _told(hints: Iterable[InputHint]) -> str:
+    """What the graph told of its inputs, in words."""
+    if any(hint.weight is not None for hint in hints):
+        return ", mixed from the rows of the first layer"
+    if any(hint.mean is not None for hint in hints):
+        return ", in the range that the model prepares"
+    return ""
 
 
 def _runnable(probes: Probes, graph: Graph, session: Session) -> Probes:

@@ -8,6 +8,7 @@ import pytest
 
 from chain import Chain
 from nmcore import plugins
+from nmcore.data import Normalisation
 from nmcore.probes import Inputs, probes_for
 
 MEAN = np.array([0.5, 0.4, 0.3], np.float32).reshape(3, 1, 1)
@@ -146,11 +147,14 @@ class TestFirstLayer:
 class TestMade:
     """Inputs made for a model follow what it tells."""
 
+    def made(self, model, count=64):
+        return probes_for(plugins.open_graph(model), Inputs(samples=count), ("cpu",), 0)
+
     def pictures(self, *steps):
         chain = Chain(("n", 3, 16, 16))
         for op, *constant in steps:
             chain.node(op, *constant)
-        found = probes_for(plugins.open_graph(convolved(chain)), Inputs(samples=64), ("cpu",), 0)
+        found = self.made(convolved(chain))
         return np.concatenate([batch["input"] for batch in found.batches])
 
     def test_pixels_up_to_255(self):
@@ -170,13 +174,36 @@ class TestMade:
         wanted = mean + np.sqrt(var + 1e-5) * plain
         np.testing.assert_allclose(x.mean((0, 2, 3)), wanted, rtol=1e-3)
 
+    def test_options_come_before_hints(self):
+        model = convolved(Chain(("n", 3, 16, 16)).node("Sub", half(127)))
+        inputs = Inputs(samples=16, normalisation=Normalisation(255.0))
+        (batch,) = probes_for(plugins.open_graph(model), inputs, ("cpu",), 0).batches
+        assert batch["input"].max() <= 1
+
+    def test_tables(self):
+        chain = Chain(("n", 6)).node("Sub", half(50)).node("Div", half([1, 2, 3, 4, 5, 6]))
+        chain.node("Relu").gemm(5).node("Relu").gemm(3)
+        (batch,) = self.made(chain.build()).batches
+        np.testing.assert_allclose(batch["input"].mean(0), 50, atol=3)
+        np.testing.assert_allclose(batch["input"].std(0), [1, 2, 3, 4, 5, 6], rtol=0.3)
+
     def test_mixtures_of_rows_lie_where_the_rows_do(self):
         weight = np.zeros((6, 20), np.float32)
         weight[:, :5] = np.random.default_rng(0).standard_normal((6, 5))
         chain = Chain(("n", 1, 4, 5)).node("Flatten").node("Gemm", weight, transB=1)
         chain.width = 6
-        graph = plugins.open_graph(chain.node("Relu").gemm(3).build())
-        (batch,) = probes_for(graph, Inputs(samples=64), ("cpu",), 0).batches
+        (batch,) = self.made(chain.node("Relu").gemm(3).build()).batches
         power = np.square(batch["input"].reshape(64, 20)).mean(0)
         assert power[:5].mean() > 3 * power[5:].mean()
         assert power.mean() == pytest.approx(1, abs=0.2)
+
+    @pytest.mark.parametrize(
+        ("chain", "words"),
+        [
+            (Chain(("n", 6)).gemm(4).node("Relu").gemm(3), "rows of the first layer"),
+            (Chain().node("Sub", half(2)).conv(3).node("Relu").conv(2), "the model prepares"),
+            (Chain().conv(3).node("Relu").conv(2), "8 synthetic inputs"),
+        ],
+    )
+    def test_the_source_says_so(self, chain, words):
+        assert self.made(chain.build(), 8).source.endswith(words)
