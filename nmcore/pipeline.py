@@ -223,7 +223,8 @@ def compress(
         Unlabelled inputs, an .npz with ``x`` or a folder of pictures; without them synthetic ones
         are made.
     samples : int, optional
-        How many inputs to use or to make; 256 of ``data``, or 512 made ones.
+        How many inputs to use or to make; 256 of ``data``, or up to 2048 made ones, fewer for
+        large models.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.load`.
     verify : bool

@@ -220,6 +220,37 @@ class Measurable(Graph, Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class InputHint:
+    """What a graph tells of the inputs that it was trained on.
+
+    Attributes
+    ----------
+    mean, std : float64 array or None
+        Inputs of this mean and deviation reach the first layer as standard ones. They broadcast
+        against one input, without the batch.
+    measured : bool
+        Whether these are statistics of the training set, as a batch norm has them, rather than the
+        constants of a preprocessing, which often only say what pixels range over.
+    weight : float array, shape (N, F), or None
+        The fully connected layer that reads all F numbers of an input first, so prepared.
+    """
+
+    mean: NDArray[np.float64] | None = None
+    std: NDArray[np.float64] | None = None
+    measured: bool = False
+    weight: FloatArray | None = None
+
+
+@runtime_checkable
+class Informative(Graph, Protocol):
+    """A graph that tells what its inputs are like."""
+
+    def input_hints(self) -> Mapping[str, InputHint]:
+        """What there is to tell, by the name of the input."""
+        ...
+
+
 @runtime_checkable
 class GraphBackend(Protocol):
     """Opens models of one format."""

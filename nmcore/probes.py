@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import synthetic
+from nmcore.balance import balanced
 from nmcore.data import SMALL_IDS, Dataset, Normalisation, only_input, runnable_inputs
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.images import load_folder
 from nmcore.moments import Feeds
-from nmcore.plugins import Graph, InputSpec, Measurable, Session, runtime
+from nmcore.plugins import (
+    Graph,
+    Informative,
+    InputHint,
+    InputSpec,
+    Measurable,
+    Session,
+    runtime,
+)
 
 # Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
-REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 512, 64
+REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
+# Made inputs are chosen among so many times as many.
+CANDIDATES = 4
 
-# Multiply-accumulates that made inputs may take in one pass, and how few of them will do.
-_PASS, _FEWEST = 4e10, 16
+# Multiply-accumulates that made inputs may take in one pass, how many numbers they may hold, and
+# how few of them will do.
+_PASS, _HELD, _FEWEST = 4e10, 2**26, 16
 
 # The most inputs that one run sees, and the most numbers in them: activations take many times that.
 _MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
@@ -31,6 +43,8 @@ _RUN_NUMBERS = 2**26
 # Pixels from 0 to 1 become roughly standard, as the input of most networks is; the usual values
 # for photographs. Options, or the graph, may know better.
 DEFAULT_NORMALISATION = Normalisation(1.0, (0.45,), (0.25,))
+# A preprocessing with constants beyond this is given pixels from 0 to 255, else from 0 to 1.
+_BYTES = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,21 +110,50 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     if inputs.samples is not None and inputs.samples < 1:
         raise ArgumentError(f"samples is {inputs.samples}; it must be at least 1")
     session = runtime().session(graph.serialize(), providers=providers)
-    probes = _probes(session, inputs, seed, _affordable(graph))
+    if inputs.data is not None:
+        return _runnable(_given(session, inputs), graph, session)
+    feeds = runnable_inputs(session, seed=seed)
+    shapes = [feeds[spec.name].shape for spec in session.inputs]
+    fits = max(_HELD // sum(int(np.prod(shape[1:])) for shape in shapes), _FEWEST)
+    hints = graph.input_hints() if isinstance(graph, Informative) else {}
+
+    def made(count: int, seed: int) -> Probes:
+        candidates = synthesise(
+            session.inputs,
+            shapes,
+            max(count, min(CANDIDATES * count, fits)),
+            seed=seed,
+            normalisation=inputs.normalisation,
+            hints=hints,
+        )
+        return balanced(_runnable(candidates, graph, session), session, count)
+
+    count = inputs.samples or min(_affordable(graph), fits)
+    unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000)
+    shown = made(count, seed)
+    return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
+
+
+def _told(hints: Iterable[InputHint]) -> str:
+    """What the graph told of its inputs, in words."""
+    if any(hint.weight is not None for hint in hints):
+        return ", mixed from the rows of the first layer"
+    if any(hint.mean is not None for hint in hints):
+        return ", in the range that the model prepares"
+    return ""
+
+
+def _runnable(probes: Probes, graph: Graph, session: Session) -> Probes:
+    """The same inputs in batches that memory and the model allow."""
     if isinstance(graph, Measurable):
         most = max(1, _RUN_NUMBERS // graph.largest_value())
-        probes = replace(
-            probes,
-            batches=list(probes.in_batches_of(most)),
-            unseen=list(replace(probes, batches=probes.unseen).in_batches_of(most)),
-        )
+        probes = replace(probes, batches=list(probes.in_batches_of(most)))
     try:
         session.run(probes.batches[0])
     except ModelError:
         # Some models say that they take any batch and then reshape to one of 1.
-        alone = replace(probes, batches=list(probes.in_batches_of(1)), any_length=False)
-        session.run(alone.batches[0])
-        return replace(alone, unseen=list(replace(probes, batches=probes.unseen).in_batches_of(1)))
+        probes = replace(probes, batches=list(probes.in_batches_of(1)), any_length=False)
+        session.run(probes.batches[0])
     return probes
 
 
@@ -124,21 +167,14 @@ def _affordable(graph: Graph) -> int:
     return int(min(max(_PASS / max(work(graph), 1), _FEWEST), SYNTHETIC_SAMPLES))
 
 
-def _probes(session: Session, inputs: Inputs, seed: int, affordable: int) -> Probes:
-    if inputs.data is not None:
-        count = inputs.samples or REAL_SAMPLES
-        data = inputs.data
-        if isinstance(data, Path):
-            data = load_folder(data, only_input(session.inputs), count, inputs.normalisation)
-        return from_data(data, session.inputs, count)
-    feeds = runnable_inputs(session, seed=seed)
-    shapes = [feeds[spec.name].shape for spec in session.inputs]
-    count = inputs.samples or affordable
-    normalisation = inputs.normalisation
-    made = synthesise(session.inputs, shapes, count, seed=seed, normalisation=normalisation)
-    unseen = min(UNSEEN_SAMPLES, count)
-    more = synthesise(session.inputs, shapes, unseen, seed=seed + 1000, normalisation=normalisation)
-    return replace(made, unseen=more.batches)
+def _given(session: Session, inputs: Inputs) -> Probes:
+    """The calibration data of a file or a folder."""
+    count = inputs.samples or REAL_SAMPLES
+    data = inputs.data
+    if isinstance(data, Path):
+        data = load_folder(data, only_input(session.inputs), count, inputs.normalisation)
+    assert data is not None
+    return from_data(data, session.inputs, count)
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
@@ -176,10 +212,12 @@ def synthesise(
     *,
     seed: int = 0,
     normalisation: Normalisation | None = None,
+    hints: Mapping[str, InputHint] | None = None,
 ) -> Probes:
     """Made inputs for every input of a model.
 
-    Images, signals and volumes are dead leaves; integers are small random ids; booleans are true.
+    Images, signals and volumes are dead leaves; vectors are Gaussian; integers are small random
+    ids; booleans are true. What a fully connected layer reads first is mixed from its rows.
 
     Parameters
     ----------
@@ -192,14 +230,24 @@ def synthesise(
     seed : int
         For the generator.
     normalisation : Normalisation or None
-        What raw pixels, from 0 to 255, go through; None makes them roughly standard.
+        What raw pixels, from 0 to 255, go through; None makes them as the hint says, or roughly
+        standard.
+    hints : mapping of input name to InputHint, optional
+        What the graph tells of its inputs.
     """
+    hints = hints or {}
     length = min(
         _batch_length(spec, shape[1:], samples) for spec, shape in zip(inputs, shapes, strict=True)
     )
     count = max(1, samples // length)
     made = [
-        _make(spec, (count * length, *shape[1:]) if shape else (), seed + number, normalisation)
+        _make(
+            spec,
+            (count * length, *shape[1:]) if shape else (),
+            seed + number,
+            normalisation,
+            hints.get(spec.name, InputHint()),
+        )
         for number, (spec, shape) in enumerate(zip(inputs, shapes, strict=True))
     ]
     batches = [
@@ -215,7 +263,11 @@ def synthesise(
 
 
 def _make(
-    spec: InputSpec, shape: tuple[int, ...], seed: int, normalisation: Normalisation | None
+    spec: InputSpec,
+    shape: tuple[int, ...],
+    seed: int,
+    normalisation: Normalisation | None,
+    hint: InputHint,
 ) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
     if spec.dtype.kind == "b":
@@ -224,20 +276,47 @@ def _make(
         # A mask is all ones; ids are small, as tables have unknown lengths.
         mask = "mask" in spec.name.lower()
         return np.asarray(np.ones(shape) if mask else rng.integers(0, SMALL_IDS, shape), spec.dtype)
+    if hint.weight is not None:
+        mixed = synthetic.first_layer_inputs(hint.weight, shape[0], seed=seed)
+        return np.asarray(_unstandardised(mixed.reshape(shape), hint), spec.dtype)
     if len(shape) < 3:
-        return np.asarray(rng.standard_normal(shape), spec.dtype)
+        return np.asarray(_unstandardised(rng.standard_normal(shape), hint), spec.dtype)
     last = _channels_last(shape)
     channels, size = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
-    pictures = synthetic.dead_leaves(shape[0], channels, size, seed=seed)
-    if spec.dtype == np.uint8:
-        values: NDArray[Any] = (255 * pictures).astype(np.uint8)
-    elif normalisation is None:
-        values = DEFAULT_NORMALISATION(pictures, 1, np.dtype(np.float32))
-    else:
-        values = normalisation(255 * pictures, 1, np.dtype(np.float32))
+    values = synthetic.dead_leaves(shape[0], channels, size, seed=seed)
     if last:
         values = np.moveaxis(values, 1, -1)
+    axis = values.ndim - 1 if last else 1
+    if spec.dtype == np.uint8:
+        values = 255 * values
+    elif normalisation is not None:
+        values = normalisation(255 * values, axis, np.dtype(np.float32))
+    elif _takes_pixels(hint, len(shape)):
+        values = _pixel_range(hint) * values
+    else:
+        standard = DEFAULT_NORMALISATION(values, axis, np.dtype(np.float32))
+        values = _unstandardised(standard, hint)
     return np.ascontiguousarray(values, dtype=spec.dtype)
+
+
+def _unstandardised(values: NDArray[Any], hint: InputHint) -> NDArray[Any]:
+    """What a model prepares into standard values."""
+    if hint.mean is None or hint.std is None:
+        return values
+    raw: NDArray[Any] = hint.mean + hint.std * values
+    return raw
+
+
+def _takes_pixels(hint: InputHint, rank: int) -> bool:
+    """Whether the model prepares pictures itself, by constants that say what pixels range over."""
+    return rank > 3 and hint.mean is not None and not hint.measured
+
+
+def _pixel_range(hint: InputHint) -> float:
+    """The largest value of the pixels that a preprocessing expects."""
+    assert hint.mean is not None
+    assert hint.std is not None
+    return 255.0 if max(np.abs(hint.mean).max(), hint.std.max()) > _BYTES else 1.0
 
 
 def _channels_last(shape: tuple[int, ...]) -> bool:

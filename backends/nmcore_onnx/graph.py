@@ -23,12 +23,14 @@ from nmcore.group import (
     Scaling,
     Term,
 )
+from nmcore.plugins import InputHint
 from nmcore_onnx import (
     constants,
     cost,
     external,
     files,
     following,
+    hints,
     norms,
     probing,
     reference,
@@ -266,6 +268,10 @@ class OnnxGraph:
             targets,
             residual,
         )
+
+    def input_hints(self) -> Mapping[str, InputHint]:
+        """What the original's first nodes tell of the inputs it was trained on."""
+        return hints.input_hints(self._original.graph, self._shapes)
 
     def largest_value(self) -> int:
         """How many numbers the largest value inside the model holds for one input."""
