@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +28,7 @@ from nmcore.cli.printing import print_declined, print_json
 if TYPE_CHECKING:
     from nmcore.data import Dataset
     from nmcore.evaluate import Fidelity
+    from nmcore.files import Draft
     from nmcore.latency import Latency
     from nmcore.pipeline import Result
     from nmcore.plugins import Session
@@ -158,6 +161,13 @@ def _bn_forms() -> Sequence[str]:
     metavar="FILE.json",
     help="Write which channels are kept and how, to edit or to repeat with --plan.",
 )
+@click.option(
+    "--save-as-external-data",
+    "external_data",
+    is_flag=True,
+    default=None,
+    help="Write large weights into a file beside OUT.  [default: only what exceeds 2 GB]",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write OUT, which may be left out.")
 @click.option(
     "--report",
@@ -179,6 +189,7 @@ def compress(
     source: Path,
     target: Path | None,
     dry_run: bool,
+    external_data: bool | None,
     plan_path: Path | None,
     reports: tuple[Path, ...],
     providers: tuple[str, ...],
@@ -210,14 +221,16 @@ def compress(
     with t.working("compressing") as track:
         result = compress_model(source, providers=providers, progress=track, **given)
     data = _data(result, options)
-    with t.working("timing both models"):
-        sessions = _load_both(source, result, providers, options["threads"] or 0)
-        before, after = _time_both(sessions, data, result.seed)
-    size = source.stat().st_size  # Before OUT is written, which may be the same file.
-    written = len(result.graph.serialize())
-    if target is not None:
-        result.save(target)
-    measures = Measures.of(result.before, size, before), Measures.of(result.after, written, after)
+    with _drafted(result, target, external_data) as draft:
+        with t.working("timing both models"):
+            sessions = _load_both(source, draft.path, providers, options["threads"] or 0)
+            before, after = _time_both(sessions, data, result.seed)
+        measures = (
+            Measures.of(result.before, result.size, before),
+            Measures.of(result.after, draft.size(), after),
+        )
+        if target is not None:
+            draft.publish(keep=result.graph.data_files())
     rounded = options["round_to"] == "auto" or options["latency"] is not None
     report = Report.of(
         result,
@@ -280,8 +293,18 @@ def _check_apart(paths: Sequence[tuple[str, Path]]) -> None:
         seen[path.resolve()] = what
 
 
+@contextmanager
+def _drafted(result: Result, target: Path | None, external_data: bool | None) -> Iterator[Draft]:
+    """The result as files that load, beside OUT; somewhere else where there is none."""
+    with TemporaryDirectory() if target is None else nullcontext() as scratch:
+        path = target if scratch is None else Path(scratch) / "model.onnx"
+        assert path is not None
+        with result.draft(path, external_data=external_data) as draft:
+            yield draft
+
+
 def _load_both(
-    source: Path, result: Result, providers: Sequence[str], threads: int
+    source: Path, written: Path, providers: Sequence[str], threads: int
 ) -> list[Session]:
     from nmcore import plugins
     from nmcore.cli import terminal as t
@@ -292,8 +315,7 @@ def _load_both(
     if before.notice:
         t.notify(before.notice)
     try:
-        after = result.graph.serialize()
-        return [before, runtime.session(after, providers=providers, threads=threads)]
+        return [before, runtime.session(written, providers=providers, threads=threads)]
     except ModelError as error:
         raise VerificationError(f"the original loads, but the result does not: {error}") from error
 
