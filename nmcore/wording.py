@@ -107,6 +107,7 @@ def closing_lines(report: Report) -> Iterator[str]:
     """Yield the end of a report: what holds for the result as a whole."""
     if not report.removed:
         yield f"nothing was removed: {printable(_why_nothing(report))}"
+    yield from map(printable, report.shortfall)
     if report.provider is None or report.threads is None:
         yield "checked and verified" if report.verified else "checked"
     else:
@@ -114,7 +115,6 @@ def closing_lines(report: Report) -> Iterator[str]:
         yield f"{proofs}; {where(report.provider, report.threads)}"
     if uncertain(report):
         yield NOISE
-    yield from map(printable, report.shortfall)
 
 
 def uncertain(report: Report) -> bool:
