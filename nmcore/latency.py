@@ -105,14 +105,13 @@ def relative(models: Sequence[Callable[[], object]]) -> list[float]:
     """
     # No warm-up: first runs are none of the quickest.
     turns: list[list[float]] = [[] for _ in models]
-    spent, due = 0.0, FEWEST_TURNS
+    start, spent, due = time.perf_counter(), 0.0, FEWEST_TURNS
     while spent < PATIENCE * len(models):
         # In short turns, as a processor may change its pace for all of them.
         for one, model in zip(turns, models, strict=True):
             model()
-            times = [_seconds(model) for _ in range(TURN)]
-            one.append(min(times))
-            spent += sum(times)
+            one.append(min(_seconds(model) for _ in range(TURN)))
+        spent = time.perf_counter() - start
         if len(turns[0]) >= due and spent >= SECONDS / 2 * len(models):
             if _alike(turns):
                 break

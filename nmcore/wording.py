@@ -217,6 +217,7 @@ def comparison(found: Fidelity) -> Iterator[str]:
 
 def closing_lines(report: Report) -> Iterator[str]:
     """Yield the end of a report: what holds for the result as a whole."""
+    yield from map(printable, report.shortfall)
     if report.provider is None or report.threads is None:
         yield "checked and verified" if report.verified else "checked"
     else:
@@ -224,7 +225,6 @@ def closing_lines(report: Report) -> Iterator[str]:
         yield f"{proofs}; {where(report.provider, report.threads)}"
     if uncertain(report):
         yield NOISE
-    yield from map(printable, report.shortfall)
 
 
 def uncertain(report: Report) -> bool:
