@@ -61,12 +61,14 @@ _ANNOUNCING = """
 import sys
 from nmcore import latency
 from nmcore.cli import cli
+from nmcore.interrupts import insisting
 measure = latency.time_sessions
 def announced(*arguments, **options):
     print("running", flush=True)
     return measure(*arguments, **options)
 latency.time_sessions = announced
-cli(sys.argv[1:], prog_name="nmcore")
+with insisting():
+    cli(sys.argv[1:], prog_name="nmcore")
 """
 
 
