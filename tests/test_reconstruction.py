@@ -115,7 +115,8 @@ class TestError:
             run(proto, {"input": x})[0], want, rtol=0, atol=2e-3 * np.abs(want).max()
         )
         _, worse = compress(model, ratio=0.6, data=data)
-        assert error(model, worse, x) > 1e-3
+        # Beyond what is redundant it is no longer without loss.
+        assert error(model, worse, x) > 10_000 * error(model, proto, x)
 
     def test_the_usual_pull_costs_little(self):
         model, x = redundant(), pictures(seed=5)
