@@ -144,7 +144,7 @@ def _bn_forms() -> Sequence[str]:
     "--samples",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many inputs to measure on.  [default: 256, or 512 synthetic ones]",
+    help="How many inputs to measure on.  [default: 256, or up to 2048 synthetic ones]",
 )
 @click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
 @click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")

@@ -13,6 +13,7 @@ import click
 from nmcore import __version__
 from nmcore.cli import logs
 from nmcore.errors import NmcoreError
+from nmcore.interrupts import insisting
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -40,7 +41,8 @@ class Program(click.Group):
         _replace_unprintable()
         kwargs["standalone_mode"] = False
         try:
-            code = super().main(*args, **kwargs)
+            with insisting():
+                code = super().main(*args, **kwargs)
         except click.exceptions.NoArgsIsHelpError as error:
             print(error.ctx.get_help())
             sys.exit(0)
@@ -48,6 +50,8 @@ class Program(click.Group):
             _fail(_usage_line(error))
         except NmcoreError as error:
             _fail(str(error))
+        except MemoryError as error:
+            _fail(f"out of memory: {error}" if str(error) else "out of memory")
         except click.Abort:
             print("nmcore: interrupted", file=sys.stderr)
             sys.exit(INTERRUPTED)

@@ -61,14 +61,12 @@ _ANNOUNCING = """
 import sys
 from nmcore import latency
 from nmcore.cli import cli
-from nmcore.interrupts import insisting
 measure = latency.time_sessions
 def announced(*arguments, **options):
     print("running", flush=True)
     return measure(*arguments, **options)
 latency.time_sessions = announced
-with insisting():
-    cli(sys.argv[1:], prog_name="nmcore")
+cli(sys.argv[1:], prog_name="nmcore")
 """
 
 
