@@ -116,6 +116,11 @@ class Dataset:
         y = None if self.y is None else self.y[chosen]
         return replace(self, x=self.x[chosen], y=y)
 
+    @property
+    def is_unscaled(self) -> bool:
+        """Whether these are bytes, as pictures are stored, that nobody said how to scale."""
+        return self.x.dtype == np.uint8 and self.normalisation is None
+
     def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
         """Return the input of a model that ``x`` feeds.
 
@@ -260,8 +265,8 @@ def normalisation(
         return None
     return Normalisation(
         1.0 if scale is None else scale,
-        (0.0,) if mean is None else tuple(mean),
-        (1.0,) if std is None else tuple(std),
+        (0.0,) if mean is None else tuple(np.atleast_1d(mean).tolist()),
+        (1.0,) if std is None else tuple(np.atleast_1d(std).tolist()),
     )
 
 

@@ -125,6 +125,8 @@ def drafting(path: Path) -> Iterator[Draft]:
     try:
         _lock(handle)
         yield Draft(folder, target)
+    except BrokenPipeError:  # whoever reads what is printed has gone; nothing is wrong here
+        raise
     except OSError as error:
         raise ArgumentError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:

@@ -259,6 +259,9 @@ def compress(
     True
     """
     given = dict(locals())
+    for name in ("only", "exclude", "providers"):
+        if isinstance(given[name], str):  # One pattern or name needs no list around it.
+            given[name] = (given[name],)
     calls = _call(given), _call(given, _file_name)
     decided = None if plan is None else plan_files.plan_of(plan)
     if decided is not None:
@@ -475,6 +478,11 @@ def _compensated(
     shown = None if data is None else digests.of_data(data, 2 * samples if held_out else samples)
     if decided is not None:
         notes += replay.check_data(decided, shown)
+    if isinstance(inputs.data, Dataset) and inputs.data.is_unscaled:
+        notes.append(
+            "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "
+            "give --scale, --mean and --std"
+        )
     model, providers = given["model"], given["providers"]
     graph, outcomes, more = _measured(model, graph, task, inputs, providers, reason)
     return graph, outcomes, shown, [*notes, *more]

@@ -117,6 +117,26 @@ def replace(place: Place, new: Array | ir.LazyTensor) -> None:
         drop(value)
 
 
+def readers(value: ir.Value) -> list[Place]:
+    """Everything that reads a constant, also through Identity nodes."""
+    places = []
+    for node, index in value.uses():
+        behind = node.outputs[0] if node.op_type == "Identity" else None
+        if behind is not None and source(behind) is source(value):
+            places += readers(behind)
+        else:
+            places.append(Place(node, index))
+    return places
+
+
+def unlist_initialisers(model: ir.Model) -> None:
+    """Undo :func:`list_initialisers`, so that weights come and go as they do later on."""
+    if model.ir_version < 4:
+        for value in list(model.graph.inputs):
+            if value.name in model.graph.initializers:
+                model.graph.inputs.remove(value)
+
+
 def list_initialisers(model: ir.Model) -> None:
     """Make every initialiser an input too, as ONNX wants it up to IR version 3."""
     if model.ir_version < 4:

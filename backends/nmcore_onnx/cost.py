@@ -58,11 +58,14 @@ def terms(model: ir.Model, trace: Trace, groups: Sequence[TracedGroup]) -> list[
         macs = (_node_macs(place.node, known) or 0) if counted else 0
         result += _terms(macs, size, list(of_axis.values()))
     for node in model.graph:
-        channels = trace.channels.get(node.outputs[0]) if node.op_type == "MatMul" else None
+        channels = trace.channels.get(node.outputs[0]) if node.op_type in _PRODUCTS else None
         if channels is not None and constants.tensor(node.inputs[1]) is None:
             result += _terms(_node_macs(node, known) or 0, 0, [_shares(channels.atoms, owner)])
     return result
 
+
+# Operators that multiply what the model computes; channels pass them whole.
+_PRODUCTS = ("MatMul", "Attention")
 
 # The share of an axis that each group owns; None stands for what no group does.
 Shares = dict[str | None, float]
@@ -185,6 +188,14 @@ def _matmul(node: ir.Node, sizes: list[Known], out: Known) -> int:
     return _product(out) * _product((sizes[0][-2 if transposed else -1],))
 
 
+def _attention(node: ir.Node, sizes: list[Known], out: Known) -> int:
+    """Each query meets each key, and each output element sums over the values of all keys."""
+    query, key = sizes[:2]
+    if query is None or key is None or out is None:
+        raise TypeError
+    return (_product(query) + _product(out)) * _product((key[-2],))
+
+
 def _recurrent(node: ir.Node, sizes: list[Known], out: Known) -> int:
     """Each step multiplies the input and the state with their gates' weights."""
     data, weight, state = sizes[:3]
@@ -202,6 +213,7 @@ _COUNTERS: dict[str, Callable[[ir.Node, list[Known], Known], int]] = {
     "MatMulInteger": _matmul,
     "QLinearMatMul": _matmul,
     "Gemm": _matmul,
+    "Attention": _attention,
     "LSTM": _recurrent,
     "GRU": _recurrent,
     "RNN": _recurrent,

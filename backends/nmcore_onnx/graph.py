@@ -232,15 +232,24 @@ class OnnxGraph:
         slot = traced.consumers[reading.index]
         per_sample = sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all)
         step = max(1, round(per_sample * samples / rows))
+        own = self._own(traced, slot) if _is_partial(traced, slot) else None
         return [
-            self._reading(traced, each, step, targets, residual)
+            self._reading(traced, each, own, step, targets, residual)
             for each, residual in zip(slot.all, self._residuals(slot), strict=True)
         ]
+
+    def _own(self, traced: TracedGroup, slot: ConsumerSlot) -> tuple[FloatArray, FloatArray]:
+        """The weights (F, O) on the group's columns and the bias (O,), as they are now."""
+        consumer = self._consumer(traced, slot)
+        outputs = len(consumer.weight)
+        bias = np.zeros(outputs) if consumer.bias is None else consumer.bias
+        return consumer.weight.reshape(outputs, -1).T, bias
 
     def _reading(
         self,
         traced: TracedGroup,
         slot: ConsumerSlot,
+        own: tuple[FloatArray, FloatArray] | None,
         step: int,
         targets: bool,
         residual: probing.Residual | None,
@@ -251,12 +260,6 @@ class OnnxGraph:
         made = np.ones(_outputs(slot), bool)
         if slot.made is not None:
             made = ~np.isin(slot.made, self._removed)
-        own = None
-        if _is_partial(traced, slot):
-            consumer = self._consumer(traced, slot)
-            outputs = len(consumer.weight)
-            bias = np.zeros(outputs) if consumer.bias is None else consumer.bias
-            own = (consumer.weight.reshape(outputs, -1).T, bias)
         return probing.Reading(
             slot,
             (np.cumsum(source) - 1)[owned.ravel()],

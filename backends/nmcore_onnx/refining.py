@@ -37,8 +37,8 @@ def refined(model: ir.Model) -> Shapes:
     if not axes or not any(_is_open(shape, axes) for shape in known.values()):
         return known
     trials = []
-    for start in _STARTS:
-        lengths = _lengths(axes, start)
+    for trial in _TRIALS:
+        lengths = _lengths(axes, *trial)
         tried = {
             name: tuple(lengths[dim] if isinstance(dim, str) else dim for dim in shape)
             for name, shape in given.items()
@@ -68,11 +68,11 @@ def _inferred(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = No
     return known
 
 
-# Dynamic axes are tried with primes from these on: short ones, which no bound such as the longest
-# sequence cuts off, and long ones, which every bound does. The sides of a picture are multiples
-# of 64, which networks halve without a rest.
-_STARTS = (11, 1009)
-_SIDE = 64
+# Dynamic axes are tried with primes: very short ones, which a bound from below lifts, short ones,
+# and long ones, which every bound from above cuts off. The last ones fall where the others rise, so
+# that no axis is always so much longer than another. The sides of a picture are multiples of 64,
+# which networks halve without a rest, and in the last trial are not, so that rounding shows.
+_TRIALS = ((2, 1, 64), (11, 1, 64), (1999, -1, 1))
 
 
 def _dynamic(given: Shapes) -> dict[str, bool]:
@@ -89,12 +89,12 @@ def _is_open(shape: tuple[Dim, ...], axes: Mapping[str, bool]) -> bool:
     return any(isinstance(dim, str) and dim not in axes for dim in shape)
 
 
-def _lengths(axes: Mapping[str, bool], start: int) -> dict[str, int]:
-    """A length for each axis, all different."""
-    primes = (n for n in count(start) if all(n % k for k in range(2, math.isqrt(n) + 1)))
+def _lengths(axes: Mapping[str, bool], start: int, step: int, side: int) -> dict[str, int]:
+    """A length for each axis, all different: primes from ``start`` on, times ``side`` for sides."""
+    primes = (n for n in count(start, step) if all(n % k for k in range(2, math.isqrt(n) + 1)))
     return {
-        dim: prime * _SIDE if side else prime
-        for (dim, side), prime in zip(axes.items(), primes, strict=False)
+        dim: prime * side if is_side else prime
+        for (dim, is_side), prime in zip(axes.items(), primes, strict=False)
     }
 
 

@@ -108,6 +108,7 @@ def rewrite(
         constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
     if not len(removed) and not ledger.weights:
         return copy
+    constants.unlist_initialisers(copy.model)
     for place, weight in _cut(copy, trace, ledger, removed).items():
         constants.replace(copy.place(place), weight)
     _declare(trace, copy, removed)
@@ -197,9 +198,10 @@ def _reunite(model: ir.Model, copy: Copy) -> None:
     """Let the readers of what was one constant share one again, where theirs are still equal."""
     initialisers = copy.model.graph.initializers
     for value in model.graph.initializers.values():
-        readers = [use for use in value.uses() if copy.has(use.node)]
-        places = [Place(copy.node(use.node), use.idx) for use in readers]
-        for place, other in combinations(places, 2):
+        found = [each for each in constants.readers(value) if copy.has(each.node)]
+        places = [copy.place(each) for each in found]
+        distinct = {id(place.value): place for place in places}.values()
+        for place, other in combinations(distinct, 2):
             if _equal(place.value, other.value):
                 redundant = other.value
                 assert redundant is not None

@@ -30,7 +30,7 @@ def tie(trace: Trace) -> None:
     twins: dict[ConsumerSlot, tuple[ConsumerSlot, ...]] = {}
     for weight in dict.fromkeys([*makers, *readers]):
         made, read = makers[weight], readers[weight]
-        places = _places(weight)
+        places = constants.readers(weight)
         if len(places) == 1:
             continue
         reason = f"its channels touch the weight {weight.name!r} that several nodes share"
@@ -59,18 +59,6 @@ def _by_weight(slots: Sequence[S]) -> defaultdict[ir.Value, list[S]]:
         assert weight is not None
         found[weight].append(slot)
     return found
-
-
-def _places(weight: ir.Value) -> list[Place]:
-    """Everything that reads a constant, also through Identity nodes."""
-    places = []
-    for use in weight.uses():
-        behind = use.node.outputs[0] if use.node.op_type == "Identity" else None
-        if behind is not None and constants.source(behind) is weight:
-            places += _places(behind)
-        else:
-            places.append(Place(use.node, use.idx))
-    return places
 
 
 def _alike(slots: Sequence[ProducerSlot | ConsumerSlot], places: Sequence[Place]) -> bool:

@@ -165,7 +165,8 @@ class Trace:
         """
         if any(entry.is_unknown for entry in target):
             return
-        for entry in target:
+        parts = [entry if entry.product is None else entry.product[1] for entry in target]
+        for entry in parts:
             counted = any(
                 slot.node is node and (slot.place, slot.position) == (entry.place, entry.position)
                 for slot in self.counts

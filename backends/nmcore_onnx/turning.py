@@ -23,6 +23,7 @@ def turnable(graph: ir.Graph) -> list[str]:
         for name, weight in graph.initializers.items()
         if _common_order(weight) is not None
         and constants.is_float(weight)
+        and all(turn.graph is graph for turn, _ in weight.uses())
         and all(
             _reads_weight(graph, reader, index)
             for turn, _ in weight.uses()

@@ -231,7 +231,8 @@ def compress(
         )
         if target is not None:
             draft.publish(keep=result.graph.data_files())
-    rounded = options["round_to"] == "auto" or options["latency"] is not None
+    searched = options["latency"] is not None and options["round_to"] is None
+    rounded = options["round_to"] == "auto" or searched
     report = Report.of(
         result,
         before=measures[0],

@@ -233,3 +233,16 @@ def test_the_cost_of_a_result_is_that_of_the_file(method, tmp_path):
     assert result.after.params == sum(
         math.prod(t.dims) for t in onnx.load(tmp_path / "m.onnx").graph.initializer
     )
+
+
+def test_attention_counts_as_the_two_products_that_it_is():
+    nodes = [helper.make_node("Attention", ["q", "k", "v"], ["out"], "attention")]
+    inputs = {"q": [1, 4, 5, 8], "k": [1, 4, 7, 8], "v": [1, 4, 7, 6]}
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, d) for n, d in inputs.items()]
+    out = [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4, 5, 6])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "network", values, out),
+        opset_imports=[helper.make_opsetid("", 23)],
+        ir_version=11,
+    )
+    assert plugins.open_graph(model).cost().macs == 4 * 5 * 7 * (8 + 6)

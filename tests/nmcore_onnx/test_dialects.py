@@ -848,3 +848,20 @@ def test_heads(make, units):
         data = rng().standard_normal((one, other, 32)).astype(np.float32)
         (got,), (want,) = (run(each, {"input": data}) for each in (proto, model))
         assert got.shape == want.shape == (one, other, 32)
+
+
+def test_a_mask_that_is_made_of_channels_stays():
+    """What reaches an Attention as its mask has to keep its size."""
+    model = fused_attention()
+    weights = [tensor("to_mask", 32, 6), tensor("of_mask", 6, 3)]
+    (attention_node,) = (each for each in model.graph.node if each.op_type == "Attention")
+    place = list(model.graph.node).index(attention_node)
+    model.graph.node.insert(place, node("MatMul", "input to_mask", "mask"))
+    attention_node = model.graph.node[place + 1]
+    attention_node.input.append("mask")
+    model.graph.node.append(node("MatMul", "mask of_mask", "beside"))
+    model.graph.initializer.extend(weights)
+    model.graph.output.append(helper.make_tensor_value_info("beside", F32, ["n", "s", 3]))
+    result = nmcore.compress(model, ratio=0.5, method="merge", providers=("cpu",))
+    (declined,) = (place for place in result.declined if place.node == "MatMul_mask")
+    assert "Attention" in declined.reason

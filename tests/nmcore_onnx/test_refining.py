@@ -61,3 +61,42 @@ def test_what_is_left_where_dynamic_axes_cancel():
     target = chain.raw("Concat", *sizes, chain.constant(np.array([-1])), axis=0).value
     flat = chain.raw("Reshape", "input", target).value
     assert shapes_of(chain.build(check=False))[flat] == ("n", "s", 24)
+
+
+def test_a_bound_that_all_but_very_short_axes_reach():
+    chain = Chain(("n", "s", 8))
+    total = chain.node("Slice", np.array([0]), np.array([10]), np.array([1])).value
+    assert isinstance(shapes_of(chain.build(check=False))[total][1], str)
+
+
+def test_an_axis_a_little_longer_than_another_is_no_third():
+    """Whatever its length differs by, some other axis may differ by as much in one trial."""
+    names = ["a", "b", "c", "d", "e"]
+    chain = Chain(("a", 4))
+    model = chain.node("Relu").build(check=False)
+    for name in names[1:]:
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [name, 4]))
+    for name in names:
+        for more in (1, 2, 4, 6):
+            rows = chain.constant(np.zeros((more, 4), np.float32))
+            source = "input" if name == "a" else name
+            node = helper.make_node("Concat", [source, rows], [f"{name}{more}"], axis=0)
+            model.graph.node.append(node)
+    model.graph.initializer.extend(chain.initializers)
+    found = shapes_of(model)
+    longer = [found[f"{name}{more}"][0] for name in names for more in (1, 2, 4, 6)]
+    assert not set(longer) & set(names)
+    assert all(isinstance(length, str) for length in longer)
+
+
+def test_a_side_that_is_padded_to_a_multiple_is_not_the_side():
+    chain = Chain(("n", 3, "h", "w"))
+    shape = chain.raw("Shape", "input").value
+    height = chain.raw("Gather", shape, chain.constant(np.array([2]))).value
+    by = chain.constant(np.array([32]))
+    rest = chain.raw("Mod", height, by).value
+    lacking = chain.raw("Mod", chain.raw("Sub", by, rest).value, by).value
+    zeros = chain.constant(np.zeros(6, np.int64)), chain.constant(np.zeros(1, np.int64))
+    pads = chain.raw("Concat", zeros[0], lacking, zeros[1], axis=0).value
+    padded = chain.raw("Pad", "input", pads).value
+    assert shapes_of(chain.build(check=False))[padded][2] != "h"

@@ -192,3 +192,57 @@ def test_a_weight_that_is_also_read_otherwise_stays():
     result, after = compressed(model, "merge")
     assert shapes(after)["w2"] == [10, 8, 1, 1]
     assert result.after.params < result.before.params
+
+
+def behind_identity() -> onnx.ModelProto:
+    """One Identity that several nodes read, as PyTorch writes tied weights."""
+    model = pyramid()
+    model.graph.node.insert(0, helper.make_node("Identity", ["w2"], ["tied"], "tied"))
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            node.input[:] = ["tied" if name == "w2" else name for name in node.input]
+    return model
+
+
+def among_the_inputs() -> onnx.ModelProto:
+    """Up to IR version 3 every initialiser is an input as well."""
+    model = pyramid()
+    model.ir_version = 3
+    model.opset_import[0].version = 8
+    for each in model.graph.initializer:
+        model.graph.input.append(
+            helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+        )
+    return model
+
+
+@pytest.mark.parametrize("make", [behind_identity, among_the_inputs])
+def test_however_it_is_shared_it_stays_one(make):
+    plain, _ = compressed(pyramid(), "merge")
+    result, after = compressed(make(), "merge")
+    assert result.after.params == plain.after.params
+    weights = {each.name for each in after.graph.initializer}
+    given = {each.name for each in after.graph.input}
+    assert given - weights == {"x"}
+    assert len(weights) <= len(pyramid().graph.initializer)
+
+
+def test_a_transpose_in_a_subgraph_keeps_its_weight():
+    model = pyramid()
+    body = helper.make_graph(
+        [
+            helper.make_node("Transpose", ["w2"], ["turned"]),
+            helper.make_node("Identity", ["flag"], ["chosen"]),
+        ],
+        "body",
+        [],
+        [helper.make_tensor_value_info("chosen", TensorProto.BOOL, [])],
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "flag"))
+    model.graph.node.append(
+        helper.make_node("If", ["flag"], ["out"], "if", then_branch=body, else_branch=body)
+    )
+    model.graph.output.append(helper.make_tensor_value_info("out", TensorProto.BOOL, []))
+    result, after = compressed(model, "merge")
+    assert shapes(after)["w2"] == [10, 8, 1, 1]
+    assert result.after.params < result.before.params

@@ -20,12 +20,12 @@ def attention(node: ir.Node, trace: Trace) -> None:
         return
     query, key, value = found
     shapes = [trace.shape(each) for each in node.inputs]
-    mask = shapes[3] if len(shapes) > 3 else None
+    mask_shape = shapes[3] if len(shapes) > 3 else None
     state = any(each is not None for each in node.inputs[4:6]) or any(
         each.uses() or each.is_graph_output() for each in node.outputs[1:]
     )
     masked = len(node.inputs) > 3 and node.inputs[3] is not None
-    per_head = masked and (mask is None or (len(mask) > 2 and mask[-3] != 1))
+    per_head = masked and (mask_shape is None or (len(mask_shape) > 2 and mask_shape[-3] != 1))
     if query is None or key is None or value is None or state or per_head:
         decline_inputs(node, trace, "whose heads do not all come from weights that can shrink")
         return
@@ -37,4 +37,8 @@ def attention(node: ir.Node, trace: Trace) -> None:
     if joined is None:
         decline_inputs(node, trace, "which mixes them")
         return
+    for index in range(3, len(node.inputs)):
+        mask = trace.at(node, index)
+        if mask is not None:
+            trace.decline(node, mask, "which takes them as a mask")
     trace.carry(node, joined)
