@@ -2,6 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# As many tests at a time as there are processors, each with one thread, unless told otherwise.
+SIDE_BY_SIDE = -n auto --dist worksteal
+test test-all test-oldest: export OMP_NUM_THREADS ?= 1
+test test-all test-oldest: export NUMBA_NUM_THREADS ?= 1
 CODE = nmcore backends tests benchmarks examples docs
 OLDEST = .venv-oldest
 
@@ -12,16 +16,16 @@ example: $(VENV)/.ready
 	$(BIN)/python examples/fashion_mnist/compare.py
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-all: $(VENV)/.ready
-	$(BIN)/python -m pytest -m ''
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m ''
 
 # The tests with the lower bounds of setup.cfg; PYTHON should be the oldest that is supported.
 test-oldest:
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[test]'
-	$(OLDEST)/bin/python -m pytest
+	$(OLDEST)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 # The pages, in site/; MkDocs 2, of which the theme warns, is excluded in setup.cfg.
 docs: $(VENV)/.ready

@@ -114,7 +114,7 @@ def first_layer_inputs(weight: ArrayLike, count: int, *, seed: int = 0) -> Float
     rng = np.random.default_rng(seed)
     white = rng.standard_normal((count, rows.shape[1]))
     power = np.square(rows).sum() / rows.shape[1]
-    if power == 0:
+    if power == 0 or not np.isfinite(power):  # rows that say nothing, or are damaged
         return white.astype(np.float32)
     mixed = rng.standard_normal((count, len(rows))) @ (rows / np.sqrt(power))
     return np.asarray(np.sqrt(1 - UNKNOWN) * mixed + np.sqrt(UNKNOWN) * white, np.float32)
