@@ -50,7 +50,7 @@ def test_half_of_channels_that_come_in_pairs_cost_nothing(saved):
     first, second = found.groups
     assert (first.name, first.width, first.removed) == ("conv1", 8, (2, 4, 6))
     assert 5 * max(first.error[:2]) < first.error[2] <= 1
-    assert second.error[1] > max(first.error[:2])
+    assert second.error[2] > max(first.error[:2])
     assert found.ratios == RATIOS
     assert found.source.endswith("synthetic inputs")
     assert found.measure is None
