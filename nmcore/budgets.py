@@ -85,6 +85,8 @@ def _allocated(
 def _within_latency(graph: Graph, task: Task, share: float, curves: Curves) -> Allotment:
     """Channels go as under a budget of the work, for as long as it takes to be fast enough."""
     assert task.timer is not None
+    if share == 1:
+        return Allotment(task.counts, ("a latency of 1 asks for nothing: nothing was timed",))
     kind = "params" if graph.cost().macs is None else "macs"
     paths = [_path(graph, task, curves, kind, multiple) for multiple in task.multiples]
     found = widest_within(paths, share, task.timer, task.progress)

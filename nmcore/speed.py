@@ -119,7 +119,7 @@ def widest_within(
     paths : sequence of Path
         One for each rounding.
     share : float
-        Above 0 and up to 1.
+        Above 0 and below 1.
     timer : Timer
         Times candidates.
     progress : callable
@@ -130,8 +130,6 @@ def widest_within(
     BudgetError
         Not even the ends of the paths are fast enough.
     """
-    if share == 1:
-        return Found(paths[0], 0, 1.0, 1.0, 1.0)
     ends = _steady([path.counts(len(path)) for path in paths], timer)
     able = [path for path, end in zip(paths, ends, strict=True) if end <= share]
     if not able:

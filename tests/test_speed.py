@@ -135,11 +135,6 @@ def test_of_several_roundings_that_with_the_least_error():
     assert all(count % 8 == 0 for count in found.path.counts(found.step).values())
 
 
-def test_all_of_the_time_keeps_all_channels_without_a_clock():
-    found = widest_within([path()], 1.0, None, silent)
-    assert (found.step, found.time) == (0, 1.0)
-
-
 def test_progress_is_shown():
     seen = Counter()
 

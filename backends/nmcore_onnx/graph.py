@@ -107,7 +107,7 @@ class OnnxGraph:
         return self._consumer(traced, traced.consumers[reading.index])
 
     def _consumer(self, traced: TracedGroup, slot: ConsumerSlot) -> Consumer:
-        width, rows = _outputs(slot), self._rows(slot)
+        width, rows = probing.width_of(slot), self._rows(slot)
         alive = rows + slot.outputs.start
         bias = following.added_bias(slot.node, width)
         added = self._ledger.total_biases().get(slot.node)
@@ -115,7 +115,7 @@ class OnnxGraph:
             bias = added if bias is None else bias + added
         scale = following.norm_scale(slot.node, width, self._statistics)
         owned = self._columns(traced, slot)
-        matrix = self._ledger.matrix(slot)[compact(rows, _outputs(slot))]
+        matrix = self._ledger.matrix(slot)[compact(rows, probing.width_of(slot))]
         matrix = matrix[:, compact(owned.ravel(), matrix.shape[1])]
         return Consumer(
             label(slot.node),
@@ -175,7 +175,7 @@ class OnnxGraph:
         owned, rows = self._columns(traced, slot), self._rows(slot)
         self._ledger.write(slot, rows, owned[kept].ravel(), weight, cleared=owned.ravel())
         if bias is not None:
-            addition = np.zeros(_outputs(slot), bias.dtype)
+            addition = np.zeros(probing.width_of(slot), bias.dtype)
             addition[rows + slot.outputs.start] = bias
             for reader in slot.all:
                 self._ledger.add_bias(reader.node, traced.group.name, addition)
@@ -257,7 +257,7 @@ class OnnxGraph:
         owned = self._columns(traced, slot) + slot.start
         source = ~np.isin(slot.source_atoms, self._removed)
         alive = self._rows(slot) + slot.outputs.start
-        made = np.ones(_outputs(slot), bool)
+        made = np.ones(probing.width_of(slot), bool)
         if slot.made is not None:
             made = ~np.isin(slot.made, self._removed)
         return probing.Reading(
@@ -287,7 +287,7 @@ class OnnxGraph:
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
         taps = math.prod(constants.shape(slot.place.value) or ()) // (
-            _outputs(slot) * len(slot.atoms)
+            probing.width_of(slot) * len(slot.atoms)
         )
         features = self._columns(traced, slot).size * taps
         return sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all) * features
@@ -347,11 +347,6 @@ class OnnxGraph:
     def data_files(self) -> Sequence[Path]:
         """The files beside the original's own that hold weights of it."""
         return external.data_files(tensors(self._original))
-
-
-def _outputs(slot: ConsumerSlot) -> int:
-    """How many outputs a consumer has."""
-    return (constants.shape(slot.place.value) or ())[slot.rows]
 
 
 def _is_partial(traced: TracedGroup, slot: ConsumerSlot) -> bool:

@@ -326,7 +326,7 @@ def _output_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: In
     """Some columns of a value of the shape of a consumer's output, as rows (n, O)."""
     rank = len(constants.shape(slot.place.value) or ())
     axis = 1 if slot.node.op_type in ("Conv", "ConvTranspose") else -1
-    if not np.array_equal(chosen, np.arange(_outputs(slot))):
+    if not np.array_equal(chosen, np.arange(width_of(slot))):
         value = build.node("Gather", value, build.ints(*chosen.tolist()), axis=axis)
     if axis == 1:
         return build.rows(value, 1, rank, len(chosen))
@@ -334,7 +334,8 @@ def _output_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: In
     return build.node("Cast", value, to=int(ir.DataType.FLOAT))
 
 
-def _outputs(slot: ConsumerSlot) -> int:
+def width_of(slot: ConsumerSlot) -> int:
+    """How many outputs a consumer has."""
     return (constants.shape(slot.place.value) or ())[slot.rows]
 
 

@@ -73,6 +73,12 @@ def clock(monkeypatch):
 
 
 class TestLatency:
+    def test_all_of_the_time_asks_for_nothing(self, run, heavy, out):
+        text = run("compress", heavy, out, "--latency", 1, "--method", "merge").stdout
+        assert "a latency of 1 asks for nothing: nothing was timed" in text
+        assert "narrowest widths" not in text
+        assert heavy.stat().st_size > 0.9 * out.stat().st_size > 0.8 * heavy.stat().st_size
+
     def test_it_is_met_told_and_repeated_without_timing(
         self, run, heavy, out, tmp_path, clock, monkeypatch
     ):

@@ -11,6 +11,7 @@ from nmcore_onnx import constants
 from nmcore_onnx.channels import Channels
 from nmcore_onnx.constants import Place
 from nmcore_onnx.folding import is_constant
+from nmcore_onnx.rules.parts import whole
 from nmcore_onnx.rules.registry import decline_inputs, rule
 from nmcore_onnx.trace import Trace
 from nmcore_onnx.weights import attribute
@@ -43,7 +44,7 @@ def conv_transpose(node: ir.Node, trace: Trace) -> None:
         _slice_bias(node, trace, made)
     elif channels is None:
         trace.leave(node, "a grouped transposed convolution whose input channels must stay")
-    elif shape is None or shape[0] != groups or _whole(channels) is None or channels.axis != 1:
+    elif shape is None or shape[0] != groups or whole(channels) is None or channels.axis != 1:
         _leave_grouped(node, trace, channels, "a grouped transposed convolution")
     else:
         atoms = channels.expand(shape[0])
@@ -53,11 +54,6 @@ def conv_transpose(node: ir.Node, trace: Trace) -> None:
 
 def _groups(node: ir.Node) -> int:
     return node.attributes["group"].as_int() if "group" in node.attributes else 1
-
-
-def _whole(channels: Channels) -> np.ndarray | None:
-    """The owner of every position of a channel axis."""
-    return None if channels.length is None else channels.expand(channels.length)
 
 
 def _grouped(node: ir.Node, trace: Trace, groups: int) -> None:
@@ -71,7 +67,7 @@ def _grouped(node: ir.Node, trace: Trace, groups: int) -> None:
     if channels is None:
         trace.leave(node, "a grouped convolution whose input channels must stay")
         return
-    atoms = _whole(channels)
+    atoms = whole(channels)
     if shape is None or atoms is None or channels.axis != 1 or len(atoms) != shape[1] * groups:
         _leave_grouped(node, trace, channels, "a grouped convolution")
         return
