@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from nmcore import plugins
 from nmcore.data import runnable_inputs
 
-WARMUP = 5
+WARMUP = 2
 # Models take turns of so many timed runs, behind one that fetches the weights into the cache.
 TURN = 5
 # So many runs of a model, or as many as fit into the time; a slow model gets by with a few.
 RUNS = 50
 SECONDS = 0.3
-MOST_SECONDS = 10.0
+MOST_SECONDS = 0.5
 FEWEST_RUNS = TURN
 # The best of at least so many turns differ by at most this share, once nothing else is in the way;
 # after so many seconds of each model they are taken for that anyway.

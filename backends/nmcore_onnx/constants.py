@@ -51,7 +51,11 @@ def tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     node = value.producer()
     if node is None or node.op_type != "Constant" or len(node.attributes) != 1:
         return None
-    if next(iter(node.attributes)) == "value_string" or "sparse_value" in node.attributes:
+    name, attribute = next(iter(node.attributes.items()))
+    if name == "value" and not attribute.is_ref():  # nearly all; the way below takes its time
+        found: ir.TensorProtocol = attribute.value
+        return found
+    if name in ("value_string", "sparse_value"):
         return None
     return ir.convenience.get_const_tensor(value)
 
@@ -175,16 +179,25 @@ def _named(new: Array | ir.LazyTensor, name: str) -> tuple[ir.TensorProtocol, ir
     return tensor, tensor.shape
 
 
-def insert(place: Place, name: str, new: Array | ir.LazyTensor) -> None:
-    """Feed ``place`` from a new initialiser."""
+def names(graph: ir.Graph) -> set[str | None]:
+    """What the constants and values of a graph are called."""
+    made = {value.name for node in graph for value in node.outputs}
+    return made | {value.name for value in graph.inputs} | set(graph.initializers)
+
+
+def insert(
+    place: Place, name: str, new: Array | ir.LazyTensor, taken: set[str | None] | None = None
+) -> None:
+    """Feed ``place`` from a new initialiser; ``taken`` are the graph's names, where at hand."""
     graph = place.node.graph
     assert isinstance(graph, ir.Graph)
-    taken = set(graph.initializers) | {value.name for node in graph for value in node.outputs}
+    taken = names(graph) if taken is None else taken
     while name in taken:
         name += "_"
     data, shape = _named(new, name)
     value = ir.Value(name=name, shape=shape, type=ir.TensorType(data.dtype), const_value=data)
     graph.register_initializer(value)
+    taken.add(name)
     if place.index >= len(place.node.inputs):
         place.node.resize_inputs(place.index + 1)
     place.node.replace_input_with(place.index, value)

@@ -12,19 +12,26 @@ from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.data import assumed_shape
 from nmcore.group import Cost, IntArray, Term
-from nmcore_onnx import constants, shapes
+from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
 from nmcore_onnx.grouping import TracedGroup
 from nmcore_onnx.shapes import Dim, Shapes
+from nmcore_onnx.sizing import Sizing
 from nmcore_onnx.slots import ConsumerSlot, ProducerSlot, Slot
 from nmcore_onnx.trace import Trace, label
 
 
-def cost(model: ir.Model) -> Cost:
-    """Count a model's operators, its weights, and the multiply-accumulates of one sample."""
+def assumed_shapes(model: ir.Model) -> Shapes:
+    """The shapes of a model's values for one sample; see :func:`assumed_inputs`."""
+    return Sizing(model).shapes(assumed_inputs(model))
+
+
+def cost(model: ir.Model, known: Shapes) -> Cost:
+    """Count a model's operators, its weights, and the multiply-accumulates of one sample, whose
+    shapes are known from :func:`assumed_shapes`.
+    """
     nodes = list(RecursiveGraphIterator(model.graph))
     assumed = assumed_inputs(model)
-    known = shapes.infer(model, assumed)
     counts = {node: _node_macs(node, known) for node in model.graph}
     uncounted = tuple(label(node) for node, count in counts.items() if count is None)
     return Cost(
@@ -36,10 +43,11 @@ def cost(model: ir.Model) -> Cost:
     )
 
 
-def terms(model: ir.Model, trace: Trace, groups: Sequence[TracedGroup]) -> list[Term]:
+def terms(
+    model: ir.Model, trace: Trace, groups: Sequence[TracedGroup], known: Shapes
+) -> list[Term]:
     """The parts of the cost that depend on how many channels each group keeps."""
     owner = {int(atom): item.group.name for item in groups for atom in item.units}
-    known = shapes.infer(model, assumed_inputs(model))
     axes: dict[Place, dict[int, Shares]] = defaultdict(dict)
     slots: list[Slot | ProducerSlot | ConsumerSlot]
     readers = [twin for slot in trace.consumers for twin in slot.all]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ _MAX_NODES = 200
 _MAX_ELEMENTS = 100_000
 # What the steps of one expression may give together.
 _MAX_COMPUTED = 2**22
-
+# Sizes and bounds are remembered, tables are not.
+_SMALL = 1000
 
 Array = NDArray[Any]
 
@@ -29,12 +31,32 @@ def fold(value: ir.Value | None) -> Array | None:
 
     The operators are evaluated by ONNX's own reference implementation.
     """
-    if value is None:
-        return None
-    if constants.tensor(value) is not None:
-        return constants.array(value)
-    nodes = _ancestors(value)
-    return None if nodes is None else _evaluate(value, nodes, {})
+    return Folded().value(value)
+
+
+class Folded:
+    """Constant expressions of one graph; what several have in common is evaluated once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Array] = {}
+
+    def set(self, value: ir.Value, array: Array) -> None:
+        """Take a value as known, whatever it is computed from."""
+        self._known[str(value.name)] = array
+
+    def value(self, value: ir.Value | None) -> Array | None:
+        """As :func:`fold`; constants may only be added to the graph in between, not changed."""
+        if value is None:
+            return None
+        if (constant := constants.array(value)) is not None:
+            return constant
+        name = str(value.name)
+        nodes = _ancestors(value, done=self._known) if name not in self._known else []
+        computed = None if nodes is None else _evaluate(nodes, self._known)
+        if computed is None:
+            return None
+        self._known |= {each: array for each, array in computed.items() if array.size <= _SMALL}
+        return computed.get(name, self._known.get(name))
 
 
 # Two lengths to try for each dynamic axis, far from any that a model has.
@@ -60,7 +82,8 @@ def static(value: ir.Value | None, shapes: Mapping[str, tuple[int | str, ...]]) 
             if node.op_type == "Shape"
         }
         rest = [node for node in nodes if node.op_type != "Shape"]
-        found.append(_evaluate(value, rest, sizes))
+        computed = _evaluate(rest, sizes)
+        found.append(None if computed is None else (sizes | computed).get(str(value.name)))
     one, other = found
     if one is None or other is None or not np.array_equal(one, other):
         return None
@@ -81,28 +104,33 @@ def sizes_given(
     return np.array(numbers[start:end], np.int64)
 
 
-def _evaluate(value: ir.Value, nodes: list[ir.Node], known: Mapping[str, Array]) -> Array | None:
-    """Run nodes, in order, by the reference implementation."""
-    leaves = {
-        str(leaf.name): leaf
-        for node in nodes
-        for leaf in node.inputs
-        if leaf is not None and leaf.const_value is not None
-    }
-    if any(leaf.const_value.size > _MAX_ELEMENTS for leaf in leaves.values() if leaf.const_value):
-        return None
-    arrays = dict(known) | {name: _numpy(leaf) for name, leaf in leaves.items()}
+def _evaluate(nodes: list[ir.Node], known: Mapping[str, Array]) -> dict[str, Array] | None:
+    """Run nodes, in order, by the reference implementation: what they read and give, by name."""
+    arrays: dict[str, Array] = {}
+    for leaf in (feed for node in nodes for feed in node.inputs if feed is not None):
+        if leaf.const_value is not None:
+            if leaf.const_value.size > _MAX_ELEMENTS:
+                return None
+            arrays[str(leaf.name)] = leaf.const_value.numpy()
+        elif leaf.name and leaf.name in known:
+            arrays[leaf.name] = known[leaf.name]
     try:
         for node in nodes:
             if not _step(node, arrays):
                 return None
     except Exception:  # an operator that the reference does not implement: not foldable
         return None
-    return arrays.get(str(value.name))
+    return arrays
 
 
 # What these give is no larger than what they read, though how large cannot be told before.
-_SHRINKING = ("NonZero", "Compress", "Unique")
+_SHRINKING = frozenset(("NonZero", "Compress", "Unique"))
+# The steps of nearly all shape arithmetic. What they give has at most as many elements as the
+# product of the numbers of elements that they read, or as their sum.
+_ELEMENTWISE = ("Add", "Cast", "Div", "Equal", "Floor", "Identity", "Mul", "Sub", "Where")
+_MOVING = ("Concat", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+_REDUCING = ("ReduceProd", "Shape", "Size")
+_BOUNDED = frozenset((*_ELEMENTWISE, *_MOVING, *_REDUCING))
 # Subgraphs may loop for ever.
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _UNKNOWN = _MAX_COMPUTED + 1
@@ -114,30 +142,68 @@ def _step(node: ir.Node, arrays: dict[str, Array]) -> bool:
     A few bytes of a file can ask for terabytes (ConstantOfShape, Tile, sixty times Concat), so the
     sizes are inferred before anything is computed.
     """
-    if any(attribute.type in _SUBGRAPHS for attribute in node.attributes.values()):
+    if node.op_type == "Constant" and (array := constants.array(node.outputs[0])) is not None:
+        arrays[str(node.outputs[0].name)] = array
+        return True
+    if has_subgraphs(node):
         return False
+    alone = _alone(node)
+    feeds = {
+        name: arrays[str(feed.name)]
+        for name, feed in zip(alone.input, node.inputs, strict=True)
+        if feed is not None
+    }
     opsets = _opsets(node)
-    names = [str(output.name) for output in node.outputs if output.name]
-    inputs = {str(feed.name): arrays[str(feed.name)] for feed in node.inputs if feed is not None}
-    graph = onnx.helper.make_graph(
-        [ir.to_proto(node)],
-        "constant",
-        [],
-        [onnx.helper.make_empty_tensor_value_info(name) for name in names],
-        [onnx.numpy_helper.from_array(array, name) for name, array in inputs.items()],
-    )
     held = sum(array.size for array in arrays.values())
-    if node.op_type not in _SHRINKING and held + _size(_inferred(graph, opsets)) > _MAX_COMPUTED:
+    if held + _most(alone, opsets, feeds) > _MAX_COMPUTED:
         return False
-    results = ReferenceEvaluator(graph, opsets=opsets).run(None, {})
+    results = _evaluator(alone.SerializeToString(), tuple(opsets.items())).run(None, feeds)
+    names = [str(output.name) for output in node.outputs if output.name]
     arrays.update(zip(names, map(np.asarray, results), strict=True))
     return True
 
 
-def _inferred(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> list[onnx.ValueInfoProto]:
+def _alone(node: ir.Node) -> onnx.NodeProto:
+    """A node with names that tell nothing of the graph around it, so that like nodes are equal."""
+    proto = ir.serde.serialize_node(node)
+    proto.ClearField("name")
+    proto.ClearField("doc_string")
+    proto.ClearField("metadata_props")
+    for names, letter in ((proto.input, "i"), (proto.output, "o")):
+        for number, name in enumerate(names):
+            names[number] = f"{letter}{number}" if name else ""
+    return proto
+
+
+# Evaluators take longer to be made than to run, and models repeat the same steps in every block.
+@lru_cache(maxsize=256)
+def _evaluator(node: bytes, opsets: tuple[tuple[str, int], ...]) -> ReferenceEvaluator:
+    proto = onnx.NodeProto.FromString(node)
+    return ReferenceEvaluator(_graph(proto, {}), opsets=dict(opsets))
+
+
+def _graph(node: onnx.NodeProto, constant: Mapping[str, Array]) -> onnx.GraphProto:
+    """A graph of one node, some of whose inputs are constants."""
+    typeless = onnx.helper.make_empty_tensor_value_info
+    return onnx.helper.make_graph(
+        [node],
+        "constant",
+        [typeless(name) for name in node.input if name and name not in constant],
+        [typeless(name) for name in node.output if name],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constant.items()],
+    )
+
+
+def _most(node: onnx.NodeProto, opsets: Mapping[str, int], feeds: Mapping[str, Array]) -> int:
+    """How many elements a node may give at most."""
+    if node.op_type in _SHRINKING:
+        return 0
+    sizes = [array.size for array in feeds.values()]
+    if node.op_type in _BOUNDED and (bound := max(math.prod(sizes), sum(sizes))) <= _SMALL:
+        return bound
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
-    model = onnx.helper.make_model(graph, opset_imports=imports)
-    return list(onnx.shape_inference.infer_shapes(model).graph.output)
+    model = onnx.helper.make_model(_graph(node, feeds), opset_imports=imports)
+    return _size(list(onnx.shape_inference.infer_shapes(model).graph.output))
 
 
 def _size(values: list[onnx.ValueInfoProto]) -> int:
@@ -167,41 +233,55 @@ def folded_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     return None if found is None else found.shape
 
 
-def _numpy(value: ir.Value) -> NDArray[Any]:
-    assert value.const_value is not None
-    return value.const_value.numpy()
-
-
 def _opsets(node: ir.Node) -> dict[str, int]:
     graph = node.graph
     return dict(graph.opset_imports) if isinstance(graph, ir.Graph) else {"": 17}
 
 
+def has_subgraphs(node: ir.Node) -> bool:
+    """Whether a node, like If and Loop, runs graphs of its own."""
+    return any(attribute.type in _SUBGRAPHS for attribute in node.attributes.values())
+
+
+_DRAWN = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_RANDOM = frozenset(("Bernoulli", "Multinomial", *_DRAWN))
+
+
+def is_random(node: ir.Node) -> bool:
+    """Whether a node gives something else each time."""
+    return node.op_type in _RANDOM
+
+
 def _ancestors(
-    value: ir.Value, shapes: Mapping[str, tuple[int | str, ...]] | None = None
+    value: ir.Value,
+    shapes: Mapping[str, tuple[int | str, ...]] | None = None,
+    done: Container[str] = (),
 ) -> list[ir.Node] | None:
     """All nodes a value is computed from, in order; None where an input of the graph is one.
 
-    Where ``shapes`` are known, what a Shape node reads does not count.
+    Where ``shapes`` are known, what a Shape node reads does not count, nor what makes values that
+    are ``done`` already.
     """
     found: dict[ir.Node, None] = {}
     opened: set[ir.Node] = set()
     stack = [(value, False)]
     while stack:
-        current, done = stack.pop()
+        current, closing = stack.pop()
+        if current.name in done:
+            continue
         node = current.producer()
         if node is None:
             if current.const_value is None:
                 return None
             continue
-        if done:
+        if closing:
             found[node] = None
         elif node not in opened:
             opened.add(node)
-            if len(opened) > _MAX_NODES or node.op_type.startswith("Random"):
+            if len(opened) > _MAX_NODES or node.op_type in _RANDOM:
                 return None
             stack.append((current, True))
-            if node.op_type == "Shape" and shapes and node.inputs[0] is not None:
+            if shapes and node.op_type == "Shape" and node.inputs[0] is not None:
                 if node.inputs[0].name not in shapes:
                     return None
                 continue

@@ -294,19 +294,22 @@ class OnnxGraph:
 
     @cached_property
     def _assumed_shapes(self) -> shapes.Shapes:
-        return shapes.infer(self._original, cost.assumed_inputs(self._original))
+        return cost.assumed_shapes(self._original)
 
     def _copy(self, ledger: Ledger, removed: IntArray) -> rewriting.Copy:
         return rewriting.rewrite(self._original, self._trace, ledger, removed, self._statistics)
 
     def terms(self) -> Sequence[Term]:
         """The parts of the original's cost that depend on the groups' widths."""
-        return cost.terms(self._original, self._trace, list(self._traced.values()))
+        groups = list(self._traced.values())
+        return cost.terms(self._original, self._trace, groups, self._assumed_shapes)
 
     def cost(self) -> Cost:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
-            return cost.cost(self._result)
+            if not len(self._removed) and not self._ledger:
+                return cost.cost(self._original, self._assumed_shapes)
+            return cost.cost(self._result, cost.assumed_shapes(self._result))
 
     def check(self) -> None:
         """Raise VerificationError unless the result is as valid as the original was."""

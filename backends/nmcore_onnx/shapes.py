@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
+import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
-from nmcore_onnx.folding import fold, sizes_given
+from nmcore_onnx.folding import Folded, is_random
 
 log = logging.getLogger(__name__)
 
 Dim = int | str
 Shapes = dict[str, tuple[Dim, ...]]
+
+# No operator's output shape depends on the numbers in a weight of more bytes.
+_LARGE = 2**16
 
 
 class Inference:
@@ -25,27 +27,14 @@ class Inference:
     ----------
     model : ir.Model
         Not changed.
-    inputs : mapping of input name to shape, optional
-        Sizes to assume for the inputs instead of the declared ones. What the graph computes from
-        sizes is evaluated then.
     """
 
-    def __init__(
-        self, model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None
-    ) -> None:
+    def __init__(self, model: ir.Model) -> None:
         self._copy = model.clone()
-        for value in self._copy.graph.inputs:
-            assumed = (inputs or {}).get(value.name or "")
-            if assumed is not None:
-                value.shape = ir.Shape(assumed)
-        if inputs:
-            _forget(self._copy.graph)
+        _set_aside(self._copy.graph)
         _fold_arguments(self._copy.graph)
         _stand_in(self._copy.graph)
         _run(self._copy)
-        while inputs and _settle_sizes(self._copy.graph, self.shapes()):
-            _fold_arguments(self._copy.graph)
-            _run(self._copy)
 
     def declare(self, known: Shapes) -> None:
         """Take the shapes of some values as given and infer what follows."""
@@ -59,17 +48,48 @@ class Inference:
         return _collect(self._copy.graph)
 
 
-def infer(model: ir.Model, inputs: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
-    """Shapes by value name, in one go; see :class:`Inference`."""
-    return Inference(model, inputs).shapes()
+def _set_aside(graph: ir.Graph) -> None:
+    """Let large weights be inputs, which are written down without their numbers."""
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes <= _LARGE:
+            continue
+        value.shape = ir.Shape(tensor.shape.numpy())
+        value.type = ir.TensorType(tensor.dtype)
+        del graph.initializers[name]
+        if not value.is_graph_input():
+            graph.inputs.append(value)
 
 
 def _run(model: ir.Model) -> None:
+    """Infer shapes by ONNX's own inference.
+
+    onnx_ir has a pass for it, which builds a second model from what comes back; only the shapes
+    are wanted, several times over.
+    """
     values = not _explodes(model.graph)
     try:
-        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=values)(model)
+        inferred = onnx.shape_inference.infer_shapes(
+            ir.serde.serialize_model(model), data_prop=values
+        ).graph
     except Exception as error:  # what the inference cannot do is not the user's fault
         log.info("shape inference failed: %s", error)
+        return
+    known = {info.name: info.type for info in [*inferred.value_info, *inferred.output]}
+    for value in (value for node in model.graph for value in node.outputs):
+        found = known.get(value.name or "")
+        if found is not None and found.HasField("tensor_type"):
+            _learn(value, found.tensor_type)
+
+
+def _learn(value: ir.Value, found: onnx.TypeProto.Tensor) -> None:
+    if found.elem_type:
+        value.dtype = ir.DataType(found.elem_type)
+    if found.HasField("shape"):
+        value.shape = ir.Shape(
+            size.dim_value if size.HasField("dim_value") else (size.dim_param or None)
+            for size in found.shape.dim
+        )
 
 
 # What the inference follows the values of, beside their shapes.
@@ -98,53 +118,44 @@ _SHAPED_BY_VALUE = ("Pad", "Slice", "Reshape", "Expand", "Tile", "Resize", "Cons
 
 def _fold_arguments(graph: ir.Graph) -> None:
     """Turn computed but constant arguments into constants, which the inference can read."""
+    folded = Folded()
+    constant: set[ir.Value] = set()
+    taken = constants.names(graph)
     for node in list(graph):
+        if all(_is_fixed(value, constant) for value in node.inputs) and not is_random(node):
+            constant.update(node.outputs)
         if node.op_type not in _SHAPED_BY_VALUE:
             continue
         for index in range(0 if node.op_type == "ConstantOfShape" else 1, len(node.inputs)):
             value = node.inputs[index]
-            if value is None or constants.tensor(value) is not None:
+            if value is None or value not in constant or constants.tensor(value) is not None:
                 continue
-            folded = fold(value)
-            if folded is not None:
-                constants.insert(Place(node, index), f"{value.name}.folded.{node.name}", folded)
+            result = folded.value(value)
+            if result is not None:
+                name = f"{value.name}.folded.{node.name}"
+                constants.insert(Place(node, index), name, result, taken)
 
 
-def _settle_sizes(graph: ir.Graph, known: Shapes) -> bool:
-    """Turn Shape nodes into constants where all that they give is known; whether there were any."""
-    settled = False
-    for node in graph:
-        value = node.inputs[0] if node.op_type == "Shape" else None
-        shape = known.get(str(value.name)) if value is not None else None
-        if shape is None or not all(isinstance(size, int) for size in shape):
-            continue
-        tensor = ir.Tensor(sizes_given(node, known))
-        node.op_type = "Constant"
-        node.attributes.clear()
-        node.attributes["value"] = ir.AttrTensor("value", tensor)
-        node.resize_inputs(0)
-        settled = True
-    return settled
+def _is_fixed(value: ir.Value | None, constant: set[ir.Value]) -> bool:
+    return value is None or value.const_value is not None or value in constant
 
 
 # Operators that keep a shape but that the inference does not know.
 _SHAPE_KEEPING = ("GroupNormalization", "Gelu", "QuickGelu", "FastGelu", "BiasGelu")
 
 
+def keeps_shape(node: ir.Node) -> bool:
+    """Whether a node's output is as its first input, though the inference does not know it."""
+    return node.op_type in _SHAPE_KEEPING
+
+
 def _stand_in(graph: ir.Graph) -> None:
     """Let Identity stand for operators that the inference does not know."""
     for node in graph:
-        if node.op_type in _SHAPE_KEEPING:
+        if keeps_shape(node):
             node.op_type, node.domain = "Identity", ""
             node.attributes.clear()
             node.resize_inputs(1)
-
-
-def _forget(graph: ir.Graph) -> None:
-    """Drop declared shapes that other input sizes may contradict."""
-    for node in graph:
-        for value in node.outputs:
-            value.shape = None
 
 
 def _collect(graph: ir.Graph) -> Shapes:

@@ -76,6 +76,10 @@ class Ledger:
     biases: dict[tuple[ir.Node, str], FloatArray] = field(default_factory=dict)
     spool: Spool = field(default_factory=Spool)
 
+    def __bool__(self) -> bool:
+        """Whether anything has been changed."""
+        return bool(self.weights or self.biases)
+
     def at(self, place: Place) -> FloatArray:
         """The weight at a place as it is now, at full width."""
         changed = self.weights.get(place)
