@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -19,7 +19,7 @@ from nmcore_onnx.folding import fold
 from nmcore_onnx.following import bias_node, bias_place
 from nmcore_onnx.slots import ConsumerSlot, CountSlot, ProducerSlot, Slot
 from nmcore_onnx.trace import Trace
-from nmcore_onnx.weights import Ledger, attribute, computable
+from nmcore_onnx.weights import Changed, Ledger, attribute, computable, cut
 
 Array = NDArray[Any]
 
@@ -155,7 +155,7 @@ def _cut(
 
 def _new(
     value: ir.Value | None,
-    changed: Callable[[], Array] | None,
+    changed: Changed | None,
     masks: Mapping[int, NDArray[np.bool_]],
 ) -> Array | ir.LazyTensor:
     tensor = constants.tensor(value)
@@ -163,27 +163,20 @@ def _new(
         return _later(tensor, changed, masks)
     original = fold(value)
     assert original is not None
-    return _compressed(original if changed is None else changed(), masks, original.dtype)
-
-
-def _compressed(
-    array: Array, masks: Mapping[int, NDArray[np.bool_]], dtype: np.dtype[Any]
-) -> Array:
-    for axis, keep in masks.items():
-        array = np.compress(keep, array, axis=axis)
-    return array.astype(dtype, copy=False)
+    array = cut(original, masks) if changed is None else changed.cut(masks)
+    return array.astype(original.dtype, copy=False)
 
 
 def _later(
     tensor: ir.TensorProtocol,
-    changed: Callable[[], Array] | None,
+    changed: Changed | None,
     masks: Mapping[int, NDArray[np.bool_]],
 ) -> ir.LazyTensor:
     """A weight that is cut whenever it is read, and not held in between."""
 
     def compute() -> ir.TensorProtocol:
-        array = tensor.numpy() if changed is None else changed()
-        data = ir.Tensor(np.ascontiguousarray(_compressed(array, masks, tensor.dtype.numpy())))
+        array = cut(tensor.numpy(), masks) if changed is None else changed.cut(masks)
+        data = ir.Tensor(np.ascontiguousarray(array, tensor.dtype.numpy()))
         forget(tensor)
         return data
 

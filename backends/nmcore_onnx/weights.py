@@ -1,4 +1,4 @@
-"""Changed weights, kept at full width until the result is written."""
+"""Changed weights, kept until the result is written."""
 
 from __future__ import annotations
 
@@ -60,19 +60,68 @@ def _part(rows: IntArray, columns: IntArray, shape: tuple[int, ...]) -> Any:
     return np.ix_(rows, columns)
 
 
+def cut(array: FloatArray, masks: Mapping[int, NDArray[np.bool_]]) -> FloatArray:
+    """An array without what the mask of an axis leaves out."""
+    for axis, keep in masks.items():
+        array = np.compress(keep, array, axis=axis)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """A weight that has been changed; where all but some columns became zero, these alone are kept.
+
+    Attributes
+    ----------
+    stored : callable
+        Reads what is kept.
+    columns : array of int, or None
+        Where it belongs, in ascending order; None where it is the whole weight.
+    axis, width : int
+        The axis of the columns, and how many there are in all.
+    """
+
+    stored: Callable[[], FloatArray]
+    columns: IntArray | None = None
+    axis: int = 0
+    width: int = 0
+
+    def whole(self) -> FloatArray:
+        """The weight at full width."""
+        found = self.stored()
+        if self.columns is None:
+            return found
+        shape = list(found.shape)
+        shape[self.axis] = self.width
+        full = np.zeros(shape, found.dtype)
+        np.moveaxis(full, self.axis, 0)[self.columns] = np.moveaxis(found, self.axis, 0)
+        return full
+
+    def cut(self, masks: Mapping[int, NDArray[np.bool_]]) -> FloatArray:
+        """:func:`cut` of the weight; zeros that it leaves out are never made."""
+        kept = masks.get(self.axis)
+        if (
+            self.columns is None
+            or kept is None
+            or not np.array_equal(np.flatnonzero(kept), self.columns)
+        ):
+            return cut(self.whole(), masks)
+        return cut(self.stored(), {axis: mask for axis, mask in masks.items() if axis != self.axis})
+
+
 @dataclass(eq=False)
 class Ledger:
     """What has been changed: whole weights by place, and additions to the biases of nodes.
 
     Attributes
     ----------
-    weights : dict of Place to callable
-        What reads each changed weight, at full width.
+    weights : dict of Place to Changed
+        Each changed weight.
     biases : dict of (node, group name) to array, shape (O,)
         What each group adds to a node's bias.
     """
 
-    weights: dict[Place, Callable[[], FloatArray]] = field(default_factory=dict)
+    weights: dict[Place, Changed] = field(default_factory=dict)
     biases: dict[tuple[ir.Node, str], FloatArray] = field(default_factory=dict)
     spool: Spool = field(default_factory=Spool)
 
@@ -83,7 +132,7 @@ class Ledger:
     def at(self, place: Place) -> FloatArray:
         """The weight at a place as it is now, at full width."""
         changed = self.weights.get(place)
-        return read(place) if changed is None else changed()
+        return read(place) if changed is None else changed.whole()
 
     def matrix(self, slot: ConsumerSlot) -> FloatArray:
         """A consumer's weight as (O, columns, taps), as it acts: Gemm's alpha multiplied in."""
@@ -106,19 +155,30 @@ class Ledger:
         """
         before = self.at(slot.place)
         everything = before.shape[slot.rows], before.shape[slot.axis]
+        alpha = attribute(slot.node, "alpha")
+        block = (block if alpha == 1 else block / before.dtype.type(alpha)).astype(before.dtype)
         if cleared is not None and (len(rows), len(cleared)) == everything:
-            array = np.zeros(before.shape, before.dtype)
-            cleared = None
-        else:
-            array = before.copy()
+            self.weights[slot.place] = self._only(slot, columns, block, before.shape)
+            return
+        array = before.copy()
         moved = np.moveaxis(array, (slot.rows, slot.axis), (0, 1))
         if cleared is not None:
             moved[_part(rows + slot.outputs.start, cleared, moved.shape)] = 0
-        alpha = attribute(slot.node, "alpha")
-        block = block.reshape(len(rows), len(columns), *moved.shape[2:])
         part = _part(rows + slot.outputs.start, columns, moved.shape)
-        moved[part] = block if alpha == 1 else block / array.dtype.type(alpha)
-        self.weights[slot.place] = self.spool.put(array)
+        moved[part] = block.reshape(len(rows), len(columns), *moved.shape[2:])
+        self.weights[slot.place] = Changed(self.spool.put(array))
+
+    def _only(
+        self, slot: ConsumerSlot, columns: IntArray, block: FloatArray, shape: tuple[int, ...]
+    ) -> Changed:
+        """A weight that is zero but for some columns."""
+        order = np.argsort(columns)
+        rest = [size for axis, size in enumerate(shape) if axis not in (slot.rows, slot.axis)]
+        block = block.reshape(shape[slot.rows], len(columns), *rest)
+        if (np.diff(order) < 0).any():
+            block = block[:, order]
+        array = np.moveaxis(block, (0, 1), (slot.rows, slot.axis))
+        return Changed(self.spool.put(array), columns[order], slot.axis, shape[slot.axis])
 
     def add_bias(self, node: ir.Node, group: str, addition: FloatArray) -> None:
         """Add to the bias of a node on behalf of a group."""

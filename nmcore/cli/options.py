@@ -180,6 +180,6 @@ runs_option = click.option(
     "--runs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Timed runs of each model.  [default: 50, or more of fast models]",
+    help="Timed runs of each model.  [default: 50, more of fast models and fewer of slow ones]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
