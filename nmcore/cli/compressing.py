@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
     from nmcore.files import Draft
     from nmcore.latency import Latency
-    from nmcore.pipeline import Result
     from nmcore.plugins import Session
     from nmcore.report import Report
+    from nmcore.result import Result
 
 
 def _methods() -> Sequence[str]:
