@@ -6,6 +6,7 @@ This module decides the order of the steps and nothing else; each step lives in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -71,6 +72,7 @@ def compress(
     threads: int = 0,
     seed: int = 0,
     progress: Progress = silent,
+    executor: Executor | None = None,
 ) -> Result:
     """Remove channels from a model and fold what they did into the next layers.
 
@@ -126,6 +128,15 @@ def compress(
         Threads that one operator may use on the CPU where latency is measured; 0 for all.
     progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
+    executor : concurrent.futures.Executor, optional
+        Solves groups side by side where a method looks at weights alone: threads, processes, or
+        ``client.get_executor()`` of dask.distributed. The result is the same to the bit where every
+        worker uses as many threads as this process; the weights of up to eight groups are held at a
+        time, instead of one's. ``moments`` walks groups one after the other, each on what became of
+        those before, so only the merged model that it is compared with gains. One model seldom
+        does: of 16 layers of 2048 channels, two threads pruned in 0.8 and merged in 0.9 of the
+        time; ridge, whose products use all threads already, and processes, to which weights have to
+        travel, took longer. Cells of :func:`nmcore.sweep` are worth more.
 
     Returns
     -------
@@ -170,6 +181,7 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
         before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
         notes = [] if decided is None else [*replay.check_model(decided, source)]
         task, found = _task(graph, given, options, decided)
+        task = replace(task, executor=given["executor"])
         graph, outcomes, shown, more = _compensated(graph, given, task, decided)
         graph.check()
         if given["verify"]:
@@ -247,7 +259,7 @@ _STATED = ("criterion", *_OPTIONS, "samples", "scale", "mean", "std")
 def _changed(given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call that differ from their defaults."""
     defaults = {name: p.default for name, p in signature(compress).parameters.items()}
-    apart = ("model", "plan", "data", "progress")
+    apart = ("model", "plan", "data", "progress", "executor")
     return {
         name: value
         for name, value in given.items()
