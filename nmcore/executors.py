@@ -6,6 +6,7 @@ here imports NumPy: a new process learns its share of the processors first.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -85,8 +86,12 @@ def _shares(processors: list[int], jobs: int) -> list[list[int]]:
 
 
 def _begin(shares: Any) -> None:
-    """Begin a process: take a share of the processors, and leave Ctrl-C to the parent."""
+    """Begin a process: take a share of the processors, and leave Ctrl-C to the parent.
+
+    What libraries log about details of graphs is dropped, as the command line does.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger().addHandler(logging.NullHandler())
     share = shares.get()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, share)
