@@ -7,11 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -24,6 +22,7 @@ from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.evaluate import evaluate
 from nmcore.locks import locked
 from nmcore.records import Records
+from sessions import CAN_TELL, members, wait_until
 
 GRID = {"methods": ("prune", "merge"), "ratios": (0.25, 0.5), "providers": ("cpu",)}
 
@@ -221,32 +220,20 @@ if __name__ == "__main__":
 """
 
 
-def children(pid):
-    """The processes that this one started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(after_name[1]) == pid and after_name[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to see processes in")
+@pytest.mark.skipif(not CAN_TELL, reason="no /proc to see processes in")
 def test_a_killed_sweep_leaves_what_is_done_and_no_process(model, tmp_path, runs):
     results = tmp_path / "results.json"
     program = tmp_path / "program.py"
     program.write_text(SWEEPING)
-    child = subprocess.Popen([sys.executable, str(program), str(model), str(results)])
+    child = subprocess.Popen(
+        [sys.executable, str(program), str(model), str(results)], start_new_session=True
+    )
     wait_until(lambda: results.exists() and len(saved(results)) > 3)
-    started = children(child.pid)
-    assert len(started) >= 2
+    assert len(members(child.pid)) >= 3
     child.kill()
     child.wait()
     done = len(saved(results))
-    wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in started))
+    wait_until(lambda: not members(child.pid))
     ratios = [k / 1000 for k in range(1, 500)][: done + 2]
     records = nmcore.sweep(
         model, methods=["prune", "merge"], ratios=ratios, results=results, providers=("cpu",)
@@ -259,13 +246,6 @@ def test_a_killed_sweep_leaves_what_is_done_and_no_process(model, tmp_path, runs
         nmcore.sweep(model, methods=[r.method], ratios=[r.share], providers=("cpu",))[0]
         for r in some
     ]
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 # What goes wrong

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 import nmcore
 from nmcore import cells
+from sessions import CAN_TELL, members, wait_until
 
 
 @pytest.fixture
@@ -99,7 +98,7 @@ def test_dask_is_asked_for_where_it_is_missing(fails, model, tmp_path, monkeypat
     assert said == "dask.distributed is not installed; pip install 'nmcore[dask]' brings it"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process")
+@pytest.mark.skipif(not CAN_TELL, reason="no /proc to see processes in")
 def test_control_c_ends_all_processes_in_a_line(model, tmp_path):
     results = tmp_path / "results.json"
     ratios = [str(k / 1000) for k in range(1, 900)]
@@ -108,17 +107,11 @@ def test_control_c_ends_all_processes_in_a_line(model, tmp_path):
         [sys.executable, "-m", "nmcore", *map(str, words), "--method", "merge"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    end = time.monotonic() + 60
-    while not results.exists():
-        assert child.poll() is None, child.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(lambda: results.exists() or child.poll() is not None)
     os.killpg(child.pid, signal.SIGINT)
     output, errors = child.communicate(timeout=30)
     assert (child.returncode, output) == (130, b"")
     assert errors.strip() == b"nmcore: interrupted"
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, 0)
-        pytest.fail("a process is left")
+    wait_until(lambda: not members(child.pid))
     assert 0 < len(json.loads(results.read_text())) < len(ratios)
     assert sorted(os.listdir(tmp_path)) == ["model.onnx", "results.json"]
