@@ -74,6 +74,8 @@ class Records:
         self._path = path
         known = _read(path) if path is not None and path.exists() else []
         self._known = {record.cell: record for record in known}
+        # Only the new one is put into words each time.
+        self._lines = {record.cell: _line(record) for record in known}
 
     def __getitem__(self, cell: str) -> Record:
         return self._known[cell]
@@ -85,9 +87,13 @@ class Records:
     def add(self, record: Record) -> None:
         """Keep a record in place of any earlier one of the same cell; the file is always whole."""
         self._known[record.cell] = record
+        self._lines[record.cell] = _line(record)
         if self._path is not None:
-            lines = (json.dumps(asdict(each), allow_nan=False) for each in self._known.values())
-            atomic_write(self._path, ("[\n" + ",\n".join(lines) + "\n]\n").encode())
+            atomic_write(self._path, ("[\n" + ",\n".join(self._lines.values()) + "\n]\n").encode())
+
+
+def _line(record: Record) -> str:
+    return json.dumps(asdict(record), allow_nan=False)
 
 
 @contextmanager
