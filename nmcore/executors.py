@@ -11,9 +11,10 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from nmcore.errors import ArgumentError
@@ -24,6 +25,8 @@ T = TypeVar("T")
 _VARIABLES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 # Seconds that a scheduler has to answer.
 _PATIENCE = 10
+# Seconds that a pool has to drop what was cancelled.
+_MOMENT = 0.3
 
 
 class InTurn(Executor):
@@ -59,14 +62,44 @@ def processes(jobs: int) -> Iterator[Executor]:
         shares.put(share)
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, context, _begin, (shares,))
+    with _deaf_to_interrupts():
+        for _ in range(jobs):  # each starts a process, as none has anything done yet
+            pool.submit(int)
     try:
         yield pool
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
+        _let_go(pool)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         raise
     pool.shutdown()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that are started meanwhile never hear Ctrl-C; this one hears it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _let_go(pool: Executor) -> None:
+    """Wait until a pool has dropped what was cancelled.
+
+    If its processes ended before, its thread would print a traceback: it tells the callers of what
+    it still has, and that fails for what they have cancelled (Python 3.11).
+    """
+    with suppress(BrokenExecutor):
+        last = pool.submit(int)
+        pool.shutdown(wait=False, cancel_futures=True)
+        end = time.monotonic() + _MOMENT
+        while not last.done() and time.monotonic() < end:
+            time.sleep(0.01)
 
 
 def _processors() -> list[int]:

@@ -239,9 +239,10 @@ def _run_all(cells: Sequence[Cell], executor: Executor | None) -> Generator[Reco
             f"what ran the cells broke down (was a process killed, for its memory?); {done} of "
             f"{len(cells)} got done, and the same call goes on with the others: {error}"
         ) from error
-    finally:
+    except BaseException:
         for future in running:
             future.cancel()
+        raise
 
 
 def _outcome(cell: Cell, future: Future[Record]) -> Record:
