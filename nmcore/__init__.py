@@ -2,6 +2,7 @@
 
 ===================================  ==============================================================
 a model file                         :func:`compress`
+many models, methods, sizes          :func:`sweep`
 what each group of it can lose       :func:`sensitivity`
 a layer's channels, by importance    :func:`select`
 how the rest rebuilds the removed    :func:`scaling_matrix` -> :class:`Scaling`
@@ -25,6 +26,7 @@ _HOMES = {
     "scaling_matrix": "nmcore.scaling",
     "select": "nmcore.criteria",
     "sensitivity": "nmcore.inspection",
+    "sweep": "nmcore.sweeping",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "scaling_matrix",
     "select",
     "sensitivity",
+    "sweep",
 ]
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from nmcore.inspection import sensitivity
     from nmcore.pipeline import compress
     from nmcore.scaling import scaling_matrix
+    from nmcore.sweeping import sweep
 
 
 def __getattr__(name: str) -> Any:

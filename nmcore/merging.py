@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,25 +15,72 @@ from nmcore.allocation import proportional
 from nmcore.budgets import meet
 from nmcore.criteria import select
 from nmcore.errors import ModelError
+from nmcore.executors import InTurn
 from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scaling
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
 from nmcore.recipe import LAM, Options, Recipe, recipe_for
 from nmcore.scaling import scaling_matrix
 from nmcore.validate import all_finite
 
+# So many groups at most have been handed to an executor and not yet written: their weights and what
+# became of them are held in memory.
+PENDING = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """What becomes of a group: Z, and for each consumer a weight and what its bias gains."""
+
+    recipe: Recipe
+    scaling: Scaling
+    folded: Sequence[tuple[FloatArray, FloatArray | None]]
+
 
 def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], list[str]]:
-    """Compress every group of a graph as the task says; the second are notes on the budget."""
+    """Compress every group of a graph as the task says; the second are notes on the budget.
+
+    With an executor several groups are solved at a time. They are read and written in the same
+    order as without one, and what a group reads is never touched by one that is still pending.
+    """
     free = [group for group in graph.groups if group.name in task.free]
     allotment = meet(graph, task, proportional(free))
     counts = allotment.counts
-    outcomes = [
-        merge_group(
-            graph, group, counts[group.name], task.options_for(group), planned=task.kept(group)
+    outcomes = {group.name: untouched(group) for group in graph.groups}
+    executor, most = (InTurn(), 1) if task.executor is None else (task.executor, PENDING)
+    pending: deque[tuple[Group, Future[Merged]]] = deque()
+
+    def submit(group: Group) -> Future[Merged]:
+        return executor.submit(
+            merged,
+            graph.producers(group),
+            graph.consumers(group),
+            counts[group.name],
+            task.options_for(group),
+            task.kept(group),
         )
-        for group in task.progress("merging", graph.groups)
-    ]
-    return outcomes, list(allotment.notes)
+
+    def write_first() -> None:
+        group, future = pending.popleft()
+        outcomes[group.name] = _write(graph, group, future.result())
+
+    try:
+        for group in task.progress("merging", graph.groups):
+            if counts[group.name] == group.width:
+                continue
+            while len(pending) == most or any(_touches(other, group) for other, _ in pending):
+                write_first()
+            pending.append((group, submit(group)))
+        while pending:
+            write_first()
+    finally:
+        for _, future in pending:
+            future.cancel()
+    return list(outcomes.values()), list(allotment.notes)
+
+
+def _touches(first: Group, group: Group) -> bool:
+    """Whether writing ``first`` may change the weights that read ``group``."""
+    return not {*first.producers, *first.consumers}.isdisjoint(group.consumers)
 
 
 def merge_group(
@@ -47,16 +97,46 @@ def merge_group(
     """
     if count == group.width:
         return untouched(group)
-    producers, consumers = graph.producers(group), graph.consumers(group)
+    parts = graph.producers(group), graph.consumers(group)
+    return _write(graph, group, merged(*parts, count, options, planned), why)
+
+
+def merged(
+    producers: Sequence[Producer],
+    consumers: Sequence[Consumer],
+    count: int,
+    options: Options,
+    planned: IntArray | None,
+) -> Merged:
+    """Solve one group: arrays in, arrays out, so that any process can do it."""
     check_finite([*producers, *consumers])
     producer = joined(producers)
     recipe = recipe_for(producer, options, planned=planned is not None)
     kept = planned
     if kept is None:
         kept = _select(producer, consumers, count, recipe.criterion, options.seed)
-    scaling = _fold(graph, group, producer, consumers, kept, recipe, options)
+    scaling = scaling_matrix(
+        producer.weight,
+        kept,
+        recipe.method,
+        bias=producer.bias,
+        batchnorm=producer.batchnorm,
+        threshold=options.threshold,
+        lam=LAM if options.lam is None else options.lam,
+        bn_form=recipe.bn_form,
+        depthwise=producer.depthwise,
+    )
+    return Merged(recipe, scaling, [absorb(each.weight, scaling) for each in consumers])
+
+
+def _write(graph: plugins.Graph, group: Group, solved: Merged, why: str = "") -> Outcome:
+    """Put what was solved into the graph."""
+    scaling, recipe = solved.scaling, solved.recipe
+    weights, biases = zip(*solved.folded, strict=True)
+    graph.write(group, scaling.kept, weights, biases)
     reason = f"{why}; {recipe.reason}" if why else recipe.reason
-    plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), recipe.method, reason)
+    kept = tuple(map(int, scaling.kept))
+    plan = GroupPlan(group.name, group.width, kept, recipe.method, reason)
     return Outcome(plan, scaling.merged, scaling)
 
 
@@ -74,32 +154,6 @@ def check_finite(parts: Iterable[Producer | Consumer]) -> None:
                 raise ModelError(
                     f"the weights of {part.name!r} hold NaN or infinity; mend or exclude that node"
                 )
-
-
-def _fold(
-    graph: plugins.Graph,
-    group: Group,
-    producer: Producer,
-    consumers: Sequence[Consumer],
-    kept: IntArray,
-    recipe: Recipe,
-    options: Options,
-) -> Scaling:
-    """Build Z for the kept channels, absorb it and write the result."""
-    scaling = scaling_matrix(
-        producer.weight,
-        kept,
-        recipe.method,
-        bias=producer.bias,
-        batchnorm=producer.batchnorm,
-        threshold=options.threshold,
-        lam=LAM if options.lam is None else options.lam,
-        bn_form=recipe.bn_form,
-        depthwise=producer.depthwise,
-    )
-    folded = [absorb(consumer.weight, scaling) for consumer in consumers]
-    graph.write(group, scaling.kept, [w for w, _ in folded], [b for _, b in folded])
-    return scaling
 
 
 def chosen(graph: plugins.Graph, group: Group, count: int, task: Task) -> IntArray | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -329,6 +330,8 @@ class Task:
         Tells how long the model takes at other widths, where that matters.
     planned : mapping of group name to GroupPlan
         Which channels groups keep, where a plan says so; ``counts`` says how many.
+    executor : concurrent.futures.Executor or None
+        Solves groups that do not depend on one another; None solves one after the other here.
     """
 
     counts: Mapping[str, int]
@@ -339,6 +342,7 @@ class Task:
     multiples: tuple[int, ...] = (1,)
     timer: Timer | None = None
     planned: Mapping[str, GroupPlan] = field(default_factory=dict)
+    executor: Executor | None = None
 
     def kept(self, group: Group) -> IntArray | None:
         """The channels that a plan keeps of a group; None where they are to be chosen."""

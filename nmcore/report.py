@@ -21,8 +21,8 @@ from nmcore.summaries import CurveSummary, SimilaritySummary, ZSummary, pictured
 if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
     from nmcore.latency import Latency
-    from nmcore.pipeline import Result
     from nmcore.plan import Outcome
+    from nmcore.result import Result
 
 REPORTED_PACKAGES = (
     "nmcore",

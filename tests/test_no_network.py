@@ -39,6 +39,8 @@ def test_no_command_opens_a_connection(tmp_path):
     assert "conv" in run("inspect", model).lower()
     run(*("compress", model, small, "--verify", "--samples", 8, "--report", tmp_path / "r.html"))
     assert small.exists()
+    sweep = ("sweep", model, "--results", tmp_path / "r.json", "--method", "merge")
+    assert "merge" in run(*sweep, "--jobs", 2)
     assert "top" in run("evaluate", model, small, "--data", data, "--runs", 1).lower()
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``nmcore inspect | compress | evaluate | bench``.
+"""The command line: ``nmcore inspect | compress | sweep | evaluate | bench``.
 
 Each command reads its options, calls the library and prints; it decides nothing itself. What
 costs time to import is imported inside the command that needs it.
@@ -9,10 +9,11 @@ from nmcore.cli.compressing import compress
 from nmcore.cli.evaluating import evaluate
 from nmcore.cli.inspecting import inspect
 from nmcore.cli.program import cli
+from nmcore.cli.sweeping import sweep
 
 __all__ = ["cli", "main"]
 
-for command in (inspect, compress, evaluate, bench):
+for command in (inspect, compress, sweep, evaluate, bench):
     cli.add_command(command)
 
 

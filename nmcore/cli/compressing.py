@@ -30,18 +30,20 @@ if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
     from nmcore.files import Draft
     from nmcore.latency import Latency
-    from nmcore.pipeline import Result
     from nmcore.plugins import Session
     from nmcore.report import Report
+    from nmcore.result import Result
 
 
-def _methods() -> Sequence[str]:
+def methods() -> Sequence[str]:
+    """Return the names that ``--method`` takes."""
     from nmcore.scaling import METHODS
 
     return ("auto", *METHODS)
 
 
-def _criteria() -> Sequence[str]:
+def criteria() -> Sequence[str]:
+    """Return the names that ``--criterion`` takes."""
     from nmcore.criteria import CRITERIA
 
     return ("auto", *CRITERIA)
@@ -115,10 +117,10 @@ def _bn_forms() -> Sequence[str]:
     "or one from elsewhere.",
 )
 @click.option(
-    "--method", type=LateChoice(_methods), default="auto", help="How removed channels are rebuilt."
+    "--method", type=LateChoice(methods), default="auto", help="How removed channels are rebuilt."
 )
 @click.option(
-    "--criterion", type=LateChoice(_criteria), default="auto", help="Which channels are kept."
+    "--criterion", type=LateChoice(criteria), default="auto", help="Which channels are kept."
 )
 @click.option("--threshold", type=float, metavar="T", help="Merge only where the cosine reaches T.")
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich import box
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from nmcore.group import Group
     from nmcore.inspection import GroupSensitivity, Sensitivity
     from nmcore.latency import Latency
+    from nmcore.records import Record
     from nmcore.report import GroupReport, Report
 
 N = TypeVar("N", int, int | None, float | None)
@@ -240,6 +242,36 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
 def _evaluated_latency(result: Evaluation) -> str:
     doubt = ", uncertain" if noisy(result.latency_low_ms, result.latency_high_ms) else ""
     return f"{milliseconds(result.latency_ms)}{doubt}"
+
+
+def records_table(records: Sequence[Record]) -> Table:
+    """Return one line a cell of a sweep, those of a model below the model as it is."""
+    evaluated = any(record.n is not None for record in records)
+    rows: list[tuple[str, ...]] = []
+    for _, cells in groupby(records, key=lambda record: record.key["model_sha256"]):
+        several = list(cells)
+        whole = next((each for each in several if each.error is None), None)
+        if whole is not None:
+            measured = (percent(whole.top1_before), "-", "-") if evaluated else ()
+            costs = whole.params_before, whole.macs_before, whole.bytes_before
+            rows.append((whole.model, "as it is", "", *measured, *_costs(*costs)))
+        rows += [_record_row(each, evaluated) for each in several]
+    figures = ["top-1 %", "agreement %", "deviation %"] if evaluated else []
+    costs_of = ["parameters", "MACs", "file size"]
+    return table(["model", "<method", "<asked for", *figures, *costs_of], rows)
+
+
+def _record_row(record: Record, evaluated: bool) -> tuple[str, ...]:
+    asked = f"{record.budget} {record.share:g}"
+    figures = (record.top1, record.agreement, record.deviation) if evaluated else ()
+    costs = _costs(record.params, record.macs, record.bytes)
+    if record.error is not None:
+        costs = ("-", "-", "failed")
+    return record.model, record.method, asked, *map(percent, figures), *costs
+
+
+def _costs(params: int | None, macs: int | None, count: int | None) -> tuple[str, str, str]:
+    return number(params), number(macs), "?" if count is None else size(count)
 
 
 def latency_table(names: Sequence[str], times: Sequence[Latency]) -> Table:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
 from chain import Chain, run
-from nmcore.pipeline import Result
+from nmcore.result import Result
 
 F32 = TensorProto.FLOAT
 

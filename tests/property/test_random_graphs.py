@@ -12,8 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 import nmcore
-from nmcore.pipeline import Result
 from nmcore.plan import Outcome
+from nmcore.result import Result
 from random_graphs import BLOCKS, Sample, generate, of_block
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")

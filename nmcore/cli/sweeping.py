@@ -1,0 +1,171 @@
+"""``nmcore sweep``: many compressions, each once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nmcore.cli.compressing import criteria, methods
+from nmcore.cli.logs import quiet_option
+from nmcore.cli.options import (
+    FILE,
+    CountOrAuto,
+    GatheringCommand,
+    LateChoice,
+    NumbersOption,
+    json_option,
+    providers_option,
+    seed_option,
+)
+from nmcore.cli.printing import plain, print_json
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from nmcore.records import Record
+
+# A bug in nmcore, which is told by its traceback.
+BUG = 1
+
+
+@click.command(cls=GatheringCommand)
+@click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--results",
+    type=FILE,
+    required=True,
+    metavar="FILE.json",
+    help="Keep a record of each cell here, and go on from those that stand here.",
+)
+@click.option(
+    "--method",
+    "methods",
+    type=LateChoice(methods),
+    multiple=True,
+    help="How removed channels are rebuilt; repeat it for several.  [default: auto]",
+)
+@click.option(
+    "--ratio",
+    "ratios",
+    cls=NumbersOption,
+    help="Shares of channels removed in every group.  [default: 0.5]",
+)
+@click.option(
+    "--macs", cls=NumbersOption, help="Shares of the model's multiply-accumulates to keep."
+)
+@click.option("--params", cls=NumbersOption, help="The same for parameters.")
+@click.option(
+    "--criterion", type=LateChoice(criteria), default="auto", help="Which channels are kept."
+)
+@click.option("--round-to", type=CountOrAuto(), metavar="K|auto", help="Keep a multiple of K.")
+@click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Touch only groups with a node that matches."
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave groups alone with a node that matches.",
+)
+@click.option(
+    "--data",
+    type=FILE,
+    metavar="FILE.npz|DIR",
+    help="Unlabelled inputs x for the methods auto and moments.  [default: synthetic inputs]",
+)
+@click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N", help="How many inputs to measure on."
+)
+@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
+@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
+@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
+@click.option(
+    "--evaluate-data",
+    type=FILE,
+    metavar="FILE.npz",
+    help="Compare every result with its original on these x, and on classes y if there are any.",
+)
+@click.option("--out-dir", type=FILE, metavar="DIR", help="Write the models into this folder.")
+@click.option("--retry-failed", is_flag=True, help="Run cells again that failed.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Cells at a time, each in a process with its share of the processors.  [default: 1]",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Run the cells on a dask.distributed cluster, whose scheduler has this address.",
+)
+@providers_option
+@seed_option
+@json_option
+@quiet_option
+def sweep(
+    models: Sequence[Path], jobs: int, dask: str | None, as_json: bool, **options: Any
+) -> None:
+    """Compress models by several methods to several sizes.
+
+    Every combination is a cell, which is run once: after any kind of stop, the same command goes
+    on with the cells that are missing.
+    """
+    from nmcore.cli import terminal as t
+    from nmcore.sweeping import sweep as sweep_models
+
+    # What is not given is left to the library, where the defaults live.
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    with _executor(jobs, dask) as executor, t.working("sweeping") as track:
+        records = sweep_models(models, executor=executor, progress=track, **given)
+    if as_json:
+        print_json([plain(record) for record in records])
+    else:
+        _print_records(records)
+    _end_with_failures(records)
+
+
+def _executor(jobs: int, dask: str | None) -> AbstractContextManager[Executor | None]:
+    from nmcore import executors
+    from nmcore.errors import ArgumentError
+
+    if dask is not None and jobs > 1:
+        raise ArgumentError("jobs and dask were given; the cluster says how many workers it has")
+    if dask is not None:
+        return executors.cluster(dask)
+    return executors.processes(jobs) if jobs > 1 else nullcontext()
+
+
+def _print_records(records: Sequence[Record]) -> None:
+    from nmcore.cli import terminal as t
+    from nmcore.wording import printable
+
+    out = t.console()
+    t.show(out, t.records_table(records))
+    failed = [record for record in records if record.error is not None]
+    if failed:
+        out.print()
+    for record in failed:
+        where = f"{record.model}, {record.method}, {record.budget} {record.share:g}"
+        out.print(printable(f"{where}: {record.error}"))
+
+
+def _end_with_failures(records: Sequence[Record]) -> None:
+    """Exit as the program does where one command fails; what got done stays."""
+    from nmcore.errors import NmcoreError
+
+    failed = [record for record in records if record.error is not None]
+    traces = dict.fromkeys(record.traceback for record in failed if record.traceback)
+    for trace in traces:
+        print(trace, file=sys.stderr)
+    if traces:
+        sys.exit(BUG)
+    if failed:
+        raise NmcoreError(
+            f"{len(failed)} of {len(records)} cells failed; --retry-failed runs them again"
+        )
