@@ -31,10 +31,6 @@ class Budget:
     kind: str
     share: float
 
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ArgumentError(f"{self.kind} is {self.share}; it must be above 0 and at most 1")
-
     @classmethod
     def of(cls, **given: float | None) -> Budget | None:
         """The budget among the options that say how much to remove, or None.
@@ -42,7 +38,7 @@ class Budget:
         Raises
         ------
         ArgumentError
-            More than one of them is given, or a share is out of range.
+            More than one of them is given.
 
         Examples
         --------

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from nmcore.data import Dataset
-from nmcore.errors import ArgumentError, BudgetError, DataError
+from nmcore.errors import BudgetError, DataError
 from nmcore.evaluate import Fidelity
 
 T = TypeVar("T")
@@ -91,20 +91,6 @@ class Attempt(Generic[T]):
     result: T
     share: float
     loss: Loss
-
-
-def check_limit(limit: float) -> None:
-    """Raise unless ``limit`` can be a loss.
-
-    Raises
-    ------
-    ArgumentError
-        It is no number of percentage points.
-    """
-    if not 0 <= limit < 100:
-        raise ArgumentError(
-            f"max-drop is {limit}; percentage points from 0 to below 100 are needed"
-        )
 
 
 def smallest_within(limit: float, attempt: Callable[[float], Attempt[T]]) -> Attempt[T]:

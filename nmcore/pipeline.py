@@ -12,15 +12,15 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from nmcore import digests, drop, plan_files, plugins, replay
+from nmcore import arguments, digests, drop, plan_files, plugins, replay
 from nmcore.allocation import Budget
 from nmcore.budgets import fastest_of
-from nmcore.data import Dataset, normalisation, only_input, opened
+from nmcore.data import DataLike, Dataset, normalisation, only_input, opened
 from nmcore.errors import ArgumentError, DataError, ModelError, blaming
 from nmcore.evaluate import fidelity
-from nmcore.files import Draft, drafting
+from nmcore.files import Draft, drafting, size_of
 from nmcore.group import Cost, Declined
-from nmcore.images import load_folder
+from nmcore.images import load_pictures
 from nmcore.merging import merge_all
 from nmcore.plan import (
     UNTOUCHED,
@@ -172,7 +172,7 @@ def compress(
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
     plan: str | Path | Plan | Mapping[str, Any] | None = None,
-    data: str | Path | Dataset | None = None,
+    data: DataLike | None = None,
     samples: int | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
@@ -219,9 +219,10 @@ def compress(
         int array of shape (P,). Groups that it does not name keep all. A plan that nmcore saved
         also states the options, the model and the data it was made with, and gives the same result
         to the bit; one from elsewhere is compensated as the options say.
-    data : path or Dataset, optional
-        Unlabelled inputs, an .npz with ``x`` or a folder of pictures; without them synthetic ones
-        are made.
+    data : path, array, mapping of str to array, or sequence of path, optional
+        Unlabelled inputs: an .npz with ``x``, a folder of pictures or a list of their files, an
+        array (n, ...), or a mapping with ``x`` and optionally ``y``; see
+        :func:`nmcore.data.in_memory`. Without them synthetic ones are made.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 made ones, fewer for
         large models.
@@ -258,15 +259,14 @@ def compress(
     >>> again.graph.serialize() == first.graph.serialize()
     True
     """
-    given = dict(locals())
-    for name in ("only", "exclude", "providers"):
-        if isinstance(given[name], str):  # One pattern or name needs no list around it.
-            given[name] = (given[name],)
+    given = arguments.checked(locals())
     calls = _call(given), _call(given, _file_name)
     decided = None if plan is None else plan_files.plan_of(plan)
     if decided is not None:
         given |= replay.settle(decided, _changed(given))
-    elif max_drop is not None:
+    if not isinstance(data, (str, Path)):
+        given["data"] = opened(data, given["scale"], given["mean"], given["std"])
+    if decided is None and max_drop is not None:
         return _within_drop(given, calls)
     return _once(given, decided, calls)
 
@@ -310,7 +310,6 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
 def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
     """Compress as far as the results allow, by trying."""
     limit, progress = given["max_drop"], given["progress"]
-    drop.check_limit(limit)
     Budget.of(max_drop=limit, **{name: given[name] for name in _AMOUNTS})
     if given["data"] is None:
         raise ArgumentError("max-drop needs data to judge results on, with or without labels")
@@ -341,8 +340,8 @@ def _halves(
     steps = given["scale"], given["mean"], given["std"]
     samples = given["samples"] or REAL_SAMPLES
     data = opened(given["data"], *steps)
-    if isinstance(data, Path):
-        data = load_folder(data, only_input(inputs), 2 * samples, normalisation(*steps))
+    if isinstance(data, (Path, tuple)):
+        data = load_pictures(data, only_input(inputs), 2 * samples, normalisation(*steps))
     assert data is not None
     return drop.halves(data, samples)
 
@@ -424,11 +423,7 @@ def _multiples(round_to: int | str | None, latency: float | None) -> tuple[int, 
     """The multiples of channels that may be kept."""
     if round_to == "auto" or (round_to is None and latency is not None):
         return ROUNDINGS
-    if round_to is None:
-        return (1,)
-    if not isinstance(round_to, int) or round_to < 1:
-        raise ArgumentError(f"round-to is {round_to}; it must be auto or a whole number from 1")
-    return (round_to,)
+    return (1,) if round_to is None else (int(round_to),)
 
 
 def _stopwatch(given: Mapping[str, Any]) -> Stopwatch:
@@ -535,7 +530,7 @@ def _size(model: Any, graph: plugins.Graph) -> int:
     is_file = isinstance(model, (str, Path))
     if not is_file:
         return graph.size()
-    return sum(path.stat().st_size for path in (Path(model), *graph.data_files()))
+    return size_of([Path(model), *graph.data_files()])
 
 
 def _measured(

@@ -61,10 +61,8 @@ class Selection:
         Raises
         ------
         ArgumentError
-            The ratio is outside [0, 1), a pattern matches nothing, or a count does not fit.
+            A pattern matches nothing, or a count does not fit.
         """
-        if not 0 <= self.ratio < 1:
-            raise ArgumentError(f"ratio is {self.ratio}; it must be at least 0 and below 1")
         self._check_patterns(groups, declined)
         if groups and not any(map(self._allowed, groups)):
             raise ArgumentError(
@@ -100,7 +98,7 @@ class Selection:
         for pattern, keep in (self.keep or {}).items():
             if fnmatch.fnmatchcase(group.name, pattern):
                 count = keep
-        if not isinstance(count, int) or not 1 <= count <= group.width:
+        if not 1 <= count <= group.width:
             raise ArgumentError(
                 f"keep is {count} for group {group.name}; it must be from 1 to {group.width}"
             )

@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 
 from nmcore import synthetic
 from nmcore.balance import balanced
-from nmcore.data import SMALL_IDS, Dataset, Normalisation, only_input, runnable_inputs
-from nmcore.errors import ArgumentError, DataError, ModelError
-from nmcore.images import load_folder
+from nmcore.data import (
+    SMALL_IDS,
+    Dataset,
+    Normalisation,
+    Pictures,
+    only_input,
+    runnable_inputs,
+)
+from nmcore.errors import DataError, ModelError
+from nmcore.images import load_pictures
 from nmcore.moments import Feeds
 from nmcore.plugins import (
     Graph,
@@ -92,23 +99,21 @@ class Inputs:
 
     Attributes
     ----------
-    data : Dataset, Path or None
-        Calibration data, or the folder that holds pictures.
+    data : Dataset, Path, tuple of Path or None
+        Calibration data, or the folder that holds pictures, or their files.
     samples : int or None
         How many inputs to use or make.
     normalisation : Normalisation or None
         What raw pixels go through.
     """
 
-    data: Dataset | Path | None = None
+    data: Dataset | Pictures | None = None
     samples: int | None = None
     normalisation: Normalisation | None = None
 
 
 def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int) -> Probes:
     """Calibration data where there is any, else made inputs of a shape on which the model runs."""
-    if inputs.samples is not None and inputs.samples < 1:
-        raise ArgumentError(f"samples is {inputs.samples}; it must be at least 1")
     session = runtime().session(graph.serialize(), providers=providers)
     if inputs.data is not None:
         return _runnable(_given(session, inputs), graph, session)
@@ -171,8 +176,8 @@ def _given(session: Session, inputs: Inputs) -> Probes:
     """The calibration data of a file or a folder."""
     count = inputs.samples or REAL_SAMPLES
     data = inputs.data
-    if isinstance(data, Path):
-        data = load_folder(data, only_input(session.inputs), count, inputs.normalisation)
+    if isinstance(data, (Path, tuple)):
+        data = load_pictures(data, only_input(session.inputs), count, inputs.normalisation)
     assert data is not None
     return from_data(data, session.inputs, count)
 

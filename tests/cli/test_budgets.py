@@ -111,12 +111,12 @@ class TestLatency:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--latency", 0], "latency is 0.0; it must be above 0 and at most 1"),
+            (["--latency", 0], "latency is 0.0; a share above 0 and at most 1 is needed"),
             (["--latency", 1.5], "latency is 1.5"),
             (["--latency", 0.5, "--macs", 0.5], "macs and latency were given"),
             (["--latency", 0.5, "--max-drop", 1], "max-drop and latency were given"),
             (["--max-drop", 1], "max-drop needs data to judge results on"),
-            (["--max-drop", -1], "max-drop is -1.0; percentage points"),
+            (["--max-drop", -1], "max-drop is -1.0; a number of percentage points, at least 0"),
             (["--round-to", 0], "'0' is neither auto nor a whole number from 1"),
             (["--round-to", "odd"], "'odd' is neither auto"),
         ],
