@@ -111,13 +111,14 @@ def smallest_within(limit: float, attempt: Callable[[float], Attempt[T]]) -> Att
     """
     best: Attempt[T] | None = None
     mildest: Attempt[T] | None = None
+    least = ""
     worse, good = 0, STEPS
     while good - worse > 1:
         middle = (worse + good) // 2
         try:
             tried = attempt(middle / STEPS)
-        except BudgetError:
-            worse = middle
+        except BudgetError as error:
+            worse, least = middle, str(error)
             continue
         if tried.loss.points <= limit:
             best, good = tried, middle
@@ -126,7 +127,7 @@ def smallest_within(limit: float, attempt: Callable[[float], Attempt[T]]) -> Att
     if best is not None:
         return best
     if mildest is None:
-        raise BudgetError("max-drop has nothing to choose from: too little can be removed")
+        raise BudgetError(f"max-drop has nothing to choose from: {least}")
     raise BudgetError(
         f"a max-drop of {limit:g} points cannot be met: with {100 * mildest.share:.0f} % of the "
         f"MACs kept the result has {mildest.loss}"

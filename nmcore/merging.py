@@ -9,7 +9,7 @@ import numpy as np
 from nmcore import plugins
 from nmcore.absorption import absorb
 from nmcore.allocation import proportional
-from nmcore.budgets import meet
+from nmcore.budgets import Allotment, meet
 from nmcore.criteria import select
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scaling
@@ -19,8 +19,8 @@ from nmcore.scaling import scaling_matrix
 from nmcore.validate import all_finite
 
 
-def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], list[str]]:
-    """Compress every group of a graph as the task says; the second are notes on the budget."""
+def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], Allotment]:
+    """Compress every group of a graph as the task says; the second is how the budget was spent."""
     free = [group for group in graph.groups if group.name in task.free]
     allotment = meet(graph, task, proportional(free))
     counts = allotment.counts
@@ -30,7 +30,7 @@ def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], list[str
         )
         for group in task.progress("merging", graph.groups)
     ]
-    return outcomes, list(allotment.notes)
+    return outcomes, allotment
 
 
 def merge_group(

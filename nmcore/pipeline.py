@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from nmcore import arguments, digests, drop, plan_files, plugins, replay
-from nmcore.allocation import Budget
+from nmcore.allocation import Budget, Spent
 from nmcore.budgets import fastest_of
 from nmcore.data import DataLike, Dataset, normalisation, only_input, opened
-from nmcore.errors import ArgumentError, DataError, ModelError, blaming
+from nmcore.errors import ArgumentError, BudgetError, DataError, ModelError, blaming
 from nmcore.evaluate import fidelity
 from nmcore.files import Draft, drafting, size_of
 from nmcore.group import Cost, Declined
@@ -41,7 +41,7 @@ from nmcore.rival import Rival
 from nmcore.speed import ROUNDINGS
 from nmcore.stopwatch import Stopwatch
 from nmcore.verification import verify as prove
-from nmcore.wording import cost_notes, streams_note
+from nmcore.wording import cost_notes, streams_note, why_nothing
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,6 +64,8 @@ class Result:
         How it was made.
     notes : sequence of str
         What was chosen on the user's behalf, and why, a line each.
+    budget : Spent or None
+        What became of the budget, where one was given.
     """
 
     graph: plugins.Graph = field(repr=False)
@@ -77,6 +79,7 @@ class Result:
     seed: int
     verified: bool
     notes: Sequence[str] = ()
+    budget: Spent | None = None
 
     @property
     def model(self) -> Any:
@@ -152,6 +155,27 @@ class Result:
         with drafting(Path(path)) as draft:
             self.graph.write_files(draft.folder, draft.target.name, external_data)
             yield draft
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """What became of the groups.
+
+    Attributes
+    ----------
+    graph, outcomes, notes
+        As in :class:`Result`.
+    shown : Source or None
+        The data that was measured on.
+    latency : float or None
+        The share of the original's time that was reached, where that was the budget.
+    """
+
+    graph: plugins.Graph
+    outcomes: Sequence[Outcome]
+    notes: Sequence[str]
+    shown: Source | None = None
+    latency: float | None = None
 
 
 def compress(
@@ -281,7 +305,8 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
         before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
         notes = [] if decided is None else [*replay.check_model(decided, source)]
         task, found = _task(graph, given, options, decided)
-        graph, outcomes, shown, more = _compensated(graph, given, task, decided)
+        done = _compensated(graph, given, task, decided)
+        graph, outcomes, after = done.graph, done.outcomes, done.graph.cost()
         graph.check()
         if given["verify"]:
             scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
@@ -294,17 +319,30 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
             )
         return Result(
             graph=graph,
-            plan=_made(outcomes, given, source, shown, calls[1]),
+            plan=_made(outcomes, given, source, done.shown, calls[1]),
             outcomes=outcomes,
             declined=graph.declined,
             before=before,
-            after=graph.cost(),
+            after=after,
             size=size,
             call=calls[0],
             seed=options.seed,
             verified=given["verify"],
-            notes=[*notes, *found, *more, *_scope(graph, given, task, before)],
+            notes=[*notes, *found, *done.notes, *_scope(graph, given, task, before)],
+            budget=_spent(task.budget, before, after, done.latency),
         )
+
+
+def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | None) -> Spent | None:
+    """What became of a budget."""
+    if budget is None:
+        return None
+    if budget.kind == "latency":
+        reached = latency
+    else:
+        now, whole = (getattr(cost, budget.kind) for cost in (after, before))
+        reached = now / whole if whole else None
+    return None if reached is None else Spent(budget.kind, budget.share, reached)
 
 
 def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
@@ -330,7 +368,8 @@ def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
         f"{best.loss} of {judged.name} that nothing was measured on, at most {limit:g} asked for: "
         f"an estimate, of the smallest of shares of the MACs that lie 1/{drop.STEPS} apart"
     )
-    return replace(best.result, notes=[note, *best.result.notes])
+    spent = Spent("max-drop", limit, best.loss.points)
+    return replace(best.result, notes=[note, *best.result.notes], budget=spent)
 
 
 def _halves(
@@ -400,6 +439,11 @@ def _task(
     ratio, keep = given["ratio"], given["keep"]
     multiples = _multiples(given["round_to"], given["latency"])
     budget = Budget.of(**{name: given[name] for name in _AMOUNTS})
+    if budget is not None and budget.share < 1 and not graph.groups:
+        why = why_nothing(graph.groups, graph.declined)
+        raise BudgetError(
+            f"{budget.kind} of {budget.share:g} cannot be met, as no channel can be removed: {why}"
+        )
     if ratio is None:
         ratio = 0.0 if keep or budget else 0.5
     selections = {
@@ -450,8 +494,8 @@ def _scope(
 
 def _compensated(
     graph: plugins.Graph, given: Mapping[str, Any], task: Task, decided: Plan | None
-) -> tuple[plugins.Graph, list[Outcome], Source | None, list[str]]:
-    """Remove the channels; the third is the data that was measured on, the last are notes."""
+) -> _Done:
+    """Remove the channels."""
     data, notes = given["data"], []
     held_out = given["max_drop"] is not None
     if data is not None and decided is not None and replay.needs_no_data(decided):
@@ -464,10 +508,10 @@ def _compensated(
         reason = f"channels kept as planned, method {chosen}"
     if not task.removes(graph.groups):
         outcomes = [untouched(group) for group in graph.groups]
-        return graph, outcomes, None, [*notes, "nothing is to be removed"]
+        return _Done(graph, outcomes, [*notes, "nothing is to be removed"])
     if chosen != RECONSTRUCTION:
-        outcomes, found = merge_all(graph, task)
-        return graph, outcomes, None, [*found, *notes, reason]
+        outcomes, spent = merge_all(graph, task)
+        return _Done(graph, outcomes, [*spent.notes, *notes, reason], latency=spent.latency)
     inputs = _inputs(graph, given, data)
     samples = given["samples"] or REAL_SAMPLES
     shown = None if data is None else digests.of_data(data, 2 * samples if held_out else samples)
@@ -479,8 +523,8 @@ def _compensated(
             "give --scale, --mean and --std"
         )
     model, providers = given["model"], given["providers"]
-    graph, outcomes, more = _measured(model, graph, task, inputs, providers, reason)
-    return graph, outcomes, shown, [*notes, *more]
+    done = _measured(model, graph, task, inputs, providers, reason)
+    return replace(done, notes=[*notes, *done.notes], shown=shown)
 
 
 def _inputs(
@@ -540,7 +584,7 @@ def _measured(
     inputs: Inputs,
     providers: Sequence[str],
     reason: str,
-) -> tuple[plugins.Graph, list[Outcome], list[str]]:
+) -> _Done:
     """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
 
     A model that runs on no made input cannot be measured, but its weights can still be merged.
@@ -549,16 +593,16 @@ def _measured(
     by_choice = task.options.method == "auto"
     try:
         probes = probes_for(graph, inputs, providers, task.options.seed)
-        outcomes, found = reconstruct_all(graph, task, probes, providers)
-        notes = [*found, reason, f"measured on {probes.source}"]
+        outcomes, spent = reconstruct_all(graph, task, probes, providers)
+        notes = [*spent.notes, reason, f"measured on {probes.source}"]
         if by_choice:
             mine = graph
             graph, outcomes, note = Rival(model, task, probes, providers).better(graph, outcomes)
-            notes = [*notes, note] if graph is mine else [*found, note, notes[-1]]
+            notes = [*notes, note] if graph is mine else [*spent.notes, note, notes[-1]]
     except (ModelError, DataError) as error:
         if not by_choice or inputs.data is not None:
             raise
         graph = plugins.open_graph(model)
-        outcomes, found = merge_all(graph, task)
-        notes = [*found, f"merged instead, since nothing can be measured: {error}"]
-    return graph, outcomes, notes
+        outcomes, spent = merge_all(graph, task)
+        notes = [*spent.notes, f"merged instead, since nothing can be measured: {error}"]
+    return _Done(graph, outcomes, notes, latency=spent.latency)

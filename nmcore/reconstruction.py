@@ -273,10 +273,10 @@ class Reconstruction:
 
 def reconstruct_all(
     graph: plugins.Measurable, task: Task, probes: Probes, providers: Sequence[str]
-) -> tuple[list[Outcome], list[str]]:
+) -> tuple[list[Outcome], Allotment]:
     """Compress every group of a graph as the task says, on what the probes show.
 
-    The second are notes on how the budget was met.
+    The second is how the budget was spent.
     """
     walk = Reconstruction(graph, plugins.runtime(), probes, providers)
     walk.prepare()
@@ -313,7 +313,7 @@ def reconstruct_all(
     consumers = {group.name: len(group.consumers) for group in graph.groups}
     shown = {name: curve.averaged(consumers[name]) for name, curve in curves.items()}
     ordered = [replace(o, curve=shown.get(o.plan.name, o.curve)) for o in ordered]
-    return ordered, list(allotment.notes)
+    return ordered, allotment
 
 
 def _variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:

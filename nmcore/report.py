@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmcore.allocation import Spent
 from nmcore.cautions import warnings
 from nmcore.errors import ArgumentError
 from nmcore.files import atomic_write
@@ -142,6 +143,8 @@ class Report:
         How the results of the two models compare, where there was data to see it on.
     shortfall : sequence of str
         Why the model did not get as much faster as it got smaller, where it did not.
+    budget : Spent or None
+        What became of the budget, where one was given.
     """
 
     before: Measures
@@ -158,6 +161,7 @@ class Report:
     model: str | None = None
     fidelity: Fidelity | None = None
     shortfall: Sequence[str] = ()
+    budget: Spent | None = None
 
     @classmethod
     def of(cls, result: Result, **rest: Any) -> Report:
@@ -168,6 +172,7 @@ class Report:
             groups=group_reports(result),
             declined=tuple(result.declined),
             notes=tuple(result.notes),
+            budget=result.budget,
             **rest,
         )
 
@@ -183,7 +188,8 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
-        return asdict(self) | {"warnings": self.warnings}
+        budget = self.budget.as_dict() if self.budget else None
+        return asdict(self) | {"warnings": self.warnings, "budget": budget}
 
     def save(self, path: str | Path) -> None:
         """Write the report in the format that the name asks for; a crash leaves no half file.

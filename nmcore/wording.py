@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nmcore.group import Cost, Declined, Group
 
@@ -159,6 +159,22 @@ def by_reason(declined: Sequence[Declined]) -> list[tuple[str, list[Declined]]]:
         kinds.setdefault(re.sub(r" '[^']*'", "", place.reason), []).append(place)
     ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
     return [(_common(kind, places), places) for kind, places in ordered]
+
+
+def why_nothing(groups: Sequence[Any], declined: Sequence[Declined]) -> str:
+    """Say why no channel goes.
+
+    >>> why_nothing([], [Declined("a", "Conv", "it meets Add 'b'")])
+    "it meets Add 'b' (1 of 1 nodes)"
+    """
+    if groups:
+        return "the options keep all channels of every group"
+    if not declined:
+        return "the model has no weights whose channels could be traced"
+    kinds = by_reason(declined)
+    reason, places = kinds[0]
+    rest = "; nmcore inspect lists the other reasons" if len(kinds) > 1 else ""
+    return f"{reason} ({len(places)} of {len(declined)} nodes{rest})"
 
 
 def _common(kind: str, places: Sequence[Declined]) -> str:

@@ -53,7 +53,7 @@ def test_where_even_a_little_is_too_much_nothing_comes_out():
 
 def test_where_nothing_can_be_removed():
     attempt, _ = trying(lambda _share: 0.0, least=1.0)
-    with pytest.raises(BudgetError, match="too little can be removed"):
+    with pytest.raises(BudgetError, match="nothing to choose from: too little"):
         smallest_within(2, attempt)
 
 
