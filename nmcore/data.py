@@ -488,10 +488,63 @@ def random_inputs(
     (1, 32)
     """
     rng = np.random.default_rng(seed)
-    feeds = {}
+    shapes = assumed_shapes(inputs, image_size, sequence_size)
+    return {
+        spec.name: _random(rng, shape, spec) for spec, shape in zip(inputs, shapes, strict=True)
+    }
+
+
+def assumed_shapes(
+    inputs: Sequence[InputSpec],
+    image_size: int = IMAGE_SIZE,
+    sequence_size: int = SEQUENCE_SIZE,
+) -> list[tuple[int, ...]]:
+    """A shape of each input, as :func:`assumed_shape` makes it; axes of one name have one length.
+
+    Examples
+    --------
+    >>> kind = np.dtype(np.float32)
+    >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
+    >>> state = InputSpec("state", (2, None, None, 64), kind, (None, "batch", "heads", None))
+    >>> assumed_shapes([sound, state])
+    [(1, 32), (2, 1, 224, 64)]
+    """
+    lengths = dict.fromkeys(_leading_symbols(inputs), 1)
+    shapes = []
     for spec in inputs:
-        feeds[spec.name] = _random(rng, assumed_shape(spec.shape, image_size, sequence_size), spec)
-    return feeds
+        symbols = spec.symbols or (None,) * len(spec.shape)
+        known = [
+            size if symbol is None else lengths.get(symbol, size)
+            for size, symbol in zip(spec.shape, symbols, strict=True)
+        ]
+        shape = assumed_shape(known, image_size, sequence_size)
+        for symbol, size in zip(symbols, shape, strict=True):
+            if symbol is not None:
+                lengths.setdefault(symbol, size)
+        shapes.append(shape)
+    return shapes
+
+
+def batch_axis(spec: InputSpec, inputs: Sequence[InputSpec]) -> int:
+    """The axis that counts inputs: the first, or one that is named like the first of another.
+
+    Examples
+    --------
+    >>> kind = np.dtype(np.float32)
+    >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
+    >>> state = InputSpec("state", (2, None, 128), kind, (None, "batch", None))
+    >>> batch_axis(sound, [sound, state]), batch_axis(state, [sound, state])
+    (0, 1)
+    """
+    if spec.shape and spec.shape[0] is None:
+        return 0
+    leading = _leading_symbols(inputs)
+    named = (axis for axis, symbol in enumerate(spec.symbols) if symbol in leading)
+    return next(named, 0)
+
+
+def _leading_symbols(inputs: Sequence[InputSpec]) -> set[str]:
+    return {spec.symbols[0] for spec in inputs if spec.symbols and spec.symbols[0] is not None}
 
 
 def assumed_shape(

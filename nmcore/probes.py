@@ -17,6 +17,7 @@ from nmcore.data import (
     Dataset,
     Normalisation,
     Pictures,
+    batch_axis,
     only_input,
     runnable_inputs,
 )
@@ -72,6 +73,8 @@ class Probes:
         More of the same kind to judge results on; empty where every input is needed to measure.
     any_length : bool
         Whether the model takes batches of any length.
+    apart : bool
+        Whether each batch is one input that cannot be joined with others along the first axes.
     """
 
     batches: Sequence[Feeds]
@@ -80,6 +83,7 @@ class Probes:
     source: str
     unseen: Sequence[Feeds] = ()
     any_length: bool = True
+    apart: bool = False
 
     def in_batches_of(self, most: int) -> Iterator[Feeds]:
         """The same inputs in batches of at most ``most``, where the model takes any number."""
@@ -241,30 +245,34 @@ def synthesise(
         What the graph tells of its inputs.
     """
     hints = hints or {}
+    # A state of layers by inputs, say, is not one row an input: such inputs come one at a time.
+    apart = any(batch_axis(spec, inputs) for spec in inputs)
     length = min(
-        _batch_length(spec, shape[1:], samples) for spec, shape in zip(inputs, shapes, strict=True)
+        1 if apart else _batch_length(spec, shape[1:], samples)
+        for spec, shape in zip(inputs, shapes, strict=True)
     )
     count = max(1, samples // length)
+    rows = [shape[0] if apart and shape else length for shape in shapes]
     made = [
         _make(
             spec,
-            (count * length, *shape[1:]) if shape else (),
+            (count * each, *shape[1:]) if shape else (),
             seed + number,
             normalisation,
             hints.get(spec.name, InputHint()),
         )
-        for number, (spec, shape) in enumerate(zip(inputs, shapes, strict=True))
+        for number, (spec, shape, each) in enumerate(zip(inputs, shapes, rows, strict=True))
     ]
     batches = [
         {
-            spec.name: array[start : start + length] if array.ndim else array
-            for spec, array in zip(inputs, made, strict=True)
+            spec.name: array[k * each : (k + 1) * each] if array.ndim else array
+            for spec, array, each in zip(inputs, made, rows, strict=True)
         }
-        for start in range(0, count * length, length)
+        for k in range(count)
     ]
-    free = all(not spec.shape or spec.shape[0] is None for spec in inputs)
+    free = not apart and all(not spec.shape or spec.shape[0] is None for spec in inputs)
     source = f"{count * length} synthetic inputs"
-    return Probes(batches, count * length, False, source, any_length=free)
+    return Probes(batches, count * length, False, source, any_length=free, apart=apart)
 
 
 def _make(
