@@ -83,7 +83,8 @@ class Selection:
         for option, patterns in (("only", self.only), ("exclude", self.exclude)):
             if patterns:
                 count = sum(_any_match(group.producers, patterns) for group in groups)
-                yield f"{option} matches {count} of {len(groups)} groups"
+                alone = "" if count else ": what it names is left alone in any case"
+                yield f"{option} matches {count} of {_counted(len(groups), 'group')}{alone}"
 
     def _allowed(self, group: Group) -> bool:
         if self.only and not _any_match(group.producers, self.only):
@@ -105,14 +106,21 @@ class Selection:
         return count
 
     def _check_patterns(self, groups: Sequence[Group], declined: Sequence[Declined]) -> None:
-        names = [group.name for group in groups]
-        nodes = [node for group in groups for node in group.producers]
+        named = {group.name: [group.name] for group in groups}
+        made = {group.name: group.producers for group in groups}
         for pattern in self.keep or {}:
-            _require_match("keep", pattern, names, declined)
+            found = _require_match("keep", pattern, named, declined)
+            if not any(self._allowed(group) for group in groups if group.name in found):
+                raise ArgumentError(
+                    f"keep {pattern!r} matches {_counted(len(found), 'group')}, "
+                    "but only and exclude leave alone whatever it matches"
+                )
         for pattern in self.only:
-            _require_match("only", pattern, nodes, declined)
+            _require_match("only", pattern, made, declined)
+        left = [place for place in declined if _any_match([place.node], self.exclude)]
         for pattern in self.exclude:
-            _require_match("exclude", pattern, [*nodes, *(d.node for d in declined)], ())
+            if not _any_match([place.node for place in left], [pattern]):
+                _require_match("exclude", pattern, made, ())
 
 
 def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:
@@ -120,18 +128,26 @@ def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:
 
 
 def _require_match(
-    option: str, pattern: str, names: Sequence[str], declined: Sequence[Declined]
-) -> None:
-    if _any_match(names, [pattern]):
-        return
+    option: str,
+    pattern: str,
+    groups: Mapping[str, Sequence[str]],
+    declined: Sequence[Declined],
+) -> list[str]:
+    """The groups that a pattern matches, by what each is known by; an error without any."""
+    found = [group for group, names in groups.items() if _any_match(names, [pattern])]
+    if found:
+        return found
     for place in declined:
         if fnmatch.fnmatchcase(place.node, pattern):
             raise ArgumentError(
                 f"{option} {pattern!r} names {place.node}, which is left alone: {place.reason}"
             )
-    raise ArgumentError(
-        f"{option} {pattern!r} matches no group; `nmcore inspect` lists the {len(names)} there are"
-    )
+    there = f"the {len(groups)} there are" if len(groups) > 1 else "what there is"
+    raise ArgumentError(f"{option} {pattern!r} matches no group; `nmcore inspect` lists {there}")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)
