@@ -61,6 +61,13 @@ class Measures:
     latency_low_ms: float | None = None
     latency_high_ms: float | None = None
 
+    @property
+    def latency_range(self) -> tuple[float, float] | None:
+        """The 10th and the 90th percentile, where they are known."""
+        if self.latency_low_ms is None or self.latency_high_ms is None:
+            return None
+        return self.latency_low_ms, self.latency_high_ms
+
     @classmethod
     def of(cls, cost: Cost, size: int, latency: Latency | None) -> Measures:
         """Join what the graph, the file system and the clock say."""
@@ -145,6 +152,8 @@ class Report:
         Why the model did not get as much faster as it got smaller, where it did not.
     budget : Spent or None
         What became of the budget, where one was given.
+    unmeasured : sequence of str
+        What could not be measured of the two models, and why.
     """
 
     before: Measures
@@ -162,6 +171,7 @@ class Report:
     fidelity: Fidelity | None = None
     shortfall: Sequence[str] = ()
     budget: Spent | None = None
+    unmeasured: Sequence[str] = ()
 
     @classmethod
     def of(cls, result: Result, **rest: Any) -> Report:
@@ -183,8 +193,8 @@ class Report:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the result useless, or next to it, a line each."""
-        return tuple(warnings(self))
+        """What makes the result useless, or next to it, and what is not known, a line each."""
+        return (*warnings(self), *self.unmeasured)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
