@@ -24,6 +24,7 @@ from nmcore.group import Cost
 from nmcore.images import load_pictures
 from nmcore.latency import Latency, measure
 from nmcore.plan import silent
+from nmcore.steps import step
 
 Array = NDArray[Any]
 Progress = Callable[[str, Sequence[int]], Iterable[int]]
@@ -152,8 +153,10 @@ def evaluate(
     ]
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
-    tallies = _compare(runners, inputs, progress)
-    times = measure([runner.once for runner in runners], said["runs"])
+    with step(f"running {len(runners)} models on {len(inputs)} inputs"):
+        tallies = _compare(runners, inputs, progress)
+    with step("timing"):
+        times = measure([runner.once for runner in runners], said["runs"])
     source = None if data is None else inputs.name
     return [
         _evaluation(runner, tally, time, *weight, source)

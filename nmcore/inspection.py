@@ -26,6 +26,7 @@ from nmcore.plan import Progress, Task, kept_count, silent
 from nmcore.probes import REAL_SAMPLES, Inputs, Probes, probes_for
 from nmcore.recipe import RECONSTRUCTION, Options
 from nmcore.reconstruction import MAX_FEATURES, Reconstruction, reconstruct_all
+from nmcore.steps import step
 from nmcore.summaries import CurveSummary
 
 # Shares of a group's channels for which errors are told.
@@ -198,7 +199,8 @@ def _predicted(
         walk = Reconstruction(graph, plugins.runtime(), probes, providers)
         walk.prepare()
         fitting = [group for group in graph.groups if walk.fits(group)]
-        return walk.curves(fitting, progress), probes, probes.source
+        with step(f"measuring the error curves of {len(fitting)} groups"):
+            return walk.curves(fitting, progress), probes, probes.source
     except (ModelError, DataError) as error:
         if given.data is not None:
             raise
@@ -305,10 +307,11 @@ class _Measuring:
             for row in found.groups
             for count in sorted(set(row.removed) - {0})
         ]
-        lost = {
-            (name, count): self._cut(name, width - count)
-            for name, width, count in progress("cutting one group at a time", tasks)
-        }
+        with step(f"cutting one group at a time, {len(tasks)} times"):
+            lost = {
+                (name, count): self._cut(name, width - count)
+                for name, width, count in progress("cutting one group at a time", tasks)
+            }
         measure = _measure(lost.values())
         groups = tuple(
             replace(row, drop=tuple(_drop(measure, lost.get((row.name, n))) for n in row.removed))

@@ -16,6 +16,7 @@ from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scalin
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
 from nmcore.recipe import LAM, Options, Recipe, recipe_for
 from nmcore.scaling import scaling_matrix
+from nmcore.steps import step
 from nmcore.validate import all_finite
 
 
@@ -24,12 +25,13 @@ def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], Allotmen
     free = [group for group in graph.groups if group.name in task.free]
     allotment = meet(graph, task, proportional(free))
     counts = allotment.counts
-    outcomes = [
-        merge_group(
-            graph, group, counts[group.name], task.options_for(group), planned=task.kept(group)
-        )
-        for group in task.progress("merging", graph.groups)
-    ]
+    with step(f"merging in {len(graph.groups)} groups"):
+        outcomes = [
+            merge_group(
+                graph, group, counts[group.name], task.options_for(group), planned=task.kept(group)
+            )
+            for group in task.progress("merging", graph.groups)
+        ]
     return outcomes, allotment
 
 

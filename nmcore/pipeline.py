@@ -39,6 +39,7 @@ from nmcore.reconstruction import reconstruct_all
 from nmcore.report import Measures, Report, installed_versions
 from nmcore.rival import Rival
 from nmcore.speed import ROUNDINGS
+from nmcore.steps import step
 from nmcore.stopwatch import Stopwatch
 from nmcore.verification import verify as prove
 from nmcore.wording import cost_notes, streams_note, why_nothing
@@ -300,23 +301,27 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
     # A plan's criterion is told and not used: its channels are chosen.
     options = Options(criterion=given["criterion"], **{name: given[name] for name in _OPTIONS})
     model = given["model"]
-    graph = plugins.open_graph(model)
+    with step("opening the model"):
+        graph = plugins.open_graph(model)
     with blaming("the model", graph.fault):
         before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
         notes = [] if decided is None else [*replay.check_model(decided, source)]
-        task, found = _task(graph, given, options, decided)
+        with step("deciding how much goes"):
+            task, found = _task(graph, given, options, decided)
         done = _compensated(graph, given, task, decided)
         graph, outcomes, after = done.graph, done.outcomes, done.graph.cost()
-        graph.check()
+        with step("checking the result"):
+            graph.check()
         if given["verify"]:
             scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
-            prove(
-                graph,
-                scalings,
-                original=lambda: plugins.open_graph(model).serialize(),
-                providers=given["providers"],
-                seed=options.seed,
-            )
+            with step("verifying"):
+                prove(
+                    graph,
+                    scalings,
+                    original=lambda: plugins.open_graph(model).serialize(),
+                    providers=given["providers"],
+                    seed=options.seed,
+                )
         return Result(
             graph=graph,
             plan=_made(outcomes, given, source, done.shown, calls[1]),
@@ -357,7 +362,8 @@ def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
     judged = _halves(given, original.inputs)[1]
 
     def attempt(share: float) -> drop.Attempt[Result]:
-        result = _once({**given, "macs": share}, None, calls)
+        with step(f"trying {share:.3f} of the MACs"):
+            result = _once({**given, "macs": share}, None, calls)
         smaller = plugins.runtime().session(result.graph.serialize(), providers=given["providers"])
         return drop.Attempt(
             result, share, drop.Loss.of(fidelity(original, smaller, judged, progress))
@@ -592,12 +598,15 @@ def _measured(
     assert isinstance(graph, plugins.Measurable)
     by_choice = task.options.method == "auto"
     try:
-        probes = probes_for(graph, inputs, providers, task.options.seed)
+        with step("taking or making inputs"):
+            probes = probes_for(graph, inputs, providers, task.options.seed)
         outcomes, spent = reconstruct_all(graph, task, probes, providers)
         notes = [*spent.notes, reason, f"measured on {probes.source}"]
         if by_choice:
             mine = graph
-            graph, outcomes, note = Rival(model, task, probes, providers).better(graph, outcomes)
+            with step("comparing with the published method"):
+                rival = Rival(model, task, probes, providers)
+                graph, outcomes, note = rival.better(graph, outcomes)
             notes = [*notes, note] if graph is mine else [*spent.notes, note, notes[-1]]
     except (ModelError, DataError) as error:
         if not by_choice or inputs.data is not None:
