@@ -28,6 +28,8 @@ Pictures = Path | tuple[Path, ...]
 IN_MEMORY = "data"
 # So many numbers are looked through at a time.
 _CHUNK = 2**22
+# Whether inputs are scaled is seen on so many; bytes of pictures reach this number.
+_LOOKED_AT, _USED = 64, 128
 # What dynamic axes become in random inputs: sizes of pictures, and of everything else. Both are
 # multiples of 32, since networks that halve their input five times want that.
 IMAGE_SIZE = 224
@@ -124,8 +126,23 @@ class Dataset:
 
     @property
     def is_unscaled(self) -> bool:
-        """Whether these are bytes, as pictures are stored, that nobody said how to scale."""
-        return self.x.dtype == np.uint8 and self.normalisation is None
+        """Whether these are bytes, as pictures are stored, that nobody said how to scale.
+
+        Numbers of any type count that are whole, from 0 to 255, and use that range.
+        """
+        if self.normalisation is not None or self.x.dtype == np.uint8:
+            return self.normalisation is None
+        x = self.x[:_LOOKED_AT]
+        whole = x.dtype.kind in "iu" or (x.dtype.kind == "f" and np.array_equal(x, np.rint(x)))
+        return bool(whole and x.ndim > 2 and x.min() >= 0 and _USED <= x.max() <= 255)
+
+    @property
+    def is_scaled_twice(self) -> bool:
+        """Whether numbers from -1 to 1 are divided as though they were bytes."""
+        steps = self.normalisation
+        x = self.x[:_LOOKED_AT]
+        scaled = steps is not None and steps.scale >= _USED
+        return scaled and x.dtype.kind == "f" and bool(np.abs(x).max(initial=0) <= 1)
 
     def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
         """Return the input of a model that ``x`` feeds.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import arguments, plugins
-from nmcore.data import DataLike, normalisation, only_input, opened, shape_text
+from nmcore.data import DataLike, Dataset, normalisation, only_input, opened, shape_text
 from nmcore.errors import DataError, ModelError
 from nmcore.feeding import MADE, Data, NamedInputs, batch_size, data_for, feeder, made
 from nmcore.files import size_of
@@ -24,6 +24,7 @@ from nmcore.group import Cost
 from nmcore.images import load_pictures
 from nmcore.latency import Latency, measure
 from nmcore.plan import silent
+from nmcore.probes import scaling_doubt
 from nmcore.steps import step
 
 Array = NDArray[Any]
@@ -151,6 +152,11 @@ def evaluate(
     runners = [
         _Runner(str(path), session, inputs) for path, session in zip(paths, sessions, strict=True)
     ]
+    if isinstance(inputs, Dataset) and data is not None:
+        takes = sessions[0].inputs[0].dtype
+        doubt = scaling_doubt(inputs, plugins.open_graph(paths[0]), takes)
+        if doubt is not None:
+            notify(doubt)
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):

@@ -523,11 +523,6 @@ def _compensated(
     shown = None if data is None else digests.of_data(data, 2 * samples if held_out else samples)
     if decided is not None:
         notes += replay.check_data(decided, shown)
-    if isinstance(inputs.data, Dataset) and inputs.data.is_unscaled:
-        notes.append(
-            "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "
-            "give --scale, --mean and --std"
-        )
     model, providers = given["model"], given["providers"]
     done = _measured(model, graph, task, inputs, providers, reason)
     return replace(done, notes=[*notes, *done.notes], shown=shown)
@@ -601,13 +596,14 @@ def _measured(
         with step("taking or making inputs"):
             probes = probes_for(graph, inputs, providers, task.options.seed)
         outcomes, spent = reconstruct_all(graph, task, probes, providers)
-        notes = [*spent.notes, reason, f"measured on {probes.source}"]
+        doubt = [probes.doubt] if probes.doubt else []
+        notes = [*doubt, *spent.notes, reason, f"measured on {probes.source}"]
         if by_choice:
             mine = graph
             with step("comparing with the published method"):
                 rival = Rival(model, task, probes, providers)
                 graph, outcomes, note = rival.better(graph, outcomes)
-            notes = [*notes, note] if graph is mine else [*spent.notes, note, notes[-1]]
+            notes = [*notes, note] if graph is mine else [*doubt, *spent.notes, note, notes[-1]]
     except (ModelError, DataError) as error:
         if not by_choice or inputs.data is not None:
             raise

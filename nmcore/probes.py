@@ -75,6 +75,8 @@ class Probes:
         Whether the model takes batches of any length.
     apart : bool
         Whether each batch is one input that cannot be joined with others along the first axes.
+    doubt : str or None
+        Why they may not be what the model was trained on.
     """
 
     batches: Sequence[Feeds]
@@ -84,6 +86,7 @@ class Probes:
     unseen: Sequence[Feeds] = ()
     any_length: bool = True
     apart: bool = False
+    doubt: str | None = None
 
     def in_batches_of(self, most: int) -> Iterator[Feeds]:
         """The same inputs in batches of at most ``most``, where the model takes any number."""
@@ -120,7 +123,7 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     """Calibration data where there is any, else made inputs of a shape on which the model runs."""
     session = runtime().session(graph.serialize(), providers=providers)
     if inputs.data is not None:
-        return _runnable(_given(session, inputs), graph, session)
+        return _runnable(_given(session, graph, inputs), graph, session)
     feeds = runnable_inputs(session, seed=seed)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     fits = max(_HELD // sum(int(np.prod(shape[1:])) for shape in shapes), _FEWEST)
@@ -141,6 +144,31 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000)
     shown = made(count, seed)
     return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
+
+
+def scaling_doubt(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:
+    """Say where inputs are on another scale than the model was probably trained on.
+
+    Parameters
+    ----------
+    data : Dataset
+        What was given.
+    graph : Graph
+        The model, which may prepare bytes itself.
+    takes : dtype
+        The type of the model's input.
+    """
+    if data.is_scaled_twice:
+        return "x lies from -1 to 1 before it is divided by --scale: was it scaled already?"
+    if not data.is_unscaled or takes == np.uint8:
+        return None
+    hints = graph.input_hints() if isinstance(graph, Informative) else {}
+    if any(hint.mean is not None and _pixel_range(hint) > 1 for hint in hints.values()):
+        return None
+    return (
+        "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "
+        "give --scale, --mean and --std"
+    )
 
 
 def _told(hints: Iterable[InputHint]) -> str:
@@ -176,14 +204,15 @@ def _affordable(graph: Graph) -> int:
     return int(min(max(_PASS / max(work(graph), 1), _FEWEST), SYNTHETIC_SAMPLES))
 
 
-def _given(session: Session, inputs: Inputs) -> Probes:
+def _given(session: Session, graph: Graph, inputs: Inputs) -> Probes:
     """The calibration data of a file or a folder."""
     count = inputs.samples or REAL_SAMPLES
     data = inputs.data
     if isinstance(data, (Path, tuple)):
         data = load_pictures(data, only_input(session.inputs), count, inputs.normalisation)
     assert data is not None
-    return from_data(data, session.inputs, count)
+    doubt = scaling_doubt(data, graph, only_input(session.inputs).dtype)
+    return replace(from_data(data, session.inputs, count), doubt=doubt)
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:

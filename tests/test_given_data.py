@@ -175,3 +175,38 @@ class TestNumbersThatAreNone:
         with pytest.raises(DataError, match=f"^data: {self.MESSAGE} 3 "):
             in_memory({"x": broken})
         assert len(in_memory(broken[:3])) == 3
+
+
+class TestScale:
+    """What is probably another scale than the network was trained on, and what is not."""
+
+    BYTES = "x holds bytes and is taken as it is"
+    TWICE = "x lies from -1 to 1 before it is divided by --scale"
+    UNIT = (X / np.float32(255)).astype(np.float32)
+
+    @pytest.mark.parametrize(
+        ("x", "options", "told"),
+        [
+            (X, {}, BYTES),
+            (X.astype(np.float32), {}, BYTES),
+            (X, FORM, None),
+            (UNIT, {}, None),
+            (UNIT, FORM, TWICE),
+            (X.astype(np.float32) - 100, {}, None),
+            ((X // 8).astype(np.float32), {}, None),
+            (X + np.float32(0.5), {}, None),
+        ],
+    )
+    def test_it_is_said(self, model, x, options, told):
+        notes = nmcore.compress(model, data=x, **options).notes
+        lines = []
+        evaluate(model, x, runs=1, notify=lines.append, **options)
+        for found in (notes, lines):
+            doubts = [line for line in found if line.startswith("x ")]
+            assert [line.startswith(told or "") for line in doubts] == [True] * bool(told)
+
+    def test_a_model_that_prepares_bytes_itself(self):
+        chain = Chain().node("Sub", np.float32(127)).node("Div", np.float32(128)).conv(8)
+        graph = chain.node("Relu").conv(4).build()
+        notes = nmcore.compress(graph, data=X.astype(np.float32)).notes
+        assert not [line for line in notes if line.startswith("x ")]
