@@ -149,9 +149,7 @@ def evaluate(
     ]
     form = {name: said[name] for name in ("samples", "scale", "mean", "std", "seed")}
     inputs = data_for(sessions[0], data, **form)
-    runners = [
-        _Runner(str(path), session, inputs) for path, session in zip(paths, sessions, strict=True)
-    ]
+    runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
     if isinstance(inputs, Dataset) and data is not None:
         takes = sessions[0].inputs[0].dtype
         doubt = scaling_doubt(inputs, plugins.open_graph(paths[0]), takes)
@@ -168,6 +166,13 @@ def evaluate(
         _evaluation(runner, tally, time, *weight, source)
         for runner, tally, time, weight in zip(runners, tallies, times, weights, strict=True)
     ]
+
+
+def _runner(path: Path, session: plugins.Session, inputs: Data) -> _Runner:
+    try:
+        return _Runner(str(path), session, inputs)
+    except DataError as error:
+        raise DataError(f"{path} does not take these inputs: {error}") from error
 
 
 def _weight(path: Path) -> tuple[Cost, int]:

@@ -605,7 +605,8 @@ def _measured(
                 graph, outcomes, note = rival.better(graph, outcomes)
             notes = [*notes, note] if graph is mine else [*doubt, *spent.notes, note, notes[-1]]
     except (ModelError, DataError) as error:
-        if not by_choice or inputs.data is not None:
+        ill_prepared = isinstance(error, DataError) and inputs.normalisation is not None
+        if not by_choice or inputs.data is not None or ill_prepared:
             raise
         graph = plugins.open_graph(model)
         outcomes, spent = merge_all(graph, task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -143,7 +144,12 @@ def _require_match(
                 f"{option} {pattern!r} names {place.node}, which is left alone: {place.reason}"
             )
     there = f"the {len(groups)} there are" if len(groups) > 1 else "what there is"
-    raise ArgumentError(f"{option} {pattern!r} matches no group; `nmcore inspect` lists {there}")
+    known = {name.lower(): name for names in groups.values() for name in names}
+    like = difflib.get_close_matches(pattern.lower(), known, n=1)
+    hint = f"; did you mean {known[like[0]]!r}?" if like else ""
+    raise ArgumentError(
+        f"{option} {pattern!r} matches no group; `nmcore inspect` lists {there}{hint}"
+    )
 
 
 def _counted(count: int, what: str) -> str:

@@ -332,6 +332,11 @@ def _make(
     if spec.dtype == np.uint8:
         values = 255 * values
     elif normalisation is not None:
+        if normalisation.channels not in (1, channels):
+            raise DataError(
+                f"mean or std has {normalisation.channels} numbers; the model's input {spec.name} "
+                f"has {channels} channel{'s' if channels > 1 else ''}"
+            )
         values = normalisation(255 * values, axis, np.dtype(np.float32))
     elif _takes_pixels(hint, len(shape)):
         values = _pixel_range(hint) * values

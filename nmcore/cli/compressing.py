@@ -169,7 +169,9 @@ def _bn_forms() -> Sequence[str]:
     help="Write large weights into a file beside OUT.  [default: only what exceeds 2 GB]",
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Let OUT be IN: the result takes the original's place."
+    "--overwrite",
+    is_flag=True,
+    help="Let the result take the place of IN, or of a file of another kind.",
 )
 @click.option("--dry-run", is_flag=True, help="Do everything but write OUT, which may be left out.")
 @click.option(
@@ -301,6 +303,11 @@ def _check_original(source: Path, target: Path) -> None:
         raise ArgumentError(
             f"OUT is IN, {target}: the original would be lost; give another name, "
             "or --overwrite if that is meant"
+        )
+    if target.exists() and target.suffix.lower() != source.suffix.lower():
+        raise ArgumentError(
+            f"OUT {target} exists and is no model by its name, which does not end in "
+            f"{source.suffix}; give another name, or --overwrite if that is meant"
         )
 
 

@@ -93,6 +93,12 @@ class TestResult:
         run("compress", model, other, "--dry-run")
         assert model.read_bytes() == before
 
+    def test_a_file_of_another_kind_is_not_replaced_unasked(self, fails, run, model, data):
+        message = fails("compress", model, data)
+        assert message.startswith(f"OUT {data} exists and is no model by its name")
+        run("compress", model, data, "--overwrite", "--method", "prune")
+        assert widths(data)["conv1"] == 4
+
     def test_what_is_read_is_not_replaced(self, fails, run, model, data, tmp_path):
         assert "the data and OUT are the same file" in fails(
             "compress", model, data, "--data", data, "--overwrite"
@@ -209,6 +215,8 @@ class TestOptions:
         for option in ("--only", "--exclude"):
             message = fails("compress", model, out, option, "none")
             assert message.endswith("matches no group; `nmcore inspect` lists the 3 there are")
+        message = fails("compress", model, out, "--keep", "Conv1=3")
+        assert message.endswith("lists the 3 there are; did you mean 'conv1'?")
         message = fails("compress", model, out, "--keep", "conv*=3", "--exclude", "conv*")
         assert message == (
             "keep 'conv*' matches 2 groups, but only and exclude leave alone whatever it matches"
@@ -251,6 +259,7 @@ class TestBadInput:
             (["--method", "magic"], "'magic' is not one of 'auto', 'prune', 'merge'"),
             (["--criterion", "magic"], "'magic' is not one of"),
             (["--bn-form", "magic"], "'magic' is not one of 'auto', 'released', 'folded'"),
+            (["--mean", "1", "2"], "mean or std has 2 numbers; the model's input input has 3"),
             (["--threshold", "2x"], "'2x' is not a valid float"),
             (["--lam", "2"], "lam"),
             (["--seed", "-1"], "-1 is not in the range"),
