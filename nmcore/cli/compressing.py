@@ -290,10 +290,14 @@ def _check_targets(
     written = [("OUT", target), *files] if target else files
     for _, path in written:
         check_writable(path)
-    # OUT may replace IN, where that is asked for; nothing else may replace what is read.
-    given = [(what, path) for what, path in read.items() if path is not None]
-    _check_apart([*given, *files])
-    _check_apart([*given[1:], *written])
+    _check_apart(written)
+    # OUT may replace IN, where that is asked for, and a plan the one it completes; nothing else
+    # may replace what is read.
+    allowed = {("IN", "OUT"), ("the plan", "the plan")}
+    for each in ((what, path) for what, path in read.items() if path is not None):
+        for other in written:
+            if (each[0], other[0]) not in allowed:
+                _check_apart([each, other])
 
 
 def _check_original(source: Path, target: Path) -> None:
