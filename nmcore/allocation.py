@@ -6,8 +6,8 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,6 @@ class Budget:
     kind: str
     share: float
 
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ArgumentError(f"{self.kind} is {self.share}; it must be above 0 and at most 1")
-
     @classmethod
     def of(cls, **given: float | None) -> Budget | None:
         """The budget among the options that say how much to remove, or None.
@@ -42,7 +38,7 @@ class Budget:
         Raises
         ------
         ArgumentError
-            More than one of them is given, or a share is out of range.
+            More than one of them is given.
 
         Examples
         --------
@@ -57,6 +53,34 @@ class Budget:
         return budgets[0] if budgets else None
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What became of a budget.
+
+    Attributes
+    ----------
+    kind : {"macs", "params", "latency", "max-drop"}
+        Of what.
+    asked, reached : float
+        The share to keep at most, and that of the result; for ``max-drop`` percentage points.
+    """
+
+    kind: str
+    asked: float
+    reached: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the result stays within it."""
+        return self.reached <= self.asked * (1 + ROUNDING)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it with :attr:`met`, for JSON."""
+        return asdict(self) | {"met": self.met}
+
+
+# Relative, of sums of costs.
+ROUNDING = 1e-9
 # What a budget can be of.
 KINDS = ("macs", "params", "latency")
 

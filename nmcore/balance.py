@@ -37,8 +37,12 @@ def balanced(probes: Probes, session: Session, count: int) -> Probes:
     -------
     Probes
         The first candidates where the network's first output is not one row of numbers for each
-        input.
+        input, or where inputs come one at a time.
     """
+    if probes.apart:
+        count = min(count, probes.count)
+        source = f"{count} synthetic inputs"
+        return replace(probes, batches=probes.batches[:count], count=count, source=source)
     step = max(map(_length, probes.batches))
     if not probes.any_length:
         count = max(count // step, 1) * step

@@ -19,10 +19,21 @@ Curves = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Allotment:
-    """How many channels each group keeps, and what was found out on the way, a line each."""
+    """How many channels each group keeps, and what was found out on the way.
+
+    Attributes
+    ----------
+    counts : mapping of group name to int
+        Channels to keep.
+    notes : tuple of str
+        What the user should know, a line each.
+    latency : float or None
+        The share of the original's time that was reached, where that was the budget.
+    """
 
     counts: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    latency: float | None = None
 
 
 def meet(graph: Graph, task: Task, curves: Curves, *, added: int = 0) -> Allotment:
@@ -86,11 +97,13 @@ def _within_latency(graph: Graph, task: Task, share: float, curves: Curves) -> A
     """Channels go as under a budget of the work, for as long as it takes to be fast enough."""
     assert task.timer is not None
     if share == 1:
-        return Allotment(task.counts, ("a latency of 1 asks for nothing: nothing was timed",))
+        nothing = "a latency of 1 asks for nothing: nothing was timed"
+        return Allotment(task.counts, (nothing,), latency=1.0)
     kind = "params" if graph.cost().macs is None else "macs"
     paths = [_path(graph, task, curves, kind, multiple) for multiple in task.multiples]
     found = widest_within(paths, share, task.timer, task.progress)
-    return Allotment(found.path.counts(found.step), tuple(_told(found, share, task, kind)))
+    notes = tuple(_told(found, share, task, kind))
+    return Allotment(found.path.counts(found.step), notes, found.time)
 
 
 def _path(graph: Graph, task: Task, curves: Curves, kind: str, multiple: int) -> Path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nmcore.wording import by_reason, percent, printable
+from nmcore.wording import percent, printable, why_nothing
 
 if TYPE_CHECKING:
+    from nmcore.allocation import Spent
     from nmcore.evaluate import Fidelity
     from nmcore.report import Report
 
@@ -24,10 +25,22 @@ REMEDIES = (
 def warnings(report: Report) -> Iterator[str]:
     """Yield what makes a result useless, or next to it."""
     if not report.removed:
-        yield f"nothing was removed: {printable(_why_nothing(report))}"
+        yield f"nothing was removed: {printable(why_nothing(report.groups, report.declined))}"
+    if report.budget is not None and not report.budget.met:
+        yield _overspent(report.budget)
     evidence = [*_worst_groups(report), *_unlike(report.fidelity)]
     if evidence:
         yield f"accuracy is probably gone: {'; '.join(evidence)}. {REMEDIES}"
+
+
+def _overspent(budget: Spent) -> str:
+    line = f"the budget is not met: {budget.kind} is {budget.reached:.3g}, {budget.asked:g} at most"
+    if budget.kind != "latency":
+        return f"{line} was asked for"
+    return (
+        f"{line} was asked for; the times vary too much to come closer: repeat it while nothing "
+        "else runs here, or ask for a little less"
+    )
 
 
 def _worst_groups(report: Report) -> Iterator[str]:
@@ -52,12 +65,3 @@ def _unlike(found: Fidelity | None) -> Iterator[str]:
             yield f"{percent(found.agreement)} % keep their top class on {found.inputs}"
     elif found.deviation is not None and found.deviation > LOST_DEVIATION:
         yield f"the outputs deviate by {percent(found.deviation)} % on {found.inputs}"
-
-
-def _why_nothing(report: Report) -> str:
-    if report.groups:
-        return "the options keep all channels of every group"
-    if not report.declined:
-        return "the model has no weights whose channels could be traced"
-    reason, places = by_reason(report.declined)[0]
-    return f"{reason} ({len(places)} of {len(report.declined)} nodes)"

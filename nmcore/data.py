@@ -1,4 +1,4 @@
-"""Inputs for a model: from a data file, or random ones of the right shape.
+"""Inputs for a model: from a data file, from arrays, or random ones of the right shape.
 
 A data file is an .npz with ``x`` (n, ...) and optionally the class numbers ``y`` (n,). ``x`` stays
 as it lies in the file; only the batch in use is converted, so a uint8 file is never held as floats.
@@ -9,19 +9,27 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nmcore.errors import DataError, ModelError
 from nmcore.plugins import InputSpec, Session
 
 Array = NDArray[Any]
+# A folder of pictures, or their files; they are read once the model's input is known.
+Pictures = Path | tuple[Path, ...]
 
+# What errors call data that lies in no file.
+IN_MEMORY = "data"
+# So many numbers are looked through at a time.
+_CHUNK = 2**22
+# Whether inputs are scaled is seen on so many; bytes of pictures reach this number.
+_LOOKED_AT, _USED = 64, 128
 # What dynamic axes become in random inputs: sizes of pictures, and of everything else. Both are
 # multiples of 32, since networks that halve their input five times want that.
 IMAGE_SIZE = 224
@@ -118,8 +126,23 @@ class Dataset:
 
     @property
     def is_unscaled(self) -> bool:
-        """Whether these are bytes, as pictures are stored, that nobody said how to scale."""
-        return self.x.dtype == np.uint8 and self.normalisation is None
+        """Whether these are bytes, as pictures are stored, that nobody said how to scale.
+
+        Numbers of any type count that are whole, from 0 to 255, and use that range.
+        """
+        if self.normalisation is not None or self.x.dtype == np.uint8:
+            return self.normalisation is None
+        x = self.x[:_LOOKED_AT]
+        whole = x.dtype.kind in "iu" or (x.dtype.kind == "f" and np.array_equal(x, np.rint(x)))
+        return bool(whole and x.ndim > 2 and x.min() >= 0 and _USED <= x.max() <= 255)
+
+    @property
+    def is_scaled_twice(self) -> bool:
+        """Whether numbers from -1 to 1 are divided as though they were bytes."""
+        steps = self.normalisation
+        x = self.x[:_LOOKED_AT]
+        scaled = steps is not None and steps.scale >= _USED
+        return scaled and x.dtype.kind == "f" and bool(np.abs(x).max(initial=0) <= 1)
 
     def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
         """Return the input of a model that ``x`` feeds.
@@ -179,6 +202,10 @@ def only_input(inputs: Sequence[InputSpec]) -> InputSpec:
     return inputs[0]
 
 
+# What a caller may hand over as data; see :func:`load` and :func:`in_memory`.
+DataLike = str | Path | Dataset | ArrayLike | Mapping[str, ArrayLike] | Sequence[str | Path]
+
+
 def load(
     path: str | Path,
     *,
@@ -205,10 +232,91 @@ def load(
         The file cannot be read, or what it holds does not fit together.
     """
     arrays = _read_npz(Path(path), ("x", "y"))
-    name = str(path)
     if "x" not in arrays:
-        raise DataError(f"{name} holds no array named x")
-    x, y = arrays["x"], arrays.get("y")
+        raise DataError(f"{path} holds no array named x")
+    steps = normalisation(scale, mean, std)
+    return _dataset(str(path), arrays["x"], arrays.get("y"), samples, steps)
+
+
+def in_memory(
+    data: Any,
+    *,
+    samples: int | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Dataset | tuple[Path, ...]:
+    """Data that a caller holds, as :func:`load` would return it.
+
+    Parameters
+    ----------
+    data : array, mapping of str to array, or sequence of path
+        The inputs (n, ...); or under the name ``x``, or the only one besides ``y``, with the
+        classes ``y`` (n,); or the files of pictures, which are read once the model is known.
+    samples, scale, mean, std
+        As in :func:`load`.
+
+    Raises
+    ------
+    DataError
+        It is none of these, or what it holds does not fit together.
+
+    Examples
+    --------
+    >>> in_memory({"x": np.zeros((4, 2)), "y": [0, 1, 1, 0]}, samples=3).y
+    array([0, 1, 1])
+    """
+    if _are_paths(data):
+        return _picture_files(data)
+    steps = normalisation(scale, mean, std)
+    if not isinstance(data, Mapping):
+        return _dataset(IN_MEMORY, as_array(data, IN_MEMORY), None, samples, steps)
+    arrays = {name: as_array(array, f"{IN_MEMORY}: {name}") for name, array in data.items()}
+    y = arrays.pop("y", None)
+    if "x" not in arrays and len(arrays) != 1:
+        names = ", ".join(map(str, data)) or "nothing"
+        raise DataError(f"{IN_MEMORY} holds {names}; one array named x is needed")
+    x = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
+    return _dataset(IN_MEMORY, x, y, samples, steps)
+
+
+def as_array(value: Any, name: str) -> Array:
+    """An array, or what turns itself into one without a doubt.
+
+    Raises
+    ------
+    DataError
+        It does not.
+    """
+    if isinstance(value, (list, tuple)) or hasattr(value, "__array__"):
+        try:
+            return np.asarray(value)
+        except (ValueError, TypeError, RuntimeError):  # rows of different lengths, or on a device
+            pass
+    raise DataError(
+        f"{name} is of type {type(value).__name__}; a file, an array, a mapping of arrays or a "
+        "list of picture files is needed"
+    )
+
+
+def _picture_files(paths: Sequence[str | Path]) -> tuple[Path, ...]:
+    for path in paths:
+        if not Path(path).is_file():
+            raise DataError(f"{path} does not exist, or is no file; a picture is needed")
+    return tuple(map(Path, paths))
+
+
+def _are_paths(data: Any) -> bool:
+    return (
+        isinstance(data, (list, tuple))
+        and len(data) > 0
+        and all(isinstance(each, (str, Path)) for each in data)
+    )
+
+
+def _dataset(
+    name: str, x: Array, y: Array | None, samples: int | None, steps: Normalisation | None
+) -> Dataset:
     if x.ndim == 0 or len(x) == 0 or x.dtype.kind not in "uifb":
         raise DataError(
             f"{name}: x is {x.dtype} of shape {shape_text(x.shape)}; "
@@ -219,10 +327,45 @@ def load(
         if samples < 1:
             raise DataError(f"samples is {samples}; it must be at least 1")
         x, labels = x[:samples], None if labels is None else labels[:samples]
-    steps = normalisation(scale, mean, std)
+    check_finite(name, "x", x)
     if steps is None:
         return Dataset(name, x, labels)
     return Dataset(name, x, labels, steps, channel_axis(x.shape, steps.channels))
+
+
+def check_finite(name: str, what: str, array: Array) -> None:
+    """Raise where an array holds NaN or infinity: one such number would spoil every figure.
+
+    Raises
+    ------
+    DataError
+        It does; the message says how many, and where the first is.
+
+    Examples
+    --------
+    >>> check_finite("d.npz", "x", np.array([[0.0, 1.0], [np.nan, np.inf]]))
+    Traceback (most recent call last):
+    nmcore.errors.DataError: d.npz: x holds NaN or infinity: 2 numbers, in 1 of 2 inputs, ...
+    """
+    if array.dtype.kind != "f":
+        return
+    broken = np.concatenate([*_broken(array)]) if len(array) else np.zeros(0, np.intp)
+    (rows,) = np.nonzero(broken)
+    if rows.size:
+        count = int(broken.sum())
+        raise DataError(
+            f"{name}: {what} holds NaN or infinity: {count:,} number{'s' if count > 1 else ''}, "
+            f"in {rows.size:,} of {len(array):,} inputs, the first of which is number {rows[0]} "
+            "(from 0); mend or leave them out"
+        )
+
+
+def _broken(array: Array) -> Iterator[NDArray[np.intp]]:
+    """How many numbers of each input are none, a chunk at a time."""
+    step = max(1, _CHUNK * len(array) // max(1, array.size))
+    for start in range(0, len(array), step):
+        part = array[start : start + step]
+        yield np.count_nonzero(~np.isfinite(part.reshape(len(part), -1)), axis=1)
 
 
 def load_arrays(
@@ -235,23 +378,38 @@ def load_arrays(
     DataError
         The file cannot be read, or the classes are none.
     """
-    found = _read_npz(Path(path), [*names, "y"])
-    labels = None
-    if "y" in found and "y" not in names:
-        y = found.pop("y")
-        labels = _labels(str(path), y, len(y) if y.ndim else 0)
-    return found, labels
+    return _with_classes(str(path), _read_npz(Path(path), [*names, "y"]), names)
+
+
+def arrays_of(
+    data: Mapping[str, ArrayLike], names: Sequence[str]
+) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
+    """The same of a mapping."""
+    wanted = [name for name in (*names, "y") if name in data]
+    found = {name: as_array(data[name], f"{IN_MEMORY}: {name}") for name in wanted}
+    return _with_classes(IN_MEMORY, found, names)
+
+
+def _with_classes(
+    where: str, found: dict[str, Array], names: Sequence[str]
+) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
+    if "y" not in found or "y" in names:
+        return found, None
+    y = found.pop("y")
+    return found, _labels(where, y, len(y) if y.ndim else 0)
 
 
 def opened(
-    data: str | Path | Dataset | None,
+    data: Any,
     scale: float | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-) -> Dataset | Path | None:
-    """A data file as it is read; a folder can only be read once the model's input is known."""
+) -> Dataset | Pictures | None:
+    """Data as it is read; pictures can only be read once the model's input is known."""
     if data is None or isinstance(data, Dataset):
         return data
+    if not isinstance(data, (str, Path)):
+        return in_memory(data, scale=scale, mean=mean, std=std)
     if Path(data).is_dir():
         return Path(data)
     return load(data, scale=scale, mean=mean, std=std)
@@ -347,10 +505,63 @@ def random_inputs(
     (1, 32)
     """
     rng = np.random.default_rng(seed)
-    feeds = {}
+    shapes = assumed_shapes(inputs, image_size, sequence_size)
+    return {
+        spec.name: _random(rng, shape, spec) for spec, shape in zip(inputs, shapes, strict=True)
+    }
+
+
+def assumed_shapes(
+    inputs: Sequence[InputSpec],
+    image_size: int = IMAGE_SIZE,
+    sequence_size: int = SEQUENCE_SIZE,
+) -> list[tuple[int, ...]]:
+    """A shape of each input, as :func:`assumed_shape` makes it; axes of one name have one length.
+
+    Examples
+    --------
+    >>> kind = np.dtype(np.float32)
+    >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
+    >>> state = InputSpec("state", (2, None, None, 64), kind, (None, "batch", "heads", None))
+    >>> assumed_shapes([sound, state])
+    [(1, 32), (2, 1, 224, 64)]
+    """
+    lengths = dict.fromkeys(_leading_symbols(inputs), 1)
+    shapes = []
     for spec in inputs:
-        feeds[spec.name] = _random(rng, assumed_shape(spec.shape, image_size, sequence_size), spec)
-    return feeds
+        symbols = spec.symbols or (None,) * len(spec.shape)
+        known = [
+            size if symbol is None else lengths.get(symbol, size)
+            for size, symbol in zip(spec.shape, symbols, strict=True)
+        ]
+        shape = assumed_shape(known, image_size, sequence_size)
+        for symbol, size in zip(symbols, shape, strict=True):
+            if symbol is not None:
+                lengths.setdefault(symbol, size)
+        shapes.append(shape)
+    return shapes
+
+
+def batch_axis(spec: InputSpec, inputs: Sequence[InputSpec]) -> int:
+    """The axis that counts inputs: the first, or one that is named like the first of another.
+
+    Examples
+    --------
+    >>> kind = np.dtype(np.float32)
+    >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
+    >>> state = InputSpec("state", (2, None, 128), kind, (None, "batch", None))
+    >>> batch_axis(sound, [sound, state]), batch_axis(state, [sound, state])
+    (0, 1)
+    """
+    if spec.shape and spec.shape[0] is None:
+        return 0
+    leading = _leading_symbols(inputs)
+    named = (axis for axis, symbol in enumerate(spec.symbols) if symbol in leading)
+    return next(named, 0)
+
+
+def _leading_symbols(inputs: Sequence[InputSpec]) -> set[str]:
+    return {spec.symbols[0] for spec in inputs if spec.symbols and spec.symbols[0] is not None}
 
 
 def assumed_shape(

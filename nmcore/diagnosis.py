@@ -8,7 +8,7 @@ from nmcore.allocation import Meter
 from nmcore.plan import Outcome
 from nmcore.plugins import Graph
 from nmcore.report import Measures
-from nmcore.wording import noisy
+from nmcore.wording import UNCERTAIN, latency_change, noisy
 
 # A speed-up is worth explaining where it reaches less of what the work saved would allow.
 FAIR = 0.8
@@ -51,10 +51,9 @@ def shortfall(
     if work == 1 or work / time >= FAIR:
         return
     reasons = [*_odd(graph, outcomes, rounded), *_bound(graph, before, after)]
-    yield (
-        f"{time:.2f} of the time with {work:.2f} of the MACs: "
-        f"{reasons[0] if reasons else _OTHERWISE}"
-    )
+    certain = latency_change(before, after) != UNCERTAIN
+    gain = f"{time:.2f} of the time" if certain else "no certain gain of time"
+    yield f"{gain} with {work:.2f} of the MACs: {reasons[0] if reasons else _OTHERWISE}"
     yield from (f"also, {reason}" for reason in reasons[1:])
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nmcore.data import Dataset
-from nmcore.images import pictures
+from nmcore.data import Dataset, Pictures
+from nmcore.images import chosen_pictures
 from nmcore.plan import Source
 from nmcore.plugins import Graph
 
@@ -24,11 +24,13 @@ def of_model(model: Any, graph: Graph) -> Source:
     return Source(None, hashlib.sha256(graph.serialize()).hexdigest())
 
 
-def of_data(data: Path | str | Dataset, samples: int) -> Source:
-    """The digest of a data file, of the pictures that are used of a folder, or of an array."""
+def of_data(data: Pictures | str | Dataset, samples: int) -> Source:
+    """The digest of a data file, of the pictures that are used, or of an array."""
+    if isinstance(data, tuple):
+        return _of_files(f"{len(data)} pictures", chosen_pictures(data, samples))
     if not isinstance(data, Dataset):
         path = Path(data)
-        return _of_files(path.name, pictures(path, samples) if path.is_dir() else [path])
+        return _of_files(path.name, chosen_pictures(path, samples) if path.is_dir() else [path])
     digest = hashlib.sha256(f"{data.x.dtype} {data.x.shape} {data.normalisation}".encode())
     digest.update(np.ascontiguousarray(data.x).data)
     return Source(None, digest.hexdigest())

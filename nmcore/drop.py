@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from nmcore.data import Dataset
-from nmcore.errors import ArgumentError, BudgetError, DataError
+from nmcore.errors import BudgetError, DataError
 from nmcore.evaluate import Fidelity
 
 T = TypeVar("T")
@@ -93,20 +93,6 @@ class Attempt(Generic[T]):
     loss: Loss
 
 
-def check_limit(limit: float) -> None:
-    """Raise unless ``limit`` can be a loss.
-
-    Raises
-    ------
-    ArgumentError
-        It is no number of percentage points.
-    """
-    if not 0 <= limit < 100:
-        raise ArgumentError(
-            f"max-drop is {limit}; percentage points from 0 to below 100 are needed"
-        )
-
-
 def smallest_within(limit: float, attempt: Callable[[float], Attempt[T]]) -> Attempt[T]:
     """The attempt with the smallest share whose loss is at most ``limit``, by bisection.
 
@@ -125,13 +111,14 @@ def smallest_within(limit: float, attempt: Callable[[float], Attempt[T]]) -> Att
     """
     best: Attempt[T] | None = None
     mildest: Attempt[T] | None = None
+    least = ""
     worse, good = 0, STEPS
     while good - worse > 1:
         middle = (worse + good) // 2
         try:
             tried = attempt(middle / STEPS)
-        except BudgetError:
-            worse = middle
+        except BudgetError as error:
+            worse, least = middle, str(error)
             continue
         if tried.loss.points <= limit:
             best, good = tried, middle
@@ -140,7 +127,7 @@ def smallest_within(limit: float, attempt: Callable[[float], Attempt[T]]) -> Att
     if best is not None:
         return best
     if mildest is None:
-        raise BudgetError("max-drop has nothing to choose from: too little can be removed")
+        raise BudgetError(f"max-drop has nothing to choose from: {least}")
     raise BudgetError(
         f"a max-drop of {limit:g} points cannot be met: with {100 * mildest.share:.0f} % of the "
         f"MACs kept the result has {mildest.loss}"

@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore import plugins
-from nmcore.data import normalisation, only_input, opened, shape_text
+from nmcore import arguments, plugins
+from nmcore.data import DataLike, Dataset, normalisation, only_input, opened, shape_text
 from nmcore.errors import DataError, ModelError
-from nmcore.feeding import MADE, Data, batch_size, data_for, feeder, made
+from nmcore.feeding import MADE, Data, NamedInputs, batch_size, data_for, feeder, made
+from nmcore.files import size_of
 from nmcore.group import Cost
-from nmcore.images import load_folder
+from nmcore.images import load_pictures
 from nmcore.latency import Latency, measure
+from nmcore.plan import silent
+from nmcore.probes import scaling_doubt
+from nmcore.steps import step
 
 Array = NDArray[Any]
 Progress = Callable[[str, Sequence[int]], Iterable[int]]
@@ -57,7 +61,8 @@ class Evaluation:
     latency_batch : int
         How many inputs such a run takes.
     params, macs, bytes : int
-        Numbers in the weights, multiply-accumulates of one sample (None where unknown), file size.
+        Numbers in the weights, multiply-accumulates of one sample (None where unknown), and the
+        size of the file with those that hold its weights.
     provider : str
         Where it ran.
     threads : int
@@ -84,8 +89,8 @@ class Evaluation:
 
 
 def evaluate(
-    models: Sequence[str | Path],
-    data: str | Path | Data | None = None,
+    models: str | Path | Sequence[str | Path],
+    data: DataLike | NamedInputs | None = None,
     *,
     samples: int | None = None,
     scale: float | None = None,
@@ -95,7 +100,7 @@ def evaluate(
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
     runs: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     notify: Callable[[str], None] = lambda _line: None,
 ) -> list[Evaluation]:
     """Run models on the same inputs and compare each with ``y`` and with the first model.
@@ -105,14 +110,15 @@ def evaluate(
 
     Parameters
     ----------
-    models : sequence of path
+    models : path, or sequence of path
         Model files.
-    data : path, Dataset or NamedInputs, optional
+    data : path, array, mapping of str to array, or sequence of path, optional
         The inputs: a file with ``x`` (n, ...), or for models with several inputs one with an array
-        for each, by its name; and optionally the classes ``y`` (n,). Without it inputs are made,
-        which tell how alike models are, though on nothing real.
+        for each, by its name; and optionally the classes ``y`` (n,); or the same in memory, as for
+        :func:`nmcore.compress`. Without it inputs are made, which tell how alike models are, though
+        on nothing real.
     samples : int, optional
-        Use the first so many of a file, or make so many.
+        Use the first so many of the data, or make so many.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.load`.
     seed : int
@@ -133,24 +139,46 @@ def evaluate(
     ModelError, DataError
         A model cannot be used, or the data does not fit it.
     """
-    paths = [Path(model) for model in models]
-    costs = [plugins.open_graph(path).cost() for path in paths]
+    said = arguments.checked(locals())
+    paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
+    weights = [_weight(path) for path in paths]
     runtime = plugins.runtime()
-    sessions = [runtime.session(path, providers=providers, threads=threads) for path in paths]
-    inputs = data_for(
-        sessions[0], data, samples=samples, scale=scale, mean=mean, std=std, seed=seed
-    )
-    runners = [
-        _Runner(str(path), session, inputs) for path, session in zip(paths, sessions, strict=True)
+    sessions = [
+        runtime.session(path, providers=said["providers"], threads=said["threads"])
+        for path in paths
     ]
+    form = {name: said[name] for name in ("samples", "scale", "mean", "std", "seed")}
+    inputs = data_for(sessions[0], data, **form)
+    runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
+    if isinstance(inputs, Dataset) and data is not None:
+        takes = sessions[0].inputs[0].dtype
+        doubt = scaling_doubt(inputs, plugins.open_graph(paths[0]), takes)
+        if doubt is not None:
+            notify(doubt)
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
-    tallies = _compare(runners, inputs, progress or (lambda _text, starts: starts))
-    times = measure([runner.once for runner in runners], runs)
+    with step(f"running {len(runners)} models on {len(inputs)} inputs"):
+        tallies = _compare(runners, inputs, progress)
+    with step("timing"):
+        times = measure([runner.once for runner in runners], said["runs"])
+    source = None if data is None else inputs.name
     return [
-        _evaluation(runner, tally, time, cost, None if data is None else inputs.name)
-        for runner, tally, time, cost in zip(runners, tallies, times, costs, strict=True)
+        _evaluation(runner, tally, time, *weight, source)
+        for runner, tally, time, weight in zip(runners, tallies, times, weights, strict=True)
     ]
+
+
+def _runner(path: Path, session: plugins.Session, inputs: Data) -> _Runner:
+    try:
+        return _Runner(str(path), session, inputs)
+    except DataError as error:
+        raise DataError(f"{path} does not take these inputs: {error}") from error
+
+
+def _weight(path: Path) -> tuple[Cost, int]:
+    """What a model costs, and the bytes of its file and of those that hold its weights."""
+    graph = plugins.open_graph(path)
+    return graph.cost(), size_of([path, *graph.data_files()])
 
 
 @dataclass(frozen=True)
@@ -238,15 +266,15 @@ def compared(
         )
         return replace(fidelity(before, after, unseen, progress), made=True)
     given = opened(data, scale, mean, std)
-    if isinstance(given, Path):
+    if isinstance(given, (Path, tuple)):
         spec = only_input(before.inputs)
-        given = load_folder(given, spec, FIDELITY_SAMPLES, normalisation(scale, mean, std))
+        given = load_pictures(given, spec, FIDELITY_SAMPLES, normalisation(scale, mean, std))
     assert given is not None
     return fidelity(before, after, given.first(FIDELITY_SAMPLES), progress)
 
 
 def _evaluation(
-    runner: _Runner, tally: _Tally, time: Latency, cost: Cost, source: str | None
+    runner: _Runner, tally: _Tally, time: Latency, cost: Cost, size: int, source: str | None
 ) -> Evaluation:
     return Evaluation(
         model=runner.name,
@@ -260,7 +288,7 @@ def _evaluation(
         latency_batch=runner.feed.fixed or 1,
         params=cost.params,
         macs=cost.macs,
-        bytes=Path(runner.name).stat().st_size,
+        bytes=size,
         provider=runner.session.provider,
         threads=runner.session.threads,
         data=source,

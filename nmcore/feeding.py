@@ -12,8 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.data import (
+    IN_MEMORY,
+    DataLike,
     Dataset,
     Normalisation,
+    arrays_of,
+    check_finite,
+    in_memory,
     load,
     load_arrays,
     normalisation,
@@ -21,6 +26,7 @@ from nmcore.data import (
     shape_text,
 )
 from nmcore.errors import DataError
+from nmcore.images import load_pictures
 from nmcore.plugins import InputSpec, Session
 from nmcore.probes import synthesise
 
@@ -164,7 +170,7 @@ def batch_size(data: Data) -> int:
 
 def data_for(
     session: Session,
-    data: str | Path | Data | None,
+    data: DataLike | NamedInputs | None,
     *,
     samples: int | None = None,
     scale: float | None = None,
@@ -178,8 +184,9 @@ def data_for(
     ----------
     session : Session
         The first model; it says how many inputs it has, and which.
-    data : path, Dataset, NamedInputs or None
-        A file holds ``x``, or for a model with several inputs an array for each, by its name.
+    data : path, array, mapping of str to array, sequence of path, NamedInputs or None
+        A file or a mapping holds ``x``, or for a model with several inputs an array for each, by
+        its name.
     samples, scale, mean, std
         See :func:`nmcore.data.load`; what is made goes through the same.
     seed : int
@@ -193,23 +200,40 @@ def data_for(
     steps = normalisation(scale, mean, std)
     if data is None:
         return made(session, samples or MADE, seed=seed, normalisation=steps)
-    if isinstance(data, (Dataset, NamedInputs)):
+    if isinstance(data, NamedInputs):
         return data
+    if isinstance(data, Dataset):
+        return data if samples is None else data.first(samples)
     if len(session.inputs) == 1:
-        return load(data, samples=samples, scale=scale, mean=mean, std=std)
+        return _single(session.inputs[0], data, samples, scale=scale, mean=mean, std=std)
     if steps is not None:
         raise DataError("scale, mean and std are for models with one input; this has several")
     return _named(data, session.inputs, samples)
 
 
-def _named(path: str | Path, inputs: Sequence[InputSpec], samples: int | None) -> NamedInputs:
+def _single(spec: InputSpec, data: DataLike, samples: int | None, **form: Any) -> Dataset:
+    """The inputs of a model with one."""
+    if isinstance(data, (str, Path)):
+        return load(data, samples=samples, **form)
+    found = in_memory(data, samples=samples, **form)
+    if isinstance(found, Dataset):
+        return found
+    return load_pictures(found, spec, samples or len(found), normalisation(**form))
+
+
+def _named(data: DataLike, inputs: Sequence[InputSpec], samples: int | None) -> NamedInputs:
     names = [spec.name for spec in inputs]
-    arrays, y = load_arrays(path, names)
+    if isinstance(data, (str, Path)):
+        path, (arrays, y) = str(data), load_arrays(data, names)
+    elif isinstance(data, Mapping):
+        path, (arrays, y) = IN_MEMORY, arrays_of(data, names)
+    else:
+        path, arrays, y = IN_MEMORY, {}, None
     missing = [name for name in names if name not in arrays]
     if missing:
         raise DataError(
             f"{path} holds no array named {missing[0]}; the model has several inputs, "
-            f"and the file an array of the name of each: {', '.join(names)}"
+            f"and needs an array of the name of each: {', '.join(names)}"
         )
     lengths = {len(array) if array.ndim else 0 for array in arrays.values()}
     if y is not None:
@@ -218,11 +242,10 @@ def _named(path: str | Path, inputs: Sequence[InputSpec], samples: int | None) -
         shapes = ", ".join(f"{name} {shape_text(array.shape)}" for name, array in arrays.items())
         raise DataError(f"{path}: arrays of one length, above 0, are needed; it holds {shapes}")
     some = slice(samples)
-    return NamedInputs(
-        str(path),
-        {name: array[some] for name, array in arrays.items()},
-        None if y is None else y[some],
-    )
+    arrays = {name: array[some] for name, array in arrays.items()}
+    for name, array in arrays.items():
+        check_finite(path, name, array)
+    return NamedInputs(path, arrays, None if y is None else y[some])
 
 
 def made(

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,11 @@ def atomic_write(path: Path, data: bytes) -> None:
             os.unlink(name)
 
 
+def size_of(paths: Iterable[Path]) -> int:
+    """The bytes of some files together."""
+    return sum(path.stat().st_size for path in paths)
+
+
 @dataclass(frozen=True)
 class Draft:
     """A result of one or several files that is complete, but not yet where it belongs.
@@ -77,7 +82,7 @@ class Draft:
 
     def size(self) -> int:
         """The bytes of all files."""
-        return sum(path.stat().st_size for path in self.folder.iterdir())
+        return size_of(self.folder.iterdir())
 
     def publish(self, keep: Collection[Path] = ()) -> None:
         """Move the files to where they belong, the main one last: only then do the others count.

@@ -1,4 +1,4 @@
-"""Calibration pictures from a folder, cut to the size that a model wants."""
+"""Calibration pictures from a folder or a list of files, cut to the size that a model wants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.data import Dataset, Normalisation, channel_axis
+from nmcore.data import Dataset, Normalisation, Pictures, channel_axis
 from nmcore.errors import DataError
 from nmcore.plugins import InputSpec
 
@@ -18,16 +18,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 DEFAULT_SIZE = 224
 
 
-def load_folder(
-    folder: Path, spec: InputSpec, samples: int, normalisation: Normalisation | None
+def load_pictures(
+    source: Pictures, spec: InputSpec, samples: int, normalisation: Normalisation | None
 ) -> Dataset:
     """Read pictures: the shorter side scaled to fit, the centre cut out.
 
     Parameters
     ----------
-    folder : Path
-        Its pictures are taken in the order of their names, evenly spread where there are more
-        than ``samples``; its subfolders are searched as well.
+    source : Path or tuple of Path
+        A folder, whose pictures are taken in the order of their names, those of its subfolders as
+        well; or files in their order. Where there are more than ``samples``, they are evenly
+        spread.
     spec : InputSpec
         The model's input: (n, channels, height, width) or (n, height, width, channels).
     samples : int
@@ -38,32 +39,38 @@ def load_folder(
     Raises
     ------
     DataError
-        The folder holds no pictures, one cannot be read, the model takes no pictures, or Pillow
+        There are no pictures, one cannot be read, the model takes no pictures, or Pillow
         is not installed.
     """
     height, width, channels, last = _layout(spec)
-    paths = pictures(folder, samples)
+    paths = chosen_pictures(source, samples)
     x = np.stack([_read(path, height, width, channels) for path in paths])
     if not last:
         x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
     steps = normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
     axis = 1 if steps is None else channel_axis(x.shape, steps.channels)
-    return Dataset(str(folder), x, None, steps, axis)
+    name = str(source) if isinstance(source, Path) else f"{len(source)} pictures"
+    return Dataset(name, x, None, steps, axis)
 
 
-def pictures(folder: Path, samples: int) -> list[Path]:
-    """The pictures of a folder that are used; see :func:`load_folder`.
+def chosen_pictures(source: Pictures, samples: int) -> list[Path]:
+    """The pictures that are used; see :func:`load_pictures`.
 
     Raises
     ------
     DataError
         There are none.
     """
+    paths: Sequence[Path] = source if isinstance(source, tuple) else _in_folder(source)
+    chosen = np.linspace(0, len(paths) - 1, min(samples, len(paths))).round().astype(int)
+    return [paths[k] for k in chosen]
+
+
+def _in_folder(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
-    chosen = np.linspace(0, len(paths) - 1, min(samples, len(paths))).round().astype(int)
-    return [paths[k] for k in chosen]
+    return paths
 
 
 def _layout(spec: InputSpec) -> tuple[int, int, int, bool]:

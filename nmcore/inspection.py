@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from nmcore import plugins
-from nmcore.data import Dataset, normalisation, only_input, opened
+from nmcore import arguments, plugins
+from nmcore.data import DataLike, Dataset, normalisation, only_input, opened
 from nmcore.elimination import Curve, Problem, eliminate, problem
 from nmcore.errors import DataError, ModelError
 from nmcore.evaluate import Fidelity, fidelity
 from nmcore.group import Consumer, Group
-from nmcore.images import load_folder
+from nmcore.images import load_pictures
 from nmcore.merging import joined
 from nmcore.plan import Progress, Task, kept_count, silent
 from nmcore.probes import REAL_SAMPLES, Inputs, Probes, probes_for
 from nmcore.recipe import RECONSTRUCTION, Options
 from nmcore.reconstruction import MAX_FEATURES, Reconstruction, reconstruct_all
+from nmcore.steps import step
 from nmcore.summaries import CurveSummary
 
 # Shares of a group's channels for which errors are told.
@@ -121,7 +122,7 @@ class Sensitivity:
 def sensitivity(
     model: Any,
     *,
-    data: str | Path | Dataset | None = None,
+    data: DataLike | None = None,
     samples: int | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
@@ -139,8 +140,9 @@ def sensitivity(
     ----------
     model : path or object
         A model file, or an object that an installed backend understands. It is never changed.
-    data : path or Dataset, optional
-        An .npz with ``x`` and optionally the classes ``y``, or a folder of pictures.
+    data : path, array, mapping of str to array, or sequence of path, optional
+        An .npz with ``x`` and optionally the classes ``y``, or a folder of pictures; or the same in
+        memory, as for :func:`nmcore.compress`.
     samples : int, optional
         How many inputs to use or to make; at most 256 of ``data``, or 512 made ones.
     scale, mean, std
@@ -170,9 +172,10 @@ def sensitivity(
     >>> all(a < b for group in found.groups for a, b in zip(group.error, group.error[1:]))
     True
     """
+    said = arguments.checked(locals())
     graph = plugins.open_graph(model)
-    steps = scale, mean, std
-    given = Inputs(opened(data, *steps), samples, normalisation(*steps))
+    steps, providers = (said["scale"], said["mean"], said["std"]), said["providers"]
+    given = Inputs(opened(data, *steps), said["samples"], normalisation(*steps))
     curves, probes, source = _predicted(graph, given, providers, seed, progress)
     groups = _rows(graph, curves)
     if data is None or probes is None:
@@ -196,7 +199,8 @@ def _predicted(
         walk = Reconstruction(graph, plugins.runtime(), probes, providers)
         walk.prepare()
         fitting = [group for group in graph.groups if walk.fits(group)]
-        return walk.curves(fitting, progress), probes, probes.source
+        with step(f"measuring the error curves of {len(fitting)} groups"):
+            return walk.curves(fitting, progress), probes, probes.source
     except (ModelError, DataError) as error:
         if given.data is not None:
             raise
@@ -278,9 +282,9 @@ def _evaluated(graph: plugins.Graph, given: Inputs, providers: Sequence[str]) ->
     """The inputs to measure on, evenly spread over the data."""
     count = given.samples or REAL_SAMPLES
     data = given.data
-    if isinstance(data, Path):
+    if isinstance(data, (Path, tuple)):
         session = plugins.runtime().session(graph.serialize(), providers=providers)
-        return load_folder(data, only_input(session.inputs), count, given.normalisation)
+        return load_pictures(data, only_input(session.inputs), count, given.normalisation)
     assert data is not None
     chosen = np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(int)
     return replace(data, x=data.x[chosen], y=None if data.y is None else data.y[chosen])
@@ -303,10 +307,11 @@ class _Measuring:
             for row in found.groups
             for count in sorted(set(row.removed) - {0})
         ]
-        lost = {
-            (name, count): self._cut(name, width - count)
-            for name, width, count in progress("cutting one group at a time", tasks)
-        }
+        with step(f"cutting one group at a time, {len(tasks)} times"):
+            lost = {
+                (name, count): self._cut(name, width - count)
+                for name, width, count in progress("cutting one group at a time", tasks)
+            }
         measure = _measure(lost.values())
         groups = tuple(
             replace(row, drop=tuple(_drop(measure, lost.get((row.name, n))) for n in row.removed))

@@ -12,7 +12,7 @@ import numpy as np
 from nmcore import plugins
 from nmcore.absorption import absorb
 from nmcore.allocation import proportional
-from nmcore.budgets import meet
+from nmcore.budgets import Allotment, meet
 from nmcore.criteria import select
 from nmcore.errors import ModelError
 from nmcore.executors import InTurn
@@ -20,6 +20,7 @@ from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scalin
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
 from nmcore.recipe import LAM, Options, Recipe, recipe_for
 from nmcore.scaling import scaling_matrix
+from nmcore.steps import step
 from nmcore.validate import all_finite
 
 # So many groups at most have been handed to an executor and not yet written: their weights and what
@@ -36,8 +37,8 @@ class Merged:
     folded: Sequence[tuple[FloatArray, FloatArray | None]]
 
 
-def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], list[str]]:
-    """Compress every group of a graph as the task says; the second are notes on the budget.
+def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], Allotment]:
+    """Compress every group of a graph as the task says; the second is how the budget was spent.
 
     With an executor several groups are solved at a time. They are read and written in the same
     order as without one, and what a group reads is never touched by one that is still pending.
@@ -64,18 +65,19 @@ def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], list[str
         outcomes[group.name] = _write(graph, group, future.result())
 
     try:
-        for group in task.progress("merging", graph.groups):
-            if counts[group.name] == group.width:
-                continue
-            while len(pending) == most or any(_touches(other, group) for other, _ in pending):
+        with step(f"merging in {len(graph.groups)} groups"):
+            for group in task.progress("merging", graph.groups):
+                if counts[group.name] == group.width:
+                    continue
+                while len(pending) == most or any(_touches(other, group) for other, _ in pending):
+                    write_first()
+                pending.append((group, submit(group)))
+            while pending:
                 write_first()
-            pending.append((group, submit(group)))
-        while pending:
-            write_first()
     finally:
         for _, future in pending:
             future.cancel()
-    return list(outcomes.values()), list(allotment.notes)
+    return list(outcomes.values()), allotment
 
 
 def _touches(first: Group, group: Group) -> bool:

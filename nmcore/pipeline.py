@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from nmcore import digests, drop, plan_files, plugins, replay
-from nmcore.allocation import Budget
+from nmcore import arguments, digests, drop, plan_files, plugins, replay
+from nmcore.allocation import Budget, Spent
 from nmcore.budgets import fastest_of
-from nmcore.data import Dataset, normalisation, only_input, opened
-from nmcore.errors import ArgumentError, DataError, ModelError, blaming
+from nmcore.data import DataLike, Dataset, normalisation, only_input, opened
+from nmcore.errors import ArgumentError, BudgetError, DataError, ModelError, blaming
 from nmcore.evaluate import fidelity
+from nmcore.files import size_of
 from nmcore.group import Cost
-from nmcore.images import load_folder
+from nmcore.images import load_pictures
 from nmcore.merging import merge_all
 from nmcore.plan import (
     UNTOUCHED,
@@ -39,9 +40,31 @@ from nmcore.report import installed_versions
 from nmcore.result import Result
 from nmcore.rival import Rival
 from nmcore.speed import ROUNDINGS
+from nmcore.steps import step
 from nmcore.stopwatch import Stopwatch
 from nmcore.verification import verify as prove
-from nmcore.wording import cost_notes, streams_note
+from nmcore.wording import cost_notes, streams_note, why_nothing
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """What became of the groups.
+
+    Attributes
+    ----------
+    graph, outcomes, notes
+        As in :class:`Result`.
+    shown : Source or None
+        The data that was measured on.
+    latency : float or None
+        The share of the original's time that was reached, where that was the budget.
+    """
+
+    graph: plugins.Graph
+    outcomes: Sequence[Outcome]
+    notes: Sequence[str]
+    shown: Source | None = None
+    latency: float | None = None
 
 
 def compress(
@@ -62,7 +85,7 @@ def compress(
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
     plan: str | Path | Plan | Mapping[str, Any] | None = None,
-    data: str | Path | Dataset | None = None,
+    data: DataLike | None = None,
     samples: int | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
@@ -110,9 +133,10 @@ def compress(
         int array of shape (P,). Groups that it does not name keep all. A plan that nmcore saved
         also states the options, the model and the data it was made with, and gives the same result
         to the bit; one from elsewhere is compensated as the options say.
-    data : path or Dataset, optional
-        Unlabelled inputs, an .npz with ``x`` or a folder of pictures; without them synthetic ones
-        are made.
+    data : path, array, mapping of str to array, or sequence of path, optional
+        Unlabelled inputs: an .npz with ``x``, a folder of pictures or a list of their files, an
+        array (n, ...), or a mapping with ``x`` and optionally ``y``; see
+        :func:`nmcore.data.in_memory`. Without them synthetic ones are made.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 made ones, fewer for
         large models.
@@ -158,15 +182,14 @@ def compress(
     >>> again.graph.serialize() == first.graph.serialize()
     True
     """
-    given = dict(locals())
-    for name in ("only", "exclude", "providers"):
-        if isinstance(given[name], str):  # One pattern or name needs no list around it.
-            given[name] = (given[name],)
+    given = arguments.checked(locals())
     calls = _call(given), _call(given, _file_name)
     decided = None if plan is None else plan_files.plan_of(plan)
     if decided is not None:
         given |= replay.settle(decided, _changed(given))
-    elif max_drop is not None:
+    if not isinstance(data, (str, Path)):
+        given["data"] = opened(data, given["scale"], given["mean"], given["std"])
+    if decided is None and max_drop is not None:
         return _within_drop(given, calls)
     return _once(given, decided, calls)
 
@@ -176,42 +199,59 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
     # A plan's criterion is told and not used: its channels are chosen.
     options = Options(criterion=given["criterion"], **{name: given[name] for name in _OPTIONS})
     model = given["model"]
-    graph = plugins.open_graph(model)
+    with step("opening the model"):
+        graph = plugins.open_graph(model)
     with blaming("the model", graph.fault):
         before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
         notes = [] if decided is None else [*replay.check_model(decided, source)]
-        task, found = _task(graph, given, options, decided)
+        with step("deciding how much goes"):
+            task, found = _task(graph, given, options, decided)
         task = replace(task, executor=given["executor"])
-        graph, outcomes, shown, more = _compensated(graph, given, task, decided)
-        graph.check()
+        done = _compensated(graph, given, task, decided)
+        graph, outcomes, after = done.graph, done.outcomes, done.graph.cost()
+        with step("checking the result"):
+            graph.check()
         if given["verify"]:
             scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
-            prove(
-                graph,
-                scalings,
-                original=lambda: plugins.open_graph(model).serialize(),
-                providers=given["providers"],
-                seed=options.seed,
-            )
+            with step("verifying"):
+                prove(
+                    graph,
+                    scalings,
+                    original=lambda: plugins.open_graph(model).serialize(),
+                    providers=given["providers"],
+                    seed=options.seed,
+                )
         return Result(
             graph=graph,
-            plan=_made(outcomes, given, source, shown, calls[1]),
+            plan=_made(outcomes, given, source, done.shown, calls[1]),
             outcomes=outcomes,
             declined=graph.declined,
             before=before,
-            after=graph.cost(),
+            after=after,
             size=size,
             call=calls[0],
             seed=options.seed,
             verified=given["verify"],
-            notes=[*notes, *found, *more, *_scope(graph, given, task, before)],
+            notes=[*notes, *found, *done.notes, *_scope(graph, given, task, before)],
+            budget=_spent(task.budget, before, after, done.latency),
         )
+
+
+def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | None) -> Spent | None:
+    """What became of a budget."""
+    if budget is None:
+        return None
+    if budget.kind == "latency":
+        reached = latency
+    else:
+        now, whole = (getattr(cost, budget.kind) for cost in (after, before))
+        reached = now / whole if whole else None
+    return None if reached is None else Spent(budget.kind, budget.share, reached)
 
 
 def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
     """Compress as far as the results allow, by trying."""
     limit, progress = given["max_drop"], given["progress"]
-    drop.check_limit(limit)
     Budget.of(max_drop=limit, **{name: given[name] for name in _AMOUNTS})
     if given["data"] is None:
         raise ArgumentError("max-drop needs data to judge results on, with or without labels")
@@ -221,7 +261,8 @@ def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
     judged = _halves(given, original.inputs)[1]
 
     def attempt(share: float) -> drop.Attempt[Result]:
-        result = _once({**given, "macs": share}, None, calls)
+        with step(f"trying {share:.3f} of the MACs"):
+            result = _once({**given, "macs": share}, None, calls)
         smaller = plugins.runtime().session(result.graph.serialize(), providers=given["providers"])
         return drop.Attempt(
             result, share, drop.Loss.of(fidelity(original, smaller, judged, progress))
@@ -232,7 +273,8 @@ def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
         f"{best.loss} of {judged.name} that nothing was measured on, at most {limit:g} asked for: "
         f"an estimate, of the smallest of shares of the MACs that lie 1/{drop.STEPS} apart"
     )
-    return replace(best.result, notes=[note, *best.result.notes])
+    spent = Spent("max-drop", limit, best.loss.points)
+    return replace(best.result, notes=[note, *best.result.notes], budget=spent)
 
 
 def _halves(
@@ -242,8 +284,8 @@ def _halves(
     steps = given["scale"], given["mean"], given["std"]
     samples = given["samples"] or REAL_SAMPLES
     data = opened(given["data"], *steps)
-    if isinstance(data, Path):
-        data = load_folder(data, only_input(inputs), 2 * samples, normalisation(*steps))
+    if isinstance(data, (Path, tuple)):
+        data = load_pictures(data, only_input(inputs), 2 * samples, normalisation(*steps))
     assert data is not None
     return drop.halves(data, samples)
 
@@ -302,6 +344,11 @@ def _task(
     ratio, keep = given["ratio"], given["keep"]
     multiples = _multiples(given["round_to"], given["latency"])
     budget = Budget.of(**{name: given[name] for name in _AMOUNTS})
+    if budget is not None and budget.share < 1 and not graph.groups:
+        why = why_nothing(graph.groups, graph.declined)
+        raise BudgetError(
+            f"{budget.kind} of {budget.share:g} cannot be met, as no channel can be removed: {why}"
+        )
     if ratio is None:
         ratio = 0.0 if keep or budget else 0.5
     selections = {
@@ -325,11 +372,7 @@ def _multiples(round_to: int | str | None, latency: float | None) -> tuple[int, 
     """The multiples of channels that may be kept."""
     if round_to == "auto" or (round_to is None and latency is not None):
         return ROUNDINGS
-    if round_to is None:
-        return (1,)
-    if not isinstance(round_to, int) or round_to < 1:
-        raise ArgumentError(f"round-to is {round_to}; it must be auto or a whole number from 1")
-    return (round_to,)
+    return (1,) if round_to is None else (int(round_to),)
 
 
 def _stopwatch(given: Mapping[str, Any]) -> Stopwatch:
@@ -356,8 +399,8 @@ def _scope(
 
 def _compensated(
     graph: plugins.Graph, given: Mapping[str, Any], task: Task, decided: Plan | None
-) -> tuple[plugins.Graph, list[Outcome], Source | None, list[str]]:
-    """Remove the channels; the third is the data that was measured on, the last are notes."""
+) -> _Done:
+    """Remove the channels."""
     data, notes = given["data"], []
     held_out = given["max_drop"] is not None
     if data is not None and decided is not None and replay.needs_no_data(decided):
@@ -370,23 +413,18 @@ def _compensated(
         reason = f"channels kept as planned, method {chosen}"
     if not task.removes(graph.groups):
         outcomes = [untouched(group) for group in graph.groups]
-        return graph, outcomes, None, [*notes, "nothing is to be removed"]
+        return _Done(graph, outcomes, [*notes, "nothing is to be removed"])
     if chosen != RECONSTRUCTION:
-        outcomes, found = merge_all(graph, task)
-        return graph, outcomes, None, [*found, *notes, reason]
+        outcomes, spent = merge_all(graph, task)
+        return _Done(graph, outcomes, [*spent.notes, *notes, reason], latency=spent.latency)
     inputs = _inputs(graph, given, data)
     samples = given["samples"] or REAL_SAMPLES
     shown = None if data is None else digests.of_data(data, 2 * samples if held_out else samples)
     if decided is not None:
         notes += replay.check_data(decided, shown)
-    if isinstance(inputs.data, Dataset) and inputs.data.is_unscaled:
-        notes.append(
-            "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "
-            "give --scale, --mean and --std"
-        )
     model, providers = given["model"], given["providers"]
-    graph, outcomes, more = _measured(model, graph, task, inputs, providers, reason)
-    return graph, outcomes, shown, [*notes, *more]
+    done = _measured(model, graph, task, inputs, providers, reason)
+    return replace(done, notes=[*notes, *done.notes], shown=shown)
 
 
 def _inputs(
@@ -436,7 +474,7 @@ def _size(model: Any, graph: plugins.Graph) -> int:
     is_file = isinstance(model, (str, Path))
     if not is_file:
         return graph.size()
-    return sum(path.stat().st_size for path in (Path(model), *graph.data_files()))
+    return size_of([Path(model), *graph.data_files()])
 
 
 def _measured(
@@ -446,7 +484,7 @@ def _measured(
     inputs: Inputs,
     providers: Sequence[str],
     reason: str,
-) -> tuple[plugins.Graph, list[Outcome], list[str]]:
+) -> _Done:
     """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
 
     A model that runs on no made input cannot be measured, but its weights can still be merged.
@@ -454,17 +492,22 @@ def _measured(
     assert isinstance(graph, plugins.Measurable)
     by_choice = task.options.method == "auto"
     try:
-        probes = probes_for(graph, inputs, providers, task.options.seed)
-        outcomes, found = reconstruct_all(graph, task, probes, providers)
-        notes = [*found, reason, f"measured on {probes.source}"]
+        with step("taking or making inputs"):
+            probes = probes_for(graph, inputs, providers, task.options.seed)
+        outcomes, spent = reconstruct_all(graph, task, probes, providers)
+        doubt = [probes.doubt] if probes.doubt else []
+        notes = [*doubt, *spent.notes, reason, f"measured on {probes.source}"]
         if by_choice:
             mine = graph
-            graph, outcomes, note = Rival(model, task, probes, providers).better(graph, outcomes)
-            notes = [*notes, note] if graph is mine else [*found, note, notes[-1]]
+            with step("comparing with the published method"):
+                rival = Rival(model, task, probes, providers)
+                graph, outcomes, note = rival.better(graph, outcomes)
+            notes = [*notes, note] if graph is mine else [*doubt, *spent.notes, note, notes[-1]]
     except (ModelError, DataError) as error:
-        if not by_choice or inputs.data is not None:
+        ill_prepared = isinstance(error, DataError) and inputs.normalisation is not None
+        if not by_choice or inputs.data is not None or ill_prepared:
             raise
         graph = plugins.open_graph(model)
-        outcomes, found = merge_all(graph, task)
-        notes = [*found, f"merged instead, since nothing can be measured: {error}"]
-    return graph, outcomes, notes
+        outcomes, spent = merge_all(graph, task)
+        notes = [*spent.notes, f"merged instead, since nothing can be measured: {error}"]
+    return _Done(graph, outcomes, notes, latency=spent.latency)

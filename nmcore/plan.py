@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,10 +63,8 @@ class Selection:
         Raises
         ------
         ArgumentError
-            The ratio is outside [0, 1), a pattern matches nothing, or a count does not fit.
+            A pattern matches nothing, or a count does not fit.
         """
-        if not 0 <= self.ratio < 1:
-            raise ArgumentError(f"ratio is {self.ratio}; it must be at least 0 and below 1")
         self._check_patterns(groups, declined)
         if groups and not any(map(self._allowed, groups)):
             raise ArgumentError(
@@ -86,7 +85,8 @@ class Selection:
         for option, patterns in (("only", self.only), ("exclude", self.exclude)):
             if patterns:
                 count = sum(_any_match(group.producers, patterns) for group in groups)
-                yield f"{option} matches {count} of {len(groups)} groups"
+                alone = "" if count else ": what it names is left alone in any case"
+                yield f"{option} matches {count} of {_counted(len(groups), 'group')}{alone}"
 
     def _allowed(self, group: Group) -> bool:
         if self.only and not _any_match(group.producers, self.only):
@@ -101,21 +101,28 @@ class Selection:
         for pattern, keep in (self.keep or {}).items():
             if fnmatch.fnmatchcase(group.name, pattern):
                 count = keep
-        if not isinstance(count, int) or not 1 <= count <= group.width:
+        if not 1 <= count <= group.width:
             raise ArgumentError(
                 f"keep is {count} for group {group.name}; it must be from 1 to {group.width}"
             )
         return count
 
     def _check_patterns(self, groups: Sequence[Group], declined: Sequence[Declined]) -> None:
-        names = [group.name for group in groups]
-        nodes = [node for group in groups for node in group.producers]
+        named = {group.name: [group.name] for group in groups}
+        made = {group.name: group.producers for group in groups}
         for pattern in self.keep or {}:
-            _require_match("keep", pattern, names, declined)
+            found = _require_match("keep", pattern, named, declined)
+            if not any(self._allowed(group) for group in groups if group.name in found):
+                raise ArgumentError(
+                    f"keep {pattern!r} matches {_counted(len(found), 'group')}, "
+                    "but only and exclude leave alone whatever it matches"
+                )
         for pattern in self.only:
-            _require_match("only", pattern, nodes, declined)
+            _require_match("only", pattern, made, declined)
+        left = [place for place in declined if _any_match([place.node], self.exclude)]
         for pattern in self.exclude:
-            _require_match("exclude", pattern, [*nodes, *(d.node for d in declined)], ())
+            if not _any_match([place.node for place in left], [pattern]):
+                _require_match("exclude", pattern, made, ())
 
 
 def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:
@@ -123,18 +130,31 @@ def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:
 
 
 def _require_match(
-    option: str, pattern: str, names: Sequence[str], declined: Sequence[Declined]
-) -> None:
-    if _any_match(names, [pattern]):
-        return
+    option: str,
+    pattern: str,
+    groups: Mapping[str, Sequence[str]],
+    declined: Sequence[Declined],
+) -> list[str]:
+    """The groups that a pattern matches, by what each is known by; an error without any."""
+    found = [group for group, names in groups.items() if _any_match(names, [pattern])]
+    if found:
+        return found
     for place in declined:
         if fnmatch.fnmatchcase(place.node, pattern):
             raise ArgumentError(
                 f"{option} {pattern!r} names {place.node}, which is left alone: {place.reason}"
             )
+    there = f"the {len(groups)} there are" if len(groups) > 1 else "what there is"
+    known = {name.lower(): name for names in groups.values() for name in names}
+    like = difflib.get_close_matches(pattern.lower(), known, n=1)
+    hint = f"; did you mean {known[like[0]]!r}?" if like else ""
     raise ArgumentError(
-        f"{option} {pattern!r} matches no group; `nmcore inspect` lists the {len(names)} there are"
+        f"{option} {pattern!r} matches no group; `nmcore inspect` lists {there}{hint}"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ with such an entry point; nothing in this repository changes::
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -268,11 +268,25 @@ class GraphBackend(Protocol):
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input of a model: its name, its shape (None where an axis is dynamic), its type."""
+    """An input of a model.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    shape : tuple of int or None
+        Its axes; None where one is dynamic.
+    dtype : dtype
+        The type of its elements.
+    symbols : tuple of str or None
+        What the model calls each dynamic axis; axes of one name have one length, in all inputs.
+        Empty where nothing is known.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: np.dtype[Any]
+    symbols: tuple[str | None, ...] = field(default=(), compare=False)
 
 
 class Session(Protocol):

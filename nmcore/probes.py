@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 
 from nmcore import synthetic
 from nmcore.balance import balanced
-from nmcore.data import SMALL_IDS, Dataset, Normalisation, only_input, runnable_inputs
-from nmcore.errors import ArgumentError, DataError, ModelError
-from nmcore.images import load_folder
+from nmcore.data import (
+    SMALL_IDS,
+    Dataset,
+    Normalisation,
+    Pictures,
+    batch_axis,
+    only_input,
+    runnable_inputs,
+)
+from nmcore.errors import DataError, ModelError
+from nmcore.images import load_pictures
 from nmcore.moments import Feeds
 from nmcore.plugins import (
     Graph,
@@ -65,6 +73,10 @@ class Probes:
         More of the same kind to judge results on; empty where every input is needed to measure.
     any_length : bool
         Whether the model takes batches of any length.
+    apart : bool
+        Whether each batch is one input that cannot be joined with others along the first axes.
+    doubt : str or None
+        Why they may not be what the model was trained on.
     """
 
     batches: Sequence[Feeds]
@@ -73,6 +85,8 @@ class Probes:
     source: str
     unseen: Sequence[Feeds] = ()
     any_length: bool = True
+    apart: bool = False
+    doubt: str | None = None
 
     def in_batches_of(self, most: int) -> Iterator[Feeds]:
         """The same inputs in batches of at most ``most``, where the model takes any number."""
@@ -92,26 +106,24 @@ class Inputs:
 
     Attributes
     ----------
-    data : Dataset, Path or None
-        Calibration data, or the folder that holds pictures.
+    data : Dataset, Path, tuple of Path or None
+        Calibration data, or the folder that holds pictures, or their files.
     samples : int or None
         How many inputs to use or make.
     normalisation : Normalisation or None
         What raw pixels go through.
     """
 
-    data: Dataset | Path | None = None
+    data: Dataset | Pictures | None = None
     samples: int | None = None
     normalisation: Normalisation | None = None
 
 
 def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int) -> Probes:
     """Calibration data where there is any, else made inputs of a shape on which the model runs."""
-    if inputs.samples is not None and inputs.samples < 1:
-        raise ArgumentError(f"samples is {inputs.samples}; it must be at least 1")
     session = runtime().session(graph.serialize(), providers=providers)
     if inputs.data is not None:
-        return _runnable(_given(session, inputs), graph, session)
+        return _runnable(_given(session, graph, inputs), graph, session)
     feeds = runnable_inputs(session, seed=seed)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     fits = max(_HELD // sum(int(np.prod(shape[1:])) for shape in shapes), _FEWEST)
@@ -132,6 +144,31 @@ def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int
     unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000)
     shown = made(count, seed)
     return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
+
+
+def scaling_doubt(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:
+    """Say where inputs are on another scale than the model was probably trained on.
+
+    Parameters
+    ----------
+    data : Dataset
+        What was given.
+    graph : Graph
+        The model, which may prepare bytes itself.
+    takes : dtype
+        The type of the model's input.
+    """
+    if data.is_scaled_twice:
+        return "x lies from -1 to 1 before it is divided by --scale: was it scaled already?"
+    if not data.is_unscaled or takes == np.uint8:
+        return None
+    hints = graph.input_hints() if isinstance(graph, Informative) else {}
+    if any(hint.mean is not None and _pixel_range(hint) > 1 for hint in hints.values()):
+        return None
+    return (
+        "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "
+        "give --scale, --mean and --std"
+    )
 
 
 def _told(hints: Iterable[InputHint]) -> str:
@@ -167,14 +204,15 @@ def _affordable(graph: Graph) -> int:
     return int(min(max(_PASS / max(work(graph), 1), _FEWEST), SYNTHETIC_SAMPLES))
 
 
-def _given(session: Session, inputs: Inputs) -> Probes:
+def _given(session: Session, graph: Graph, inputs: Inputs) -> Probes:
     """The calibration data of a file or a folder."""
     count = inputs.samples or REAL_SAMPLES
     data = inputs.data
-    if isinstance(data, Path):
-        data = load_folder(data, only_input(session.inputs), count, inputs.normalisation)
+    if isinstance(data, (Path, tuple)):
+        data = load_pictures(data, only_input(session.inputs), count, inputs.normalisation)
     assert data is not None
-    return from_data(data, session.inputs, count)
+    doubt = scaling_doubt(data, graph, only_input(session.inputs).dtype)
+    return replace(from_data(data, session.inputs, count), doubt=doubt)
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
@@ -236,30 +274,34 @@ def synthesise(
         What the graph tells of its inputs.
     """
     hints = hints or {}
+    # A state of layers by inputs, say, is not one row an input: such inputs come one at a time.
+    apart = any(batch_axis(spec, inputs) for spec in inputs)
     length = min(
-        _batch_length(spec, shape[1:], samples) for spec, shape in zip(inputs, shapes, strict=True)
+        1 if apart else _batch_length(spec, shape[1:], samples)
+        for spec, shape in zip(inputs, shapes, strict=True)
     )
     count = max(1, samples // length)
+    rows = [shape[0] if apart and shape else length for shape in shapes]
     made = [
         _make(
             spec,
-            (count * length, *shape[1:]) if shape else (),
+            (count * each, *shape[1:]) if shape else (),
             seed + number,
             normalisation,
             hints.get(spec.name, InputHint()),
         )
-        for number, (spec, shape) in enumerate(zip(inputs, shapes, strict=True))
+        for number, (spec, shape, each) in enumerate(zip(inputs, shapes, rows, strict=True))
     ]
     batches = [
         {
-            spec.name: array[start : start + length] if array.ndim else array
-            for spec, array in zip(inputs, made, strict=True)
+            spec.name: array[k * each : (k + 1) * each] if array.ndim else array
+            for spec, array, each in zip(inputs, made, rows, strict=True)
         }
-        for start in range(0, count * length, length)
+        for k in range(count)
     ]
-    free = all(not spec.shape or spec.shape[0] is None for spec in inputs)
+    free = not apart and all(not spec.shape or spec.shape[0] is None for spec in inputs)
     source = f"{count * length} synthetic inputs"
-    return Probes(batches, count * length, False, source, any_length=free)
+    return Probes(batches, count * length, False, source, any_length=free, apart=apart)
 
 
 def _make(
@@ -290,6 +332,11 @@ def _make(
     if spec.dtype == np.uint8:
         values = 255 * values
     elif normalisation is not None:
+        if normalisation.channels not in (1, channels):
+            raise DataError(
+                f"mean or std has {normalisation.channels} numbers; the model's input {spec.name} "
+                f"has {channels} channel{'s' if channels > 1 else ''}"
+            )
         values = normalisation(255 * values, axis, np.dtype(np.float32))
     elif _takes_pixels(hint, len(shape)):
         values = _pixel_range(hint) * values

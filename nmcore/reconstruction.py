@@ -27,6 +27,7 @@ from nmcore.plan import GroupPlan, Outcome, Progress, Task, silent, untouched
 from nmcore.probes import Probes, work
 from nmcore.recipe import RECONSTRUCTION
 from nmcore.refit import features, mixed, refit
+from nmcore.steps import step
 
 Float64Array = NDArray[np.float64]
 
@@ -258,7 +259,8 @@ class Reconstruction:
         )
         heaviest = max(map(self.graph.unfolded_numbers, readings))
         batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
-        sums = accumulate(self._session(model), progress("measuring", batches))
+        with step(f"measuring what {len(readings)} layers read"):
+            sums = accumulate(self._session(model), progress("measuring", batches))
         if not all(np.isfinite(each).all() for each in sums):
             nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
             raise ModelError(
@@ -273,10 +275,10 @@ class Reconstruction:
 
 def reconstruct_all(
     graph: plugins.Measurable, task: Task, probes: Probes, providers: Sequence[str]
-) -> tuple[list[Outcome], list[str]]:
+) -> tuple[list[Outcome], Allotment]:
     """Compress every group of a graph as the task says, on what the probes show.
 
-    The second are notes on how the budget was met.
+    The second is how the budget was spent.
     """
     walk = Reconstruction(graph, plugins.runtime(), probes, providers)
     walk.prepare()
@@ -285,7 +287,8 @@ def reconstruct_all(
     curves: dict[str, Curve] = {}
     if task.budget is not None:
         free = [group for group in graph.groups if group.name in task.free & fitting]
-        curves = walk.curves(free, task.progress)
+        with step(f"measuring the error curves of {len(free)} groups"):
+            curves = walk.curves(free, task.progress)
         errors = {name: curve.error for name, curve in curves.items()}
         allotment = meet(graph, task, errors, added=sum(map(walk.new_biases, free)))
     counts = allotment.counts
@@ -304,16 +307,17 @@ def reconstruct_all(
         if group.name in fitting
     }
     steps = walk.steps([group for group in changing if group.name in fitting])
-    for step in task.progress("refitting", steps):
-        for outcome in walk.choose(step, undecided):
-            outcomes[outcome.plan.name] = outcome
-            del undecided[outcome.plan.name]
+    with step(f"refitting in {len(steps)} steps"):
+        for readings in task.progress("refitting", steps):
+            for outcome in walk.choose(readings, undecided):
+                outcomes[outcome.plan.name] = outcome
+                del undecided[outcome.plan.name]
     ordered = [outcomes[group.name] for group in graph.groups]
     # What a budget was spread by says more than the walk's own curves, which end where it stopped.
     consumers = {group.name: len(group.consumers) for group in graph.groups}
     shown = {name: curve.averaged(consumers[name]) for name, curve in curves.items()}
     ordered = [replace(o, curve=shown.get(o.plan.name, o.curve)) for o in ordered]
-    return ordered, list(allotment.notes)
+    return ordered, allotment
 
 
 def _variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmcore.allocation import Spent
 from nmcore.cautions import warnings
 from nmcore.errors import ArgumentError
 from nmcore.files import atomic_write
@@ -59,6 +60,13 @@ class Measures:
     latency_ms: float | None = None
     latency_low_ms: float | None = None
     latency_high_ms: float | None = None
+
+    @property
+    def latency_range(self) -> tuple[float, float] | None:
+        """The 10th and the 90th percentile, where they are known."""
+        if self.latency_low_ms is None or self.latency_high_ms is None:
+            return None
+        return self.latency_low_ms, self.latency_high_ms
 
     @classmethod
     def of(cls, cost: Cost, size: int, latency: Latency | None) -> Measures:
@@ -142,6 +150,10 @@ class Report:
         How the results of the two models compare, where there was data to see it on.
     shortfall : sequence of str
         Why the model did not get as much faster as it got smaller, where it did not.
+    budget : Spent or None
+        What became of the budget, where one was given.
+    unmeasured : sequence of str
+        What could not be measured of the two models, and why.
     """
 
     before: Measures
@@ -158,6 +170,8 @@ class Report:
     model: str | None = None
     fidelity: Fidelity | None = None
     shortfall: Sequence[str] = ()
+    budget: Spent | None = None
+    unmeasured: Sequence[str] = ()
 
     @classmethod
     def of(cls, result: Result, **rest: Any) -> Report:
@@ -168,6 +182,7 @@ class Report:
             groups=group_reports(result),
             declined=tuple(result.declined),
             notes=tuple(result.notes),
+            budget=result.budget,
             **rest,
         )
 
@@ -178,12 +193,13 @@ class Report:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the result useless, or next to it, a line each."""
-        return tuple(warnings(self))
+        """What makes the result useless, or next to it, and what is not known, a line each."""
+        return (*warnings(self), *self.unmeasured)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
-        return asdict(self) | {"warnings": self.warnings}
+        budget = self.budget.as_dict() if self.budget else None
+        return asdict(self) | {"warnings": self.warnings, "budget": budget}
 
     def save(self, path: str | Path) -> None:
         """Write the report in the format that the name asks for; a crash leaves no half file.

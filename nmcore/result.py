@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nmcore import plugins
+from nmcore.allocation import Spent
 from nmcore.files import Draft, drafting
 from nmcore.group import Cost, Declined
 from nmcore.plan import Outcome, Plan
@@ -35,6 +36,8 @@ class Result:
         How it was made.
     notes : sequence of str
         What was chosen on the user's behalf, and why, a line each.
+    budget : Spent or None
+        What became of the budget, where one was given.
     """
 
     graph: plugins.Graph = field(repr=False)
@@ -48,6 +51,7 @@ class Result:
     seed: int
     verified: bool
     notes: Sequence[str] = ()
+    budget: Spent | None = None
 
     @property
     def model(self) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nmcore import plugins
 from nmcore.data import Dataset, runnable_inputs, shape_text
 from nmcore.latency import relative
+from nmcore.steps import step
 
 # So many channels each group keeps.
 Counts = Mapping[str, int]
@@ -68,8 +69,9 @@ class Stopwatch:
             The model runs on no input that was tried.
         """
         feeds = self.feeds
-        sessions = [self.original, *(self._session(cut(self.model, c)) for c in candidates)]
-        return relative([partial(session.run, feeds) for session in sessions])
+        with step(f"timing {len(candidates)} candidate widths"):
+            sessions = [self.original, *(self._session(cut(self.model, c)) for c in candidates)]
+            return relative([partial(session.run, feeds) for session in sessions])
 
     @cached_property
     def original(self) -> plugins.Session:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nmcore.group import Cost, Declined, Group
 
 if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
     from nmcore.inspection import Sensitivity
-    from nmcore.report import GroupReport, Report
+    from nmcore.report import GroupReport, Measures, Report
 
 # What is printed where these measures are.
 ERROR = (
@@ -26,6 +26,9 @@ DROPS = {
 }
 # So many groups are named for one reason.
 NAMED = 4
+# A change of latency that is less than the times vary.
+UNCERTAIN = "not certain"
+Range = tuple[float, float]
 NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
 
 
@@ -142,6 +145,36 @@ def change(before: float | None, after: float | None) -> str:
     return "=" if before == after else f"{100 * (after / before - 1):+.1f} %"
 
 
+def ratio_range(before: Range, after: Range) -> Range | None:
+    """Between which ratios one time lies to another; None where their ranges overlap.
+
+    >>> ratio_range((9, 11), (4.5, 5.5)), ratio_range((9, 11), (10, 12))
+    ((0.4090909090909091, 0.6111111111111112), None)
+    """
+    if after[0] <= before[1] and before[0] <= after[1]:
+        return None
+    return after[0] / before[1], after[1] / before[0]
+
+
+def latency_change(before: Measures, after: Measures) -> str:
+    """Write by how much a latency changed, with its spread, or that it is not certain.
+
+    >>> from nmcore.report import Measures
+    >>> slow, fast, like = (Measures(3, 10, 10, 99, *t) for t in ((2, 1.9, 2.2), (1, 0.9, 1.1),
+    ...                                                           (1.9, 1.6, 2.1)))
+    >>> latency_change(slow, fast), latency_change(slow, like), latency_change(slow, slow)
+    ('-50.0 % (-59 to -42)', 'not certain', 'not certain')
+    """
+    old, new = before.latency_range, after.latency_range
+    if old is None or new is None:
+        return change(before.latency_ms, after.latency_ms)
+    between = ratio_range(old, new)
+    if between is None:
+        return UNCERTAIN
+    low, high = (f"{100 * (ratio - 1):+.0f}" for ratio in between)
+    return f"{change(before.latency_ms, after.latency_ms)} ({low} to {high})"
+
+
 def where(provider: str, threads: int) -> str:
     """Say how latency was measured.
 
@@ -161,6 +194,22 @@ def by_reason(declined: Sequence[Declined]) -> list[tuple[str, list[Declined]]]:
     return [(_common(kind, places), places) for kind, places in ordered]
 
 
+def why_nothing(groups: Sequence[Any], declined: Sequence[Declined]) -> str:
+    """Say why no channel goes.
+
+    >>> why_nothing([], [Declined("a", "Conv", "it meets Add 'b'")])
+    "it meets Add 'b' (1 of 1 nodes)"
+    """
+    if groups:
+        return "the options keep all channels of every group"
+    if not declined:
+        return "the model has no weights whose channels could be traced"
+    kinds = by_reason(declined)
+    reason, places = kinds[0]
+    rest = "; nmcore inspect lists the other reasons" if len(kinds) > 1 else ""
+    return f"{reason} ({len(places)} of {len(declined)} nodes{rest})"
+
+
 def _common(kind: str, places: Sequence[Declined]) -> str:
     reasons = {place.reason for place in places}
     return reasons.pop() if len(reasons) == 1 else kind
@@ -174,6 +223,7 @@ def predicted_on(found: Sensitivity) -> Iterator[str]:
     yield ERROR
     if found.measure is not None:
         yield f"drop: {DROPS[found.measure]}, measured on {printable(str(found.measured_on))}"
+        yield "the same inputs that the layers were refitted to: on others the drop may be larger"
     for row in found.groups:
         if row.note:
             yield printable(f"{row.name}: {row.note}")
@@ -223,6 +273,11 @@ def closing_lines(report: Report) -> Iterator[str]:
     else:
         proofs = "checked, verified and loaded" if report.verified else "checked and loaded"
         yield f"{proofs}; {where(report.provider, report.threads)}"
+    if latency_change(report.before, report.after) == UNCERTAIN:
+        yield (
+            "the change of latency is not certain: runs of the one model take as long as runs of "
+            "the other (10th to 90th percentile)"
+        )
     if uncertain(report):
         yield NOISE
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import account
+from nmcore.allocation import Spent
 from nmcore.cautions import LOST_AGREEMENT, LOST_DEVIATION
 from nmcore.evaluate import Fidelity
 from nmcore.report import GroupReport
@@ -68,3 +69,15 @@ def test_nothing_removed_is_never_silent():
     assert warnings([GroupReport("a", 8, 8, 0, 0, "none", "all kept")], **GOOD) == (
         "nothing was removed: the options keep all channels of every group",
     )
+
+
+@pytest.mark.parametrize("kind", ["latency", "macs"])
+def test_a_budget_that_is_not_met(kind):
+    report = account.report(account.outcome())
+    (line,) = replace(report, budget=Spent(kind, 0.5, 0.62)).warnings
+    assert line.startswith(f"the budget is not met: {kind} is 0.62, 0.5 at most was asked for")
+    assert ("the times vary too much" in line) == (kind == "latency")
+    met = replace(report, budget=Spent(kind, 0.5, 0.5))
+    assert met.warnings == ()
+    assert met.as_dict()["budget"] == {"kind": kind, "asked": 0.5, "reached": 0.5, "met": True}
+    assert report.as_dict()["budget"] is None

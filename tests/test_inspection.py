@@ -54,6 +54,7 @@ def test_half_of_channels_that_come_in_pairs_cost_nothing(saved):
     assert found.ratios == RATIOS
     assert found.source.endswith("synthetic inputs")
     assert found.measure is None
+    assert "the same inputs" not in repr(found)
     assert first.drop == (None, None, None)
 
 
@@ -68,6 +69,7 @@ def test_the_measured_drop_agrees_with_the_prediction(saved):
     found = nmcore.sensitivity(saved(classifier()), data=images(), **OPTIONS)
     first, second = found.groups
     assert found.measured_on == "40 inputs of d"
+    assert "\nthe same inputs that the layers were refitted to: on others" in repr(found)
     assert found.measure == "agreement"
     assert first.drop[:2] == (0.0, 0.0)
     assert second.drop[2] > 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
+import nmcore
 from chain import Chain
 from nmcore import plugins, probes
 from nmcore.data import Dataset, Normalisation
@@ -239,3 +241,34 @@ class TestForAGraph:
         assert probes_for(graph, Inputs(), ("cpu",), 0).count == probes.SYNTHETIC_SAMPLES
         data = Dataset("d", np.ones((1000, 6), np.float32))
         assert probes_for(graph, Inputs(data), ("cpu",), 0).count == probes.REAL_SAMPLES
+
+
+class TestAStateWhoseBatchIsNoFirstAxis:
+    """As recurrent networks have it: layers by inputs by numbers."""
+
+    SOUND = InputSpec("sound", (None, 16), np.dtype(np.float32), ("n", None))
+    STATE = InputSpec("state", (2, None, 8), np.dtype(np.float32), (None, "n", None))
+    RATE = InputSpec("rate", (), np.dtype(np.int64))
+
+    def test_inputs_come_one_at_a_time(self):
+        specs = [self.SOUND, self.STATE, self.RATE]
+        found = synthesise(specs, [(1, 16), (2, 1, 8), ()], 5)
+        assert found.count == len(found.batches) == 5
+        assert [{k: v.shape for k, v in feeds.items()} for feeds in found.batches] == [
+            {"sound": (1, 16), "state": (2, 1, 8), "rate": ()}
+        ] * 5
+        assert [*found.in_batches_of(1)] == [*found.batches]
+        states = np.stack([feeds["state"] for feeds in found.batches])
+        assert len(np.unique(states, axis=0)) == 5
+
+    def test_such_a_model_is_measured(self):
+        chain = Chain(("n", 3, 8, 8)).conv(8).node("Relu").node("GlobalAveragePool")
+        chain.node("Flatten").gemm(8)
+        features = chain.value
+        chain.raw("ReduceMean", "state", axes=[0], keepdims=0)
+        model = chain.raw("Concat", features, chain.value, axis=1).build(check=False)
+        kind = onnx.TensorProto.FLOAT
+        model.graph.input.append(onnx.helper.make_tensor_value_info("state", kind, [2, "n", 8]))
+        result = nmcore.compress(model, samples=12, providers="cpu")
+        assert "measured on 12 synthetic inputs" in result.notes
+        assert {group.method for group in result.plan.groups} == {"moments"}

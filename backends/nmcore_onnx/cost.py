@@ -204,6 +204,29 @@ def _attention(node: ir.Node, sizes: list[Known], out: Known) -> int:
     return (_product(query) + _product(out)) * _product((key[-2],))
 
 
+def _einsum(node: ir.Node, sizes: list[Known], out: Known) -> int:
+    """Every combination of the indices is one product: all their lengths, each index once.
+
+    Terms that are alone multiply nothing.
+    """
+    terms = node.attributes["equation"].as_string().replace(" ", "").split("->")[0].split(",")
+    lengths: dict[str | int, int] = {}
+    for term, shape in zip(terms, sizes, strict=True):
+        if shape is None:
+            raise TypeError
+        for index, dim in zip(_indices(term, len(shape)), shape, strict=True):
+            # Only axes behind an ellipsis may differ, by a length of 1 that is stretched.
+            lengths[index] = max(lengths.get(index, 1), _product((dim,)))
+    return math.prod(lengths.values()) if len(terms) > 1 else 0
+
+
+def _indices(term: str, rank: int) -> list[str | int]:
+    """The index of every axis; those behind an ellipsis are counted from its end."""
+    before, dots, behind = term.partition("...")
+    hidden = range(rank - len(before) - len(behind), 0, -1) if dots else ()
+    return [*before, *hidden, *behind]
+
+
 def _recurrent(node: ir.Node, sizes: list[Known], out: Known) -> int:
     """Each step multiplies the input and the state with their gates' weights."""
     data, weight, state = sizes[:3]
@@ -222,6 +245,7 @@ _COUNTERS: dict[str, Callable[[ir.Node, list[Known], Known], int]] = {
     "QLinearMatMul": _matmul,
     "Gemm": _matmul,
     "Attention": _attention,
+    "Einsum": _einsum,
     "LSTM": _recurrent,
     "GRU": _recurrent,
     "RNN": _recurrent,

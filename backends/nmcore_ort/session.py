@@ -103,7 +103,8 @@ class OrtSession:
                 f"{self._name}: input {value.name!r} is a {value.type}, which cannot be fed"
             ) from None
         shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-        return InputSpec(value.name, shape, dtype)
+        symbols = tuple(size if isinstance(size, str) and size else None for size in value.shape)
+        return InputSpec(value.name, shape, dtype, symbols)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Return all outputs, in the model's order.

@@ -170,6 +170,11 @@ def _bn_forms() -> Sequence[str]:
     default=None,
     help="Write large weights into a file beside OUT.  [default: only what exceeds 2 GB]",
 )
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Let the result take the place of IN, or of a file of another kind.",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write OUT, which may be left out.")
 @click.option(
     "--report",
@@ -190,6 +195,7 @@ def compress(
     /,
     source: Path,
     target: Path | None,
+    overwrite: bool,
     dry_run: bool,
     external_data: bool | None,
     plan_path: Path | None,
@@ -212,8 +218,12 @@ def compress(
     from nmcore.diagnosis import shortfall
     from nmcore.pipeline import compress as compress_model
     from nmcore.report import Measures, Report
+    from nmcore.steps import step
 
-    _check_targets(source, target, reports, plan_path)
+    read = {"IN": source, "the data": options["data"], "the plan": options["plan"]}
+    _check_targets(read, target, reports, plan_path)
+    if target is not None and not (dry_run or overwrite):
+        _check_original(source, target)
     if dry_run:
         target = None
     # What is not given is left to the library, where the defaults live.
@@ -223,16 +233,20 @@ def compress(
     with t.working("compressing") as track:
         result = compress_model(source, providers=providers, progress=track, **given)
     data = _data(result, options)
+    unmeasured: list[str] = []
     with _drafted(result, target, external_data) as draft:
         with t.working("timing both models"):
-            sessions = _load_both(source, draft.path, providers, options["threads"] or 0)
-            before, after = _time_both(sessions, data, result.seed)
+            with step("loading both models"):
+                sessions = _load_both(source, draft.path, providers, options["threads"] or 0)
+            with step("timing both models"):
+                before, after = _time_both(sessions, data, result.seed, unmeasured)
         measures = (
             Measures.of(result.before, result.size, before),
             Measures.of(result.after, draft.size(), after),
         )
         if target is not None:
-            draft.publish(keep=result.graph.data_files())
+            with step(f"writing {target}"):
+                draft.publish(keep=result.graph.data_files())
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
     report = Report.of(
@@ -245,7 +259,8 @@ def compress(
         provider=sessions[0].provider,
         threads=sessions[0].threads,
         verified=options["verify"],
-        fidelity=_fidelity(sessions, result, options),
+        fidelity=_fidelity(sessions, result, options, unmeasured),
+        unmeasured=unmeasured,
     )
     for path in reports:
         report.save(path)
@@ -260,7 +275,10 @@ def compress(
 
 
 def _check_targets(
-    source: Path, target: Path | None, reports: Sequence[Path], plan_path: Path | None
+    read: Mapping[str, Path | None],
+    target: Path | None,
+    reports: Sequence[Path],
+    plan_path: Path | None,
 ) -> None:
     from nmcore.files import check_writable
     from nmcore.report import check_format
@@ -274,9 +292,29 @@ def _check_targets(
     written = [("OUT", target), *files] if target else files
     for _, path in written:
         check_writable(path)
-    # OUT may replace IN; nothing else may.
-    _check_apart([("IN", source), *files])
     _check_apart(written)
+    # OUT may replace IN, where that is asked for, and a plan the one it completes; nothing else
+    # may replace what is read.
+    allowed = {("IN", "OUT"), ("the plan", "the plan")}
+    for each in ((what, path) for what, path in read.items() if path is not None):
+        for other in written:
+            if (each[0], other[0]) not in allowed:
+                _check_apart([each, other])
+
+
+def _check_original(source: Path, target: Path) -> None:
+    from nmcore.errors import ArgumentError
+
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ArgumentError(
+            f"OUT is IN, {target}: the original would be lost; give another name, "
+            "or --overwrite if that is meant"
+        )
+    if target.exists() and target.suffix.lower() != source.suffix.lower():
+        raise ArgumentError(
+            f"OUT {target} exists and is no model by its name, which does not end in "
+            f"{source.suffix}; give another name, or --overwrite if that is meant"
+        )
 
 
 def _check_json(path: Path) -> None:
@@ -347,11 +385,10 @@ def _form(result: Result, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _time_both(
-    sessions: Sequence[Session], data: Dataset | None, seed: int
+    sessions: Sequence[Session], data: Dataset | None, seed: int, unmeasured: list[str]
 ) -> Sequence[Latency | None]:
     from functools import partial
 
-    from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError, VerificationError
     from nmcore.latency import measure
     from nmcore.stopwatch import timed_inputs
@@ -361,7 +398,7 @@ def _time_both(
         feeds = timed_inputs(before, data, seed=seed)
         before.run(feeds)
     except (ModelError, DataError) as error:
-        t.notify(f"no latency: {error}")
+        unmeasured.append(f"no latency: {error}")
         return None, None
     try:
         after.run(feeds)
@@ -371,15 +408,16 @@ def _time_both(
 
 
 def _fidelity(
-    sessions: Sequence[Session], result: Result, options: Mapping[str, Any]
+    sessions: Sequence[Session], result: Result, options: Mapping[str, Any], unmeasured: list[str]
 ) -> Fidelity | None:
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
     from nmcore.evaluate import compared
+    from nmcore.steps import step
 
     before, after = sessions
     try:
-        with t.working("comparing both models") as track:
+        with t.working("comparing both models") as track, step("comparing both models"):
             return compared(
                 before,
                 after,
@@ -389,7 +427,7 @@ def _fidelity(
                 **_form(result, options),
             )
     except (ModelError, DataError) as error:
-        t.notify(f"the results are not compared: {error}")
+        unmeasured.append(f"the results are not compared: {error}")
         return None
 
 

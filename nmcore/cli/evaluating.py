@@ -63,7 +63,7 @@ def evaluate(
             models, threads=threads or 0, progress=track, notify=t.notify, **options
         )
     if as_json:
-        print_json([plain(result) for result in results])
+        print_json([plain(result) | {"warnings": [*t.doubts(result)]} for result in results])
         return
     out = t.console()
     t.show(out, t.evaluation_table(out, results))

@@ -78,6 +78,7 @@ def inspect(
                 "macs": cost.macs,
                 "assumed": cost.assumed,
                 "uncounted": cost.uncounted,
+                "warnings": [*cost_notes(cost)],
                 "groups": [plain(group) for group in graph.groups],
                 "declined": [plain(place) for place in graph.declined],
             }

@@ -24,6 +24,7 @@ from nmcore.wording import (
     by_reason,
     change,
     error_text,
+    latency_change,
     milliseconds,
     noisy,
     percent,
@@ -35,7 +36,6 @@ from nmcore.wording import comparison as comparison
 from nmcore.wording import number as number
 from nmcore.wording import predicted_on as predicted_on
 from nmcore.wording import shared_reasons as shared_reasons
-from nmcore.wording import uncertain as uncertain
 from nmcore.wording import where as where
 
 if TYPE_CHECKING:
@@ -147,9 +147,10 @@ def _cost_row(name: str, before: N, after: N, write: Callable[[N], str]) -> tupl
 
 
 def _latency_row(report: Report) -> tuple[str, ...]:
-    """The row of the latency, which says itself where it is not to be trusted."""
-    row = _cost_row("latency", report.before.latency_ms, report.after.latency_ms, milliseconds)
-    return (*row[:-1], f"{row[-1]}, uncertain") if uncertain(report) else row
+    """The row of the latency, whose change is told with its spread."""
+    before, after = report.before, report.after
+    times = milliseconds(before.latency_ms), milliseconds(after.latency_ms)
+    return "latency", *times, latency_change(before, after)
 
 
 def groups_table(groups: Sequence[GroupReport]) -> Table:
@@ -240,8 +241,13 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
 
 
 def _evaluated_latency(result: Evaluation) -> str:
-    doubt = ", uncertain" if noisy(result.latency_low_ms, result.latency_high_ms) else ""
-    return f"{milliseconds(result.latency_ms)}{doubt}"
+    return f"{milliseconds(result.latency_ms)}{', uncertain' if [*doubts(result)] else ''}"
+
+
+def doubts(result: Evaluation) -> Iterator[str]:
+    """Yield why figures of a model are not to be trusted."""
+    if noisy(result.latency_low_ms, result.latency_high_ms):
+        yield NOISE
 
 
 def records_table(records: Sequence[Record]) -> Table:
@@ -298,8 +304,7 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     yield f"{first.n:,} {kind}{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
     if first.data is None and len(results) > 1:
         yield "what was made tells how alike models are, not how good; --data takes real inputs"
-    if any(noisy(result.latency_low_ms, result.latency_high_ms) for result in results):
-        yield NOISE
+    yield from dict.fromkeys(line for result in results for line in doubts(result))
     batches = {result.latency_batch for result in results}
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"

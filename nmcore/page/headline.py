@@ -8,7 +8,15 @@ from nmcore.page import charts
 from nmcore.page.markup import Html, tag
 from nmcore.page.parts import counted
 from nmcore.report import Measures, Report
-from nmcore.wording import closing_lines, milliseconds, number, percent, size, uncertain
+from nmcore.wording import (
+    UNCERTAIN,
+    closing_lines,
+    milliseconds,
+    number,
+    percent,
+    ratio_range,
+    size,
+)
 
 
 def opening(report: Report) -> Html:
@@ -63,17 +71,32 @@ def _cards(report: Report) -> Iterator[Html]:
         ("Parameters", lambda m: m.params, number),
         ("MACs", lambda m: m.macs, number),
         ("File size", lambda m: m.bytes, size),
-        ("Latency", lambda m: m.latency_ms, milliseconds),
     )
     for name, get, write in quantities:
         before, after = get(report.before), get(report.after)
         if before and after is not None:
             words = f"{write(after)} of {write(before)}"
-            if name == "Latency" and uncertain(report):
-                words += ", uncertain"
             share = after / before
             yield _card(name, f"{100 * share:.3g} %", words, charts.share_bar(share))
+    yield from _latency_card(report)
     yield from _fidelity_cards(report)
+
+
+def _latency_card(report: Report) -> Iterator[Html]:
+    """The share of the time, with its spread, where it is certain that it changed."""
+    before, after = report.before, report.after
+    if not before.latency_ms or after.latency_ms is None:
+        return
+    words = f"{milliseconds(after.latency_ms)} of {milliseconds(before.latency_ms)}"
+    share = after.latency_ms / before.latency_ms
+    old, new = before.latency_range, after.latency_range
+    between = ratio_range(old, new) if old and new else (share, share)
+    if between is None:
+        yield _card("Latency", UNCERTAIN, f"{words}; runs of both overlap")
+        return
+    if between[0] < between[1]:
+        words += f"; {100 * between[0]:.0f} to {100 * between[1]:.0f} %"
+    yield _card("Latency", f"{100 * share:.3g} %", words, charts.share_bar(share))
 
 
 def _fidelity_cards(report: Report) -> Iterator[Html]:

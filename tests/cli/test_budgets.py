@@ -12,6 +12,7 @@ import pytest
 from chain import Chain
 from chain import run as run_model
 from nmcore import latency, stopwatch
+from nmcore.speed import CONFIRMATIONS
 from nmcore.stopwatch import Stopwatch, cut
 
 
@@ -103,6 +104,23 @@ class TestLatency:
         run(*base, "--round-to", 16)
         assert all(width % 16 == 0 for width in kept(plan).values())
 
+    def test_one_that_is_not_met_is_warned_of(self, run, heavy, out, monkeypatch):
+        """As where another program starts once the narrowest widths have been timed."""
+        calls = []
+
+        def busy(self, candidates):
+            calls.append(candidates)
+            return [0.3 if len(calls) <= CONFIRMATIONS else 0.7] * len(candidates)
+
+        monkeypatch.setattr(Stopwatch, "__call__", busy)
+        options = ["--latency", 0.5, "--method", "merge", "--json", "--keep", "conv1=33"]
+        result = run("compress", heavy, out, *options)
+        data = json.loads(result.stdout)
+        expected = {"kind": "latency", "asked": 0.5, "reached": 0.7, "met": False}
+        assert data["budget"] == expected
+        line = next(line for line in data["warnings"] if "budget is not met" in line)
+        assert f"nmcore: warning: {line}" in result.stderr.splitlines()
+
     def test_what_cannot_be_met(self, fails, heavy, out, clock):
         message = fails("compress", heavy, out, "--latency", 0.01, "--method", "merge")
         assert "a latency of 0.01 of the original's cannot be met" in message
@@ -111,12 +129,12 @@ class TestLatency:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--latency", 0], "latency is 0.0; it must be above 0 and at most 1"),
+            (["--latency", 0], "latency is 0.0; a share above 0 and at most 1 is needed"),
             (["--latency", 1.5], "latency is 1.5"),
             (["--latency", 0.5, "--macs", 0.5], "macs and latency were given"),
             (["--latency", 0.5, "--max-drop", 1], "max-drop and latency were given"),
             (["--max-drop", 1], "max-drop needs data to judge results on"),
-            (["--max-drop", -1], "max-drop is -1.0; percentage points"),
+            (["--max-drop", -1], "max-drop is -1.0; a number of percentage points, at least 0"),
             (["--round-to", 0], "'0' is neither auto nor a whole number from 1"),
             (["--round-to", "odd"], "'odd' is neither auto"),
         ],
@@ -207,3 +225,44 @@ def test_cutting_keeps_the_first_channels(heavy):
     np.testing.assert_array_equal(
         onnx.numpy_helper.to_array(first), onnx.numpy_helper.to_array(before)[:5]
     )
+
+
+class TestNothingToRemove:
+    """A budget that no channel can go for is a mistake; a ratio of nothing is nothing."""
+
+    @pytest.fixture
+    def fixed(self, tmp_path):
+        onnx.save(Chain().conv(8).build(), tmp_path / "fixed.onnx")
+        return tmp_path / "fixed.onnx"
+
+    @pytest.mark.parametrize("budget", ["macs", "params", "latency"])
+    def test_a_budget(self, fails, fixed, out, budget):
+        message = fails("compress", fixed, out, f"--{budget}", 0.5)
+        assert message == (
+            f"{budget} of 0.5 cannot be met, as no channel can be removed: "
+            "its channels are the model's output 'conv1_out' (1 of 1 nodes)"
+        )
+
+    def test_a_drop(self, fails, fixed, out, data):
+        message = fails("compress", fixed, out, "--max-drop", 5, "--data", data)
+        assert message.startswith("max-drop has nothing to choose from: macs of")
+        assert "its channels are the model's output" in message
+
+    def test_a_budget_of_everything(self, run, fixed, out):
+        assert "warning: nothing was removed" in run("compress", fixed, out, "--macs", 1).stderr
+
+
+@pytest.mark.parametrize(("budget", "share"), [("macs", 0.4), ("params", 0.6)])
+def test_what_a_budget_came_to(run, model, out, budget, share):
+    data = json.loads(run("compress", model, out, f"--{budget}", share, "--json").stdout)
+    reached = data["after"][budget] / data["before"][budget]
+    assert data["budget"] == {"kind": budget, "asked": share, "reached": reached, "met": True}
+
+
+def test_what_a_drop_came_to(run, classifier, out):
+    model, data, _ = classifier
+    told = json.loads(
+        run("compress", model, out, "--max-drop", 50, "--data", data, "--json").stdout
+    )["budget"]
+    assert (told["kind"], told["asked"], told["met"]) == ("max-drop", 50, True)
+    assert told["reached"] <= 50

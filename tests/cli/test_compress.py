@@ -73,9 +73,43 @@ class TestResult:
 
     def test_in_place(self, run, model, tmp_path):
         size, report = model.stat().st_size, tmp_path / "r.json"
-        run("compress", model, model, "--report", report)
+        run("compress", model, model, "--overwrite", "--report", report)
         assert widths(model)["conv1"] == 4
         assert json.loads(report.read_text())["before"]["bytes"] == size
+
+    @pytest.mark.parametrize("kind", ["the same name", "a link", "another path"])
+    def test_the_original_is_not_replaced_unasked(self, fails, run, model, kind, tmp_path):
+        other = model
+        if kind == "a link":
+            other = tmp_path / "link.onnx"
+            other.symlink_to(model)
+        elif kind == "another path":
+            (tmp_path / "sub").mkdir()
+            other = tmp_path / "sub" / ".." / model.name
+        message = fails("compress", model, other)
+        assert message.startswith(f"OUT is IN, {other}: the original would be lost; ")
+        assert "--overwrite" in message
+        before = model.read_bytes()
+        run("compress", model, other, "--dry-run")
+        assert model.read_bytes() == before
+
+    def test_a_file_of_another_kind_is_not_replaced_unasked(self, fails, run, model, data):
+        message = fails("compress", model, data)
+        assert message.startswith(f"OUT {data} exists and is no model by its name")
+        run("compress", model, data, "--overwrite", "--method", "prune")
+        assert widths(data)["conv1"] == 4
+
+    def test_what_is_read_is_not_replaced(self, fails, run, model, data, tmp_path):
+        assert "the data and OUT are the same file" in fails(
+            "compress", model, data, "--data", data, "--overwrite"
+        )
+        plan = tmp_path / "plan.json"
+        run("compress", model, "--dry-run", "--save-plan", plan)
+        message = fails("compress", model, tmp_path / "o.onnx", "--plan", plan, "--report", plan)
+        assert "the plan and the report are the same file" in message
+        assert "IN and the report are the same file" in fails(
+            "compress", plan, tmp_path / "o.onnx", "--report", plan
+        )
 
     def test_an_old_file_is_replaced_and_nothing_is_left_beside_it(self, run, model, out, tmp_path):
         out.write_text("old")
@@ -177,6 +211,19 @@ class TestOptions:
         assert "only matches 2 of 3 groups" in text
         assert "exclude matches 1 of 3 groups" in text
 
+    def test_patterns_are_counted_by_the_groups_they_match(self, run, fails, model, out):
+        text = run("compress", model, out, "--exclude", "gemm2").stdout
+        assert "exclude matches 0 of 3 groups: what it names is left alone in any case" in text
+        for option in ("--only", "--exclude"):
+            message = fails("compress", model, out, option, "none")
+            assert message.endswith("matches no group; `nmcore inspect` lists the 3 there are")
+        message = fails("compress", model, out, "--keep", "Conv1=3")
+        assert message.endswith("lists the 3 there are; did you mean 'conv1'?")
+        message = fails("compress", model, out, "--keep", "conv*=3", "--exclude", "conv*")
+        assert message == (
+            "keep 'conv*' matches 2 groups, but only and exclude leave alone whatever it matches"
+        )
+
     def test_a_ratio_says_that_it_cuts_streams(self, run, tmp_path, out):
         chain = Chain().conv(8).node("Relu")
         start = chain.value
@@ -214,6 +261,7 @@ class TestBadInput:
             (["--method", "magic"], "'magic' is not one of 'auto', 'prune', 'merge'"),
             (["--criterion", "magic"], "'magic' is not one of"),
             (["--bn-form", "magic"], "'magic' is not one of 'auto', 'released', 'folded'"),
+            (["--mean", "1", "2"], "mean or std has 2 numbers; the model's input input has 3"),
             (["--threshold", "2x"], "'2x' is not a valid float"),
             (["--lam", "2"], "lam"),
             (["--seed", "-1"], "-1 is not in the range"),
@@ -349,18 +397,39 @@ class TestLatency:
     def row(self, text):
         return next(line for line in text.splitlines() if line.startswith("latency"))
 
-    def test_doubt_stands_beside_the_number(self, run, model, out, times):
+    @pytest.mark.parametrize(
+        ("before", "after", "spread", "told"),
+        [
+            (2.0, 1.0, 1.08, "-50.0 % (-57 to -42)"),
+            (1.0, 2.0, 1.1, "+100.0 % (+65 to +142)"),
+            (2.0, 1.9, 1.1, "not certain"),
+            (2.0, 2.0, 1.0, "not certain"),
+            # A median of nothing but noise.
+            (100.0, 2.0, 10.0, "not certain"),
+        ],
+    )
+    def test_a_change_is_told_with_its_spread(
+        self, run, model, out, times, tmp_path, before, after, spread, told
+    ):
+        times(before, after, spread)
+        page = tmp_path / "r.html"
+        text = run("compress", model, out, "--method", "prune", "--report", page).stdout
+        row = f"{before:.3g} ms {after:.3g} ms {told}"
+        assert " ".join(self.row(text).split()).endswith(row)
+        assert ("the change of latency is not certain" in text) == (told == "not certain")
+        assert ("not certain" in page.read_text()) == (told == "not certain")
+
+    def test_noise_is_told(self, run, model, out, times):
         times(2.0, 1.0, spread=2)
         text = run("compress", model, out, "--method", "prune").stdout
-        assert self.row(text).endswith("-50.0 %, uncertain")
         assert "latency is uncertain: runs of one model differ more than twofold" in text
-        times(2.0, 1.0)
-        assert self.row(run("compress", model, out, "--method", "prune").stdout).endswith("-50.0 %")
 
     def test_why_it_did_not_get_faster(self, run, model, out, times, tmp_path):
         report = tmp_path / "r.json"
         options = ["--method", "prune", "--ratio", 0.4, "--report", report]
-        times(2.0, 2.2)
+        times(2.0, 2.1)
+        assert "no certain gain of time with 0.4" in run("compress", model, out, *options).stdout
+        times(2.0, 2.2, spread=1.02)
         text = run("compress", model, out, *options).stdout
         assert "1.10 of the time with 0.4" in text
         assert "of 3 cut groups keep no multiple of 8 channels" in text

@@ -118,6 +118,12 @@ class TestBadInput:
         assert "does not exist" in fails("evaluate", tmp_path / "none.onnx", "--data", data)
         assert "Missing argument 'MODEL...'" in fails("evaluate", "--data", data)
 
+    def test_models_that_take_different_inputs(self, fails, model, tmp_path):
+        other = tmp_path / "other.onnx"
+        onnx.save(small_network(("n", 3, 9, 9)).build(), other)
+        message = fails("evaluate", model, other)
+        assert message.startswith(f"{other} does not take these inputs: synthetic inputs: x has")
+
     def test_a_model_instead_of_data(self, fails, model):
         assert "is no .npz of plain arrays" in fails("evaluate", model, "--data", model)
 

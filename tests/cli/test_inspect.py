@@ -71,6 +71,12 @@ def test_reasons_are_grouped_in_text_and_complete_in_json(run, tmp_path):
     assert len(json.loads(run("inspect", tmp_path / "m.onnx", "--json").stdout)["declined"]) == 9
 
 
+def test_what_costs_rest_on_is_a_warning_in_json(run, tmp_path):
+    onnx.save(Chain(("n", 3, "h", "w")).conv(4).build(), tmp_path / "m.onnx")
+    (line,) = json.loads(run("inspect", tmp_path / "m.onnx", "--json").stdout)["warnings"]
+    assert line == "MACs are of input (1, 3, 224, 224); the model leaves sizes open"
+
+
 def test_nothing_to_do(run, tmp_path):
     onnx.save(Chain().node("Relu").build(), tmp_path / "m.onnx")
     assert "no group of channels can be removed" in run("inspect", tmp_path / "m.onnx").stdout

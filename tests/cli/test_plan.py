@@ -77,7 +77,8 @@ class TestReplay:
         original = model.read_bytes()
         second = tmp_path / "second.json"
         run("compress", model, out, "--plan", saved, *CPU)
-        run("compress", model, model, "--plan", saved, "--save-plan", second, *CPU)
+        options = ["--overwrite", "--plan", saved, "--save-plan", second]
+        run("compress", model, model, *options, *CPU)
         assert model.read_bytes() == out.read_bytes()
         model.write_bytes(original)
         run("compress", model, out, "--plan", second, *CPU)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -71,6 +73,39 @@ def test_debug_tells_what_is_hidden(model, tmp_path):
     done = process("--debug", "compress", model, tmp_path / "small.onnx", "--verify")
     assert done.returncode == 0
     assert "verified" in done.stderr
+
+
+def test_debug_tells_the_steps_and_their_seconds(model, tmp_path):
+    options = ["--macs", 0.8, "--verify", "--json"]
+    done = process("--debug", "compress", model, tmp_path / "small.onnx", *options)
+    told = re.findall(r"^nmcore\.steps: (.+?)(?: \.\.\.|: \d+\.\d\d s)$", done.stderr, re.M)
+    for step in (
+        "opening the model",
+        "taking or making inputs",
+        "measuring the error curves of 3 groups",
+        "comparing with the published method",
+        "checking the result",
+        "verifying",
+        "timing both models",
+        "comparing both models",
+    ):
+        assert told.count(step) == 2, step
+    assert any(step.startswith("refitting in ") for step in told)
+    assert json.loads(done.stdout)["warnings"] == []
+    assert "nmcore.steps" not in process("compress", model, tmp_path / "again.onnx").stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["inspect", "--sensitivity"], ["evaluate"], ["bench", "latency"], ["compress"]]
+)
+def test_json_is_all_that_is_printed(model, tmp_path, command):
+    rest = [tmp_path / "small.onnx"] if command == ["compress"] else []
+    done = process("--debug", *command, model, *rest, "--json")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    if command != ["bench", "latency"]:
+        one = found[0] if isinstance(found, list) else found
+        assert isinstance(one["warnings"], list)
 
 
 @pytest.mark.parametrize("place", [0, 1])

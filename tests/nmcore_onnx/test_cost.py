@@ -77,6 +77,22 @@ NODES = {
     "MatMul, sequence": (lambda: node("MatMul", ("n", 7, 6), ones(6, 5)), 210, 30),
     "MatMul, stack": (lambda: node("MatMul", (2, 3, 7, 6), ones(3, 6, 5)), 2 * 3 * 7 * 30, 90),
     "MatMul, vector": (lambda: node("MatMul", (7, 6), ones(6)), 42, 6),
+    "Einsum": (
+        lambda: node("Einsum", (2, 7, 6), ones(6, 5), equation="b s i, i o -> b s o"),
+        2 * 7 * 6 * 5,
+        30,
+    ),
+    "Einsum, indices that stay and one summed alone": (
+        lambda: node("Einsum", (2, 7, 6), ones(2, 7, 4), equation="bsi,bsj->bij"),
+        2 * 7 * 6 * 4,
+        56,
+    ),
+    "Einsum, ellipsis": (
+        lambda: node("Einsum", (2, 7, 6), ones(1, 7, 6, 5), equation="...i,...io->...o"),
+        2 * 7 * 6 * 5,
+        210,
+    ),
+    "Einsum, one factor": (lambda: node("Einsum", (2, 6), equation="ij->ji"), 0, 0),
     "nothing": (lambda: node("Relu", ("n", 3, 8, 8)), 0, 0),
     "batch norm": (lambda: Chain().conv(4).batch_norm().build(), 4 * 36 * 27, 4 * 28 + 16),
 }

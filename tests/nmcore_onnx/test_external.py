@@ -170,3 +170,11 @@ def test_a_plan_knows_the_data_too(path):
     (path.parent / "weights.bin").write_bytes(data)
     with pytest.raises(ArgumentError, match=r"the plan was made for .*, not for"):
         compress(path, ratio=None, method="auto", plan=plan)
+
+
+def test_evaluate_counts_the_files_that_hold_the_weights(path):
+    from nmcore.evaluate import evaluate
+
+    (found,) = evaluate(path, runs=1, samples=1)
+    weights = (path.parent / "weights.bin").stat().st_size
+    assert found.bytes == path.stat().st_size + weights > 60_000

@@ -152,3 +152,23 @@ def test_every_weighted_node_is_grouped_or_declined():
     graph = backend.open(chain.build())
     told = {group.name for group in graph.groups} | {place.node for place in graph.declined}
     assert told == {"conv1", "convtranspose1", "conv2", "conv3"}
+
+
+@pytest.mark.parametrize(
+    ("op", "does"),
+    [
+        ("ReduceMean", "takes their mean"),
+        ("ReduceMax", "takes their maximum"),
+        ("ReduceMin", "takes their minimum"),
+        ("ReduceSum", "sums over them"),
+        ("ReduceL1", "takes their norm"),
+        ("ReduceL2", "takes their norm"),
+    ],
+)
+def test_a_reduction_over_channels_is_called_what_it_is(op, does):
+    if op == "ReduceSum":
+        chain = Chain().conv(8).node(op, np.array([1]))
+    else:
+        chain = Chain().conv(8).node(op, axes=[1])
+    reason = f"its channels reach {op} '{op.lower()}1', which {does}"
+    assert reasons(chain.node("Flatten").build()) == {"conv1": reason}

@@ -23,7 +23,18 @@ def pool(node: ir.Node, trace: Trace) -> None:
         trace.carry(node, channels)
 
 
-@rule("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2", "ReduceL1")
+# What each reduction makes of channels that it runs over.
+_REDUCTIONS = {
+    "ReduceMean": "takes their mean",
+    "ReduceMax": "takes their maximum",
+    "ReduceMin": "takes their minimum",
+    "ReduceSum": "sums over them",
+    "ReduceL2": "takes their norm",
+    "ReduceL1": "takes their norm",
+}
+
+
+@rule(*_REDUCTIONS)
 def reduce(node: ir.Node, trace: Trace) -> None:
     """A reduction over other axes than the channels' own."""
     channels = trace.at(node)
@@ -37,7 +48,7 @@ def reduce(node: ir.Node, trace: Trace) -> None:
     axes = {axis % len(shape) for axis in axes}
     keep = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() != 0
     if channels.axis in axes or not axes:
-        trace.decline(node, channels, "which sums over them")
+        trace.decline(node, channels, f"which {_REDUCTIONS[node.op_type]}")
         return
     before = 0 if keep else sum(axis < channels.axis for axis in axes)
     trace.carry(node, channels.at(channels.axis - before))

@@ -1,0 +1,212 @@
+"""Data in every form that a caller may hold it in: the same result as from a file."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+import nmcore
+from chain import Chain
+from cli_network import small_network
+from nmcore.data import Dataset, in_memory
+from nmcore.errors import DataError
+from nmcore.evaluate import evaluate
+
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (24, 3, 8, 8), np.uint8)
+Y = RNG.integers(0, 10, 24)
+FORM = {"scale": 255, "mean": [0.4, 0.5, 0.6], "std": 0.25}
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(small_network().build(), path)
+    return path
+
+
+@pytest.fixture
+def file(tmp_path):
+    np.savez(tmp_path / "d.npz", x=X, y=Y)
+    return tmp_path / "d.npz"
+
+
+def kept(model, **options):
+    return nmcore.compress(model, ratio=0.5, providers="cpu", **options).graph.serialize()
+
+
+IN_MEMORY = [X, {"x": X}, {"x": X, "y": Y}, {"images": X, "y": list(Y)}, {"x": X, "more": Y}]
+
+
+@pytest.mark.parametrize("data", IN_MEMORY)
+def test_compress(model, file, data):
+    assert kept(model, data=data, **FORM) == kept(model, data=file, **FORM)
+
+
+def test_what_turns_itself_into_an_array(model, file):
+    class Tensor:
+        def __array__(self, dtype=None, copy=None):
+            return X if dtype is None else X.astype(dtype)
+
+    assert kept(model, data=Tensor(), **FORM) == kept(model, data=file, **FORM)
+
+
+def test_a_plan_knows_arrays_again(model):
+    result = nmcore.compress(model, ratio=0.5, data=X, **FORM)
+    again = nmcore.compress(model, plan=result.plan, data={"x": X})
+    assert again.graph.serialize() == result.graph.serialize()
+    assert result.plan.call.startswith("nmcore.compress('model.onnx', ratio=0.5")
+    assert result.plan.call.endswith("data=ndarray)")
+    with pytest.raises(nmcore.pipeline.ArgumentError, match="made with data an object in memory"):
+        nmcore.compress(model, plan=result.plan, data=X[:, ::-1])
+
+
+def test_max_drop(model):
+    result = nmcore.compress(model, max_drop=99, data={"x": X, "y": Y}, **FORM)
+    assert "of data that nothing was measured on" in result.notes[0]
+
+
+def test_sensitivity(model, file):
+    expected, found = (
+        nmcore.sensitivity(model, data=data, providers="cpu", **FORM)
+        for data in (file, {"x": X, "y": Y})
+    )
+    assert found.groups == expected.groups
+    assert found.source == "24 inputs of data"
+
+
+@pytest.mark.parametrize("samples", [None, 7])
+def test_evaluate(model, file, samples):
+    from_file, from_memory = (
+        evaluate(model, data, samples=samples, runs=1, **FORM)[0]
+        for data in (file, {"x": X, "y": Y})
+    )
+    assert from_memory.top1 == from_file.top1
+    assert (from_memory.n, from_memory.data) == (samples or 24, "data")
+    (dataset,) = evaluate(model, Dataset("d", X), samples=samples, runs=1)
+    assert dataset.n == (samples or 24)
+
+
+def test_several_inputs(tmp_path):
+    chain = Chain(("n", 4))
+    graph = chain.raw("Add", "input", "other").gemm(3, 4).build(check=False)
+    graph.graph.input.append(
+        onnx.helper.make_tensor_value_info("other", onnx.TensorProto.FLOAT, ["n", 4])
+    )
+    path = tmp_path / "two.onnx"
+    onnx.save(graph, path)
+    x = RNG.standard_normal((9, 4)).astype(np.float32)
+    (found,) = evaluate(path, {"input": x, "other": -x, "y": np.zeros(9, int)}, runs=1)
+    assert (found.n, found.data) == (9, "data")
+    assert found.top1 is not None
+    for data, message in (
+        ({"input": x}, "data holds no array named other"),
+        (x, "data holds no array named input"),
+        ({"input": x, "other": x[:3]}, r"of one length.*other \(3, 4\)"),
+        ({"input": x, "other": np.where(x > 1, np.nan, x)}, "data: other holds NaN or infinity"),
+    ):
+        with pytest.raises(DataError, match=message):
+            evaluate(path, data, runs=1)
+
+
+def test_picture_files(model, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    paths = [folder / f"{k}.png" for k in range(6)]
+    for path, x in zip(paths, X, strict=False):
+        image.fromarray(np.moveaxis(x, 0, -1)).save(path)
+    expected = kept(model, data=folder, **FORM)
+    assert kept(model, data=paths, **FORM) == kept(model, data=list(map(str, paths)), **FORM)
+    assert kept(model, data=paths, **FORM) == expected
+    (found,) = evaluate(model, paths, runs=1, **FORM)
+    assert (found.n, found.data) == (6, "6 pictures")
+    with pytest.raises(DataError, match=r"none.png does not exist"):
+        kept(model, data=[folder / "none.png"], **FORM)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "data is of type int; a file, an array, a mapping of arrays or a list of picture"),
+        ({}, "data holds nothing; one array named x is needed"),
+        ({"a": X, "b": X}, "data holds a, b; one array named x is needed"),
+        ({"x": "d.npz"}, "data: x is of type str"),
+        ({"x": [[1, 2], [3]]}, "data: x is of type list"),
+        (X[:0], r"data: x is uint8 of shape \(0, 3, 8, 8\)"),
+        ({"x": X, "y": Y[:3]}, r"data: y has shape \(3,\)"),
+        (np.zeros((5, 3, 9, 9)), r"data: x has shape \(5, 3, 9, 9\); the model's input"),
+    ],
+)
+def test_what_cannot_be_data(model, data, message):
+    with pytest.raises(DataError, match=message):
+        nmcore.compress(model, data=data)
+
+
+class TestNumbersThatAreNone:
+    @pytest.fixture
+    def broken(self):
+        x = X.astype(np.float32)
+        x[3, 0, 0, :2] = np.nan
+        x[7, 0, 0, 0] = -np.inf
+        return x
+
+    MESSAGE = r"x holds NaN or infinity: 3 numbers, in 2 of 24 inputs, the first of which is number"
+
+    def test_in_a_file(self, model, broken, tmp_path):
+        path = tmp_path / "broken.npz"
+        np.savez(path, x=broken)
+        message = f"^{path}: {self.MESSAGE} 3 "
+        for use in (
+            lambda: nmcore.compress(model, data=path),
+            lambda: nmcore.sensitivity(model, data=path),
+            lambda: evaluate(model, path, runs=1),
+        ):
+            with pytest.raises(DataError, match=message):
+                use()
+
+    def test_in_memory(self, broken):
+        with pytest.raises(DataError, match=f"^data: {self.MESSAGE}"):
+            in_memory(broken)
+
+    def test_many_numbers_are_looked_through_in_parts(self, broken, monkeypatch):
+        monkeypatch.setattr("nmcore.data._CHUNK", 200)
+        with pytest.raises(DataError, match=f"^data: {self.MESSAGE} 3 "):
+            in_memory({"x": broken})
+        assert len(in_memory(broken[:3])) == 3
+
+
+class TestScale:
+    """What is probably another scale than the network was trained on, and what is not."""
+
+    BYTES = "x holds bytes and is taken as it is"
+    TWICE = "x lies from -1 to 1 before it is divided by --scale"
+    UNIT = (X / np.float32(255)).astype(np.float32)
+
+    @pytest.mark.parametrize(
+        ("x", "options", "told"),
+        [
+            (X, {}, BYTES),
+            (X.astype(np.float32), {}, BYTES),
+            (X, FORM, None),
+            (UNIT, {}, None),
+            (UNIT, FORM, TWICE),
+            (X.astype(np.float32) - 100, {}, None),
+            ((X // 8).astype(np.float32), {}, None),
+            (X + np.float32(0.5), {}, None),
+        ],
+    )
+    def test_it_is_said(self, model, x, options, told):
+        notes = nmcore.compress(model, data=x, **options).notes
+        lines = []
+        evaluate(model, x, runs=1, notify=lines.append, **options)
+        for found in (notes, lines):
+            doubts = [line for line in found if line.startswith("x ")]
+            assert [line.startswith(told or "") for line in doubts] == [True] * bool(told)
+
+    def test_a_model_that_prepares_bytes_itself(self):
+        chain = Chain().node("Sub", np.float32(127)).node("Div", np.float32(128)).conv(8)
+        graph = chain.node("Relu").conv(4).build()
+        notes = nmcore.compress(graph, data=X.astype(np.float32)).notes
+        assert not [line for line in notes if line.startswith("x ")]
