@@ -15,6 +15,7 @@ panels, and the matrices are brought up to date once per panel by products that 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,7 +109,8 @@ def eliminate(
             _apply(M, G, panel, steps, pool)
             alive = np.flatnonzero(np.isfinite(panel.m))
             if len(alive) < len(channel) - len(channel) // _STALE:
-                M, G = _without(M, alive), _without(G, alive)
+                _move_to_front([M, G], alive, pool)
+                M, G = M[: len(alive), : len(alive)], G[: len(alive), : len(alive)]
                 panel = panel.without(alive)
                 channel = channel[alive]
     return Elimination(removed, cost, total)
@@ -191,11 +193,15 @@ def _apply(M: Float64Array, G: Float64Array, panel: Panel, steps: int, pool: Wor
     _add_symmetric(G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
 
 
-def _without(A: Float64Array, alive: IntArray) -> Float64Array:
-    """Move the upper triangle that belongs to the channels still there to the front of A."""
+def _move_to_front(matrices: Sequence[Float64Array], alive: IntArray, pool: Workers) -> None:
+    """Move the upper triangles that belong to the channels still there to the front."""
     count = len(alive)
-    # In order, so that a row is read before it is overwritten.
-    for start in range(0, count, _STRIPE):
-        rows = alive[start : start + _STRIPE]
-        A[start : start + len(rows), start:count] = A[rows].take(alive[start:], axis=1)
-    return A[:count, :count]
+
+    def move(which: int, _: int) -> None:
+        A = matrices[which]
+        # In order, so that a row is read before it is overwritten.
+        for start in range(0, count, _STRIPE):
+            rows = alive[start : start + _STRIPE]
+            A[start : start + len(rows), start:count] = A[rows].take(alive[start:], axis=1)
+
+    pool.each(move, len(matrices), 1)
