@@ -92,11 +92,40 @@ def eliminate(
     """
     total = float(np.vdot(H, C))
     invert(C, pool)
-    M, G = C, H
-    panel = Panel(M.diagonal().copy(), G.diagonal().copy(), np.empty((2, PANEL, len(C))))
-    if not (np.isfinite(panel.m) & (panel.m > 0)).all():
+    variance = C.diagonal()
+    if not (np.isfinite(variance) & (variance > 0)).all():
         raise ArgumentError("covariance: is not positive definite; need one, or more damping")
-    channel = np.arange(len(C))
+    removed, cost = eliminate_inverted(C, H, count, kernel, pool)
+    return Elimination(removed, cost, total)
+
+
+def eliminate_inverted(
+    M: Float64Array, G: Float64Array, count: int, kernel: Kernel, pool: Workers
+) -> tuple[IntArray, Float64Array]:
+    """Remove `count` channels, given the matrices that the module is about.
+
+    Parameters
+    ----------
+    M, G : float64 arrays, shape (N, N)
+        Only their upper triangles are read; overwritten.
+    count, kernel, pool
+        As for :func:`eliminate`.
+
+    Returns
+    -------
+    removed : int array, shape (count,)
+        First to last.
+    cost : float64 array, shape (count,)
+        What each removal adds to the error.
+
+    Examples
+    --------
+    >>> from nmcore.kernels import numpy_
+    >>> eliminate_inverted(np.eye(2), np.diag([3.0, 2.0]), 1, numpy_, Workers(1))
+    (array([1]), array([2.]))
+    """
+    panel = Panel(M.diagonal().copy(), G.diagonal().copy(), np.empty((2, PANEL, len(M))))
+    channel = np.arange(len(M))
     removed, cost = np.empty(count, dtype=np.intp), np.empty(count)
     done = 0
     while done < count:
@@ -113,7 +142,7 @@ def eliminate(
                 M, G = M[: len(alive), : len(alive)], G[: len(alive), : len(alive)]
                 panel = panel.without(alive)
                 channel = channel[alive]
-    return Elimination(removed, cost, total)
+    return removed, cost
 
 
 def invert(A: Float64Array, pool: Workers) -> None:
