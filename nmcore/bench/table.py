@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADINGS = ("contender", "ms", "GFLOP/s", "of sgemm", "peak MB", "times ours")
+HEADINGS = ("contender", "ms", "GFLOP/s", "of sgemm", "peak MB", "vs ours")
 _MARK = "*"
 
 
@@ -39,7 +39,7 @@ def cells(result: Mapping[str, Any], size: str) -> list[list[str]]:
     return [
         [
             row["name"] + (_MARK if row["scaled_up"] else ""),
-            f"{1e3 * row['seconds']:,.1f}",
+            _milliseconds(row["seconds"]),
             f"{row['gflops']:.1f}",
             _percent(row["sgemm_share"]),
             "" if row["peak_mb"] is None else f"{row['peak_mb']:.0f}",
@@ -49,8 +49,12 @@ def cells(result: Mapping[str, Any], size: str) -> list[list[str]]:
     ]
 
 
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:,.1f}" if seconds < 1 else f"{1e3 * seconds:,.0f}"
+
+
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def sizes(result: Mapping[str, Any]) -> list[str]:

@@ -62,8 +62,11 @@ def take_turns(
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     time.sleep(_REST)
     taken: list[float] = []
-    while not taken or sum(taken) < _LEAST:
+    began = time.perf_counter()
+    while True:
         start = time.perf_counter()
         found = call()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken), found
+        now = time.perf_counter()
+        taken.append(now - start)
+        if now - began >= _LEAST:
+            return statistics.median(taken), found
