@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nmcore.bench import Size, WrongAnswerError, turns
+from nmcore.bench import Size, WrongAnswerError, run_kernels, turns
 from nmcore.bench.turns import take_turns
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "kernels"
@@ -95,3 +97,32 @@ def test_the_program_writes_what_it_prints(cases, tmp_path, monkeypatch, capsys)
         assert title.split(",")[0] in printed
         assert all(name in printed for name in seconds)
     assert len(kept["seconds"]) == 3
+
+
+def page(*words):
+    command = [sys.executable, str(FOLDER / "page.py"), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_is_what_its_program_writes_from_the_results(tmp_path):
+    docs = FOLDER.parents[1] / "docs"
+    results = tmp_path / "results"
+    results.mkdir()
+    for path in (docs / "results").glob("kernels-*.json"):
+        shutil.copy(path, results)
+    page(results, tmp_path / "speed.md")
+    assert (tmp_path / "speed.md").read_text() == (docs / "speed.md").read_text()
+
+
+def test_the_page_has_every_figure_of_a_run(tmp_path):
+    result = run_kernels(["40x12,20"], ["double loop"], 1, kernels=["numpy"], memory=False)
+    (tmp_path / "kernels-small.json").write_text(json.dumps(result))
+    page(tmp_path, tmp_path / "speed.md")
+    text = (tmp_path / "speed.md").read_text()
+    assert "### 40 x 12, 20 kept" in text
+    for row in result["rows"]:
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {row['name']} ")]
+        assert f"{row['gflops']:.1f}" in line
+    assert "one turn, after one to warm up" in text
+    assert f"`nmcore numpy` reaches {100 * result['rows'][1]['sgemm_share']:.0f} % of sgemm" in text
