@@ -21,7 +21,7 @@ from nmcore.group import IntArray
 from nmcore.kernels import numpy_
 from nmcore.kernels.bias import Bias, Float64Array, normalised
 from nmcore.kernels.protocol import Kernel, Shortlist
-from nmcore.kernels.rows import Rows, norms
+from nmcore.kernels.rows import Rows
 from nmcore.kernels.threads import Workers, blas_threads
 
 _BLOCK_BYTES = 64 << 20
@@ -131,7 +131,9 @@ def best_matches(
     """
     result = _no_matches(len(removed))
     targets, position = _targets(factors, kept, kernel, pool)
-    target_norms = np.empty(0) if bias_of is None else _norms(factors, targets.channel, pool)
+    target_norms = (
+        np.empty(0) if bias_of is None else _norms(factors, targets.channel, kernel, pool)
+    )
     problem = _Problem(factors, targets, target_norms, bias_of, kernel, Workers(1))
 
     def fill(start: int, stop: int) -> None:
@@ -203,13 +205,15 @@ def _bias(problem: _Problem, removed: IntArray) -> Bias | None:
     """Return the numbers of the bias distance, from canonical norms."""
     if problem.bias_of is None:
         return None
-    query_norms = _norms(problem.factors, removed, problem.pool)
+    query_norms = _norms(problem.factors, removed, problem.kernel, problem.pool)
     return problem.bias_of(query_norms, removed, problem.target_norms, problem.targets.channel)
 
 
-def _norms(factors: Sequence[Rows], channel: IntArray, pool: Workers) -> Float64Array:
+def _norms(
+    factors: Sequence[Rows], channel: IntArray, kernel: Kernel, pool: Workers
+) -> Float64Array:
     """Return the canonical norms of some channels' rows, multiplied over the factors."""
-    return _product([norms(rows, channel, 2, pool) for rows in factors])
+    return _product([kernel.compare(rows, channel, channel, pool).norm_n for rows in factors])
 
 
 def _product(arrays: Sequence[Float64Array]) -> Float64Array:
