@@ -160,7 +160,9 @@ def scaling_matrix(
     >>> scaling.merged
     1
     """
-    checked = validate.float_array(weight, "weight", min_rank=2)
+    method = validate.choice(method, "method", METHODS)
+    # Merging looks for NaN and infinity itself, while it reads the rows.
+    checked = validate.float_array(weight, "weight", min_rank=2, check_finite=method != "merge")
     width = len(checked)
     norm = validate.batch_norm(batchnorm, width)
     bn_form = validate.choice(bn_form, "bn_form", BN_FORMS)
@@ -178,7 +180,7 @@ def scaling_matrix(
         kernel=kernel,
         threads=validate.thread_limit(threads),
     )
-    return METHODS[validate.choice(method, "method", METHODS)](request)
+    return METHODS[method](request)
 
 
 def _threshold(value: float | None, *, linear: bool) -> float:

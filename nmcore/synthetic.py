@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -172,21 +171,11 @@ def _radii(rng: np.random.Generator, size: Sequence[int], cover: float) -> Float
     return radii
 
 
-@numba.njit(nogil=True, cache=True)
 def _draw(
     picture: Float32Array, centres: Float64Array, radii: Float64Array, colours: Float32Array
 ) -> None:
-    """Draw balls one over the other into a picture of shape (channels, depth, height, width).
+    """See :func:`nmcore.discs.draw`."""
+    # Commands that draw nothing need not wait for the compiler to load.
+    from nmcore.discs import draw
 
-    A picture of fewer axes has leading ones of length 1.
-    """
-    channels, depth, height, width = picture.shape
-    for leaf in range(len(radii)):
-        z, y, x = centres[leaf]
-        radius = radii[leaf]
-        for k in range(max(0, int(z - radius)), min(depth, int(z + radius) + 2)):
-            for i in range(max(0, int(y - radius)), min(height, int(y + radius) + 2)):
-                for j in range(max(0, int(x - radius)), min(width, int(x + radius) + 2)):
-                    if (k - z) ** 2 + (i - y) ** 2 + (j - x) ** 2 < radius**2:
-                        for channel in range(channels):
-                            picture[channel, k, i, j] = colours[leaf, channel]
+    draw(picture, centres, radii, colours)

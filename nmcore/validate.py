@@ -33,7 +33,9 @@ def is_float(dtype: np.dtype[Any]) -> bool:
     return bool(np.issubdtype(dtype, np.floating)) or dtype.name == "bfloat16"
 
 
-def float_array(value: ArrayLike, name: str, *, min_rank: int = 1) -> FloatArray:
+def float_array(
+    value: ArrayLike, name: str, *, min_rank: int = 1, check_finite: bool = True
+) -> FloatArray:
     """Return an array of finite floating-point numbers; the caller's memory is never copied.
 
     Parameters
@@ -44,6 +46,9 @@ def float_array(value: ArrayLike, name: str, *, min_rank: int = 1) -> FloatArray
         What the user calls it.
     min_rank : int
         The least number of axes.
+    check_finite : bool
+        Whether to look for NaN and infinity. Who reads every number anyway does better to look
+        then: reading a large array takes as long as a good part of the work.
 
     Returns
     -------
@@ -71,9 +76,14 @@ def float_array(value: ArrayLike, name: str, *, min_rank: int = 1) -> FloatArray
         raise ArgumentError(f"{name}: got shape {array.shape}; need at least {min_rank} axes")
     if array.size == 0:
         raise ArgumentError(f"{name}: got the empty shape {array.shape}; need at least one number")
-    if not all_finite(array):
-        raise ArgumentError(f"{name}: holds NaN or infinity; need finite numbers")
+    if check_finite and not all_finite(array):
+        raise not_finite(name)
     return array
+
+
+def not_finite(name: str) -> ArgumentError:
+    """The error of an array that holds NaN or infinity."""
+    return ArgumentError(f"{name}: holds NaN or infinity; need finite numbers")
 
 
 def _integer(value: Any, name: str, needed: str = "an integer") -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
+from nmcore import elimination
 from nmcore.elimination import eliminate, problem
 from nmcore.refit import features
 
@@ -148,3 +151,18 @@ def test_large_problems_are_updated_in_blocks(channels, taps):
     inverse = np.linalg.inv((covariance + pull * np.eye(width))[np.ix_(own, own)])
     np.testing.assert_allclose(state.inverse, inverse, atol=1e-9)
     np.testing.assert_allclose(state.weights, inverse @ (cross + pull * start)[own], atol=1e-9)
+
+
+def test_wide_problems_are_updated_by_panels(monkeypatch):
+    """Dead channels, fewer outputs than channels, and a unit: the same order and errors."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((400, 150)) @ rng.standard_normal((150, 150))
+    x[:, [7, 90]] = 0
+    v = rng.standard_normal((150, 20))
+    make = partial(problem, x.T @ x / 400, x.T @ x @ v / 400, v, 1, unit=2.5)
+    order, error = eliminate([make()], 30)
+    monkeypatch.setattr(elimination, "_WIDE", 150)
+    panels, by_panels = eliminate([make()], 30)
+    assert set(order[:2]) == set(panels[:2]) == {7, 90}
+    np.testing.assert_array_equal(panels[2:], order[2:])
+    np.testing.assert_allclose(by_panels, error, rtol=1e-9, atol=1e-12)

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nmcore import bench
+from nmcore.files import atomic_write
 
 
 def main():
@@ -38,9 +39,10 @@ def main():
     console = Console()
     for table in bench.tables(result):
         console.print(table)
-    console.print(f"* of the rows timed. {result['machine']}", highlight=False)
+    for line in bench.legend(result):
+        console.print(line, highlight=False)
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+        atomic_write(options.json, (json.dumps(result, indent=1) + "\n").encode())
     if options.plot:
         bench.plot(result, options.plot)
 

@@ -79,7 +79,8 @@ def bench_kernels(
     for grid in benchmark.tables(result):
         t.show(out, grid)
         out.print()
-    out.print(f"{result['machine']['processor']}, {result['machine']['threads']} threads")
+    for line in benchmark.legend(result):
+        out.print(line)
 
 
 @bench.command("latency")

@@ -15,6 +15,7 @@ panels, and the matrices are brought up to date once per panel by products that 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,11 +92,40 @@ def eliminate(
     """
     total = float(np.vdot(H, C))
     invert(C, pool)
-    M, G = C, H
-    panel = Panel(M.diagonal().copy(), G.diagonal().copy(), np.empty((2, PANEL, len(C))))
-    if not (np.isfinite(panel.m) & (panel.m > 0)).all():
+    variance = C.diagonal()
+    if not (np.isfinite(variance) & (variance > 0)).all():
         raise ArgumentError("covariance: is not positive definite; need one, or more damping")
-    channel = np.arange(len(C))
+    removed, cost = eliminate_inverted(C, H, count, kernel, pool)
+    return Elimination(removed, cost, total)
+
+
+def eliminate_inverted(
+    M: Float64Array, G: Float64Array, count: int, kernel: Kernel, pool: Workers
+) -> tuple[IntArray, Float64Array]:
+    """Remove `count` channels, given the matrices that the module is about.
+
+    Parameters
+    ----------
+    M, G : float64 arrays, shape (N, N)
+        Only their upper triangles are read; overwritten.
+    count, kernel, pool
+        As for :func:`eliminate`.
+
+    Returns
+    -------
+    removed : int array, shape (count,)
+        First to last.
+    cost : float64 array, shape (count,)
+        What each removal adds to the error.
+
+    Examples
+    --------
+    >>> from nmcore.kernels import numpy_
+    >>> eliminate_inverted(np.eye(2), np.diag([3.0, 2.0]), 1, numpy_, Workers(1))
+    (array([1]), array([2.]))
+    """
+    panel = Panel(M.diagonal().copy(), G.diagonal().copy(), np.empty((2, PANEL, len(M))))
+    channel = np.arange(len(M))
     removed, cost = np.empty(count, dtype=np.intp), np.empty(count)
     done = 0
     while done < count:
@@ -108,10 +138,11 @@ def eliminate(
             _apply(M, G, panel, steps, pool)
             alive = np.flatnonzero(np.isfinite(panel.m))
             if len(alive) < len(channel) - len(channel) // _STALE:
-                M, G = _without(M, alive), _without(G, alive)
+                _move_to_front([M, G], alive, pool)
+                M, G = M[: len(alive), : len(alive)], G[: len(alive), : len(alive)]
                 panel = panel.without(alive)
                 channel = channel[alive]
-    return Elimination(removed, cost, total)
+    return removed, cost
 
 
 def invert(A: Float64Array, pool: Workers) -> None:
@@ -191,11 +222,15 @@ def _apply(M: Float64Array, G: Float64Array, panel: Panel, steps: int, pool: Wor
     _add_symmetric(G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
 
 
-def _without(A: Float64Array, alive: IntArray) -> Float64Array:
-    """Move the upper triangle that belongs to the channels still there to the front of A."""
+def _move_to_front(matrices: Sequence[Float64Array], alive: IntArray, pool: Workers) -> None:
+    """Move the upper triangles that belong to the channels still there to the front."""
     count = len(alive)
-    # In order, so that a row is read before it is overwritten.
-    for start in range(0, count, _STRIPE):
-        rows = alive[start : start + _STRIPE]
-        A[start : start + len(rows), start:count] = A[rows].take(alive[start:], axis=1)
-    return A[:count, :count]
+
+    def move(which: int, _: int) -> None:
+        A = matrices[which]
+        # In order, so that a row is read before it is overwritten.
+        for start in range(0, count, _STRIPE):
+            rows = alive[start : start + _STRIPE]
+            A[start : start + len(rows), start:count] = A[rows].take(alive[start:], axis=1)
+
+    pool.each(move, len(matrices), 1)

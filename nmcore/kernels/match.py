@@ -10,21 +10,23 @@ gives the same answer, and for float64 weights that of a plain loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore import validate
 from nmcore.group import IntArray
 from nmcore.kernels import numpy_
 from nmcore.kernels.bias import Bias, Float64Array, normalised
 from nmcore.kernels.protocol import Kernel, Shortlist
-from nmcore.kernels.rows import Rows, norms
-from nmcore.kernels.threads import Workers
+from nmcore.kernels.rows import Rows
+from nmcore.kernels.threads import Workers, blas_threads
 
 _BLOCK_BYTES = 64 << 20
 _MOST_ROWS = 1024
+_LEAST_ROWS = 128
 # A row with more near ties than this is looked at again in float64.
 _MANY = 16
 
@@ -78,18 +80,14 @@ class _Side:
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """What stays the same for all blocks."""
+    """What stays the same for all blocks; ``target_norms`` (T,) are canonical."""
 
     factors: Sequence[Rows]
     targets: _Side
+    target_norms: Float64Array
     bias_of: BiasOf | None
     kernel: Kernel
     pool: Workers
-
-    def side(self, channel: IntArray) -> _Side:
-        """Make some channels' rows ready."""
-        made = [self.kernel.unit_rows(rows, channel, self.pool) for rows in self.factors]
-        return _Side(channel, [unit for unit, _ in made], [norm for _, norm in made])
 
 
 def best_matches(
@@ -132,21 +130,25 @@ def best_matches(
     (array([1]), array([5.]))
     """
     result = _no_matches(len(removed))
-    problem = _Problem(factors, _Side(kept, [], []), bias_of, kernel, pool)
-    targets = problem.side(kept)
-    (position,) = np.nonzero(targets.some)
-    if len(position) < len(kept):
-        targets = problem.side(kept[position])
-    if len(position) == 0:
-        return result
-    problem = replace(problem, targets=targets)
-    step = _block_rows(factors, len(position))
-    for start in range(0, len(removed), step):
-        part = slice(start, start + step)
+    targets, position = _targets(factors, kept, kernel, pool)
+    target_norms = (
+        np.empty(0) if bias_of is None else _norms(factors, targets.channel, kernel, pool)
+    )
+    problem = _Problem(factors, targets, target_norms, bias_of, kernel, Workers(1))
+
+    def fill(start: int, stop: int) -> None:
+        part = slice(start, stop)
         block = _match_block(problem, removed[part])
-        result.position[part] = np.where(block.position < 0, -1, position[block.position])
+        found = block.position >= 0
+        result.position[part][found] = position[block.position[found]]
         result.scale[part] = block.scale
         result.similarity[part] = block.similarity
+
+    # A block a thread, and one thread of BLAS for each: OpenBLAS's own threads spin on for a tenth
+    # of a second after a product, and take the processors from the passes that come next.
+    with blas_threads(1):
+        step = _block_rows(factors, len(position), len(removed), pool.threads)
+        pool.each(fill, len(removed), step)
     return result
 
 
@@ -154,14 +156,40 @@ def _no_matches(count: int) -> Matches:
     return Matches(np.full(count, -1, dtype=np.intp), np.zeros(count), np.zeros(count))
 
 
-def _block_rows(factors: Sequence[Rows], targets: int) -> int:
-    """How many removed rows to take at a time, so that a block's arrays stay within bounds."""
+def _block_rows(factors: Sequence[Rows], targets: int, removed: int, threads: int) -> int:
+    """How many removed rows a thread takes at a time.
+
+    The arrays of all threads together stay within bounds, and all threads have as much to do.
+    """
     row_bytes = sum(4 * rows.width for rows in factors) + 4 * targets
-    return int(np.clip(_BLOCK_BYTES // row_bytes, 16, _MOST_ROWS))
+    most = int(np.clip(_BLOCK_BYTES // (threads * row_bytes), _LEAST_ROWS, _MOST_ROWS))
+    turns = max(1, -(-removed // (most * threads)))
+    return max(_LEAST_ROWS, -(-removed // (turns * threads)))
+
+
+def _targets(
+    factors: Sequence[Rows], kept: IntArray, kernel: Kernel, pool: Workers
+) -> tuple[_Side, IntArray]:
+    """Return the kept rows that are not zero, and their positions in `kept`."""
+    targets = _side(factors, kept, kernel, pool)
+    (position,) = np.nonzero(targets.some)
+    if len(position) < len(kept):
+        targets = _side(factors, kept[position], kernel, pool)
+    return targets, position
+
+
+def _side(factors: Sequence[Rows], channel: IntArray, kernel: Kernel, pool: Workers) -> _Side:
+    """Make some channels' rows ready."""
+    made = [kernel.unit_rows(rows, channel, pool) for rows in factors]
+    if not np.isfinite([norm for _, norm in made]).all():
+        raise validate.not_finite("weight")
+    return _Side(channel, [unit for unit, _ in made], [norm for _, norm in made])
 
 
 def _match_block(problem: _Problem, removed: IntArray) -> Matches:
-    queries = problem.side(removed)
+    queries = _side(problem.factors, removed, problem.kernel, problem.pool)
+    if len(problem.targets.channel) == 0:
+        return _no_matches(len(removed))
     bias = _bias(problem, removed)
     found = problem.kernel.shortlist(
         queries.units,
@@ -177,12 +205,15 @@ def _bias(problem: _Problem, removed: IntArray) -> Bias | None:
     """Return the numbers of the bias distance, from canonical norms."""
     if problem.bias_of is None:
         return None
-    kept = problem.targets.channel
-    norm_n, norm_p = (
-        _product([norms(rows, index, 2, problem.pool) for rows in problem.factors])
-        for index in (removed, kept)
-    )
-    return problem.bias_of(norm_n, removed, norm_p, kept)
+    query_norms = _norms(problem.factors, removed, problem.kernel, problem.pool)
+    return problem.bias_of(query_norms, removed, problem.target_norms, problem.targets.channel)
+
+
+def _norms(
+    factors: Sequence[Rows], channel: IntArray, kernel: Kernel, pool: Workers
+) -> Float64Array:
+    """Return the canonical norms of some channels' rows, multiplied over the factors."""
+    return _product([kernel.compare(rows, channel, channel, pool).norm_n for rows in factors])
 
 
 def _product(arrays: Sequence[Float64Array]) -> Float64Array:

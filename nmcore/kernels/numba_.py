@@ -24,6 +24,8 @@ from nmcore.kernels.threads import Workers
 NAME = "numba"
 # Waking a thread costs as much as passing over this many numbers.
 _LEAST = 1 << 18
+# Numbers in a strip of a block: they are read twice, the second time from a core's cache.
+_STRIP = 1 << 18
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,9 +36,8 @@ def _compiled(function: F) -> F:
 
 
 def _reordered(function: F) -> F:
-    # Comparing and counting give the same result in any order; without leave to reorder them, and
-    # the promise that there is no NaN, the compiler would not use vector instructions.
-    flags = {"nnan", "nsz", "reassoc"}
+    # Without leave to reorder sums, the compiler would not use vector instructions.
+    flags = {"nsz", "reassoc"}
     return cast(
         F, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=flags)(function)
     )
@@ -190,20 +191,16 @@ def compare(rows: Rows, n: IntArray, p: IntArray, pool: Workers) -> Pairs:
 
 
 @_reordered
-def _scan_plain(cosines: FloatArray, margin: Any, count: IntArray, only: IntArray) -> None:
-    """For each row (K, T): how many cosines reach its maximum less the margin, and where.
+def _count_near(cosines: FloatArray, floor: FloatArray, count: IntArray, only: IntArray) -> None:
+    """For each row (K, T): how many cosines reach its floor, and where.
 
     ``only`` holds the sum of the columns, which is the column where there is one.
     """
     for k in range(cosines.shape[0]):
         row = cosines[k]
-        best = row[0]
-        for t in range(row.size):
-            best = max(best, row[t])
-        floor = best - margin
         reached, where = 0, 0
         for t in range(row.size):
-            hit = row[t] >= floor
+            hit = row[t] >= floor[k]
             reached += hit
             where += t * hit
         count[k], only[k] = reached, where
@@ -299,13 +296,14 @@ def shortlist(
 
 def _plain(cosines: FloatArray, margin: float, pool: Workers) -> Shortlist:
     count, only = np.empty((2, len(cosines)), dtype=np.intp)
-    width = cosines.dtype.type(margin)
 
     def scan(start: int, stop: int) -> None:
         part = slice(start, stop)
-        _scan_plain(cosines[part], width, count[part], only[part])
+        # NumPy finds a maximum with vector instructions; the compiler does not.
+        floor = cosines[part].max(axis=1) - cosines.dtype.type(margin)
+        _count_near(cosines[part], floor, count[part], only[part])
 
-    pool.halves(scan, len(cosines), _LEAST // cosines.shape[1])
+    pool.each(scan, len(cosines), _STRIP // cosines.shape[1])
     return _spelled_out(cosines, None, margin, pool, count, only)
 
 

@@ -222,10 +222,15 @@ def compare(rows: Rows, n: IntArray, p: IntArray, pool: Workers) -> Pairs:
 
     def fill(start: int, stop: int) -> None:
         part = slice(start, stop)
-        a, b = rows.block(n[part]), rows.block(p[part])
+        a = rows.block(n[part])
         np.sqrt(rows.dot(a, a), out=norm_n[part])
-        np.sqrt(rows.dot(b, b), out=norm_p[part])
-        np.divide(rows.dot(a, b), norm_n[part] * norm_p[part], out=cosine[part])
+        if p is n:  # who wants the norms alone compares rows with themselves
+            b, norm_p[part] = a, norm_n[part]
+        else:
+            b = rows.block(p[part])
+            np.sqrt(rows.dot(b, b), out=norm_p[part])
+        with np.errstate(invalid="ignore"):  # rows of zeros have no cosine
+            np.divide(rows.dot(a, b), norm_n[part] * norm_p[part], out=cosine[part])
 
     with blas_threads(1):
         pool.each(fill, len(n), rows.grain)

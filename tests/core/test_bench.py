@@ -1,63 +1,88 @@
 """The benchmark measures what it says, and cannot flatter."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from nmcore import bench, kernels
+from nmcore.bench import turns
+from nmcore.bench.memory import peak_memory
+from nmcore.bench.peers import PEERS, Peer
 from nmcore.errors import ArgumentError
-from nmcore.kernels import numpy_
-from nmcore.kernels.peers import PEERS, Peer
 
 SMALL = ["60x24,30"]
+INSTALLED = [name for name, peer in PEERS.items() if peer.installed]
+
+
+@pytest.fixture(autouse=True)
+def no_rest(monkeypatch):
+    """Nobody reads the times of these runs."""
+    monkeypatch.setattr(turns, "_REST", 0)
+    monkeypatch.setattr(turns, "_LEAST", 0)
 
 
 def test_rows_hold_every_contender_and_can_be_written():
     result = bench.run_kernels(SMALL, repeats=2, kernels=["numpy", "numba"], memory=False)
     names = [row["name"] for row in result["rows"]]
-    installed = [name for name, peer in PEERS.items() if peer.installed]
-    assert names == ["sgemm of this machine", "nmcore numpy", "nmcore numba", *installed]
+    assert names == ["sgemm of this machine", "nmcore numpy", "nmcore numba", *INSTALLED]
     assert json.loads(json.dumps(result)) == result
     for row in result["rows"]:
         flops = 2 * 30 * 30 * 24
         assert row["gflops"] == pytest.approx(flops / row["seconds"] / 1e9)
         assert row["timed_rows"] == 30
+        assert not row["scaled_up"]
         assert row["sgemm_share"] > 0
     assert result["rows"][0]["sgemm_share"] == 1
 
 
-def lying_find(weight, kept, removed, threads):
-    right = PEERS["numpy matmul + argmax"].find(weight, kept, removed, threads)
-    right[7] = (right[7] + 1) % len(kept)
-    return right
+@pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.parametrize("row", [0, 7, 29])
+def test_a_peer_with_one_wrong_index_ends_the_benchmark(monkeypatch, name, row):
+    honest = PEERS[name]
 
-
-def test_a_lying_peer_ends_the_benchmark(monkeypatch):
-    monkeypatch.setitem(PEERS, "liar", Peer(lying_find))
-    with pytest.raises(bench.WrongAnswerError, match=r"liar: channel .* where .* is to be had"):
-        bench.run_kernels(SMALL, ["liar"], repeats=1, kernels=[], memory=False)
-
-
-class Liar:
-    """A kernel that leaves the best target of one row off its list."""
-
-    NAME = "liar"
-    unit_rows = staticmethod(numpy_.unit_rows)
-    compare = staticmethod(numpy_.compare)
-
-    @staticmethod
-    def shortlist(queries, targets, bias, margin, pool):
-        found = numpy_.shortlist(queries, targets, bias, margin, pool)
-        found.column[5] = (found.column[5] + 1) % len(targets[0])
+    def find(weight, kept, removed, threads):
+        found = honest.find(weight, kept, removed, threads).copy()
+        found[row] = (found[row] + 1) % len(kept)
         return found
 
+    monkeypatch.setitem(PEERS, name, honest._replace(find=find))
+    with pytest.raises(bench.WrongAnswerError, match=re.escape(name) + ": channel .* is to be had"):
+        bench.run_kernels(SMALL, [name], repeats=1, kernels=[], memory=False)
 
-def test_a_lying_kernel_ends_the_benchmark(monkeypatch):
-    honest = kernels._load
-    monkeypatch.setattr(kernels, "_load", lambda name: Liar if name == "liar" else honest(name))
-    with pytest.raises(bench.WrongAnswerError, match="nmcore liar: channel"):
-        bench.run_kernels(SMALL, [], repeats=1, kernels=["liar"], memory=False)
+
+@pytest.mark.parametrize("name", ["numpy", "numba", "ort"])
+@pytest.mark.parametrize("row", [0, 7, 29])
+def test_a_kernel_with_one_wrong_index_ends_the_benchmark(monkeypatch, name, row):
+    """It leaves the best target of one row off its list."""
+    if name not in kernels.kernel_names():
+        pytest.skip("the onnxruntime plugin is not installed")
+    module = kernels.get_kernel(name)
+    honest = module.shortlist
+
+    def shortlist(queries, targets, bias, margin, pool):
+        found = honest(queries, targets, bias, margin, pool)
+        found.column[row] = (found.column[row] + 1) % len(targets[0])
+        return found
+
+    monkeypatch.setattr(module, "shortlist", shortlist)
+    with pytest.raises(bench.WrongAnswerError, match=f"nmcore {name}: channel"):
+        bench.run_kernels(SMALL, [], repeats=1, kernels=[name], memory=False)
+
+
+def test_a_contender_that_is_right_at_first_only_ends_the_benchmark(monkeypatch):
+    calls = []
+
+    def find(weight, kept, removed, threads):
+        calls.append(1)
+        right = PEERS["numpy matmul + argmax"].find(weight, kept, removed, threads)
+        return right if len(calls) < 3 else np.zeros_like(right)
+
+    monkeypatch.setitem(PEERS, "liar", Peer(find))
+    with pytest.raises(bench.WrongAnswerError, match="liar: channel"):
+        bench.run_kernels(SMALL, ["liar"], repeats=2, kernels=[], memory=False)
+    assert len(calls) == 3
 
 
 @pytest.mark.parametrize("answer", [np.full(30, -1), np.full(30, 30), np.zeros(29, dtype=int)])
@@ -72,15 +97,50 @@ def test_slow_peers_are_timed_on_some_rows_and_say_so(monkeypatch):
     result = bench.run_kernels(SMALL, ["slow"], repeats=1, kernels=[], memory=False)
     assert result["rows"][1]["timed_rows"] == 3
     (table,) = bench.tables(result)
-    assert "slow (3 rows timed)" in list(table.columns[0].cells)
+    assert result["rows"][1]["scaled_up"]
+    assert "slow*" in list(table.columns[0].cells)
+    assert bench.legend(result)[0].startswith("* timed on some of the rows")
 
 
-def test_peak_memory_is_that_of_the_contender(monkeypatch):
+def test_peak_memory_is_that_of_the_contender():
     """A product of 2000 x 2000 float32 numbers is held whole by NumPy."""
     size = bench.Size(4000, 16, 2000)
-    peak = bench._peak_memory(size, "numpy matmul + argmax", 0, 1)
+    peak = peak_memory(size, "numpy matmul + argmax", 0, 1)
     assert peak is not None
     assert 15 < peak < 40
+
+
+def test_peak_memory_is_a_block_whatever_the_kept_rows():
+    """All cosines together would be 400 MB; the unit rows of the kept ones are 1.3 MB."""
+    peak = peak_memory(bench.Size(20_000, 16, 10_000), "nmcore numpy", 0, 2)
+    assert peak is not None
+    assert peak < 120
+
+
+def test_tables_fit_an_ordinary_terminal():
+    from rich.console import Console
+
+    result = bench.run_kernels(SMALL, repeats=1, memory=False)
+    for row in result["rows"]:  # figures as wide as they get
+        row.update(seconds=31.0257, gflops=1234.5, sgemm_share=1.11, peak_mb=1234.5, scaled_up=True)
+    console = Console(width=80, record=True, force_terminal=True)
+    for table in bench.tables(result):
+        console.print(table)
+    text = console.export_text()
+    assert all(f"{name}*" in text for name in INSTALLED)
+    assert "vs ours" in text
+    assert "\u2026" not in text
+
+
+def test_a_short_call_is_timed_several_times_in_a_turn(monkeypatch):
+    monkeypatch.setattr(turns, "_LEAST", 0.01)
+    calls, found = [], []
+    seconds = turns.take_turns(
+        {"short": lambda: calls.append(1)}, 2, 1, lambda *answer: found.append(answer)
+    )
+    assert len(calls) > 10
+    assert len(seconds["short"]) == 2
+    assert found == [("short", None)] * 2
 
 
 def test_unknown_names():
@@ -96,8 +156,11 @@ def test_unknown_names():
 def test_plot(tmp_path):
     pytest.importorskip("matplotlib")
     result = bench.run_kernels(SMALL, [], repeats=1, kernels=["numpy"], memory=False)
-    bench.plot(result, tmp_path / "rates.png")
-    assert (tmp_path / "rates.png").stat().st_size > 1000
+    bench.plot(result, tmp_path / "rates.svg")
+    first = (tmp_path / "rates.svg").read_bytes()
+    bench.plot(result, tmp_path / "rates.svg")
+    assert (tmp_path / "rates.svg").read_bytes() == first
+    assert b"</svg>" in first
 
 
 def test_sizes_beyond_the_machine_are_refused():

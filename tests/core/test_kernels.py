@@ -255,6 +255,7 @@ def test_numba_is_imported_only_when_used():
     code = (
         "import sys, numpy as np, nmcore\n"
         "nmcore.select(np.eye(4), 2); nmcore.scaling_matrix(np.eye(4), [0, 1])\n"
+        "nmcore.compress, nmcore.sensitivity, nmcore.absorb\n"
         "print([m for m in ('numba', 'onnx', 'onnxruntime', 'nmcore_ort') if m in sys.modules])"
     )
     assert run(code).strip() == "[]"

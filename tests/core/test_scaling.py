@@ -367,6 +367,20 @@ def test_bad_arguments_are_named(wrong, message):
         scaling_matrix(**arguments)
 
 
+@pytest.mark.parametrize("kernel", ["numpy", "numba"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channel", [1, 2])
+def test_one_unusable_number_is_seen_wherever_it_is(kernel, dtype, wrong, channel):
+    """Merging looks while it reads: in kept rows, in removed ones, and where none can be merged."""
+    for scale in (1, 0):
+        weight = scale * np.ones((4, 300), dtype=dtype)
+        weight[channel, 257] = wrong
+        for options in ({}, {"bn_form": "folded"}, {"depthwise": np.ones((4, 9))}):
+            with pytest.raises(ArgumentError, match="weight: holds NaN or infinity"):
+                scaling_matrix(weight, [0, 2], kernel=kernel, **options)
+
+
 def test_huge_finite_numbers_are_no_infinity():
     for rows in (np.full((4, 3), 3e38, dtype=np.float32), np.full((4, 3), 1e308)):
         np.testing.assert_allclose(scaling_matrix(rows, [0]).Z, np.ones((1, 4)))
