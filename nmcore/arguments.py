@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from numbers import Real
 from typing import Any
 
@@ -142,6 +143,11 @@ def _called(value: Any) -> Any:
     return value
 
 
+def _executor(value: Any) -> Executor:
+    _require(isinstance(value, Executor))
+    return value  # type: ignore[no-any-return]
+
+
 _SHARE = (_within(0, 1, without=(0,)), "a share above 0 and at most 1")
 _NUMBERS = (_numbers, "a number, or one a channel,")
 _PATTERNS = (_patterns, "a pattern or a list of patterns")
@@ -174,6 +180,7 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
     "threads": (_whole(0), "a whole number from 0"),
     "runs": (_whole(1), "a whole number from 1"),
     "seed": (_whole(0), "a whole number from 0"),
+    "executor": (_executor, "a concurrent.futures.Executor"),
     "progress": (_called, "a function of a text and an iterable"),
 }
 # These have a default that is no None, which therefore stands for nothing.

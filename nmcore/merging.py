@@ -134,7 +134,8 @@ def merged(
 def _write(graph: plugins.Graph, group: Group, solved: Merged, why: str = "") -> Outcome:
     """Put what was solved into the graph."""
     scaling, recipe = solved.scaling, solved.recipe
-    weights, biases = zip(*solved.folded, strict=True)
+    weights = [weight for weight, _ in solved.folded]
+    biases = [bias for _, bias in solved.folded]
     graph.write(group, scaling.kept, weights, biases)
     reason = f"{why}; {recipe.reason}" if why else recipe.reason
     kept = tuple(map(int, scaling.kept))

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nmcore
-from nmcore import digests, plugins
-from nmcore.allocation import Budget
+from nmcore import arguments, digests, plugins
 from nmcore.cells import Cell, on_one_line, run
 from nmcore.data import normalisation
 from nmcore.errors import ArgumentError, DataError
@@ -22,7 +21,6 @@ from nmcore.probes import REAL_SAMPLES
 from nmcore.recipe import RECONSTRUCTION
 from nmcore.records import Record, records_in
 from nmcore.replay import plain
-from nmcore.scaling import METHODS
 
 # Those that look at data; the others are not shown it.
 _MEASURING = ("auto", RECONSTRUCTION)
@@ -119,7 +117,8 @@ def sweep(
     if unknown:
         raise TypeError(f"sweep() got an unexpected keyword argument {unknown[0]!r}")
     sizes = _sizes(ratio=ratios, macs=macs, params=params)
-    _check_methods(methods)
+    for method in methods:
+        arguments.checked({"method": method})
     grid = _Grid(data, evaluate_data, out_dir, options)
     models = [models] if isinstance(models, (str, Path)) else models
     cells = list(
@@ -193,19 +192,12 @@ class _Grid:
 
 def _sizes(**given: Sequence[float]) -> list[tuple[str, float]]:
     """What says how much to remove, and how much."""
-    sizes = [(budget, float(share)) for budget, shares in given.items() for share in shares]
-    for budget, share in sizes:
-        if budget == "ratio" and not 0 <= share < 1:
-            raise ArgumentError(f"ratio is {share:g}; it must be at least 0 and below 1")
-        Budget.of(**{budget: share})
+    sizes = [
+        (name, arguments.checked({name: share})[name])
+        for name, shares in given.items()
+        for share in shares
+    ]
     return sizes or [("ratio", 0.5)]
-
-
-def _check_methods(methods: Sequence[str]) -> None:
-    known = ("auto", *METHODS)
-    for method in methods:
-        if method not in known:
-            raise ArgumentError(f"method is {method!r}; need one of {', '.join(known)}")
 
 
 def _existing(what: str, path: str | Path | None) -> Path | None:

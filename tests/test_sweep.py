@@ -337,9 +337,9 @@ def test_a_worker_that_dies_of_a_cell_fails_that_cell(model):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"methods": ["fuse"]}, ArgumentError, "method is 'fuse'; need one of auto, "),
-        ({"ratios": [1]}, ArgumentError, "ratio is 1; it must be at least 0 and below 1"),
-        ({"macs": [0.5, 2]}, ArgumentError, "macs is 2.0; it must be above 0 and at most 1"),
+        ({"methods": ["fuse"]}, ArgumentError, "method is 'fuse'; one of auto, "),
+        ({"ratios": [1]}, ArgumentError, "ratio is 1; a share of at least 0 and below 1 is needed"),
+        ({"macs": [0.5, 2]}, ArgumentError, "macs is 2; a share above 0 and at most 1 is needed"),
         ({"data": "no.npz"}, DataError, "data no.npz does not exist"),
         ({"evaluate_data": "."}, DataError, "evaluate-data . is a folder; an .npz is needed"),
         ({"out_dir": "no"}, DataError, "out-dir no does not exist"),

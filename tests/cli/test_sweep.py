@@ -80,7 +80,7 @@ def test_a_bug_is_told_by_its_traceback(sweep, monkeypatch):
     ("words", "message"),
     [
         (("--method", "fuse"), "'fuse' is not one of"),
-        (("--ratio", "1"), "ratio is 1; it must be at least 0 and below 1"),
+        (("--ratio", "1"), "ratio is 1.0; a share of at least 0 and below 1 is needed"),
         (("--jobs", "2", "--dask", "tcp://1.2.3.4:5"), "jobs and dask were given"),
         (("--dask", "nowhere://1"), "no dask scheduler answers at nowhere://1"),
         (("--out-dir", "no"), "out-dir no does not exist"),
