@@ -18,7 +18,7 @@ from pathlib import Path
 from arguments import Parser, existing
 from figures import Panel, Point, draw
 from methods import OURS, PAPER
-from peers import PEERS
+from others import PEERS
 from store import Result, Store, digest
 from tables import Table, percent, size
 from trials import Bench, TestSet, Trial

@@ -137,6 +137,7 @@ SECTIONS = (
     ),
     Section("lenet300100", "LeNet-300-100 on Fashion-MNIST", "lenet300100", "sweep"),
     Section("resnet56", "ResNet-56 on CIFAR-10", "resnet56", "sweep"),
+    Section("peers", "Other programs, CIFAR-10", "peers", "peers", ()),
     Section("redundancy", "Redundancy", "redundancy", "redundancy", ()),
 )
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import onnx
 from arguments import results_file
-from peers import PEERS
+from others import PEERS
 from store import Result, Store, digest
 
 import nmcore
@@ -50,15 +50,18 @@ class Trial:
         The file.
     method : str
         One of ``nmcore compress --method``, with ``+data`` behind it where it gets calibration
-        inputs, or one of :data:`peers.PEERS`, whose ``options`` are the share of channels to
+        inputs, or one of :data:`others.PEERS`, whose ``options`` are the share of channels to
         remove.
     options : tuple of str
         More options of ``nmcore compress``.
+    plan : Path or None
+        A plan that says which channels stay.
     """
 
     model: Path
     method: str = ""
     options: tuple[str, ...] = ()
+    plan: Path | None = None
 
 
 class Judge(Protocol):
@@ -138,6 +141,8 @@ class Bench:
             "calibration_sha256": self._calibration_digest(trial),
             **self.judge.key(),
         }
+        if trial.plan is not None:
+            key["plan_sha256"] = digest(trial.plan)
         title = {"command": command or f"{trial.model.name} as it is"}
         return self.store.once(cell or title, key, lambda: self._measure(trial))
 
@@ -148,14 +153,13 @@ class Bench:
         if trial.method in PEERS:
             return shlex.join([trial.method, trial.model.name, "OUT", *trial.options])
         words = ["nmcore", "compress", trial.model.name, "OUT", *self._words(trial)]
-        given = str(self.calibration)
-        return shlex.join(
-            Path(word).name if self.calibration and word == given else word for word in words
-        )
+        given = {str(path) for path in (self.calibration, trial.plan) if path is not None}
+        return shlex.join(Path(word).name if word in given else word for word in words)
 
     def _words(self, trial: Trial) -> list[str]:
         name, _, data = trial.method.partition("+")
         words = ["--method", name, *trial.options]
+        words += [] if trial.plan is None else ["--plan", str(trial.plan)]
         if data:
             words += ["--data", str(self.calibration)]
         if name not in WITHOUT_INPUTS:

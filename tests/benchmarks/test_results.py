@@ -105,3 +105,70 @@ def test_page_is_made_from_json_alone(command, tmp_path):
 
 def result(top1):
     return {"n": 10, "top1": top1, "params": 1_446_342, "trained": 1_432_394, "macs": 18_233_292}
+
+
+class TestPeers:
+    def test_what_is_not_installed_is_said_and_left_out(self, monkeypatch, capsys):
+        import peers
+
+        monkeypatch.setattr(peers, "find_spec", lambda name: None)
+        assert peers.installed(["magnitude"]) == []
+        assert capsys.readouterr().err.splitlines() == [
+            "torch-pruning is not installed: its rows are left out",
+            "onnxsim is not installed: its rows are left out",
+        ]
+        monkeypatch.setattr(peers, "find_spec", lambda name: object())
+        assert peers.installed(["magnitude", "lamp"]) == [
+            "torch-pruning, magnitude",
+            "torch-pruning, lamp",
+            "onnxsim",
+        ]
+
+    def test_a_plan_is_named_without_its_folder_and_counts_by_its_content(
+        self, tmp_path, monkeypatch
+    ):
+        from store import digest
+        from trials import Bench, Trial
+
+        plan = tmp_path / "plan.json"
+        plan.write_text('{"groups": {}}')
+
+        class Judge:
+            def key(self):
+                return {}
+
+        bench = Bench(Judge(), ())
+        monkeypatch.setattr(Bench, "_measure", lambda self, trial: {})
+        trial = Trial(plan, "merge", plan=plan)
+        for groups in ('{"groups": {}}', '{"groups": {"a": [0]}}'):
+            plan.write_text(groups)
+            digest.cache_clear()
+            bench.run(trial, {"groups": groups})
+        first, second = bench.store.records
+        assert first.key["command"] == (
+            "nmcore compress plan.json OUT --method merge --plan plan.json"
+        )
+        assert first.key["plan_sha256"] != second.key["plan_sha256"]
+
+    def test_the_table(self):
+        import peers
+        from store import Record
+
+        def record(top1, **cell):
+            result = {"top1": top1, "params": 10, "macs": 20}
+            return Record({"model": "net", **cell}, {}, result, "here")
+
+        cell = {"removed": "50"}
+        found = peers.outcome(
+            [
+                record(90.0, method="as it is"),
+                record(50.0, **cell, **{"chosen by": "onnxsim"}, method="prune"),
+                record(60.0, **cell, **{"chosen by": "torch-pruning, lamp"}, method="merge"),
+            ]
+        )
+        (table,) = found.tables
+        assert table.title == "net: 90.00 before, 10 parameters, 20 MACs"
+        assert table.rows == [
+            ["onnxsim", "50 %", "10", "20", "50.00", "", "", ""],
+            ["torch-pruning, lamp", "50 %", "10", "20", "", "60.00", "", ""],
+        ]
