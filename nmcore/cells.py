@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import nmcore
-from nmcore import plugins
+from nmcore import digests, plugins
 from nmcore.errors import ArgumentError, NmcoreError
 from nmcore.evaluate import fidelity
 from nmcore.feeding import data_for
@@ -98,7 +98,9 @@ def _figures(cell: Cell) -> dict[str, Any]:
         raise ArgumentError(
             f"this worker has nmcore {nmcore.__version__}; the sweep needs {key['nmcore']}"
         )
-    options = key["options"]
+    options = dict(key["options"])
+    if "keep" in options:
+        options["keep"] = dict(options["keep"])
     result = compress(
         cell.model,
         method=key["method"],
@@ -108,6 +110,10 @@ def _figures(cell: Cell) -> dict[str, Any]:
     )
     _check_source(cell.model, result.plan.model, key["model_sha256"])
     _check_source(cell.data, result.plan.data, key["data_sha256"])
+    if cell.evaluate_data is not None:
+        _check_source(
+            cell.evaluate_data, digests.of_data(cell.evaluate_data, 1), key["evaluate_sha256"]
+        )
     with _drafted(result, cell.target) as draft:
         found = {
             "params_before": result.before.params,

@@ -134,7 +134,8 @@ class Dataset:
             return self.normalisation is None
         x = self.x[:_LOOKED_AT]
         whole = x.dtype.kind in "iu" or (x.dtype.kind == "f" and np.array_equal(x, np.rint(x)))
-        return bool(whole and x.ndim > 2 and x.min() >= 0 and _USED <= x.max() <= 255)
+        shown = whole and x.ndim > 2 and x.size > 0
+        return bool(shown and x.min() >= 0 and _USED <= x.max() <= 255)
 
     @property
     def is_scaled_twice(self) -> bool:

@@ -73,9 +73,9 @@ class Records:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         known = _read(path) if path is not None and path.exists() else []
-        self._known = {record.cell: record for record in known}
+        self._known = {record.cell: record for record, _ in known}
         # Only the new one is put into words each time.
-        self._lines = {record.cell: _line(record) for record in known}
+        self._lines = {record.cell: line for record, line in known}
 
     def __getitem__(self, cell: str) -> Record:
         return self._known[cell]
@@ -112,7 +112,8 @@ def records_in(path: Path | None) -> Iterator[Records]:
         yield Records(path)
 
 
-def _read(path: Path) -> list[Record]:
+def _read(path: Path) -> list[tuple[Record, str]]:
+    """The records of a file, and each in words."""
     something_else = ArgumentError(
         f"{path} holds no records of a sweep; delete it or name another file"
     )
@@ -120,8 +121,11 @@ def _read(path: Path) -> list[Record]:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, list):
             raise something_else
-        return [Record(**each) for each in found]
+        records = [Record(**each) for each in found]
+        if not all(isinstance(record.cell, str) for record in records):
+            raise something_else
+        return [(record, _line(record)) for record in records]
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise something_else from error

@@ -13,7 +13,6 @@ from typing import Any
 import nmcore
 from nmcore import arguments, digests, plugins
 from nmcore.cells import Cell, on_one_line, run
-from nmcore.data import normalisation
 from nmcore.errors import ArgumentError, DataError
 from nmcore.pipeline import compress
 from nmcore.plan import Progress, silent
@@ -116,9 +115,12 @@ def sweep(
     unknown = [name for name in options if name not in _DEFAULTS]
     if unknown:
         raise TypeError(f"sweep() got an unexpected keyword argument {unknown[0]!r}")
+    options = arguments.checked(options)
+    arguments.checked({"executor": executor})
+    if options.get("round_to") == "auto":
+        raise ArgumentError("a sweep takes no times, so round-to must be a whole number")
     sizes = _sizes(ratio=ratios, macs=macs, params=params)
-    for method in methods:
-        arguments.checked({"method": method})
+    methods = [arguments.checked({"method": method})["method"] for method in methods]
     grid = _Grid(data, evaluate_data, out_dir, options)
     models = [models] if isinstance(models, (str, Path)) else models
     cells = list(
@@ -160,13 +162,14 @@ class _Grid:
             raise DataError(f"evaluate-data {evaluate_data} is a folder; an .npz is needed")
         if self.folder is not None and not self.folder.is_dir():
             raise ArgumentError(f"out-dir {out_dir} is no folder")
-        normalisation(options.get("scale"), options.get("mean"), options.get("std"))
         # What is stated though it is the default makes no other cell.
         self.options = {
             name: plain(value)
             for name, value in sorted(options.items())
             if plain(value) != plain(_DEFAULTS[name])
         }
+        if "keep" in self.options:  # A mapping, of which the last match counts.
+            self.options["keep"] = [list(pair) for pair in self.options["keep"].items()]
         samples = options.get("samples") or REAL_SAMPLES
         self.data_sha256 = _digest(self.data, samples)
         self.evaluate_sha256 = _digest(self.evaluate_data, samples)

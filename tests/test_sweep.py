@@ -291,6 +291,7 @@ def test_memory_that_runs_out_is_the_cell_s_own_trouble(model, monkeypatch):
     [
         ({"model_sha256": "0" * 64}, "model.onnx is not the file here that it was"),
         ({"data_sha256": "0" * 64}, "data.npz is not the file here that it was"),
+        ({"evaluate_sha256": "0" * 64}, "data.npz is not the file here that it was"),
         ({"nmcore": "0.0.1"}, "the sweep needs 0.0.1"),
     ],
 )
@@ -299,8 +300,22 @@ def test_a_worker_that_sees_something_else_says_so(model, data, monkeypatch, cha
         return replace(cells.run(replace(cell, key={**cell.key, **changed})), cell=cell.digest)
 
     monkeypatch.setattr(sweeping, "run", elsewhere)
-    (record,) = nmcore.sweep(model, methods=["moments"], data=data, samples=8)
+    (record,) = nmcore.sweep(model, methods=["moments"], data=data, samples=8, evaluate_data=data)
     assert message in record.error
+
+
+def test_the_order_of_keep_makes_another_cell(model, tmp_path):
+    """The last match counts."""
+    results = tmp_path / "r.json"
+    every, first = ("*", 2), ("conv1", 3)
+    given = [dict(pairs) for pairs in ((every, first), (first, every))]
+    params = [
+        nmcore.sweep(model, methods=["prune"], ratios=[0], keep=keep, results=results)[0].params
+        for keep in given
+    ]
+    apart = [nmcore.compress(model, method="prune", keep=keep).after.params for keep in given]
+    assert params == apart
+    assert params[0] != params[1]
 
 
 class Failing(Executor):
@@ -343,7 +358,12 @@ def test_a_worker_that_dies_of_a_cell_fails_that_cell(model):
         ({"data": "no.npz"}, DataError, "data no.npz does not exist"),
         ({"evaluate_data": "."}, DataError, "evaluate-data . is a folder; an .npz is needed"),
         ({"out_dir": "no"}, DataError, "out-dir no does not exist"),
-        ({"std": [0]}, DataError, "std is 0; it divides, so it cannot be 0"),
+        ({"criterion": "size"}, ArgumentError, "criterion is 'size'; one of auto, "),
+        ({"samples": -3}, ArgumentError, "samples is -3; "),
+        ({"lam": float("nan")}, ArgumentError, "lam is nan; "),
+        ({"executor": 3}, ArgumentError, "executor is 3; a concurrent.futures.Executor is needed"),
+        ({"round_to": "auto"}, ArgumentError, "a sweep takes no times"),
+        ({"std": [0]}, DataError, "std is 0.0; it divides, so it cannot be 0"),
         ({"results": "no/r.json"}, ArgumentError, "the folder .*no does not exist"),
         ({"latency": 0.5}, TypeError, "unexpected keyword argument 'latency'"),
     ],
@@ -361,7 +381,16 @@ def test_models_are_looked_at_first(model, tmp_path, runs):
     assert not (tmp_path / "r.json").exists()
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"a": 1}', "[1]", '[{"cell": "a"}]', "\xff"])
+WHOLE = '[{"cell": %s, "model": "m", "method": "merge", "budget": "ratio", "share": %s}]'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{}", '{"a": 1}', "[1]", '[{"cell": "a"}]', "\xff", "[" * 100_000),
+        *(WHOLE % ("null", "0.5"), WHOLE % ("[]", "0.5"), WHOLE % ('"a"', "NaN")),
+    ],
+)
 def test_a_file_of_something_else_is_not_touched(model, tmp_path, content):
     path = tmp_path / "r.json"
     path.write_text(content, encoding="latin-1")

@@ -59,15 +59,17 @@ class Folded:
         return computed.get(name, self._known.get(name))
 
 
-# Two lengths to try for each dynamic axis, far from any that a model has.
-_TRIALS = (1_000_003, 2_000_029)
+# The lengths to try for each dynamic axis: the shortest, which bounds from below lift, and two that
+# bounds from above cut off, and whose difference is prime, so that no small divisor leaves the same
+# rest of both.
+_TRIALS = (1, 1_000_003, 2_000_006)
 
 
 def static(value: ir.Value | None, shapes: Mapping[str, tuple[int | str, ...]]) -> Array | None:
     """The value of an expression of constants and of static sizes of other values, or None.
 
     Exporters write half of the channels as Shape, Gather and Div. The expression is evaluated for
-    two lengths of every dynamic axis; it is static where these make no difference.
+    several lengths of every dynamic axis; it is static where these make no difference.
     """
     if value is None or (plain := fold(value)) is not None:
         return None if value is None else plain
@@ -84,10 +86,10 @@ def static(value: ir.Value | None, shapes: Mapping[str, tuple[int | str, ...]]) 
         rest = [node for node in nodes if node.op_type != "Shape"]
         computed = _evaluate(rest, sizes)
         found.append(None if computed is None else (sizes | computed).get(str(value.name)))
-    one, other = found
-    if one is None or other is None or not np.array_equal(one, other):
+    first, *others = found
+    if first is None or any(each is None or not np.array_equal(first, each) for each in others):
         return None
-    return one
+    return first
 
 
 def sizes_given(

@@ -33,11 +33,14 @@ def refined(model: ir.Model) -> Shapes:
     axes = _dynamic(given)
     if not axes or not any(_is_open(shape, axes) for shape in known.values()):
         return known
-    trials = _tried(model, given, axes)
+    sizing = Sizing(model)
+    trials = [_tried(sizing, given, _lengths(axes, *trial)) for trial in _TRIALS]
+    shortest = [_tried(sizing, given, _shortest(axes, side))[0] for side in _SHORT_SIDES]
     for name in set(known).union(*(shapes for shapes, _ in trials)):
         agreed = _agreed(name, known.get(name), trials)
         if agreed is not None:
-            known[name] = agreed
+            own = known.get(name) or _unnamed(name, len(agreed))
+            known[name] = _uncontradicted(agreed, own, [s.get(name) for s in shortest])
     return known
 
 
@@ -45,17 +48,12 @@ def refined(model: ir.Model) -> Shapes:
 Trial = tuple[Shapes, Mapping[int, str]]
 
 
-def _tried(model: ir.Model, given: Shapes, axes: Mapping[str, bool]) -> list[Trial]:
-    sizing = Sizing(model)
-    trials: list[Trial] = []
-    for trial in _TRIALS:
-        lengths = _lengths(axes, *trial)
-        inputs = {
-            name: tuple(lengths[dim] if isinstance(dim, str) else dim for dim in shape)
-            for name, shape in given.items()
-        }
-        trials.append((sizing.shapes(inputs), {size: dim for dim, size in lengths.items()}))
-    return trials
+def _tried(sizing: Sizing, given: Shapes, lengths: Mapping[str, int]) -> Trial:
+    inputs = {
+        name: tuple(lengths[dim] if isinstance(dim, str) else dim for dim in shape)
+        for name, shape in given.items()
+    }
+    return sizing.shapes(inputs), {size: dim for dim, size in lengths.items()}
 
 
 def _inferred(model: ir.Model) -> Shapes:
@@ -79,6 +77,34 @@ def _inferred(model: ir.Model) -> Shapes:
 # that no axis is always so much longer than another. The sides of a picture are multiples of 64,
 # which networks halve without a rest, and in the last trial are not, so that rounding shows.
 _TRIALS = ((2, 1, 64), (11, 1, 64), (1999, -1, 1))
+
+
+# What all trials cut off at the same bound may be shorter: axes of one, and sides so short that
+# models may not run with them, tell where. They are too much alike to tell anything else.
+_SHORT_SIDES = (8, 32)
+
+
+def _shortest(axes: Mapping[str, bool], side: int) -> dict[str, int]:
+    return {dim: side if is_side else 1 for dim, is_side in axes.items()}
+
+
+def _uncontradicted(
+    agreed: tuple[Dim, ...],
+    own: tuple[Dim, ...],
+    shortest: Sequence[tuple[Dim, ...] | None],
+) -> tuple[Dim, ...]:
+    """A shape without the numbers that short inputs do not have; those of ``own`` are certain."""
+    others = [shape for shape in shortest if shape is not None and len(shape) == len(agreed)]
+
+    def is_certain(axis: int) -> bool:
+        return isinstance(own[axis], int) or all(
+            shape[axis] == agreed[axis] or isinstance(shape[axis], str) for shape in others
+        )
+
+    return tuple(
+        dim if isinstance(dim, str) or is_certain(axis) else own[axis]
+        for axis, dim in enumerate(agreed)
+    )
 
 
 def _dynamic(given: Shapes) -> dict[str, bool]:
@@ -112,12 +138,16 @@ def _agreed(
     ranks = {len(shape) for shape in found} | ({len(known)} if known else set())
     if len(found) < len(trials) or len(ranks) != 1:
         return known
-    own = known or tuple(f"?{name}.{axis}" for axis in range(ranks.pop()))
+    own = known or _unnamed(name, ranks.pop())
     dims = [each for _, each in trials]
     return tuple(
         dim if isinstance(dim, int) else _meant(dim, tried, dims)
         for dim, *tried in zip(own, *found, strict=True)
     )
+
+
+def _unnamed(name: str, rank: int) -> tuple[Dim, ...]:
+    return tuple(f"?{name}.{axis}" for axis in range(rank))
 
 
 def _meant(own: str, tried: Sequence[Dim], dims: Sequence[Mapping[int, str]]) -> Dim:

@@ -72,11 +72,6 @@ DIFFERENT = """## What differs from the paper, and where merge loses
   and loses up to 0.6 points to merging where 20 to 50 % of the channels go; from 60 % on it wins.
   Some 256 unlabelled images mend that. Where next to nothing is lost by any method, the order of
   all of them is chance.
-* **Of two versions.** On LeNet-300-100, in the NMF comparison, for MobileNetV1 with batch norm
-  folded at 40 to 60 %, and for ResNet-56 with batch norm folded or with 80 % removed, *moments* is
-  the present program. Its other figures were measured just before made inputs were chosen by the
-  classes that the network predicts; on ResNet-56 that moves them by less than half a point. Nothing
-  else has changed since.
 """
 
 

@@ -14,7 +14,6 @@ from nmcore.cli.compressing import criteria, methods
 from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
-    CountOrAuto,
     GatheringCommand,
     LateChoice,
     NumbersOption,
@@ -62,7 +61,7 @@ BUG = 1
 @click.option(
     "--criterion", type=LateChoice(criteria), default="auto", help="Which channels are kept."
 )
-@click.option("--round-to", type=CountOrAuto(), metavar="K|auto", help="Keep a multiple of K.")
+@click.option("--round-to", type=click.IntRange(min=1), metavar="K", help="Keep a multiple of K.")
 @click.option(
     "--only", multiple=True, metavar="PATTERN", help="Touch only groups with a node that matches."
 )

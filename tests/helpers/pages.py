@@ -2,8 +2,9 @@
 
 A page is run from top to bottom in one folder that looks like a checkout. Of its blocks
 
-* ``sh`` is given to bash, unless it only sets something up (:data:`SETTING_UP`) or names files that
-  the reader has and the project has not (:data:`ABSENT`): of those the options are checked;
+* ``sh`` is given to bash, unless it only sets something up (:data:`SETTING_UP`), measures for minutes
+  (:data:`MEASURING`) or names files that the reader has and the project has not (:data:`ABSENT`): of
+  those the options are checked;
 * ``python`` is run by itself, unless it imports what is not installed and is no dependency of the
   tests (:data:`OPTIONAL`);
 * ``text`` is what the block before it prints, with ``...`` for what differs from run to run; under
@@ -28,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 ABSENT = "path/to/"
 SETTING_UP = ("make", "pip", "git")
+# Who pins a program to processors wants a figure that is worth the time.
+MEASURING = "taskset"
 OPTIONAL = ("torch",)
 FENCE = re.compile(r"^```([a-z]*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FOR_EXAMPLE = "for example"
@@ -77,7 +80,8 @@ class Block:
     @property
     def runs(self) -> bool:
         known = self.language in ("sh", "python") and not self.title
-        return known and ABSENT not in self.body and not self.sets_up and self.needs is None
+        given = ABSENT not in self.body and self.needs is None
+        return known and given and not self.sets_up and MEASURING not in self.programs
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:

@@ -100,3 +100,20 @@ def test_a_side_that_is_padded_to_a_multiple_is_not_the_side():
     pads = chain.raw("Concat", zeros[0], lacking, zeros[1], axis=0).value
     padded = chain.raw("Pad", "input", pads).value
     assert shapes_of(chain.build(check=False))[padded][2] != "h"
+
+
+def test_a_crop_that_small_pictures_do_not_reach():
+    """Every side that is tried for its own sake is longer than the crop."""
+    chain = Chain((1, 3, "h", "w"))
+    bounds = [np.array(pair) for pair in ((0, 0), (100, 100), (2, 3))]
+    cropped = chain.node("Slice", *bounds).value
+    assert not any(
+        isinstance(size, int) for size in shapes_of(chain.build(check=False))[cropped][2:]
+    )
+
+
+def test_a_crop_of_sides_that_are_fixed():
+    chain = Chain(("n", 3, 128, "w"))
+    bounds = [np.array(one) for one in ((0,), (100,), (2,))]
+    cropped = chain.node("Slice", *bounds).value
+    assert shapes_of(chain.build(check=False))[cropped] == ("n", 3, 100, "w")

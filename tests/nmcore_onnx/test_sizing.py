@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 from onnx import TensorProto, helper
 
 from chain import Chain
-from nmcore_onnx.folding import Folded, fold
+from nmcore_onnx.folding import Folded, fold, static
 from nmcore_onnx.refining import refined
 from nmcore_onnx.sizing import Sizing
 
@@ -126,3 +127,16 @@ def test_a_body_reads_what_is_around_it():
     ]
     chosen = chain.raw("If", condition, then_branch=bodies[0], else_branch=bodies[1]).value
     assert sized(chain, 3, 8)[chosen] == (3, 16)
+
+
+@pytest.mark.parametrize(
+    ("op", "number"), [("Min", 64), ("Max", 2), ("Mod", 2), ("Mod", 6), ("Mod", 81)]
+)
+def test_what_depends_on_a_length_is_not_static(op, number):
+    chain = Chain(("n", "s", 8))
+    length = chain.raw("Gather", chain.raw("Shape", "input").value, chain.constant(np.array(1)))
+    result = chain.raw(op, length.value, chain.constant(np.array(number))).value
+    graph = ir.from_proto(chain.build(check=False)).graph
+    value = next(v for node in graph for v in node.outputs if v.name == result)
+    assert static(value, {"input": ("n", "s", 8)}) is None
+    assert static(value, {"input": ("n", 5, 8)}) is not None
