@@ -158,9 +158,8 @@ def compress(
         worker uses as many threads as this process; the weights of up to eight groups are held at a
         time, instead of one's. ``moments`` walks groups one after the other, each on what became of
         those before, so only the merged model that it is compared with gains. One model seldom
-        does: of 16 layers of 2048 channels, two threads pruned in 0.8 and merged in 0.9 of the
-        time; ridge, whose products use all threads already, and processes, to which weights have to
-        travel, took longer. Cells of :func:`nmcore.sweep` are worth more.
+        does, as matrix products use all threads already and weights have to travel to processes.
+        Cells of :func:`nmcore.sweep` are worth more.
 
     Returns
     -------

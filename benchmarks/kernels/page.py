@@ -21,7 +21,8 @@ HEAD = """# Speed of the kernels
 
 The search for the most similar channels (MostSim), beside what one would write with other libraries
 on the same float32 weights; then error selection, the criteria and the folding of Z. Figures are
-medians; all contenders of a table took turns within one run, and every answer was checked. Machines
+medians; all contenders of a table took turns within one run. The answers of their first and their
+last turn were checked, of libraries too; sgemm and the factorisations give nothing to check. Machines
 shared with others vary from minute to minute: compare within a table only.
 
 * *of sgemm*: the rate of the needed products, removed rows times kept rows, in percent of that of
@@ -83,8 +84,14 @@ def searches(results):
     for result in results:
         for size in sizes(result):
             rows = [[name.replace("*", "\\*"), *rest] for name, *rest in cells(result, size)]
-            yield f"### {size} kept\n\n{markdown(HEADINGS, rows)}"
+            yield f"### {size} kept{among(result, results)}\n\n{markdown(HEADINGS, rows)}"
             yield "\n".join(f"* {line.lstrip('* ')}" for line in notes(result, size))
+
+
+def among(result, results):
+    """Tell runs of the same sizes apart: the slowest contenders have one of their own."""
+    alike = [each for each in results if sizes(each) == sizes(result)]
+    return f", run {alike.index(result) + 1} of {len(alike)}" if len(alike) > 1 else ""
 
 
 def notes(result, size):
@@ -108,7 +115,7 @@ def verdict(result, size):
     return (
         f"`{ours['name']}` reaches {100 * ours['sgemm_share']:.0f} % of sgemm, takes "
         f"{ours['seconds'] / best['seconds']:.2f} times as long as `{best['name']}`, the fastest "
-        f"of the others, and is {worst['seconds'] / ours['seconds']:,.0f} times as fast as "
+        f"of the others in this run, and is {worst['seconds'] / ours['seconds']:,.0f} times as fast as "
         f"`{worst['name']}`"
     )
 
