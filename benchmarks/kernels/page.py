@@ -22,8 +22,8 @@ HEAD = """# Speed of the kernels
 The search for the most similar channels (MostSim), beside what one would write with other libraries
 on the same float32 weights; then error selection, the criteria and the folding of Z. Figures are
 medians; all contenders of a table took turns within one run. The answers of their first and their
-last turn were checked, of libraries too; sgemm and the factorisations give nothing to check. Machines
-shared with others vary from minute to minute: compare within a table only.
+last turn were checked, of libraries too; sgemm and the factorisations give nothing to check.
+Machines shared with others vary from minute to minute: compare within a table only.
 
 * *of sgemm*: the rate of the needed products, removed rows times kept rows, in percent of that of
   this machine's own matrix product of just that shape (NumPy's BLAS) in the same turn. Normalising,
@@ -115,8 +115,8 @@ def verdict(result, size):
     return (
         f"`{ours['name']}` reaches {100 * ours['sgemm_share']:.0f} % of sgemm, takes "
         f"{ours['seconds'] / best['seconds']:.2f} times as long as `{best['name']}`, the fastest "
-        f"of the others in this run, and is {worst['seconds'] / ours['seconds']:,.0f} times as fast as "
-        f"`{worst['name']}`"
+        f"of the others in this run, and is {worst['seconds'] / ours['seconds']:,.0f} times as "
+        f"fast as `{worst['name']}`"
     )
 
 

@@ -2,9 +2,9 @@
 
 A page is run from top to bottom in one folder that looks like a checkout. Of its blocks
 
-* ``sh`` is given to bash, unless it only sets something up (:data:`SETTING_UP`), measures for minutes
-  (:data:`MEASURING`) or names files that the reader has and the project has not (:data:`ABSENT`): of
-  those the options are checked;
+* ``sh`` is given to bash, unless it only sets something up (:data:`SETTING_UP`), measures for
+  minutes (:data:`MEASURING`) or names files that the reader has and the project has not
+  (:data:`ABSENT`): of those the options are checked;
 * ``python`` is run by itself, unless it imports what is not installed and is no dependency of the
   tests (:data:`OPTIONAL`);
 * ``text`` is what the block before it prints, with ``...`` for what differs from run to run; under
