@@ -16,7 +16,7 @@ SHARED = ROOT.parent / "shared"
 sys.path.append(str(ACCURACY))
 
 
-def run(name, *words, timeout=300):
+def run(name, *words, timeout=900):
     """Run a benchmark as a user would; return what it prints, and what it tells on the way."""
     command = [sys.executable, str(ACCURACY / f"{name}.py"), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)

@@ -32,7 +32,6 @@ def quick(command, tmp_path, name, *words):
     return records, rows(text)
 
 
-@pytest.mark.slow
 def test_table1(command, tmp_path, built, cifar10):
     model = built / "vgg16_half_leakyrelu_cifar10_bn.onnx"
     records, table = quick(command, tmp_path, "table1", model, *cifar10)
@@ -45,7 +44,6 @@ def test_table1(command, tmp_path, built, cifar10):
     assert after["params"] == 1_355_642
 
 
-@pytest.mark.slow
 def test_table2(command, tmp_path, built, cifar10):
     model = built / "mobilenet_v1_cifar10_bn.onnx"
     records, table = quick(command, tmp_path, "table2", model, *cifar10)
@@ -77,7 +75,6 @@ def test_lenet300100(command, tmp_path, shared, fashion_mnist):
     assert set(top1) == {"prune", "merge", "ridge", "moments", "moments+data"}
 
 
-@pytest.mark.slow
 def test_resnet56(command, tmp_path, shared, cifar10):
     model = shared / "models" / "resnet56_cifar10_bn.onnx"
     records, _ = quick(command, tmp_path, "resnet56", "--model", model, *cifar10)
