@@ -240,6 +240,11 @@ def _opsets(node: ir.Node) -> dict[str, int]:
     return dict(graph.opset_imports) if isinstance(graph, ir.Graph) else {"": 17}
 
 
+def is_fixed(value: ir.Value | None, fixed: Container[ir.Value]) -> bool:
+    """Whether an input is missing, a constant, or one of those that are known to be fixed."""
+    return value is None or value.const_value is not None or value in fixed
+
+
 def has_subgraphs(node: ir.Node) -> bool:
     """Whether a node, like If and Loop, runs graphs of its own."""
     return any(attribute.type in _SUBGRAPHS for attribute in node.attributes.values())

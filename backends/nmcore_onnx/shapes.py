@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
-from nmcore_onnx.folding import Folded, is_random
+from nmcore_onnx.folding import Folded, is_fixed, is_random
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _fold_arguments(graph: ir.Graph) -> None:
     constant: set[ir.Value] = set()
     taken = constants.names(graph)
     for node in list(graph):
-        if all(_is_fixed(value, constant) for value in node.inputs) and not is_random(node):
+        if all(is_fixed(value, constant) for value in node.inputs) and not is_random(node):
             constant.update(node.outputs)
         if node.op_type not in _SHAPED_BY_VALUE:
             continue
@@ -134,10 +134,6 @@ def _fold_arguments(graph: ir.Graph) -> None:
             if result is not None:
                 name = f"{value.name}.folded.{node.name}"
                 constants.insert(Place(node, index), name, result, taken)
-
-
-def _is_fixed(value: ir.Value | None, constant: set[ir.Value]) -> bool:
-    return value is None or value.const_value is not None or value in constant
 
 
 # Operators that keep a shape but that the inference does not know.

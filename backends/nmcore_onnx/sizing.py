@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnx.helper import make_opsetid, make_tensor_type_proto
 
 from nmcore_onnx import constants, targets
-from nmcore_onnx.folding import Folded, has_subgraphs, is_random, sizes_given
+from nmcore_onnx.folding import Folded, has_subgraphs, is_fixed, is_random, sizes_given
 from nmcore_onnx.shapes import Shapes, keeps_shape
 
 log = logging.getLogger(__name__)
@@ -127,9 +127,9 @@ class _Pass:
 
     def visit(self, node: ir.Node, rule: Rule | None) -> None:
         """Learn what can be told of a node's outputs."""
-        if node.op_type in ("Shape", "Size"):
+        if node.op_type in ("Shape", "Size") and node.domain in ("", "ai.onnx"):
             self._measure(node)
-        elif all(self._is_fixed(value) for value in node.inputs) and not is_random(node):
+        elif all(is_fixed(value, self._fixed) for value in node.inputs) and not is_random(node):
             self._fixed.update(node.outputs)
         for name, found in self._outputs(node, rule).items():
             self._learn(name, found)
@@ -166,15 +166,12 @@ class _Pass:
     def _sizes(self, node: ir.Node, value: ir.Value) -> bool:
         """Whether a value is a short list of numbers that are known and may be sizes."""
         shape, found = self.known.get(str(value.name)), self._types.get(str(value.name))
-        if shape is None or found is None or not self._is_fixed(value):
+        if shape is None or found is None or not is_fixed(value, self._fixed):
             return False
         is_integer = found.tensor_type.elem_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
         if not is_integer and node.op_type not in _SIZED_BY_FLOATS:
             return False
         return math.prod(size for size in shape if isinstance(size, int)) <= _MAX_SIZES
-
-    def _is_fixed(self, value: ir.Value | None) -> bool:
-        return value is None or value.const_value is not None or value in self._fixed
 
     def _measure(self, node: ir.Node) -> None:
         """Note what a Shape or Size node gives, where all of it is known."""

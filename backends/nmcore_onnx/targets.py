@@ -21,7 +21,7 @@ from nmcore_onnx.shapes import Dim, Shapes
 
 def more(node: ir.Node, known: Shapes) -> tuple[Dim, ...] | None:
     """The shape of a node's output, where more of it can be told than is known."""
-    if node.op_type not in _RULES:
+    if node.op_type not in _RULES or node.domain not in ("", "ai.onnx"):
         return None
     before = known.get(str(node.outputs[0].name))
     source = known.get(str(node.inputs[0].name)) if node.inputs[0] is not None else None

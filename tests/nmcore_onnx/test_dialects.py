@@ -96,7 +96,7 @@ def feeds(model: onnx.ModelProto, batch: int = 2) -> dict[str, np.ndarray]:
     return {value.name: rng().standard_normal(shape).astype(dtype)}
 
 
-def smaller(model: onnx.ModelProto, **options: object) -> tuple[Result, onnx.ModelProto]:
+def assert_smaller(model: onnx.ModelProto, **options: object) -> tuple[Result, onnx.ModelProto]:
     """Compressing must work here, by measuring as well as by merging."""
     measured, _ = compress(model, method="moments", samples=4)
     assert any(len(o.plan.kept) < o.plan.width for o in measured.outcomes)
@@ -141,7 +141,7 @@ def as_constants(model: onnx.ModelProto, form: str = "value") -> onnx.ModelProto
 
 @pytest.mark.parametrize("form", ["value", "value_floats"])
 def test_weights_in_constant_nodes(form):
-    _, proto = smaller(as_constants(plain().build(), form))
+    _, proto = assert_smaller(as_constants(plain().build(), form))
     assert not proto.graph.initializer
 
 
@@ -152,7 +152,7 @@ def test_initialisers_among_the_inputs():
         model.graph.input.append(
             helper.make_tensor_value_info(each.name, each.data_type, each.dims)
         )
-    _, proto = smaller(model)
+    _, proto = assert_smaller(model)
     shapes = {
         v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.input
     }
@@ -220,7 +220,7 @@ def test_weights_stored_in_half_precision_and_cast():
 
 def test_half_precision():
     chain = Chain(dtype=np.float16).conv(8).batch_norm().node("Relu").conv(4)
-    _, proto = smaller(chain.build())
+    _, proto = assert_smaller(chain.build())
     assert {each.data_type for each in proto.graph.initializer} == {TensorProto.FLOAT16}
 
 
@@ -230,7 +230,7 @@ def test_one_weight_in_two_nodes():
     shared = chain.constant(chain.weight(8, 8, 3, 3), "shared")
     for _ in range(2):
         chain.node("Conv", shared, pads=[1] * 4).node("Relu")
-    _, proto = smaller(chain.conv(4).build())
+    _, proto = assert_smaller(chain.conv(4).build())
     assert [list(w.dims) for w in proto.graph.initializer if w.name == "shared"] == [[4, 4, 3, 3]]
 
 
@@ -239,7 +239,7 @@ def test_one_bias_in_two_nodes():
     bias = chain.constant(chain.weight(8, 1)[:, 0], "bias")
     for _ in range(2):
         chain.node("Conv", chain.weight(8, 8, 3, 3), bias, pads=[1] * 4).node("Relu")
-    smaller(chain.conv(4).build())
+    assert_smaller(chain.conv(4).build())
 
 
 # operators written otherwise
@@ -251,7 +251,7 @@ def test_batch_norm_as_a_product_and_a_sum(lead):
     chain = Chain().conv(8)
     chain.node("Mul", chain.weight(8, 1).reshape(shape) + np.float32(1))
     chain.node("Add", chain.weight(8, 1).reshape(shape)).node("Relu")
-    smaller(chain.conv(4).build())
+    assert_smaller(chain.conv(4).build())
 
 
 def test_channels_last_between_transposes():
@@ -260,7 +260,7 @@ def test_channels_last_between_transposes():
     chain.width = 3
     chain.conv(8).node("Transpose", perm=[0, 2, 3, 1]).node("Add", chain.weight(8, 1)[:, 0])
     chain.node("Relu").node("Transpose", perm=[0, 3, 1, 2]).conv(4)
-    smaller(chain.node("Transpose", perm=[0, 2, 3, 1]).build())
+    assert_smaller(chain.node("Transpose", perm=[0, 2, 3, 1]).build())
 
 
 @pytest.mark.parametrize("arithmetic", ["gather", "slice", "product"])
@@ -299,7 +299,7 @@ def test_activations_as_several_nodes(form):
     else:
         chain.node("Div", np.float32(np.sqrt(2))).node("Erf").node("Add", np.float32(1))
         chain.raw("Mul", data, chain.value).node("Mul", np.float32(0.5))
-    smaller(chain.gemm(4).build())
+    assert_smaller(chain.gemm(4).build())
 
 
 # every opset
@@ -320,7 +320,7 @@ def newest() -> int:
 def test_every_opset(opset):
     chain = Chain(opset=opset).conv(8).batch_norm().node("Relu").conv(6, group=2)
     chain.node("Relu").conv(8).node("Relu").node("GlobalAveragePool").node("Flatten")
-    _, proto = smaller(chain.gemm(5).node("Softmax").build())
+    _, proto = assert_smaller(chain.gemm(5).node("Softmax").build())
     assert proto.opset_import[0].version == opset
 
 
@@ -404,7 +404,7 @@ def test_bodies_of_loops(op):
     weights = [tensor("enter", 5, 8), tensor("middle", 8, 6), tensor("leave", 6, 8)]
     weights += [tensor("last", 8, 4), from_array("times", 3, np.int64), tensor("items", 3)]
     model = model_of(nodes, weights, dims=("n", 5), out=("n", 4))
-    _, proto = smaller(model)
+    _, proto = assert_smaller(model)
     loop = next(each for each in proto.graph.node if each.op_type == op)
     (inner_after,) = (a.g.initializer for a in loop.attribute if a.name == "body")
     assert list(inner_after[0].dims) == [6, 6]
@@ -438,7 +438,7 @@ def test_an_activation_as_a_function():
     model = model_of(
         nodes, weights, domains=("own",), functions=(function("Silu", "x", silu, "y"),)
     )
-    _, proto = smaller(model)
+    _, proto = assert_smaller(model)
     assert proto.functions[0] == model.functions[0]
 
 
@@ -593,7 +593,7 @@ def test_operators_of_the_runtime():
         tensor("second", 8, 8, 3, 3),
         tensor("last", 4, 8, 3, 3),
     ]
-    result, _ = smaller(model_of(nodes, weights, domains=("com.microsoft",)))
+    result, _ = assert_smaller(model_of(nodes, weights, domains=("com.microsoft",)))
     members = {n for g in result.graph.groups for n in (*g.producers, *g.consumers)}
     assert "fused" in members | {place.node for place in result.declined}
 

@@ -140,3 +140,11 @@ def test_what_depends_on_a_length_is_not_static(op, number):
     value = next(v for node in graph for v in node.outputs if v.name == result)
     assert static(value, {"input": ("n", "s", 8)}) is None
     assert static(value, {"input": ("n", 5, 8)}) is not None
+
+
+def test_an_operator_of_somebody_else_is_no_namesake():
+    chain = Chain(("n", 8))
+    strange = chain.raw("Mul", "input", "input", domain="own").value
+    model = chain.build(check=False)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    assert strange not in Sizing(ir.from_proto(model)).shapes({"input": (3, 8)})
