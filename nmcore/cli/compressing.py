@@ -16,11 +16,15 @@ from nmcore.cli.options import (
     CountOrAuto,
     GatheringCommand,
     LateChoice,
-    NumbersOption,
     PatternCount,
+    exclude_option,
     json_option,
+    mean_option,
+    only_option,
     providers_option,
+    scale_option,
     seed_option,
+    std_option,
     threads_option,
 )
 from nmcore.cli.printing import print_declined, print_json
@@ -100,15 +104,8 @@ def _bn_forms() -> Sequence[str]:
     metavar="PATTERN=K",
     help="Keep K channels in the groups whose names match; the last match counts.",
 )
-@click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Touch only groups with a node that matches."
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="Leave groups alone with a node that matches.",
-)
+@only_option
+@exclude_option
 @click.option(
     "--plan",
     type=FILE,
@@ -148,9 +145,9 @@ def _bn_forms() -> Sequence[str]:
     metavar="N",
     help="How many inputs to measure on.  [default: 256, or up to 2048 synthetic ones]",
 )
-@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
-@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
-@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
+@scale_option
+@mean_option
+@std_option
 @click.option(
     "--verify",
     is_flag=True,

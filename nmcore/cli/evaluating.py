@@ -12,10 +12,12 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
-    NumbersOption,
     json_option,
+    mean_option,
     providers_option,
     runs_option,
+    scale_option,
+    std_option,
     threads_option,
 )
 from nmcore.cli.printing import plain, print_json
@@ -36,9 +38,9 @@ from nmcore.cli.printing import plain, print_json
     metavar="N",
     help="Use the first N inputs.  [default: all, or 64 synthetic ones]",
 )
-@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
-@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
-@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
+@scale_option
+@mean_option
+@std_option
 @providers_option
 @threads_option
 @runs_option

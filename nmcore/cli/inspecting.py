@@ -11,10 +11,12 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
-    NumbersOption,
     json_option,
+    mean_option,
     providers_option,
+    scale_option,
     seed_option,
+    std_option,
 )
 from nmcore.cli.printing import plain, print_declined, print_json
 
@@ -42,9 +44,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="How many inputs to use.  [default: at most 256, or 512 synthetic ones]",
 )
-@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
-@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
-@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
+@scale_option
+@mean_option
+@std_option
 @providers_option
 @seed_option
 @json_option

@@ -156,6 +156,20 @@ def _split_providers(_ctx: click.Context, _param: click.Parameter, value: str) -
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+only_option = click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Touch only groups with a node that matches."
+)
+exclude_option = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave groups alone with a node that matches.",
+)
+scale_option = click.option(
+    "--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std."
+)
+mean_option = click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
+std_option = click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
 providers_option = click.option(
     "--providers",
     default="auto",

@@ -17,9 +17,14 @@ from nmcore.cli.options import (
     GatheringCommand,
     LateChoice,
     NumbersOption,
+    exclude_option,
     json_option,
+    mean_option,
+    only_option,
     providers_option,
+    scale_option,
     seed_option,
+    std_option,
 )
 from nmcore.cli.printing import plain, print_json
 
@@ -62,15 +67,8 @@ BUG = 1
     "--criterion", type=LateChoice(criteria), default="auto", help="Which channels are kept."
 )
 @click.option("--round-to", type=click.IntRange(min=1), metavar="K", help="Keep a multiple of K.")
-@click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Touch only groups with a node that matches."
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="Leave groups alone with a node that matches.",
-)
+@only_option
+@exclude_option
 @click.option(
     "--data",
     type=FILE,
@@ -80,9 +78,9 @@ BUG = 1
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="How many inputs to measure on."
 )
-@click.option("--scale", type=float, metavar="S", help="Inputs are (x / S - mean) / std.")
-@click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
-@click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
+@scale_option
+@mean_option
+@std_option
 @click.option(
     "--evaluate-data",
     type=FILE,
