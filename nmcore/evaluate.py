@@ -32,6 +32,8 @@ Progress = Callable[[str, Sequence[int]], Iterable[int]]
 
 # A model and its compressed form are compared on so many inputs of the data at most.
 FIDELITY_SAMPLES = 1_000
+# Where inputs are made, slow models are compared on fewer: so many multiply-accumulates, or so few.
+COMPARED_MACS, FEWEST_COMPARED = 32_000_000_000, 16
 # Added to the seed of made inputs that no step before has seen.
 UNSEEN_SEED = 1_000_000
 
@@ -238,6 +240,7 @@ def compared(
     after: plugins.Session,
     data: str | Path | None,
     *,
+    macs: int | None,
     seed: int,
     progress: Progress | None = None,
     scale: float | None = None,
@@ -250,6 +253,9 @@ def compared(
     ----------
     data : path or None
         A file, of which the first inputs are used, or a folder of pictures.
+    macs : int or None
+        The multiply-accumulates of the model for one input, None where unknown; fewer inputs are
+        made for one that takes many.
     seed : int
         What the model was compressed with; the inputs that are made are others.
     scale, mean, std
@@ -261,8 +267,9 @@ def compared(
         A model cannot be used, or the data does not fit it.
     """
     if data is None:
+        fewer = min(MADE, max(FEWEST_COMPARED, COMPARED_MACS // macs)) if macs else MADE
         unseen = made(
-            before, MADE, seed=seed + UNSEEN_SEED, normalisation=normalisation(scale, mean, std)
+            before, fewer, seed=seed + UNSEEN_SEED, normalisation=normalisation(scale, mean, std)
         )
         return replace(fidelity(before, after, unseen, progress), made=True)
     given = opened(data, scale, mean, std)

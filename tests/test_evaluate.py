@@ -7,9 +7,10 @@ import onnx
 import pytest
 
 from chain import Chain
+from nmcore import plugins
 from nmcore.data import Dataset
 from nmcore.errors import DataError, ModelError
-from nmcore.evaluate import evaluate, top_class
+from nmcore.evaluate import compared, evaluate, top_class
 from nmcore.feeding import NamedInputs, batch_size
 
 OPTIONS = {"providers": ("cpu",), "threads": 1, "runs": 1}
@@ -132,6 +133,12 @@ class TestBatches:
 def test_data_that_does_not_fit(saved):
     with pytest.raises(DataError, match=r"x has shape \(2, 5\); the model's input input needs"):
         evaluate([saved(picks("n", 4))], Dataset("d", np.zeros((2, 5), np.float32)), **OPTIONS)
+
+
+@pytest.mark.parametrize(("macs", "count"), [(None, 64), (10**6, 64), (10**9, 32), (10**12, 16)])
+def test_slow_models_are_compared_on_fewer_inputs(saved, macs, count):
+    sessions = [plugins.runtime().session(saved(picks("n", 4))) for _ in range(2)]
+    assert compared(*sessions, None, macs=macs, seed=0).n == count
 
 
 def test_a_notice_is_told_once(saved, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from nmcore_onnx import constants
+
+if TYPE_CHECKING:
+    from nmcore_onnx.shapes import Shapes
 
 # Far above any chain of shape arithmetic, far below anything that takes time.
 _MAX_NODES = 200
@@ -26,12 +29,14 @@ _SMALL = 1000
 Array = NDArray[Any]
 
 
-def fold(value: ir.Value | None) -> Array | None:
+def fold(value: ir.Value | None, shapes: Shapes | None = None) -> Array | None:
     """The value of a constant expression; None where it depends on an input or is not small.
 
-    The operators are evaluated by ONNX's own reference implementation.
+    The operators are evaluated by ONNX's own reference implementation. Where ``shapes`` are known,
+    a value that is computed from some of them is taken for one that depends on an input: that
+    spares a walk through the network to what they are the shapes of.
     """
-    return Folded().value(value)
+    return Folded().value(value, shapes)
 
 
 class Folded:
@@ -44,15 +49,17 @@ class Folded:
         """Take a value as known, whatever it is computed from."""
         self._known[str(value.name)] = array
 
-    def value(self, value: ir.Value | None) -> Array | None:
+    def value(self, value: ir.Value | None, shapes: Shapes | None = None) -> Array | None:
         """As :func:`fold`; constants may only be added to the graph in between, not changed."""
         if value is None:
             return None
         if (constant := constants.array(value)) is not None:
             return constant
         name = str(value.name)
-        nodes = _ancestors(value, done=self._known) if name not in self._known else []
-        computed = None if nodes is None else _evaluate(nodes, self._known)
+        nodes = [] if name in self._known else _ancestors(value, shapes, self._known)
+        if nodes is None or (shapes and any(_is_measured(node, shapes) for node in nodes)):
+            return None
+        computed = _evaluate(nodes, self._known)
         if computed is None:
             return None
         self._known |= {each: array for each, array in computed.items() if array.size <= _SMALL}
@@ -65,25 +72,22 @@ class Folded:
 _TRIALS = (1, 1_000_003, 2_000_006)
 
 
-def static(value: ir.Value | None, shapes: Mapping[str, tuple[int | str, ...]]) -> Array | None:
+def static(value: ir.Value | None, shapes: Shapes) -> Array | None:
     """The value of an expression of constants and of static sizes of other values, or None.
 
     Exporters write half of the channels as Shape, Gather and Div. The expression is evaluated for
     several lengths of every dynamic axis; it is static where these make no difference.
     """
-    if value is None or (plain := fold(value)) is not None:
+    if value is None or (plain := constants.array(value)) is not None:
         return None if value is None else plain
     nodes = _ancestors(value, shapes)
     if nodes is None:
         return None
+    measured = [node for node in nodes if _is_measured(node, shapes)]
+    rest = [node for node in nodes if node not in measured]
     found = []
-    for trial in _TRIALS:
-        sizes = {
-            str(node.outputs[0].name): sizes_given(node, shapes, trial)
-            for node in nodes
-            if node.op_type == "Shape"
-        }
-        rest = [node for node in nodes if node.op_type != "Shape"]
+    for trial in _TRIALS if measured else _TRIALS[:1]:
+        sizes = {str(node.outputs[0].name): sizes_given(node, shapes, trial) for node in measured}
         computed = _evaluate(rest, sizes)
         found.append(None if computed is None else (sizes | computed).get(str(value.name)))
     first, *others = found
@@ -92,9 +96,17 @@ def static(value: ir.Value | None, shapes: Mapping[str, tuple[int | str, ...]]) 
     return first
 
 
-def sizes_given(
-    node: ir.Node, shapes: Mapping[str, tuple[int | str, ...]], trial: int = 0
-) -> Array:
+def _is_measured(node: ir.Node, shapes: Shapes) -> bool:
+    """Whether a node gives the sizes of a value whose shape is known."""
+    return (
+        node.op_type == "Shape"
+        and (measured := node.inputs[0]) is not None
+        and measured.const_value is None
+        and measured.name in shapes
+    )
+
+
+def sizes_given(node: ir.Node, shapes: Shapes, trial: int = 0) -> Array:
     """What a Shape node gives, with made-up lengths from ``trial`` on for dynamic axes, all of them
     different.
     """
@@ -261,7 +273,7 @@ def is_random(node: ir.Node) -> bool:
 
 def _ancestors(
     value: ir.Value,
-    shapes: Mapping[str, tuple[int | str, ...]] | None = None,
+    shapes: Shapes | None = None,
     done: Container[str] = (),
 ) -> list[ir.Node] | None:
     """All nodes a value is computed from, in order; None where an input of the graph is one.
@@ -288,9 +300,7 @@ def _ancestors(
             if len(opened) > _MAX_NODES or node.op_type in _RANDOM:
                 return None
             stack.append((current, True))
-            if shapes and node.op_type == "Shape" and node.inputs[0] is not None:
-                if node.inputs[0].name not in shapes:
-                    return None
+            if shapes and _is_measured(node, shapes):
                 continue
             stack += [(feed, False) for feed in node.inputs if feed is not None]
     return list(found)

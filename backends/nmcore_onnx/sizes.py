@@ -75,7 +75,7 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     node = value.producer() if value is not None else None
     if node is None or _too_many(value, shapes):
         return None
-    folded = fold(value)
+    folded = fold(value, shapes)
     if folded is not None:
         return [Entry(int(n), place=place, position=i) for i, n in enumerate(folded.ravel())]
     rule = _RULES.get(node.op_type)

@@ -419,6 +419,7 @@ def _fidelity(
                 before,
                 after,
                 options["data"],
+                macs=result.before.macs,
                 seed=result.seed,
                 progress=track,
                 **_form(result, options),

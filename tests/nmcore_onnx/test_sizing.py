@@ -142,6 +142,19 @@ def test_what_depends_on_a_length_is_not_static(op, number):
     assert static(value, {"input": ("n", 5, 8)}) is not None
 
 
+@pytest.mark.parametrize(("measured", "width"), [("weight", 8), ("input", 4)])
+def test_the_size_of_a_constant_is_a_constant_and_that_of_an_input_is_not(measured, width):
+    chain = Chain((3, 4))
+    names = {"weight": chain.constant(np.zeros((5, 8), np.float32)), "input": "input"}
+    shape = chain.raw("Shape", names[measured]).value
+    last = chain.raw("Gather", shape, chain.constant(np.array([1]))).value
+    graph = ir.from_proto(chain.build(check=False)).graph
+    value = next(v for node in graph for v in node.outputs if v.name == last)
+    shapes = {"input": (3, 4), names["weight"]: (5, 8)}
+    assert (fold(value, shapes) is not None) == (measured == "weight")
+    np.testing.assert_array_equal(static(value, shapes), [width])
+
+
 def test_an_operator_of_somebody_else_is_no_namesake():
     chain = Chain(("n", 8))
     strange = chain.raw("Mul", "input", "input", domain="own").value
