@@ -84,6 +84,10 @@ ROUNDING = 1e-9
 # What a budget can be of.
 KINDS = ("macs", "params", "latency")
 
+# What the number of channels that a group keeps is a multiple of, by the group's name.
+Multiples = Mapping[str, int]
+_ANY: Multiples = {}
+
 
 class Meter:
     """The cost of a model for any widths of its groups, kept up to date as they shrink."""
@@ -112,7 +116,7 @@ class Meter:
 
 
 def removals(
-    curves: Mapping[str, NDArray[np.float64]], meter: Meter, *, multiple: int = 1
+    curves: Mapping[str, NDArray[np.float64]], meter: Meter, multiples: Multiples = _ANY
 ) -> Iterator[Move]:
     """Remove channels for as long as there are any, and yield each move once it is made.
 
@@ -124,23 +128,23 @@ def removals(
         The error after removing one, two, ... channels, comparable across groups.
     meter : Meter
         The cost; its widths follow the moves.
-    multiple : int
-        Groups that lose channels keep a multiple of this number.
+    multiples : mapping of group name to int
+        Groups that lose channels keep a multiple of their number, or any where it names none.
     """
     errors = {name: np.concatenate([curve[::-1], [0.0]]) for name, curve in curves.items()}
-    first = (_move(errors[name], meter, name, multiple) for name in errors)
+    first = (_move(errors[name], meter, name, multiples) for name in errors)
     queue = [move for move in first if move is not None]
     heapq.heapify(queue)
     while queue:
         queued = heapq.heappop(queue)
-        move = _move(errors[queued.name], meter, queued.name, multiple)
+        move = _move(errors[queued.name], meter, queued.name, multiples)
         assert move is not None
         if move.price > queued.price:  # what it saves has shrunk since it was queued
             heapq.heappush(queue, move)
             continue
         meter.kept[move.name] = move.kept
         yield move
-        following = _move(errors[move.name], meter, move.name, multiple)
+        following = _move(errors[move.name], meter, move.name, multiples)
         if following is not None:
             heapq.heappush(queue, following)
 
@@ -148,10 +152,10 @@ def removals(
 def allocate(
     curves: Mapping[str, NDArray[np.float64]],
     meter: Meter,
+    multiples: Multiples = _ANY,
     *,
     fixed: float,
     target: float,
-    multiple: int = 1,
 ) -> dict[str, int]:
     """Remove channels, as :func:`removals` does, until the cost is at most ``target``.
 
@@ -172,7 +176,7 @@ def allocate(
         The target cannot be reached even with as few channels as may be in each group.
     """
     now = start = fixed + meter.total()
-    moves = removals(curves, meter, multiple=multiple)
+    moves = removals(curves, meter, multiples)
     while now > target:
         move = next(moves, None)
         if move is None:
@@ -198,9 +202,9 @@ class Move(NamedTuple):
     saved: float
 
 
-def _move(error: NDArray[np.float64], meter: Meter, name: str, multiple: int) -> Move | None:
+def _move(error: NDArray[np.float64], meter: Meter, name: str, multiples: Multiples) -> Move | None:
     """The next step of a group whose error with k channels is ``error[k - 1]``, if any."""
-    now = meter.kept[name]
+    now, multiple = meter.kept[name], multiples.get(name, 1)
     kept = (now - 1) // multiple * multiple
     if kept < 1:
         return None

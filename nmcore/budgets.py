@@ -55,16 +55,16 @@ def meet(graph: Graph, task: Task, curves: Curves, *, added: int = 0) -> Allotme
         return Allotment(dict(task.counts))
     if task.budget.kind == "latency":
         return _within_latency(graph, task, task.budget.share, curves)
-    if len(task.multiples) == 1:
-        return Allotment(_allocated(graph, task, task.budget, curves, added, task.multiples[0]))
     candidates = {}
     for multiple in task.multiples:
         try:
             counts = _allocated(graph, task, task.budget, curves, added, multiple)
         except BudgetError:
-            if multiple == 1:  # Nothing reaches further.
+            if multiple == min(task.multiples):  # Nothing reaches further.
                 raise
             continue
+        if task.timer is None:
+            return Allotment(counts)
         candidates[multiple] = counts
     return fastest_of(candidates, task)
 
@@ -90,7 +90,8 @@ def _allocated(
     if budget.kind == "params":
         fixed += added
     meter.kept.update(task.counts)
-    return allocate(curves, meter, fixed=fixed, target=budget.share * total, multiple=multiple)
+    multiples = {group.name: group.multiple(multiple) for group in graph.groups}
+    return allocate(curves, meter, multiples, fixed=fixed, target=budget.share * total)
 
 
 def _within_latency(graph: Graph, task: Task, share: float, curves: Curves) -> Allotment:
@@ -113,7 +114,8 @@ def _path(graph: Graph, task: Task, curves: Curves, kind: str, multiple: int) ->
     whole = fixed + meter.total()
     meter.kept.update(task.counts)
     left = fixed + meter.total()
-    moves = list(removals(curves, meter, multiple=multiple))
+    multiples = {group.name: group.multiple(multiple) for group in graph.groups}
+    moves = list(removals(curves, meter, multiples))
     return Path(multiple, task.counts, moves, whole, left)
 
 

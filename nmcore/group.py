@@ -5,6 +5,7 @@ All classes are frozen; their arrays are shared, not copied, and must not be wri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -209,6 +210,16 @@ class Group:
     consumers: Sequence[str]
     block: int = 1
     filters: Sequence[str] = ()
+
+    def multiple(self, rows: int) -> int:
+        """How many channels of the group come to a multiple of so many rows.
+
+        >>> Group("heads", 6, ["q"], ["out"], block=32).multiple(8)
+        1
+        >>> Group("pairs", 6, ["q"], ["out"], block=2).multiple(8)
+        4
+        """
+        return rows // math.gcd(rows, self.block)
 
 
 @dataclass(frozen=True)

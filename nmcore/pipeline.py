@@ -39,7 +39,7 @@ from nmcore.reconstruction import reconstruct_all
 from nmcore.report import installed_versions
 from nmcore.result import Result
 from nmcore.rival import Rival
-from nmcore.speed import ROUNDINGS
+from nmcore.speed import PACKED, ROUNDINGS
 from nmcore.steps import step
 from nmcore.stopwatch import Stopwatch
 from nmcore.verification import verify as prove
@@ -120,7 +120,8 @@ def compress(
     round_to : int or "auto", optional
         Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
         Many runtimes are slow on odd widths. ``auto`` times multiples of 1, 4, 8 and 16 and takes
-        what suits the runtime; it is the default where ``latency`` is given, else 1 is.
+        what suits the runtime. The default is ``auto`` with ``latency``; 4 with another budget, or
+        1 where that cannot be met with 4; and 1 with ``ratio``.
     method, criterion, threshold, lam, bn_form, seed
         See :class:`nmcore.recipe.Options`.
     keep : mapping of pattern to count, optional
@@ -341,7 +342,7 @@ def _task(
     if decided is not None:
         return replay.task_for(decided, graph, options, progress), ()
     ratio, keep = given["ratio"], given["keep"]
-    multiples = _multiples(given["round_to"], given["latency"])
+    multiples = _multiples(given)
     budget = Budget.of(**{name: given[name] for name in _AMOUNTS})
     if budget is not None and budget.share < 1 and not graph.groups:
         why = why_nothing(graph.groups, graph.declined)
@@ -357,7 +358,7 @@ def _task(
     counts = {m: each.counts(graph.groups, graph.declined) for m, each in selections.items()}
     free = selections[multiples[0]].free(graph.groups)
     task = Task(counts[multiples[0]], free, budget, options, progress, multiples)
-    timed = len(multiples) > 1 or (budget is not None and budget.kind == "latency")
+    timed = multiples == ROUNDINGS or (budget is not None and budget.kind == "latency")
     if not timed or not task.removes(graph.groups):
         return task, ()
     task = replace(task, timer=_stopwatch(given))
@@ -367,11 +368,14 @@ def _task(
     return replace(task, counts=allotment.counts), allotment.notes
 
 
-def _multiples(round_to: int | str | None, latency: float | None) -> tuple[int, ...]:
+def _multiples(given: Mapping[str, Any]) -> tuple[int, ...]:
     """The multiples of channels that may be kept."""
-    if round_to == "auto" or (round_to is None and latency is not None):
+    round_to = given["round_to"]
+    if round_to == "auto" or (round_to is None and given["latency"] is not None):
         return ROUNDINGS
-    return (1,) if round_to is None else (int(round_to),)
+    if round_to is not None:
+        return (int(round_to),)
+    return (1,) if given["macs"] is None and given["params"] is None else (PACKED, 1)
 
 
 def _stopwatch(given: Mapping[str, Any]) -> Stopwatch:

@@ -48,7 +48,8 @@ class Selection:
     only, exclude : sequence of pattern
         Shell-style patterns over the names of the nodes whose channels may, or must not, go.
     multiple : int
-        Groups that lose a share keep a multiple of this number, rounded up, never widened.
+        Groups that lose a share keep a multiple of this number of channels, rounded up, never
+        widened; attention heads count with all that they hold.
     """
 
     ratio: float = 0.0
@@ -97,7 +98,8 @@ class Selection:
         if not self._allowed(group):
             return group.width
         count = kept_count(group.width, self.ratio)
-        count = min(group.width, -(-count // self.multiple) * self.multiple)
+        multiple = group.multiple(self.multiple)
+        count = min(group.width, -(-count // multiple) * multiple)
         for pattern, keep in (self.keep or {}).items():
             if fnmatch.fnmatchcase(group.name, pattern):
                 count = keep
@@ -345,7 +347,7 @@ class Task:
         Wraps the iteration over groups.
     multiples : tuple of int
         Groups that a budget cuts keep a multiple of one of these numbers of channels: of the one
-        that suits the runtime, where there are several.
+        that suits the runtime, as a timer tells, else of the first with which it can be met.
     timer : Timer or None
         Tells how long the model takes at other widths, where that matters.
     planned : mapping of group name to GroupPlan

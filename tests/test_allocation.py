@@ -11,8 +11,9 @@ import nmcore
 from chain import Chain
 from nmcore import plugins
 from nmcore.allocation import Budget, Meter, allocate, fixed_cost, proportional
-from nmcore.errors import ArgumentError
+from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group, Term
+from nmcore.plan import Selection
 
 
 def bare(chain, width, kernel=1, **attributes):
@@ -232,7 +233,9 @@ def test_multiples(multiple):
     for target in (6000.0, 3000.0, 1500.0):
         meter = Meter(TERMS, WIDTHS, "macs")
         try:
-            counts = allocate(curves(1), meter, fixed=FIXED, target=target, multiple=multiple)
+            counts = allocate(
+                curves(1), meter, dict.fromkeys(WIDTHS, multiple), fixed=FIXED, target=target
+            )
         except ArgumentError:
             smallest = Meter(TERMS, WIDTHS, "macs")
             smallest.kept.update({n: multiple if w > multiple else w for n, w in WIDTHS.items()})
@@ -308,7 +311,7 @@ class TestBudget:
 @pytest.mark.parametrize("name", ["conv", "depthwise", "batch norm", "flatten", "residual"])
 def test_whole_models_meet_the_budget(name, share, kind):
     model = CHAINS[name]().build()
-    result = nmcore.compress(model, method="merge", **{kind: share})
+    result = nmcore.compress(model, method="merge", round_to=1, **{kind: share})
     before, after = getattr(result.before, kind), getattr(result.after, kind)
     assert after <= share * before
     graph = plugins.open_graph(model)
@@ -316,6 +319,23 @@ def test_whole_models_meet_the_budget(name, share, kind):
     meter.kept.update({o.plan.name: len(o.plan.kept) for o in result.outcomes})
     steps = [meter.saving(g.name) for g in graph.groups if meter.kept[g.name] < g.width]
     assert after > share * before - max(steps)
+
+
+@pytest.mark.parametrize("kind", ["macs", "params"])
+def test_under_a_budget_widths_are_those_that_runtimes_pack_where_it_can_be_met(kind):
+    model = Chain().conv(24).node("Relu").conv(24).node("Relu").node("GlobalAveragePool").build()
+    for share, step in ((0.6, 4), (0.1, 1)):
+        result = nmcore.compress(model, method="merge", **{kind: share})
+        counts = [len(o.plan.kept) for o in result.outcomes]
+        assert getattr(result.after, kind) <= share * getattr(result.before, kind)
+        assert [count % 4 == 0 for count in counts] == [step == 4 for _ in counts]
+    with pytest.raises(BudgetError):
+        nmcore.compress(model, method="merge", round_to=4, **{kind: 0.1})
+
+
+def test_what_attention_heads_hold_counts_when_widths_are_rounded():
+    heads = Group("heads", 6, ["values"], ["out"], block=32)
+    assert Selection(ratio=0.5, multiple=8).counts([heads], []) == {"heads": 3}
 
 
 @pytest.mark.parametrize("name", CHAINS)

@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 import nmcore
-from cli_network import small_network
 from nmcore.arguments import OPTIONS, checked
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluate import evaluate
+from small import small_network
 
 SHARE = "a share above 0 and at most 1 is needed"
 POINTS = "a number of percentage points, at least 0 and below 100, is needed"

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 import nmcore
 from chain import Chain
-from cli_network import small_network
 from nmcore import executors
 from nmcore.cli import cli
+from small import small_network
 
 distributed = pytest.importorskip(
     "distributed", reason="dask.distributed is not installed: pip install '.[dask]'"

@@ -9,9 +9,9 @@ import pytest
 
 import nmcore
 from account import report
-from cli_network import small_network
 from nmcore.display import SHOWN, report_text
 from nmcore.report import GroupReport
+from small import small_network
 
 
 class Cells(HTMLParser):

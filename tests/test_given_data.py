@@ -8,7 +8,6 @@ import pytest
 
 import nmcore
 from chain import Chain
-from cli_network import small_network
 from nmcore.data import Dataset, in_memory
 from nmcore.errors import DataError
 from nmcore.evaluate import evaluate
@@ -17,13 +16,6 @@ RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (24, 3, 8, 8), np.uint8)
 Y = RNG.integers(0, 10, 24)
 FORM = {"scale": 255, "mean": [0.4, 0.5, 0.6], "std": 0.25}
-
-
-@pytest.fixture
-def model(tmp_path):
-    path = tmp_path / "model.onnx"
-    onnx.save(small_network().build(), path)
-    return path
 
 
 @pytest.fixture

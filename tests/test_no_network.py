@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import onnx
 
-from cli_network import small_network
+from small import small_network
 
 # Audit hooks see sockets however they are made from Python, and nothing can take them off again.
 BLOCKED = """

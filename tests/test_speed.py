@@ -25,7 +25,8 @@ def path(multiple=1, start=WIDTHS):
     meter.kept.update(start)
     left = FIXED + meter.total()
     curves = {name: np.linspace(0, 1, width)[1:] ** 2 for name, width in WIDTHS.items()}
-    return Path(multiple, start, list(removals(curves, meter, multiple=multiple)), COST, left)
+    moves = list(removals(curves, meter, dict.fromkeys(WIDTHS, multiple)))
+    return Path(multiple, start, moves, COST, left)
 
 
 class Clock:

@@ -16,22 +16,15 @@ import onnx
 import pytest
 
 import nmcore
-from cli_network import small_network
 from nmcore import cells, executors, sweeping
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.evaluate import evaluate
 from nmcore.locks import locked
 from nmcore.records import Records
 from sessions import CAN_TELL, members, wait_until
+from small import small_network
 
 GRID = {"methods": ("prune", "merge"), "ratios": (0.25, 0.5), "providers": ("cpu",)}
-
-
-@pytest.fixture
-def model(tmp_path):
-    path = tmp_path / "model.onnx"
-    onnx.save(small_network().build(), path)
-    return path
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ from onnx_ir.traversal import RecursiveGraphIterator
 from nmcore.errors import ModelError, VerificationError
 from nmcore_onnx import external
 from nmcore_onnx.intake import admit, one_line, tensors
+from nmcore_onnx.shapes import set_aside
 
 _PROTOBUF_LIMIT = 2**31 - 1
 # Leave room for the graph around the weights.
 _MAX_BYTES = 2**31 - 2**24
-# No operator's output shape depends on the numbers in a weight of more bytes.
-_LARGE = 2**16
 
 
 def load(path: Path) -> ir.Model:
@@ -170,12 +169,6 @@ def fault(model: ir.Model) -> str | None:
 def _skeleton(model: ir.Model) -> bytes:
     """A model whose large weights are inputs instead: as valid, and never beyond protobuf."""
     copy = model.clone()
-    inputs = set(copy.graph.inputs)
-    for name, value in list(copy.graph.initializers.items()):
-        if value.const_value is not None and value.const_value.nbytes > _LARGE:
-            del copy.graph.initializers[name]
-            value.const_value = None
-            if value not in inputs:
-                copy.graph.inputs.append(value)
+    set_aside(copy.graph)
     data: bytes = ir.to_proto(copy).SerializeToString()
     return data

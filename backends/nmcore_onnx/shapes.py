@@ -31,7 +31,7 @@ class Inference:
 
     def __init__(self, model: ir.Model) -> None:
         self._copy = model.clone()
-        _set_aside(self._copy.graph)
+        set_aside(self._copy.graph)
         _fold_arguments(self._copy.graph)
         _stand_in(self._copy.graph)
         _run(self._copy)
@@ -48,7 +48,7 @@ class Inference:
         return _collect(self._copy.graph)
 
 
-def _set_aside(graph: ir.Graph) -> None:
+def set_aside(graph: ir.Graph) -> None:
     """Let large weights be inputs, which are written down without their numbers."""
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value

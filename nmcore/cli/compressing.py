@@ -95,7 +95,8 @@ def _bn_forms() -> Sequence[str]:
     type=CountOrAuto(),
     metavar="K|auto",
     help="Keep a multiple of K channels, as runtimes are slow on odd widths; auto times 1, 4, 8 "
-    "and 16.  [default: 1, or auto with --latency]",
+    "and 16.  [default: 1; with --macs or --params 4, where they can be met with it; with "
+    "--latency auto]",
 )
 @click.option(
     "--keep",

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 from click.testing import CliRunner
 
-from cli_network import small_network
 from nmcore.cli import cli
-
-
-@pytest.fixture
-def model(tmp_path):
-    path = tmp_path / "model.onnx"
-    onnx.save(small_network().build(), path)
-    return path
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from chain import run as run_model
-from cli_network import small_network
+from small import small_network
 
 
 def accuracy(model, data, mean, std):

@@ -1,4 +1,4 @@
-"""The network that the tests of the command line work on."""
+"""A small network that tests of many parts work on."""
 
 from __future__ import annotations
 
