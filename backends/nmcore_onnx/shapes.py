@@ -34,6 +34,7 @@ class Inference:
         _set_aside(self._copy.graph)
         _fold_arguments(self._copy.graph)
         _stand_in(self._copy.graph)
+        _run(self._copy, follow=False)  # lengths first, so that it shows which are too many
         _run(self._copy)
 
     def declare(self, known: Shapes) -> None:
@@ -61,16 +62,16 @@ def _set_aside(graph: ir.Graph) -> None:
             graph.inputs.append(value)
 
 
-def _run(model: ir.Model) -> None:
-    """Infer shapes by ONNX's own inference.
+def _run(model: ir.Model, *, follow: bool = True) -> None:
+    """Infer shapes by ONNX's own inference, where wanted with the values that make sizes.
 
     onnx_ir has a pass for it, which builds a second model from what comes back; only the shapes
     are wanted, several times over.
     """
-    values = not _explodes(model.graph)
+    follow = follow and not _explodes(model.graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(
-            ir.serde.serialize_model(model), data_prop=values
+            ir.serde.serialize_model(model), data_prop=follow
         ).graph
     except Exception as error:  # what the inference cannot do is not the user's fault
         log.info("shape inference failed: %s", error)
@@ -98,18 +99,29 @@ _MAX_FOLLOWED = 2**20
 
 
 def _explodes(graph: ir.Graph) -> bool:
-    """Whether following values would take forever: sixty Concats that double theirs, say."""
+    """Whether following values would take forever, or all memory.
+
+    Sixty Concats may double theirs, and of a vector whose numbers are unknown the inference holds
+    one entry for each.
+    """
     counts: dict[ir.Value, int] = {}
-    for node in graph:
-        held = [counts.get(value, 1) for value in node.inputs if value is not None]
+    for node in graph.all_nodes():
+        held = [counts.get(value, _length(value)) for value in node.inputs if value is not None]
         if node.op_type == "Concat":
             count = sum(held)
         else:
             count = max(held, default=1) if node.op_type in _FOLLOWED else 1
-        if count > _MAX_FOLLOWED:
+        if max(count, *held, 0) > _MAX_FOLLOWED:
             return True
-        counts |= dict.fromkeys(node.outputs, count)
+        counts |= {value: max(count, _length(value)) for value in node.outputs}
     return False
+
+
+def _length(value: ir.Value) -> int:
+    """How many numbers a vector holds, where that is known; 1 for all else."""
+    shape = value.shape
+    size = shape[0] if shape is not None and len(shape) == 1 else 1
+    return size if isinstance(size, int) else 1
 
 
 # Operators whose output shape depends on the value of their later inputs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -207,13 +208,21 @@ def test_a_value_that_is_made_twice(model, tmp_path):
     [
         (0, helper.make_node("Gemm", [], ["a"])),
         (0, helper.make_node("Gemm", ["x", "w1"], ["a"], transB="yes")),
-        (1, helper.make_node("Transpose", ["a"], ["r"], perm=[5, -3])),
     ],
 )
 def test_nodes_that_break_the_rules(model, tmp_path, place, node):
     """Whatever tracing makes of them, the blame is the model's."""
     model.graph.node[place].CopyFrom(node)
     assert "is not a valid model: " in refused(model, tmp_path)
+
+
+@pytest.mark.parametrize("order", [[5, -3], [0, 2**31], [0, 0]])
+def test_axes_in_an_order_that_is_none(model, tmp_path, order):
+    insert(model, "Transpose", ["a"], ["t"], place=1, name="turn", perm=order)
+    insert(model, "Transpose", ["t"], ["u"], place=2, perm=[1, 0])
+    model.graph.node[3].input[0] = "u"
+    said = refused(model, tmp_path)
+    assert said.endswith(f"the axes {order} of the node Transpose 'turn' are no permutation")
 
 
 def nested(depth: int) -> onnx.GraphProto:
@@ -286,7 +295,21 @@ _EXPANSIONS = {
 }
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no limit on memory")
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no limit on memory")
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """One gigabyte beside what is held already."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@linux_only
+@pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("name", _EXPANSIONS)
 @pytest.mark.parametrize("use", ["weight", "shape"])
 def test_a_computed_constant_of_any_size(model, name, use):
@@ -296,16 +319,37 @@ def test_a_computed_constant_of_any_size(model, name, use):
         model.graph.node[-3].input[1] = much
     else:
         model.graph.node[-2].CopyFrom(helper.make_node("Reshape", ["a", much], ["r"]))
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, before[1]))
     try:
         declined = {place.node for place in plugins.open_graph(model).declined}
     except ModelError as error:
         declined = {"first"} if "is not a valid model" in str(error) else set()
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
     assert "first" in declined
+
+
+@linux_only
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("how", ["declared", "inferred", "in a branch"])
+def test_a_vector_of_any_length_is_not_followed(model, how, caplog):
+    """ONNX's inference would hold an entry for each of two billion sizes, and fail."""
+    caplog.set_level("INFO", logger="nmcore_onnx")
+    add(model, "zero", 0)
+    add(model, "target", [2**31])
+    add(model, "which", True)
+    made = helper.make_node("Shape", ["x"], ["sizes"])
+    if how == "inferred":
+        made = helper.make_node("Expand", ["zero", "target"], ["sizes"])
+    one = helper.make_node("Gather", ["sizes", "zero"], ["size"])
+    sizes = helper.make_tensor_value_info("sizes", TensorProto.INT64, [2**31])
+    size = helper.make_tensor_value_info("size", TensorProto.INT64, None)
+    if how == "in a branch":
+        branch = helper.make_graph([made, one], "branch", [], [size], value_info=[sizes])
+        insert(model, "If", ["which"], ["u"], then_branch=branch, else_branch=branch)
+    else:
+        model.graph.value_info.extend([sizes] if how == "declared" else [])
+        for node in (one, made):
+            model.graph.node.insert(0, node)
+    assert [group.name for group in plugins.open_graph(model).groups] == ["first"]
+    assert not caplog.messages
 
 
 def test_a_loop_for_ever_is_not_run_to_find_a_constant(model):
