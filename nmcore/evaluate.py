@@ -22,7 +22,7 @@ from nmcore.feeding import MADE, Data, NamedInputs, batch_size, data_for, feeder
 from nmcore.files import size_of
 from nmcore.group import Cost
 from nmcore.images import load_pictures
-from nmcore.latency import Latency, measure
+from nmcore.latency import Latency, measure, on_one_device
 from nmcore.plan import silent
 from nmcore.probes import scaling_doubt
 from nmcore.steps import step
@@ -137,7 +137,8 @@ def evaluate(
     Raises
     ------
     ModelError, DataError
-        A model cannot be used, or the data does not fit it.
+        A model cannot be used, or the data does not fit it, or one model runs on another device
+        than the rest.
     """
     said = arguments.checked(locals())
     paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
@@ -160,7 +161,8 @@ def evaluate(
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):
         tallies = _compare(runners, inputs, progress)
     with step("timing"):
-        times = measure([runner.once for runner in runners], said["runs"])
+        once = [runner.once for runner in runners]
+        times = on_one_device(sessions, lambda: measure(once, said["runs"]))
     source = None if data is None else inputs.name
     return [
         _evaluation(runner, tally, time, *weight, source)
