@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nmcore.dividing import Divided
 from nmcore.errors import DataError, ModelError
 from nmcore.plugins import InputSpec, Session
 
@@ -606,17 +607,18 @@ def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
     ModelError
         It runs on none of them.
     """
+    fixed = any(spec.shape and spec.shape[0] is not None for spec in session.inputs)
     for image_size, sequence_size in TRIAL_SIZES:
         feeds = random_inputs(
             session.inputs, seed=seed, image_size=image_size, sequence_size=sequence_size
         )
         try:
-            session.run(feeds)
+            next(Divided(session, divisible=not fixed)(feeds))
         except ModelError as error:
             problem = error
         else:
             return feeds
-    raise ModelError(f"{problem} (tried on random inputs of several sizes)")
+    raise type(problem)(f"{problem} (tried on random inputs of several sizes)")
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec) -> Array:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nmcore import arguments, plugins
 from nmcore.data import DataLike, Dataset, normalisation, only_input, opened, shape_text
-from nmcore.errors import DataError, ModelError
+from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.feeding import MADE, Data, NamedInputs, batch_size, data_for, feeder, made
 from nmcore.files import size_of
 from nmcore.group import Cost
@@ -320,7 +320,13 @@ class _Runner:
         parts = []
         while start < stop:
             end = min(start + self.size, stop)
-            parts.append(self._part(start, end))
+            try:
+                parts.append(self._part(start, end))
+            except OutOfMemoryError:
+                if self.feed.fixed or end - start == 1:
+                    raise
+                self.size = (end - start + 1) // 2
+                continue
             start = end
         arrays = all(isinstance(part, np.ndarray) and part.dtype.kind in "fiub" for part in parts)
         if not arrays or len({part.shape[1:] for part in parts}) != 1:
@@ -334,7 +340,9 @@ class _Runner:
             return self._per_input(self.session.run(feeds)[0], count)
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
         try:
-            output = self.session.run(feeds)[0]
+            output = self.session.run(feeds, divisible=True)[0]
+        except OutOfMemoryError:
+            raise
         except ModelError:
             output = None
         if output is not None and output.shape[:1] == (count,):

@@ -8,9 +8,20 @@ import pytest
 from chain import Chain
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.kernels.threads import Workers
+from nmcore.moments import accumulate
 from nmcore_ort import kernel, runtime
 
 DEAD = RuntimeError("CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; host=a")
+
+
+class Summed:
+    """A session whose outputs are summed over the inputs."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def run(self, feeds, *, divisible=False):
+        return [output.sum(0) for output in self.session.run(feeds, divisible=divisible)]
 
 
 @pytest.fixture
@@ -81,6 +92,17 @@ def test_memory_that_does_not_suffice(cuda, model, x, wanted, caplog):
     assert caplog.messages == [
         "going on with the CPU: the model does not fit into the memory of the CUDA device"
     ]
+
+
+@pytest.mark.parametrize(
+    ("fits", "ran", "provider"), [(3, [4, 2, 2], "cuda"), (0, [4, 2, 1], "cpu")]
+)
+def test_batches_are_halved_before_cuda_is_left(cuda, model, x, wanted, fits, ran, provider):
+    cuda.fits = fits
+    session = runtime.session(model)
+    (total,) = accumulate(Summed(session), [x])
+    np.testing.assert_allclose(total, wanted.sum(0), rtol=1e-5)
+    assert (cuda.ran, session.provider) == (ran, provider)
 
 
 def test_what_the_cpu_refuses_as_well_is_not_blamed_on_cuda(cuda, model, caplog):
