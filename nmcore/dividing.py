@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 def length_of(feeds: Feeds) -> int:
     """How many inputs a batch holds.
 
+    >>> import numpy as np
     >>> length_of({"image": np.zeros((8, 3, 4, 4)), "rate": np.array(16000)})
     8
     """
@@ -31,6 +32,7 @@ def length_of(feeds: Feeds) -> int:
 def part_of(feeds: Feeds, start: int, stop: int) -> dict[str, Array]:
     """Some inputs of a batch; numbers without a batch stay.
 
+    >>> import numpy as np
     >>> part_of({"ids": np.arange(8), "rate": np.array(16000)}, 2, 4)
     {'ids': array([2, 3]), 'rate': array(16000)}
     """
