@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
+from chain import Chain
 from nmcore import plugins
 from nmcore.errors import DataError, ModelError, VerificationError
 from nmcore.verification import verify
+from nmcore_onnx import targets
 
 
 @pytest.fixture
@@ -223,6 +226,71 @@ def test_axes_in_an_order_that_is_none(model, tmp_path, order):
     model.graph.node[3].input[0] = "u"
     said = refused(model, tmp_path)
     assert said.endswith(f"the axes {order} of the node Transpose 'turn' are no permutation")
+
+
+# Shapes that cannot be, where ONNX's checker may know too little to say so.
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "options", "words"),
+    [
+        ("Conv", [np.ones(4)], {}, "its weight has 1 axes, and at least 3 are needed"),
+        ("Conv", [np.ones(8)], {"group": 4}, "its weight has 1 axes"),
+        ("ConvTranspose", [np.ones((8, 8))], {"group": 2}, "its weight has 2 axes"),
+        ("Gemm", [np.ones(8)], {}, "its weight has 1 axes"),
+        ("Conv", [np.ones((4, 8, 1, 1)), np.float64(1)], {}, "its input 2 does not fit"),
+        ("BatchNormalization", [np.ones(8), np.float64(1)] + 2 * [np.ones(8)], {}, "its input 2"),
+        ("Gather", [np.array([0, 549755813890])], {"axis": 1}, "picks some that are not there"),
+        ("Gather", [np.array([0, -9])], {"axis": 1}, "picks some that are not there"),
+        ("Transpose", [], {"perm": [0]}, "which moves 1 axes, and theirs is another"),
+    ],
+)
+def test_what_does_not_fit_the_channels(operator, inputs, options, words):
+    arrays = [each.astype(np.float32) if each.dtype == float else each for each in inputs]
+    chain = Chain(("n", 3, 8, 8)).conv(8).node(operator, *arrays, **options)
+    graph = plugins.open_graph(chain.build(check=False))
+    assert any(words in found.reason for found in graph.declined), graph.declined
+
+
+@pytest.mark.parametrize("name", ["conv1_out", "relu1_out", "conv2_out", "add1_out"])
+def test_fewer_axes_are_declared_than_there_are(name):
+    chain = Chain(("n", 3, 8, 8)).conv(8).node("Relu").conv(8)
+    model = chain.node("Add", np.ones((8, 1, 1), np.float32)).conv(4).build()
+    model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]))
+    graph = compress(model, ratio=0.5).graph
+    assert graph.cost().macs is None or graph.cost().macs > 0
+
+
+@pytest.mark.parametrize(("length", "known"), [(2**61, (2**62)), (2**62, None)])
+def test_sizes_beyond_all_numbers(length, known):
+    model = ir.from_proto(Chain().node("Reshape", np.array([0, -1, 4])).build(check=False))
+    found = targets.more(model.graph[0], {"input": ("n", length, 8)})
+    assert found == (known and ("n", known, 4))
+
+
+def test_declared_sizes_below_zero_are_unknown():
+    """Some exporters write -1; ONNX's inference would end the process at the Slice."""
+    chain = Chain((-1, 3, -1, 8)).conv(8)
+    bounds = [np.array([number]) for number in (0, 4, 2)]
+    model = chain.node("Slice", *bounds).conv(4).build(check=False)
+    model.graph.value_info.append(
+        helper.make_tensor_value_info("conv1_out", TensorProto.FLOAT, [-1, 8, -7, 6])
+    )
+    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
+
+
+def test_what_is_read_is_too_small(tmp_path):
+    """ONNX's inference and onnxruntime both would end the process."""
+    chain = Chain((1, 3, 2, 2)).conv(8, 5)
+    model = chain.node("Slice", *(np.array([number]) for number in (0, 4, 2))).build(check=False)
+    assert "'conv1_out' would have the shape [1, 8, -2, -2]" in refused(model, tmp_path)
+
+
+def test_sizes_that_are_tried_may_be_too_small():
+    """Of dynamic axes very short ones are tried; this model needs sides of 300 and more."""
+    chain = Chain(("n", 3, "h", "w")).conv(8, 300)
+    model = chain.node("Slice", *(np.array([number]) for number in (0, 4, 2))).conv(4).build()
+    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
 
 
 def nested(depth: int) -> onnx.GraphProto:
