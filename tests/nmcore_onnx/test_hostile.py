@@ -20,6 +20,20 @@ from nmcore import plugins
 from nmcore.errors import DataError, ModelError, VerificationError
 from nmcore.verification import verify
 from nmcore_onnx import targets
+from nmcore_onnx.channels import Channels
+
+
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no limit on memory")
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """One gigabyte beside what is held already."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture
@@ -268,6 +282,12 @@ def test_sizes_beyond_all_numbers(length, known):
     assert found == (known and ("n", known, 4))
 
 
+def test_an_axis_longer_than_memory():
+    channels = Channels(1, np.arange(8), inner=None)
+    assert len(channels.expand(2**20)) == 2**20
+    assert channels.expand(2**50) is None
+
+
 def test_declared_sizes_below_zero_are_unknown():
     """Some exporters write -1; ONNX's inference would end the process at the Slice."""
     chain = Chain((-1, 3, -1, 8)).conv(8)
@@ -361,19 +381,6 @@ _EXPANSIONS = {
         insert(model, "Identity", ["much"], ["0"]),
     ),
 }
-
-
-linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no limit on memory")
-
-
-@pytest.fixture
-def little_memory() -> Iterator[None]:
-    """One gigabyte beside what is held already."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @linux_only
