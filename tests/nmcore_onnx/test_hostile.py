@@ -22,7 +22,6 @@ from nmcore.verification import verify
 from nmcore_onnx import targets
 from nmcore_onnx.channels import Channels
 
-
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no limit on memory")
 
 
