@@ -18,6 +18,7 @@ from nmcore.data import (
     Normalisation,
     Pictures,
     batch_axis,
+    check_makeable,
     only_input,
     runnable_inputs,
 )
@@ -282,6 +283,8 @@ def synthesise(
         1 if apart else _batch_length(spec, shape[1:], samples)
         for spec, shape in zip(inputs, shapes, strict=True)
     )
+    for spec, shape in zip(inputs, shapes, strict=True):
+        check_makeable(spec.name, shape if apart else (1, *shape[1:]), samples)
     count = max(1, samples // length)
     rows = [shape[0] if apart and shape else length for shape in shapes]
     made = [

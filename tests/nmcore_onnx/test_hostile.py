@@ -265,6 +265,17 @@ def test_what_does_not_fit_the_channels(operator, inputs, options, words):
     assert any(words in found.reason for found in graph.declined), graph.declined
 
 
+@pytest.mark.parametrize("wrong", range(4))
+def test_parameters_of_a_norm_that_differ_in_length(wrong):
+    lengths = [12 if index == wrong else 8 for index in range(4)]
+    parameters = [np.ones(length, np.float32) for length in lengths]
+    chain = Chain().conv(8).conv(8).node("BatchNormalization", *parameters)
+    model = chain.conv(4).build(check=False)
+    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
+    result = nmcore.compress(model, ratio=0.5, method="merge")
+    assert len(result.plan.groups[0].kept) == 4
+
+
 @pytest.mark.parametrize("name", ["conv1_out", "relu1_out", "conv2_out", "add1_out"])
 def test_fewer_axes_are_declared_than_there_are(name):
     chain = Chain(("n", 3, 8, 8)).conv(8).node("Relu").conv(8)
