@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore.dividing import Feeds, length_of
 from nmcore.group import IntArray
-from nmcore.moments import Feeds
 from nmcore.plugins import Session
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def balanced(probes: Probes, session: Session, count: int) -> Probes:
         count = min(count, probes.count)
         source = f"{count} synthetic inputs"
         return replace(probes, batches=probes.batches[:count], count=count, source=source)
-    step = max(map(_length, probes.batches))
+    step = max(map(length_of, probes.batches))
     if not probes.any_length:
         count = max(count // step, 1) * step
     if probes.count <= count:
         return probes
     answers = [session.run(feeds)[0] for feeds in probes.batches]
     chosen = np.arange(count)
-    if all(map(_are_scores, answers, map(_length, probes.batches))):
+    if all(map(_are_scores, answers, map(length_of, probes.batches))):
         chosen = evenly(np.concatenate([answer.argmax(axis=1) for answer in answers]), count)
     source = f"{count} synthetic inputs"
     return replace(probes, batches=_pick(probes.batches, chosen, step), count=count, source=source)
@@ -88,8 +88,3 @@ def _pick(batches: Sequence[Feeds], chosen: IntArray, step: int) -> list[Feeds]:
         }
         for start in range(0, len(chosen), step)
     ]
-
-
-def _length(feeds: Feeds) -> int:
-    """How many inputs a batch holds."""
-    return max((len(array) for array in feeds.values() if array.ndim), default=1)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nmcore.errors import DataError, ModelError
+from nmcore.dividing import Divided
+from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.plugins import InputSpec, Session
 
 Array = NDArray[Any]
@@ -606,25 +607,57 @@ def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
     ModelError
         It runs on none of them.
     """
+    fixed = any(spec.shape and spec.shape[0] is not None for spec in session.inputs)
     for image_size, sequence_size in TRIAL_SIZES:
         feeds = random_inputs(
             session.inputs, seed=seed, image_size=image_size, sequence_size=sequence_size
         )
         try:
-            session.run(feeds)
+            next(Divided(session, divisible=not fixed)(feeds))
         except ModelError as error:
             problem = error
         else:
             return feeds
-    raise ModelError(f"{problem} (tried on random inputs of several sizes)")
+    raise type(problem)(f"{problem} (tried on random inputs of several sizes)")
+
+
+def check_makeable(name: str, shape: Sequence[int], count: int = 1) -> None:
+    """Refuse to make inputs of more numbers than anybody has memory for.
+
+    Parameters
+    ----------
+    name : str
+        The model's input.
+    shape : sequence of int
+        Of one input, with a batch axis of any length or none.
+    count : int
+        How many there shall be.
+
+    Raises
+    ------
+    DataError
+        One is too large.
+    ArgumentError
+        They are too many.
+
+    Examples
+    --------
+    >>> check_makeable("x", (1, 3, 224, 224), 10**12)
+    Traceback (most recent call last):
+    nmcore.errors.ArgumentError: samples is 1000000000000; at most 7133 inputs 'x' can be made
+    """
+    most = MAX_NUMBERS // max(1, math.prod(shape))
+    if most < 1:
+        raise DataError(
+            f"the model's input {name} of shape {shape_text(shape)} is too large to be made"
+        )
+    if count > most:
+        raise ArgumentError(f"samples is {count}; at most {most} inputs {name!r} can be made")
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec) -> Array:
     dtype = spec.dtype
-    if math.prod(shape) > MAX_NUMBERS:
-        raise DataError(
-            f"the model's input {spec.name} of shape {shape_text(shape)} is too large to be made"
-        )
+    check_makeable(spec.name, shape)
     if dtype.kind == "f":
         return rng.standard_normal(shape).astype(dtype)
     if dtype.kind == "b":

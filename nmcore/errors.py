@@ -25,6 +25,10 @@ class ModelError(NmcoreError):
     """A model cannot be read, is broken, or is of a kind that no backend opens."""
 
 
+class OutOfMemoryError(ModelError):
+    """A model and what it is given do not fit into memory."""
+
+
 class DataError(NmcoreError):
     """A data file cannot be read or does not fit the model."""
 

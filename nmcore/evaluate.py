@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from nmcore import arguments, plugins
 from nmcore.data import DataLike, Dataset, normalisation, only_input, opened, shape_text
-from nmcore.errors import DataError, ModelError
+from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.feeding import MADE, Data, NamedInputs, batch_size, data_for, feeder, made
 from nmcore.files import size_of
 from nmcore.group import Cost
 from nmcore.images import load_pictures
-from nmcore.latency import Latency, measure
+from nmcore.latency import Latency, measure, on_one_device
 from nmcore.plan import silent
 from nmcore.probes import scaling_doubt
 from nmcore.steps import step
@@ -139,7 +139,8 @@ def evaluate(
     Raises
     ------
     ModelError, DataError
-        A model cannot be used, or the data does not fit it.
+        A model cannot be used, or the data does not fit it, or one model runs on another device
+        than the rest.
     """
     said = arguments.checked(locals())
     paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
@@ -162,7 +163,8 @@ def evaluate(
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):
         tallies = _compare(runners, inputs, progress)
     with step("timing"):
-        times = measure([runner.once for runner in runners], said["runs"])
+        once = [runner.once for runner in runners]
+        times = on_one_device(sessions, lambda: measure(once, said["runs"]))
     source = None if data is None else inputs.name
     return [
         _evaluation(runner, tally, time, *weight, source)
@@ -325,7 +327,13 @@ class _Runner:
         parts = []
         while start < stop:
             end = min(start + self.size, stop)
-            parts.append(self._part(start, end))
+            try:
+                parts.append(self._part(start, end))
+            except OutOfMemoryError:
+                if self.feed.fixed or end - start == 1:
+                    raise
+                self.size = (end - start + 1) // 2
+                continue
             start = end
         arrays = all(isinstance(part, np.ndarray) and part.dtype.kind in "fiub" for part in parts)
         if not arrays or len({part.shape[1:] for part in parts}) != 1:
@@ -339,7 +347,9 @@ class _Runner:
             return self._per_input(self.session.run(feeds)[0], count)
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
         try:
-            output = self.session.run(feeds)[0]
+            output = self.session.run(feeds, divisible=True)[0]
+        except OutOfMemoryError:
+            raise
         except ModelError:
             output = None
         if output is not None and output.shape[:1] == (count,):

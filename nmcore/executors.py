@@ -43,6 +43,24 @@ class InTurn(Executor):
         return future
 
 
+def submit(executor: Executor, function: Callable[..., T], *args: Any) -> Future[T]:
+    """Hand a call over to an executor.
+
+    Raises
+    ------
+    ArgumentError
+        It takes none, as after it was shut down.
+    """
+    try:
+        return executor.submit(function, *args)
+    except BrokenExecutor:
+        raise
+    except RuntimeError as error:
+        if isinstance(executor, InTurn):  # what the function itself has raised
+            raise
+        raise ArgumentError(f"the executor takes no work: {error}") from error
+
+
 @contextmanager
 def processes(jobs: int) -> Iterator[Executor]:
     """Give new processes, among which the processors that this one may use are divided.

@@ -18,6 +18,7 @@ from nmcore.data import (
     Normalisation,
     arrays_of,
     check_finite,
+    check_makeable,
     in_memory,
     load,
     load_arrays,
@@ -278,5 +279,7 @@ def made(
         )
         return probes.batches[0][spec.name]
 
+    for spec in specs:
+        check_makeable(spec.name, shapes[spec.name], count)
     arrays = {spec.name: np.stack([one(spec, k) for k in range(count)]) for spec in specs}
     return NamedInputs("synthetic inputs", arrays)

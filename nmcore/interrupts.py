@@ -1,4 +1,8 @@
-"""Ctrl-C that is heard: native code that calls back into Python can swallow it."""
+"""Ctrl-C that is heard, and at a time when it can be.
+
+Native code that calls back into Python can swallow it, and an extension that is just being imported
+can crash over it.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,35 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 # Longer than any clean-up on the way out takes.
 SECONDS = 0.5
+# How soon it is looked again whether an import has ended.
+SOON = 0.02
 
 
 @contextmanager
 def insisting(seconds: float = SECONDS) -> Iterator[None]:
     """Raise KeyboardInterrupt again and again from the first Ctrl-C on, until the block is left.
 
-    onnxruntime loses about one in four that arrive while it runs a small model. Outside the main
-    thread, and where the system has no timers, nothing changes.
+    onnxruntime loses about one in four that arrive while it runs a small model. While a module is
+    being imported none is raised: onnx's extension ends the process over one in ten. Outside the
+    main thread, and where the system has no timers, nothing changes.
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or not hasattr(signal, "setitimer"):
         yield
         return
 
-    def first(_signal: int, _frame: FrameType | None) -> NoReturn:
+    def first(_signal: int, frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-        raise KeyboardInterrupt
+        again(_signal, frame)
 
-    def again(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
+    def again(_signal: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):
+            signal.setitimer(signal.ITIMER_REAL, SOON, seconds)
+        else:
+            raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, first), signal.signal(signal.SIGALRM, again)
     try:
@@ -39,3 +48,28 @@ def insisting(seconds: float = SECONDS) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGALRM, before[1])
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a frame runs on behalf of an import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process without a word, where there is nothing yet to clean up.
+
+    Outside the main thread nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

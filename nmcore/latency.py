@@ -6,13 +6,16 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
 from nmcore.data import runnable_inputs
+from nmcore.errors import ModelError
+
+Timing = TypeVar("Timing")
 
 WARMUP = 2
 # Models take turns of so many timed runs, behind one that fetches the weights into the cache.
@@ -121,6 +124,37 @@ def relative(models: Sequence[Callable[[], object]]) -> list[float]:
     return [other / first for other in others]
 
 
+def on_one_device(
+    sessions: Sequence[plugins.Session], time_them: Callable[[], list[Timing]]
+) -> list[Timing]:
+    """Time sessions, all on the same device.
+
+    Where a device fails on the way, its session goes on with the CPU: then what was measured holds
+    for neither, and all is timed again.
+
+    Parameters
+    ----------
+    sessions : sequence of Session
+        What is timed.
+    time_them : callable
+        Times all of them.
+
+    Raises
+    ------
+    ModelError
+        Some run on one device and some on another, so that their times say nothing of them.
+    """
+    before: list[str] = []
+    while before != (now := [session.provider for session in sessions]):
+        if len(set(now)) > 1:
+            raise ModelError(
+                f"the models run on different devices ({', '.join(now)}), so that their times "
+                "cannot be compared; choose the CPU for all of them (--providers cpu)"
+            )
+        before, times = now, time_them()
+    return times
+
+
 def _alike(turns: Sequence[Sequence[float]]) -> bool:
     """Whether the best turns of every model are about as quick as each other."""
     best, good = np.percentile(turns, [10, 25], axis=1)
@@ -165,7 +199,7 @@ def time_sessions(
     Raises
     ------
     ModelError
-        A model runs on no random input that was tried.
+        A model runs on no random input that was tried, or models run on different devices.
     """
     feeds: list[Mapping[str, NDArray[Any]]] = []
     for position, session in enumerate(sessions):
@@ -177,4 +211,4 @@ def time_sessions(
     calls = [
         functools.partial(session.run, feed) for session, feed in zip(sessions, feeds, strict=True)
     ]
-    return measure(calls, runs)
+    return on_one_device(sessions, lambda: measure(calls, runs))

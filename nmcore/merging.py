@@ -15,7 +15,7 @@ from nmcore.allocation import proportional
 from nmcore.budgets import Allotment, meet
 from nmcore.criteria import select
 from nmcore.errors import ModelError
-from nmcore.executors import InTurn
+from nmcore.executors import InTurn, submit
 from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scaling
 from nmcore.plan import GroupPlan, Outcome, Task, untouched
 from nmcore.recipe import LAM, Options, Recipe, recipe_for
@@ -50,8 +50,9 @@ def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], Allotmen
     executor, most = (InTurn(), 1) if task.executor is None else (task.executor, PENDING)
     pending: deque[tuple[Group, Future[Merged]]] = deque()
 
-    def submit(group: Group) -> Future[Merged]:
-        return executor.submit(
+    def begin(group: Group) -> Future[Merged]:
+        return submit(
+            executor,
             merged,
             graph.producers(group),
             graph.consumers(group),
@@ -71,7 +72,7 @@ def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], Allotmen
                     continue
                 while len(pending) == most or any(_touches(other, group) for other, _ in pending):
                     write_first()
-                pending.append((group, submit(group)))
+                pending.append((group, begin(group)))
             while pending:
                 write_first()
     finally:

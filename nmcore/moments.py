@@ -6,17 +6,16 @@ one output position of one input, a feature is one channel at one tap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore.dividing import Divided, Feeds, length_of
 from nmcore.plugins import Session
 
 Float64Array = NDArray[np.float64]
-Feeds = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,19 +87,48 @@ def _features(sums: Iterator[Float64Array]) -> tuple[float, Float64Array, Float6
     return rows, mean, covariance
 
 
-def accumulate(session: Session, batches: Iterable[Feeds]) -> list[Float64Array]:
-    """Run a probe on every batch and add its outputs up in float64."""
+def accumulate(
+    session: Session, batches: Iterable[Feeds], *, divisible: bool = True
+) -> list[Float64Array]:
+    """Run a probe on every batch and add its outputs up in float64.
+
+    Parameters
+    ----------
+    session : Session
+        The probe.
+    batches : iterable of mapping of input name to array
+        What it is shown.
+    divisible : bool
+        Whether a batch that does not fit into memory may be run in parts.
+
+    Raises
+    ------
+    ModelError
+        The probe does not run, or memory does not suffice.
+    """
+    divided = Divided(session, divisible)
     totals: list[Float64Array] = []
     for feeds in batches:
-        outputs = session.run(feeds)
-        if not totals:
-            totals = [output.astype(np.float64) for output in outputs]
-        else:
-            for total, output in zip(totals, outputs, strict=True):
-                total += output
+        for _, outputs in divided(feeds):
+            if not totals:
+                totals = [output.astype(np.float64) for output in outputs]
+            else:
+                for total, output in zip(totals, outputs, strict=True):
+                    total += output
     return totals
 
 
-def average(session: Session, batches: Sequence[Feeds]) -> list[Float64Array]:
-    """The mean of a probe's outputs over batches."""
-    return [total / len(batches) for total in accumulate(session, batches)]
+def average(
+    session: Session, batches: Sequence[Feeds], *, divisible: bool = True
+) -> list[Float64Array]:
+    """The mean of a probe's outputs over batches, each of which counts alike.
+
+    Parameters are those of :func:`accumulate`; parts of a batch count by their lengths.
+    """
+    divided = Divided(session, divisible)
+    weighted = [
+        [count / length_of(feeds) * output.astype(np.float64) for output in outputs]
+        for feeds in batches
+        for count, outputs in divided(feeds)
+    ]
+    return [sum(parts) / len(batches) for parts in zip(*weighted, strict=True)]

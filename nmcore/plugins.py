@@ -299,7 +299,7 @@ class Session(Protocol):
 
     @property
     def provider(self) -> str:
-        """Where it runs: ``"cpu"`` or ``"cuda"``."""
+        """Where it runs now: ``"cpu"`` or ``"cuda"``; a run that fails there may end on the CPU."""
         ...
 
     @property
@@ -312,8 +312,26 @@ class Session(Protocol):
         """How many threads one operator may use on the CPU."""
         ...
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """All outputs, in the model's order."""
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], *, divisible: bool = False
+    ) -> list[NDArray[Any]]:
+        """All outputs, in the model's order.
+
+        Parameters
+        ----------
+        feeds : mapping of input name to array
+            What the model reads.
+        divisible : bool
+            Whether the caller will try with fewer inputs where memory does not suffice for these.
+            Otherwise a device whose memory does not suffice is left for the CPU.
+
+        Raises
+        ------
+        OutOfMemoryError
+            Memory does not suffice.
+        ModelError
+            The model fails on these inputs.
+        """
         ...
 
 

@@ -18,12 +18,13 @@ from nmcore.data import (
     Normalisation,
     Pictures,
     batch_axis,
+    check_makeable,
     only_input,
     runnable_inputs,
 )
-from nmcore.errors import DataError, ModelError
+from nmcore.dividing import Divided, Feeds, length_of, part_of
+from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.images import load_pictures
-from nmcore.moments import Feeds
 from nmcore.plugins import (
     Graph,
     Informative,
@@ -91,13 +92,12 @@ class Probes:
     def in_batches_of(self, most: int) -> Iterator[Feeds]:
         """The same inputs in batches of at most ``most``, where the model takes any number."""
         for feeds in self.batches:
-            length = max((len(array) for array in feeds.values() if array.ndim), default=1)
+            length = length_of(feeds)
             if not self.any_length or length <= most:
                 yield feeds
                 continue
             for start in range(0, length, most):
-                part = slice(start, start + most)
-                yield {name: array[part] if array.ndim else array for name, array in feeds.items()}
+                yield part_of(feeds, start, start + most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,13 +185,16 @@ def _runnable(probes: Probes, graph: Graph, session: Session) -> Probes:
     if isinstance(graph, Measurable):
         most = max(1, _RUN_NUMBERS // graph.largest_value())
         probes = replace(probes, batches=list(probes.in_batches_of(most)))
+    divided = Divided(session, probes.any_length)
     try:
-        session.run(probes.batches[0])
+        next(divided(probes.batches[0]))
+    except OutOfMemoryError:
+        raise
     except ModelError:
         # Some models say that they take any batch and then reshape to one of 1.
         probes = replace(probes, batches=list(probes.in_batches_of(1)), any_length=False)
         session.run(probes.batches[0])
-    return probes
+    return replace(probes, batches=list(probes.in_batches_of(divided.most)))
 
 
 def work(graph: Graph) -> float:
@@ -280,6 +283,8 @@ def synthesise(
         1 if apart else _batch_length(spec, shape[1:], samples)
         for spec, shape in zip(inputs, shapes, strict=True)
     )
+    for spec, shape in zip(inputs, shapes, strict=True):
+        check_makeable(spec.name, shape if apart else (1, *shape[1:]), samples)
     count = max(1, samples // length)
     rows = [shape[0] if apart and shape else length for shape in shapes]
     made = [

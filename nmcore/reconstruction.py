@@ -94,7 +94,8 @@ class Reconstruction:
         """Give batch norms the statistics of made inputs, which have others than real ones."""
         model = None if self.probes.real else self.graph.norm_probe()
         if model is not None:
-            self.graph.set_norms(average(self._session(model), self.probes.batches))
+            session, batches = self._session(model), self.probes.batches
+            self.graph.set_norms(average(session, batches, divisible=self.probes.any_length))
 
     def new_biases(self, group: Group) -> int:
         """How many numbers refitting adds to consumers that have no bias yet."""
@@ -260,7 +261,11 @@ class Reconstruction:
         heaviest = max(map(self.graph.unfolded_numbers, readings))
         batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
         with step(f"measuring what {len(readings)} layers read"):
-            sums = accumulate(self._session(model), progress("measuring", batches))
+            sums = accumulate(
+                self._session(model),
+                progress("measuring", batches),
+                divisible=self.probes.any_length,
+            )
         if not all(np.isfinite(each).all() for each in sums):
             nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
             raise ModelError(

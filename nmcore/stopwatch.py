@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nmcore import plugins
 from nmcore.data import Dataset, runnable_inputs, shape_text
-from nmcore.latency import relative
+from nmcore.latency import on_one_device, relative
 from nmcore.steps import step
 
 # So many channels each group keeps.
@@ -66,12 +66,13 @@ class Stopwatch:
         Raises
         ------
         ModelError
-            The model runs on no input that was tried.
+            The model runs on no input that was tried, or candidates run on different devices.
         """
         feeds = self.feeds
         with step(f"timing {len(candidates)} candidate widths"):
             sessions = [self.original, *(self._session(cut(self.model, c)) for c in candidates)]
-            return relative([partial(session.run, feeds) for session in sessions])
+            runs = [partial(session.run, feeds) for session in sessions]
+            return on_one_device(sessions, lambda: relative(runs))
 
     @cached_property
     def original(self) -> plugins.Session:

@@ -14,6 +14,7 @@ import nmcore
 from nmcore import arguments, digests, plugins
 from nmcore.cells import Cell, on_one_line, run
 from nmcore.errors import ArgumentError, DataError
+from nmcore.executors import submit
 from nmcore.pipeline import compress
 from nmcore.plan import Progress, silent
 from nmcore.probes import REAL_SAMPLES
@@ -225,7 +226,7 @@ def _run_all(cells: Sequence[Cell], executor: Executor | None) -> Generator[Reco
     done = 0
     try:
         for cell in cells:
-            running[executor.submit(run, cell)] = cell
+            running[submit(executor, run, cell)] = cell
         for future in as_completed(running):
             yield _outcome(running[future], future)
             done += 1

@@ -12,6 +12,8 @@ import nmcore
 from nmcore.arguments import OPTIONS, checked
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluate import evaluate
+from nmcore.feeding import made
+from nmcore.plugins import InputSpec
 from small import small_network
 
 SHARE = "a share above 0 and at most 1 is needed"
@@ -111,6 +113,28 @@ def test_plain_forms(given, plain):
 def test_every_option_is_checked(function):
     apart = {"model", "models", "plan", "data", "notify"}
     assert set(signature(function).parameters) - apart <= set(OPTIONS)
+
+
+@pytest.mark.parametrize("method", ["auto", "moments"])
+def test_more_inputs_than_can_be_made(tmp_path, method):
+    path = tmp_path / "m.onnx"
+    onnx.save(small_network().build(), path)
+    said = rf"samples is {10**12}; at most \d+ inputs 'input' can be made"
+    with pytest.raises(ArgumentError, match=said):
+        nmcore.compress(path, method=method, samples=10**12, providers=("cpu",))
+    with pytest.raises(ArgumentError, match=said):
+        evaluate([path], samples=10**12, providers=("cpu",))
+
+
+def test_more_than_can_be_made_for_a_model_of_several_inputs():
+    class Session:
+        inputs = tuple(InputSpec(name, (None, 4), np.dtype(np.float32)) for name in "ab")
+
+        def run(self, feeds, *, divisible=False):
+            return []
+
+    with pytest.raises(ArgumentError, match=r"at most \d+ inputs 'a' can be made"):
+        made(Session(), 10**12)
 
 
 def test_every_door_checks(tmp_path):

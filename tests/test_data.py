@@ -204,7 +204,7 @@ class TestRandomInputs:
         class Picky:
             inputs = (spec(None, 3, None, None),)
 
-            def run(self, feeds):
+            def run(self, feeds, *, divisible=False):
                 if feeds["in"].shape[-1] % 64:
                     raise ModelError("not a multiple of 64")
                 return []
@@ -215,7 +215,7 @@ class TestRandomInputs:
         class Broken:
             inputs = (spec(None, 3),)
 
-            def run(self, feeds):
+            def run(self, feeds, *, divisible=False):
                 raise ModelError("m.onnx does not run: no")
 
         with pytest.raises(ModelError, match=r"m\.onnx does not run: no \(tried on random"):

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 import nmcore
 from chain import Chain
 from nmcore import executors, merging, plugins
-from nmcore.errors import ModelError
+from nmcore.errors import ArgumentError, ModelError
 from random_graphs import generate
 
 METHODS = ("prune", "merge", "ridge")
@@ -124,3 +124,26 @@ def test_how_it_was_computed_is_no_part_of_the_call():
         again = nmcore.compress(deep(2), plan=result.plan, executor=executor)
     assert "executor" not in result.plan.call
     assert again.graph.serialize() == result.graph.serialize()
+
+
+def test_an_executor_that_was_shut_down(tmp_path):
+    with ThreadPoolExecutor(1) as executor:
+        pass
+    said = "the executor takes no work: cannot schedule new futures after shutdown"
+    with pytest.raises(ArgumentError, match=said):
+        compressed(deep(2), executor)
+    path = tmp_path / "m.onnx"
+    onnx.save(deep(2), path)
+    with pytest.raises(ArgumentError, match=said):
+        nmcore.sweep(path, ratios=[0.5], methods=["prune"], executor=executor)
+
+
+def test_what_a_call_raises_is_not_taken_for_it(monkeypatch):
+    def broken(*_arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(merging, "merged", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        compressed(deep(2))
+    with ThreadPoolExecutor(1) as executor, pytest.raises(RuntimeError, match="a bug"):
+        compressed(deep(2), executor)

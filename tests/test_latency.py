@@ -9,7 +9,7 @@ import pytest
 
 from nmcore import latency
 from nmcore.errors import ModelError
-from nmcore.latency import measure, relative, time_sessions
+from nmcore.latency import measure, on_one_device, relative, time_sessions
 from nmcore.plugins import InputSpec
 
 
@@ -77,11 +77,13 @@ def test_no_model_runs_for_ever(monkeypatch):
 
 
 class Session:
+    provider = "cpu"
+
     def __init__(self, shape=(None, 4), fails=False):
         self.inputs = (InputSpec("x", shape, np.dtype(np.float32)),)
         self.fails, self.seen = fails, []
 
-    def run(self, feeds):
+    def run(self, feeds, *, divisible=False):
         self.seen.append(feeds["x"])
         if self.fails:
             raise ModelError("m.onnx does not run: no")
@@ -98,3 +100,40 @@ def test_sessions_that_want_the_same_get_the_same():
 def test_a_session_that_runs_on_nothing():
     with pytest.raises(ModelError, match="does not run"):
         time_sessions([Session(fails=True)])
+
+
+class OnCuda(Session):
+    """A session whose device fails in one of its runs."""
+
+    def __init__(self, fails_at=None):
+        super().__init__()
+        self.provider, self.fails_at, self.ran = "cuda", fails_at, []
+
+    def run(self, feeds, *, divisible=False):
+        if len(self.ran) == self.fails_at:
+            self.provider = "cpu"
+        self.ran.append(self.provider)
+
+
+def test_times_hold_for_one_device():
+    """What was timed before a device failed is timed again where the models run now."""
+    first, second = sessions = [OnCuda(fails_at=7), OnCuda(fails_at=9)]
+    before = 7, 9
+    times = time_sessions(sessions, runs=10)
+    assert [time.runs for time in times] == [10, 10]
+    for session, count in zip(sessions, before, strict=True):
+        assert session.ran[:count] == ["cuda"] * count
+        assert session.ran[count:].count("cpu") >= 10 + latency.WARMUP
+    assert (first.provider, second.provider) == ("cpu", "cpu")
+
+
+def test_times_of_different_devices_are_not_compared():
+    for sessions in ([OnCuda(), Session()], [OnCuda(), OnCuda(fails_at=7)]):
+        with pytest.raises(ModelError, match=r"on different devices \(cuda, cpu\)"):
+            time_sessions(sessions, runs=10)
+
+
+def test_times_are_taken_once_where_nothing_fails():
+    sessions, calls = [OnCuda(), OnCuda()], []
+    assert on_one_device(sessions, lambda: calls.append(1) or [1.0]) == [1.0]
+    assert calls == [1]

@@ -70,7 +70,7 @@ def test_variance_of_a_sum_of_values(rows):
 class Adder:
     """Stands for a session: one scalar and one vector a batch, in single precision."""
 
-    def run(self, feeds):
+    def run(self, feeds, *, divisible=False):
         x = feeds["x"]
         return [np.float32([len(x)]), x.sum(0, dtype=np.float32)]
 
@@ -89,7 +89,7 @@ def test_the_outputs_of_a_session_are_not_written_to():
         def __init__(self):
             self.array = np.ones(2)
 
-        def run(self, feeds):
+        def run(self, feeds, *, divisible=False):
             return [self.array]
 
     session = Reused()

@@ -13,6 +13,9 @@ import numpy as np
 
 from nmcore.group import IntArray
 
+# No axis that a weight reads is longer; a file that says so is out for our memory.
+_LONGEST = 2**24
+
 
 @dataclass(frozen=True, eq=False)
 class Channels:
@@ -52,7 +55,7 @@ class Channels:
         >>> Channels(1, np.array([7, 8]), inner=None).expand(6)
         array([7, 7, 7, 8, 8, 8])
         """
-        if not len(self.atoms):
+        if not len(self.atoms) or length > _LONGEST:
             return None
         repeats, rest = divmod(length, len(self.atoms))
         outer, inner = self.outer, self.inner

@@ -208,6 +208,8 @@ def _batchnorm(node: ir.Node) -> BatchNorm | None:
     if any(found is None for found in arrays):
         return None
     gamma, beta, mean, var = (computable(found) for found in arrays if found is not None)
+    if not gamma.shape == beta.shape == mean.shape == var.shape:
+        return None
     return BatchNorm(gamma, beta, mean, var, attribute(node, "epsilon", 1e-5))
 
 

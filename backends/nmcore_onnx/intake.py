@@ -29,7 +29,7 @@ def admit(model: ir.Model, name: str) -> None:
     ------
     ModelError
         A tensor disagrees with its shape or lies outside the model's folder, a node reads what
-        nothing makes, or nodes feed each other in a circle.
+        nothing makes, nodes feed each other in a circle, or a Transpose's axes are no permutation.
     """
     nodes = list(RecursiveGraphIterator(model.graph))
     if not nodes and not model.graph.outputs:
@@ -38,7 +38,9 @@ def admit(model: ir.Model, name: str) -> None:
         fault = _fault_of(tensor)
         if fault is not None:
             raise ModelError(f"{name}: the weight {tensor.name!r} cannot be used: {fault}")
+    _forget_negative_sizes(model.graph, nodes)
     _check_wiring(model.graph, nodes, name)
+    _check_orders(nodes, name)
     _sort(model.graph, name)
 
 
@@ -117,6 +119,20 @@ def _fault_of_file(tensor: ir.ExternalTensor) -> str | None:
     return None
 
 
+def _forget_negative_sizes(graph: ir.Graph, nodes: Iterable[ir.Node]) -> None:
+    """Take declared sizes below 0 for unknown, as onnxruntime does; some exporters write -1.
+
+    ONNX's inference ends the process over them.
+    """
+    inputs = [value for scope in [graph, *graph.subgraphs()] for value in scope.inputs]
+    for value in (*inputs, *(output for node in nodes for output in node.outputs)):
+        sizes = list(value.shape or ())
+        if any(isinstance(size, int) and size < 0 for size in sizes):
+            value.shape = ir.Shape(
+                None if isinstance(size, int) and size < 0 else size for size in sizes
+            )
+
+
 def _check_wiring(graph: ir.Graph, nodes: Iterable[ir.Node], name: str) -> None:
     for node in nodes:
         for value in node.inputs:
@@ -128,6 +144,20 @@ def _check_wiring(graph: ir.Graph, nodes: Iterable[ir.Node], name: str) -> None:
     for value in graph.outputs:
         if not _is_made(value):
             raise ModelError(f"{name}: its output {value.name!r} is made by nothing")
+
+
+def _check_orders(nodes: Iterable[ir.Node], name: str) -> None:
+    """ONNX's own checker looks only where it knows the rank of what is transposed."""
+    for node in nodes:
+        order = node.attributes.get("perm")
+        if node.op_type != "Transpose" or node.domain or order is None or order.is_ref():
+            continue
+        axes = list(order.as_ints())
+        if sorted(axes) != list(range(len(axes))):
+            raise ModelError(
+                f"{name}: the axes {axes} of the node Transpose {node.name or '?'!r} are no "
+                "permutation"
+            )
 
 
 def _is_made(value: ir.Value) -> bool:

@@ -321,7 +321,7 @@ def _declare(trace: Trace, copy: Copy, gone: NDArray[np.intp]) -> None:
         if declared.shape is None:
             continue
         sizes = list(declared.shape)
-        length = sizes[channels.axis]
+        length = sizes[channels.axis] if channels.axis < len(sizes) else None
         atoms = channels.expand(length) if isinstance(length, int) else None
         if atoms is None:
             declared.shape = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
 
+from nmcore.errors import ModelError
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
 from nmcore_onnx.folding import Folded, is_fixed, is_random
@@ -27,6 +29,11 @@ class Inference:
     ----------
     model : ir.Model
         Not changed.
+
+    Raises
+    ------
+    ModelError
+        What it makes would have less than no entries.
     """
 
     def __init__(self, model: ir.Model) -> None:
@@ -34,14 +41,17 @@ class Inference:
         set_aside(self._copy.graph)
         _fold_arguments(self._copy.graph)
         _stand_in(self._copy.graph)
-        _run(self._copy)
+        bounds = _bounds(self._copy)
+        _check_sizes(self._copy.graph, bounds)
+        self._follow = not _explodes(self._copy.graph, bounds)
+        _run(self._copy, follow=self._follow)
 
     def declare(self, known: Shapes) -> None:
         """Take the shapes of some values as given and infer what follows."""
         for value in (value for node in self._copy.graph for value in node.outputs):
             if value.name in known and value.type is not None:  # without a type it is not read
                 value.shape = ir.Shape(known[value.name])
-        _run(self._copy)
+        _run(self._copy, follow=self._follow)
 
     def shapes(self) -> Shapes:
         """Shapes by value name; a dynamic axis is its name, an unknown one a name of its own."""
@@ -61,16 +71,63 @@ def set_aside(graph: ir.Graph) -> None:
             graph.inputs.append(value)
 
 
-def _run(model: ir.Model) -> None:
-    """Infer shapes by ONNX's own inference.
+def _bounds(model: ir.Model) -> dict[str, tuple[int | None, ...]]:
+    """What no shape exceeds, by value name, subgraphs included: nothing is cut by a Slice.
+
+    The inference ends the process where a Slice cuts what has a negative size.
+    """
+    proto = ir.serde.serialize_model(model)
+    for graph in _graphs(proto.graph):
+        for node in graph.node:
+            if node.op_type == "Slice":
+                node.op_type = "Identity"
+                del node.input[1:]
+                del node.attribute[:]
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto)
+    except Exception as error:  # what the inference cannot do is not the user's fault
+        log.info("shape inference failed: %s", error)
+        return {}
+    return {
+        info.name: tuple(
+            size.dim_value if size.HasField("dim_value") else None
+            for size in info.type.tensor_type.shape.dim
+        )
+        for graph in _graphs(inferred.graph)
+        for info in (*graph.input, *graph.value_info, *graph.output)
+    }
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all inside it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            inner = [attribute.g] if attribute.HasField("g") else attribute.graphs
+            for each in inner:
+                yield from _graphs(each)
+
+
+def _check_sizes(graph: ir.Graph, bounds: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Refuse what would end the process in onnxruntime too."""
+    if not any(node.op_type == "Slice" for node in graph.all_nodes()):
+        return
+    for name, shape in bounds.items():
+        if any(size is not None and size < 0 for size in shape):
+            raise ModelError(
+                f"the value {name!r} would have the shape {list(shape)}: what is read is too small"
+            )
+
+
+def _run(model: ir.Model, *, follow: bool) -> None:
+    """Infer shapes by ONNX's own inference, where wanted with the values that make sizes.
 
     onnx_ir has a pass for it, which builds a second model from what comes back; only the shapes
     are wanted, several times over.
     """
-    values = not _explodes(model.graph)
     try:
         inferred = onnx.shape_inference.infer_shapes(
-            ir.serde.serialize_model(model), data_prop=values
+            ir.serde.serialize_model(model), data_prop=follow
         ).graph
     except Exception as error:  # what the inference cannot do is not the user's fault
         log.info("shape inference failed: %s", error)
@@ -97,18 +154,27 @@ _FOLLOWED = ("Add", "Cast", "Gather", "Identity", "Mul", "Slice", "Squeeze", "Su
 _MAX_FOLLOWED = 2**20
 
 
-def _explodes(graph: ir.Graph) -> bool:
-    """Whether following values would take forever: sixty Concats that double theirs, say."""
+def _explodes(graph: ir.Graph, bounds: Mapping[str, tuple[int | None, ...]]) -> bool:
+    """Whether following values would take forever, or all memory.
+
+    Sixty Concats may double theirs, and of a vector whose numbers are unknown the inference holds
+    one entry for each.
+    """
+
+    def length(value: ir.Value) -> int:
+        shape = bounds.get(value.name or "", ())
+        return (shape[0] or 1) if len(shape) == 1 else 1
+
     counts: dict[ir.Value, int] = {}
-    for node in graph:
-        held = [counts.get(value, 1) for value in node.inputs if value is not None]
+    for node in graph.all_nodes():
+        held = [counts.get(value, length(value)) for value in node.inputs if value is not None]
         if node.op_type == "Concat":
             count = sum(held)
         else:
             count = max(held, default=1) if node.op_type in _FOLLOWED else 1
-        if count > _MAX_FOLLOWED:
+        if max(count, *held, 0) > _MAX_FOLLOWED:
             return True
-        counts |= dict.fromkeys(node.outputs, count)
+        counts |= {value: max(count, length(value)) for value in node.outputs}
     return False
 
 

@@ -188,6 +188,9 @@ class _Pass:
     def _learn(self, name: str, found: onnx.TypeProto) -> None:
         self._types[name] = found
         if found.HasField("tensor_type") and found.tensor_type.HasField("shape"):
+            for size in found.tensor_type.shape.dim:
+                if size.dim_value < 0:  # a kernel is larger than what it reads
+                    size.ClearField("value")
             self.known[name] = tuple(
                 size.dim_value if size.HasField("dim_value") else (size.dim_param or f"?{name}.{k}")
                 for k, size in enumerate(found.tensor_type.shape.dim)

@@ -18,6 +18,9 @@ from nmcore_onnx.constants import Place
 from nmcore_onnx.folding import static
 from nmcore_onnx.shapes import Dim, Shapes
 
+# What products of sizes from strangers may come to, and no file can say.
+_TOO_LONG = 2**63
+
 
 def more(node: ir.Node, known: Shapes) -> tuple[Dim, ...] | None:
     """The shape of a node's output, where more of it can be told than is known."""
@@ -30,7 +33,8 @@ def more(node: ir.Node, known: Shapes) -> tuple[Dim, ...] | None:
     shape = _RULES[node.op_type](node, source, known)
     if shape is None or (before is not None and _numbers(shape) <= _numbers(before)):
         return None
-    return tuple(shape)
+    numbers = (size for size in shape if isinstance(size, int))
+    return tuple(shape) if all(0 <= size < _TOO_LONG for size in numbers) else None
 
 
 def _numbers(shape: Sequence[Dim]) -> int:

@@ -106,8 +106,13 @@ class Trace:
         return made
 
     def carry(self, node: ir.Node, channels: Channels, output: int = 0) -> None:
-        """The channels go on, on ``channels.axis`` of an output."""
-        self.channels[node.outputs[output]] = channels
+        """The channels go on, on ``channels.axis`` of an output, unless it cannot have them."""
+        value = node.outputs[output]
+        shape = self.shape(value)
+        if shape is not None and channels.axis >= len(shape):
+            self.decline(node, channels, f"whose output {value.name!r} has {len(shape)} axes")
+        else:
+            self.channels[value] = channels
 
     def join(self, one: Channels, other: Channels) -> Channels | None:
         """Two values are matched position by position; None where they do not fit."""
@@ -128,7 +133,8 @@ class Trace:
         """Input ``index`` is a constant that is cut along ``axis`` with the channels."""
         place = Place(node, index)
         found = folded_shape(place.value)
-        atoms = channels.expand(found[axis]) if found is not None else None
+        length = found[axis] if found is not None and axis < len(found) else None
+        atoms = channels.expand(length) if length is not None else None
         if atoms is None:
             self.decline(node, channels, f"its input {index} does not fit the channels")
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from nmcore.kernels.bias import Bias, Float64Array
 from nmcore.kernels.numba_ import compare, distance_sums, fill_panel, unit_rows
 from nmcore.kernels.protocol import Shortlist
 from nmcore.kernels.threads import Workers
+from nmcore_ort.fallback import tell_of_cpu
 from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, choose
 from nmcore_ort.quiet import captured_output
 
@@ -51,7 +52,22 @@ def shortlist(
     >>> shortlist([query], [target], None, 0.01, Workers(1)).column
     array([1])
     """
-    session, device = _session(len(queries), bias is not None, pool.threads)
+    if _device.is_cuda:
+        try:
+            return _shortlist(queries, targets, bias, margin, pool)
+        except Exception as error:  # onnxruntime's exceptions share no narrower base class.
+            _device.leave_cuda(error)
+    return _shortlist(queries, targets, bias, margin, pool)
+
+
+def _shortlist(
+    queries: Sequence[FloatArray],
+    targets: Sequence[FloatArray],
+    bias: Bias | None,
+    margin: float,
+    pool: Workers,
+) -> Shortlist:
+    session, device = _session(len(queries), bias is not None, pool.threads, _device.is_cuda)
     binding = session.io_binding()
     for at, (query, target) in enumerate(zip(queries, targets, strict=True)):
         binding.bind_cpu_input(f"query{at}", np.ascontiguousarray(query))
@@ -104,15 +120,31 @@ class _Cache:
 _cache = _Cache()
 
 
+class _Device:
+    """Where this process computes: on CUDA where that works, and never again once it has failed."""
+
+    @cached_property
+    def is_cuda(self) -> bool:
+        return choose(["auto"]).provider == "cuda"
+
+    def leave_cuda(self, failure: Exception) -> None:
+        """Go on with the CPU."""
+        self.is_cuda = False
+        _cache.values.clear()
+        tell_of_cpu("the search for the most similar channels", failure)
+
+
+_device = _Device()
+
+
 def _resident(array: FloatArray, device: str) -> Any:
     """Return the array as a value on the device."""
     return _cache.get(array, device)
 
 
 @cache
-def _session(factors: int, biased: bool, threads: int) -> tuple[Any, str]:
+def _session(factors: int, biased: bool, threads: int, on_cuda: bool) -> tuple[Any, str]:
     """Return a session and the name of its device."""
-    on_cuda = choose(["auto"]).provider == "cuda"
     with captured_output():
         import onnxruntime
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.errors import ArgumentError, ModelError
+from nmcore.errors import ArgumentError, ModelError, OutOfMemoryError
 from nmcore.plugins import InputSpec
-from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, Choice, choose, fallback_notice, one_line
+from nmcore_ort.fallback import is_of_the_device, is_out_of_memory, tell_of_cpu
+from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, Choice, choose, one_line
 from nmcore_ort.quiet import captured_output
 
 FATAL_ONLY = 4
@@ -64,24 +65,24 @@ class OrtSession:
         self.threads = threads
         self.notice = choice.notice
         self._name = str(model) if isinstance(model, Path) else "the model"
-        with captured_output():
-            import onnxruntime
-        options = onnxruntime.SessionOptions()
-        # Errors arrive as exceptions; printing them as well would only garble the terminal.
-        options.log_severity_level = FATAL_ONLY
-        options.intra_op_num_threads = threads
-        # Idle threads of one session would otherwise keep spinning on the processors that the
-        # next session needs, and make models that are timed in turn look slow.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        on_cuda = failure = None
+        if choice.provider == "cuda":
+            on_cuda, failure = _tried_on_cuda(model, threads)
         try:
-            self._session = _load(model, options, cuda=choice.provider == "cuda")
+            self._session = _load(model, threads, [CPU]) if on_cuda is None else on_cuda
         except Exception as error:  # onnxruntime's exceptions share no narrower base class.
             raise ModelError(
                 f"{self._name} does not load in onnxruntime: {one_line(error)}"
             ) from error
-        self.provider = "cuda" if CUDA in self._session.get_providers() else "cpu"
-        if self.provider != choice.provider:
-            self.notice = fallback_notice("this model does not start on CUDA", asked=False)
+        # What it takes to load the model once more, should CUDA fail later.
+        self._model = None if on_cuda is None else model
+        if choice.provider != self.provider:
+            tell_of_cpu(self._name, failure)
+
+    @property
+    def provider(self) -> str:
+        """Where the model runs now."""
+        return "cuda" if CUDA in self._session.get_providers() else "cpu"
 
     @functools.cached_property
     def inputs(self) -> Sequence[InputSpec]:
@@ -106,30 +107,78 @@ class OrtSession:
         symbols = tuple(size if isinstance(size, str) and size else None for size in value.shape)
         return InputSpec(value.name, shape, dtype, symbols)
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], *, divisible: bool = False
+    ) -> list[NDArray[Any]]:
         """Return all outputs, in the model's order.
+
+        Where CUDA fails the model is loaded on the CPU, and stays there.
+
+        Parameters
+        ----------
+        feeds : mapping of input name to array
+            What the model reads.
+        divisible : bool
+            Whether the caller will try with fewer inputs where memory does not suffice for these;
+            then the model stays on CUDA.
 
         Raises
         ------
+        OutOfMemoryError
+            Memory does not suffice.
         ModelError
             The model fails on these inputs.
         """
         try:
             return list(self._session.run(None, dict(feeds)))
         except Exception as error:  # As above.
-            raise ModelError(f"{self._name} does not run: {one_line(error)}") from error
+            hopeless = self._model is None or not is_of_the_device(error)
+            if hopeless or (divisible and is_out_of_memory(error)):
+                raise self._refusal(error) from error
+            return self._run_on_cpu(feeds, error)
+
+    def _run_on_cpu(
+        self, feeds: Mapping[str, NDArray[Any]], failure: Exception
+    ) -> list[NDArray[Any]]:
+        """Leave CUDA, unless the model fails on the CPU as well: then CUDA is not to blame."""
+        assert self._model is not None
+        try:
+            session = _load(self._model, self.threads, [CPU])
+            outputs = list(session.run(None, dict(feeds)))
+        except Exception as error:  # As above.
+            raise self._refusal(error) from failure
+        self._session, self._model = session, None
+        tell_of_cpu(self._name, failure)
+        return outputs
+
+    def _refusal(self, error: Exception) -> ModelError:
+        if is_out_of_memory(error):
+            return OutOfMemoryError(f"{self._name} does not run: memory does not suffice")
+        return ModelError(f"{self._name} does not run: {one_line(error)}")
 
 
-def _load(model: bytes | Path, options: Any, *, cuda: bool) -> Any:
-    import onnxruntime
+def _tried_on_cuda(model: bytes | Path, threads: int) -> tuple[Any, Exception | None]:
+    """The model loaded on CUDA, or None and what was raised."""
+    try:
+        with captured_output():
+            session = _load(model, threads, [(CUDA, CUDA_OPTIONS), CPU])
+    except Exception as error:  # Whether the model is at fault shows on the CPU.
+        return None, error
+    return (session if CUDA in session.get_providers() else None), None
 
-    source = model if isinstance(model, bytes) else os.fspath(model)
-    if not cuda:
-        return onnxruntime.InferenceSession(source, options, providers=[CPU], enable_fallback=0)
+
+def _load(model: bytes | Path, threads: int, providers: Sequence[Any]) -> Any:
     with captured_output():
-        return onnxruntime.InferenceSession(
-            source, options, providers=[(CUDA, CUDA_OPTIONS), CPU], enable_fallback=0
-        )
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    # Errors arrive as exceptions; printing them as well would only garble the terminal.
+    options.log_severity_level = FATAL_ONLY
+    options.intra_op_num_threads = threads
+    # Idle threads of one session would otherwise keep spinning on the processors that the
+    # next session needs, and make models that are timed in turn look slow.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    source = model if isinstance(model, bytes) else os.fspath(model)
+    return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
 
 
 def usable_threads() -> int:

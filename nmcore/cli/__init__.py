@@ -4,12 +4,15 @@ Each command reads its options, calls the library and prints; it decides nothing
 costs time to import is imported inside the command that needs it.
 """
 
-from nmcore.cli.benching import bench
-from nmcore.cli.compressing import compress
-from nmcore.cli.evaluating import evaluate
-from nmcore.cli.inspecting import inspect
-from nmcore.cli.program import cli
-from nmcore.cli.sweeping import sweep
+from nmcore.interrupts import ending_at_once
+
+with ending_at_once():
+    from nmcore.cli.benching import bench
+    from nmcore.cli.compressing import compress
+    from nmcore.cli.evaluating import evaluate
+    from nmcore.cli.inspecting import inspect
+    from nmcore.cli.program import cli
+    from nmcore.cli.sweeping import sweep
 
 __all__ = ["cli", "main"]
 

@@ -388,7 +388,7 @@ def _time_both(
     from functools import partial
 
     from nmcore.errors import DataError, ModelError, VerificationError
-    from nmcore.latency import measure
+    from nmcore.latency import measure, on_one_device
     from nmcore.stopwatch import timed_inputs
 
     before, after = sessions
@@ -402,7 +402,12 @@ def _time_both(
         after.run(feeds)
     except ModelError as error:
         raise VerificationError(f"the original runs, but the result does not: {error}") from error
-    return measure([partial(session.run, feeds) for session in sessions])
+    runs = [partial(session.run, feeds) for session in sessions]
+    try:
+        return on_one_device(sessions, lambda: measure(runs))
+    except ModelError as error:
+        unmeasured.append(f"no latency: {error}")
+        return None, None
 
 
 def _fidelity(

@@ -12,8 +12,12 @@ from typing import Any
 
 import click
 
+from nmcore.notices import NAME as NOTICES
+
 # The program's own voice.
 log = logging.getLogger("nmcore.cli")
+# What it says for libraries.
+_heard = logging.getLogger(NOTICES)
 # What may speak under --debug; without it, the command line says their warnings at its end.
 _LIBRARIES = ("nmcore", "nmcore_onnx", "nmcore_ort")
 
@@ -37,8 +41,9 @@ def start(*, debug: bool) -> None:
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.WARNING)
     log.setLevel(logging.INFO)
-    log.propagate = False
-    log.handlers = [_Voice()]
+    for each in (log, _heard):
+        each.propagate = False
+        each.handlers = [_Voice()]
 
 
 def be_quiet() -> None:

@@ -12,6 +12,7 @@ import time
 import pytest
 
 import nmcore
+from nmcore import notices
 from nmcore.cli import logs, terminal
 from nmcore.cli.options import gather_numbers
 from nmcore.evaluate import Evaluation
@@ -26,6 +27,16 @@ def process(*args, **options):
 def test_version():
     done = process("--version")
     assert (done.returncode, done.stdout) == (0, f"nmcore {nmcore.__version__}\n")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_a_library_must_say_is_said_once_even_where_notices_are_not_wanted(capsys, debug):
+    notices.tell.cache_clear()
+    logs.start(debug=debug)
+    logs.be_quiet()
+    for _ in range(2):
+        notices.tell("going on with the CPU:\x1b[2J a")
+    assert capsys.readouterr() == ("", "nmcore: warning: going on with the CPU:\\x1b[2J a\n")
 
 
 @pytest.mark.parametrize("command", [[], ["compress"], ["evaluate"], ["inspect"], ["bench"]])

@@ -5,17 +5,34 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
+from chain import Chain
 from nmcore import plugins
 from nmcore.errors import DataError, ModelError, VerificationError
 from nmcore.verification import verify
+from nmcore_onnx import targets
+from nmcore_onnx.channels import Channels
+
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no limit on memory")
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """One gigabyte beside what is held already."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture
@@ -207,13 +224,103 @@ def test_a_value_that_is_made_twice(model, tmp_path):
     [
         (0, helper.make_node("Gemm", [], ["a"])),
         (0, helper.make_node("Gemm", ["x", "w1"], ["a"], transB="yes")),
-        (1, helper.make_node("Transpose", ["a"], ["r"], perm=[5, -3])),
     ],
 )
 def test_nodes_that_break_the_rules(model, tmp_path, place, node):
     """Whatever tracing makes of them, the blame is the model's."""
     model.graph.node[place].CopyFrom(node)
     assert "is not a valid model: " in refused(model, tmp_path)
+
+
+@pytest.mark.parametrize("order", [[5, -3], [0, 2**31], [0, 0]])
+def test_axes_in_an_order_that_is_none(model, tmp_path, order):
+    insert(model, "Transpose", ["a"], ["t"], place=1, name="turn", perm=order)
+    insert(model, "Transpose", ["t"], ["u"], place=2, perm=[1, 0])
+    model.graph.node[3].input[0] = "u"
+    said = refused(model, tmp_path)
+    assert said.endswith(f"the axes {order} of the node Transpose 'turn' are no permutation")
+
+
+# Shapes that cannot be, where ONNX's checker may know too little to say so.
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "options", "words"),
+    [
+        ("Conv", [np.ones(4)], {}, "its weight has 1 axes, and at least 3 are needed"),
+        ("Conv", [np.ones(8)], {"group": 4}, "its weight has 1 axes"),
+        ("ConvTranspose", [np.ones((8, 8))], {"group": 2}, "its weight has 2 axes"),
+        ("Gemm", [np.ones(8)], {}, "its weight has 1 axes"),
+        ("Conv", [np.ones((4, 8, 1, 1)), np.float64(1)], {}, "its input 2 does not fit"),
+        ("BatchNormalization", [np.ones(8), np.float64(1)] + 2 * [np.ones(8)], {}, "its input 2"),
+        ("Gather", [np.array([0, 549755813890])], {"axis": 1}, "picks some that are not there"),
+        ("Gather", [np.array([0, -9])], {"axis": 1}, "picks some that are not there"),
+        ("Transpose", [], {"perm": [0]}, "which moves 1 axes, and theirs is another"),
+    ],
+)
+def test_what_does_not_fit_the_channels(operator, inputs, options, words):
+    arrays = [each.astype(np.float32) if each.dtype == float else each for each in inputs]
+    chain = Chain(("n", 3, 8, 8)).conv(8).node(operator, *arrays, **options)
+    graph = plugins.open_graph(chain.build(check=False))
+    assert any(words in found.reason for found in graph.declined), graph.declined
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_parameters_of_a_norm_that_differ_in_length(wrong):
+    lengths = [12 if index == wrong else 8 for index in range(4)]
+    parameters = [np.ones(length, np.float32) for length in lengths]
+    chain = Chain().conv(8).conv(8).node("BatchNormalization", *parameters)
+    model = chain.conv(4).build(check=False)
+    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
+    result = nmcore.compress(model, ratio=0.5, method="merge")
+    assert len(result.plan.groups[0].kept) == 4
+
+
+@pytest.mark.parametrize("name", ["conv1_out", "relu1_out", "conv2_out", "add1_out"])
+def test_fewer_axes_are_declared_than_there_are(name):
+    chain = Chain(("n", 3, 8, 8)).conv(8).node("Relu").conv(8)
+    model = chain.node("Add", np.ones((8, 1, 1), np.float32)).conv(4).build()
+    model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]))
+    graph = compress(model, ratio=0.5).graph
+    assert graph.cost().macs is None or graph.cost().macs > 0
+
+
+@pytest.mark.parametrize(("length", "known"), [(2**61, (2**62)), (2**62, None)])
+def test_sizes_beyond_all_numbers(length, known):
+    model = ir.from_proto(Chain().node("Reshape", np.array([0, -1, 4])).build(check=False))
+    found = targets.more(model.graph[0], {"input": ("n", length, 8)})
+    assert found == (known and ("n", known, 4))
+
+
+def test_an_axis_longer_than_memory():
+    channels = Channels(1, np.arange(8), inner=None)
+    assert len(channels.expand(2**20)) == 2**20
+    assert channels.expand(2**50) is None
+
+
+def test_declared_sizes_below_zero_are_unknown():
+    """Some exporters write -1; ONNX's inference would end the process at the Slice."""
+    chain = Chain((-1, 3, -1, 8)).conv(8)
+    bounds = [np.array([number]) for number in (0, 4, 2)]
+    model = chain.node("Slice", *bounds).conv(4).build(check=False)
+    model.graph.value_info.append(
+        helper.make_tensor_value_info("conv1_out", TensorProto.FLOAT, [-1, 8, -7, 6])
+    )
+    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
+
+
+def test_what_is_read_is_too_small(tmp_path):
+    """ONNX's inference and onnxruntime both would end the process."""
+    chain = Chain((1, 3, 2, 2)).conv(8, 5)
+    model = chain.node("Slice", *(np.array([number]) for number in (0, 4, 2))).build(check=False)
+    assert "'conv1_out' would have the shape [1, 8, -2, -2]" in refused(model, tmp_path)
+
+
+def test_sizes_that_are_tried_may_be_too_small():
+    """Of dynamic axes very short ones are tried; this model needs sides of 300 and more."""
+    chain = Chain(("n", 3, "h", "w")).conv(8, 300)
+    model = chain.node("Slice", *(np.array([number]) for number in (0, 4, 2))).conv(4).build()
+    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
 
 
 def nested(depth: int) -> onnx.GraphProto:
@@ -286,7 +393,8 @@ _EXPANSIONS = {
 }
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no limit on memory")
+@linux_only
+@pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("name", _EXPANSIONS)
 @pytest.mark.parametrize("use", ["weight", "shape"])
 def test_a_computed_constant_of_any_size(model, name, use):
@@ -296,16 +404,37 @@ def test_a_computed_constant_of_any_size(model, name, use):
         model.graph.node[-3].input[1] = much
     else:
         model.graph.node[-2].CopyFrom(helper.make_node("Reshape", ["a", much], ["r"]))
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, before[1]))
     try:
         declined = {place.node for place in plugins.open_graph(model).declined}
     except ModelError as error:
         declined = {"first"} if "is not a valid model" in str(error) else set()
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
     assert "first" in declined
+
+
+@linux_only
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("how", ["declared", "inferred", "in a branch"])
+def test_a_vector_of_any_length_is_not_followed(model, how, caplog):
+    """ONNX's inference would hold an entry for each of two billion sizes, and fail."""
+    caplog.set_level("INFO", logger="nmcore_onnx")
+    add(model, "zero", 0)
+    add(model, "target", [2**31])
+    add(model, "which", True)
+    made = helper.make_node("Shape", ["x"], ["sizes"])
+    if how == "inferred":
+        made = helper.make_node("Expand", ["zero", "target"], ["sizes"])
+    one = helper.make_node("Gather", ["sizes", "zero"], ["size"])
+    sizes = helper.make_tensor_value_info("sizes", TensorProto.INT64, [2**31])
+    size = helper.make_tensor_value_info("size", TensorProto.INT64, None)
+    if how == "in a branch":
+        branch = helper.make_graph([made, one], "branch", [], [size], value_info=[sizes])
+        insert(model, "If", ["which"], ["u"], then_branch=branch, else_branch=branch)
+    else:
+        model.graph.value_info.extend([sizes] if how == "declared" else [])
+        for node in (one, made):
+            model.graph.node.insert(0, node)
+    assert [group.name for group in plugins.open_graph(model).groups] == ["first"]
+    assert not caplog.messages
 
 
 def test_a_loop_for_ever_is_not_run_to_find_a_constant(model):

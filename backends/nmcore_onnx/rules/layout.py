@@ -30,7 +30,10 @@ def transpose(node: ir.Node, trace: Trace) -> None:
     else:
         trace.decline(node, channels, "where the rank is unknown")
         return
-    trace.carry(node, channels.at(order.index(channels.axis)))
+    if channels.axis in order:
+        trace.carry(node, channels.at(order.index(channels.axis)))
+    else:
+        trace.decline(node, channels, f"which moves {len(order)} axes, and theirs is another")
 
 
 @rule("Squeeze", "Unsqueeze")

@@ -224,6 +224,9 @@ def gather(node: ir.Node, trace: Trace) -> None:
     if picked is None or picked.ndim != 1 or atoms is None:
         trace.decline(node, channels, "which picks some of them in a way not understood")
         return
+    if np.any((picked < -len(atoms)) | (picked >= len(atoms))):
+        trace.decline(node, channels, "which picks some that are not there")
+        return
     trace.pick(node, 1, atoms)
     trace.carry(node, Channels(axis, atoms[picked]))
 

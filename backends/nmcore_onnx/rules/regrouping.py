@@ -196,7 +196,8 @@ def _takes_apart(node: ir.Node, trace: Trace, axis: int) -> bool:
     if node.op_type == "Gather":
         return (node.attributes["axis"].as_int() if "axis" in node.attributes else 0) == axis
     if node.op_type == "Transpose" and "perm" in node.attributes:
-        return _is_taken_apart(node, trace, list(node.attributes["perm"].as_ints()).index(axis))
+        order = list(node.attributes["perm"].as_ints())
+        return axis in order and _is_taken_apart(node, trace, order.index(axis))
     axes = squeezed_axes(node, trace) if node.op_type in ("Squeeze", "Unsqueeze") else None
     behind = None if axes is None else axis_behind(node, axis, axes)
     return behind is not None and _is_taken_apart(node, trace, behind)

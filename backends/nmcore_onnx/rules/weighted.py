@@ -20,7 +20,7 @@ from nmcore_onnx.weights import attribute
 @rule("Conv")
 def conv(node: ir.Node, trace: Trace) -> None:
     """Weight (O, C / groups, *kernel): columns on axis 1, rows on axis 0; channels on axis 1."""
-    if not _constant_weight(node, trace) or not _constant_bias(node, trace):
+    if not _constant_weight(node, trace, rank=3) or not _constant_bias(node, trace):
         return
     groups = _groups(node)
     if groups != 1:
@@ -34,7 +34,7 @@ def conv(node: ir.Node, trace: Trace) -> None:
 @rule("ConvTranspose")
 def conv_transpose(node: ir.Node, trace: Trace) -> None:
     """Weight (C, O / groups, *kernel): columns on axis 0, rows on axis 1; channels on axis 1."""
-    if not _constant_weight(node, trace) or not _constant_bias(node, trace):
+    if not _constant_weight(node, trace, rank=3) or not _constant_bias(node, trace):
         return
     groups = _groups(node)
     channels, shape = trace.at(node), constants.shape(node.inputs[1])
@@ -107,7 +107,7 @@ def _slice_bias(node: ir.Node, trace: Trace, made: Channels) -> None:
 @rule("Gemm")
 def gemm(node: ir.Node, trace: Trace) -> None:
     """Alpha A' B' + beta C: B' has columns on its first axis and rows on its last."""
-    if not _constant_weight(node, trace) or not _constant_bias(node, trace):
+    if not _constant_weight(node, trace, rank=2) or not _constant_bias(node, trace):
         return
     bias = constants.shape(Place(node, 2).value) or ()
     if attribute(node, "alpha") == 0 or attribute(node, "beta") == 0 or math.prod(bias[:-1]) > 1:
@@ -128,7 +128,7 @@ def matmul(node: ir.Node, trace: Trace) -> None:
     if not any(is_constant(value) for value in node.inputs):
         _product(node, trace)
         return
-    if not _constant_weight(node, trace):
+    if not _constant_weight(node, trace, rank=1):
         return
     shape = trace.shape(node.inputs[0])
     if len(constants.shape(node.inputs[1]) or ()) != 2 or shape is None or len(shape) < 2:
@@ -201,12 +201,15 @@ def _consume(node: ir.Node, trace: Trace, data_axis: int, columns: int, rows: in
     trace.consume(node, 1, columns, rows, channels)
 
 
-def _constant_weight(node: ir.Node, trace: Trace) -> bool:
-    """Whether input 1 is a floating-point constant; says so where it is not."""
-    if constants.is_float(node.inputs[1]):
+def _constant_weight(node: ir.Node, trace: Trace, rank: int) -> bool:
+    """Whether input 1 is a floating-point constant of enough axes; says so where it is not."""
+    axes = len(constants.shape(node.inputs[1]) or ())
+    if constants.is_float(node.inputs[1]) and axes >= rank:
         return True
     maker = node.inputs[1].producer() if node.inputs[1] is not None else None
-    if maker is not None and maker.op_type == "DequantizeLinear":
+    if constants.is_float(node.inputs[1]):
+        reason = f"its weight has {axes} axes, and at least {rank} are needed"
+    elif maker is not None and maker.op_type == "DequantizeLinear":
         reason = "its weight is quantised: compress the model before quantising it"
     else:
         reason = "its weight is computed while the model runs"
