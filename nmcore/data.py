@@ -637,7 +637,7 @@ def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
             session.inputs, seed=seed, image_size=image_size, sequence_size=sequence_size
         )
         try:
-            next(Divided(session, divisible=not fixed)(feeds))
+            next(Divided(session, divisible=False)(feeds)) if fixed else session.run(feeds)
         except ModelError as error:
             problem = error
         else:
