@@ -401,6 +401,28 @@ def _with_classes(
     return found, _labels(where, y, len(y) if y.ndim else 0)
 
 
+def normalised(data: Dataset, steps: Normalisation | None) -> Dataset:
+    """Data that goes through what the options say, or through what it says itself.
+
+    Raises
+    ------
+    DataError
+        Both say something, and not the same.
+
+    Examples
+    --------
+    >>> normalised(Dataset("d", np.full((1, 2), 255)), normalisation(255, None, None)).batch(0, 1)
+    array([[1., 1.]], dtype=float32)
+    """
+    if steps is None or data.normalisation == steps:
+        return data
+    if data.normalisation is not None:
+        raise DataError(
+            f"{data.name} has a normalisation of its own; leave out scale, mean and std"
+        )
+    return _dataset(data.name, data.x, data.y, None, steps)
+
+
 def opened(
     data: Any,
     scale: float | None,
@@ -408,8 +430,10 @@ def opened(
     std: Sequence[float] | None,
 ) -> Dataset | Pictures | None:
     """Data as it is read; pictures can only be read once the model's input is known."""
-    if data is None or isinstance(data, Dataset):
-        return data
+    if data is None:
+        return None
+    if isinstance(data, Dataset):
+        return normalised(data, normalisation(scale, mean, std))
     if not isinstance(data, (str, Path)):
         return in_memory(data, scale=scale, mean=mean, std=std)
     if Path(data).is_dir():
@@ -613,7 +637,7 @@ def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
             session.inputs, seed=seed, image_size=image_size, sequence_size=sequence_size
         )
         try:
-            next(Divided(session, divisible=not fixed)(feeds))
+            next(Divided(session, divisible=False)(feeds)) if fixed else session.run(feeds)
         except ModelError as error:
             problem = error
         else:

@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 
 def length_of(feeds: Feeds) -> int:
-    """How many inputs a batch holds.
+    """How many inputs a batch holds, at least 1.
 
     >>> import numpy as np
     >>> length_of({"image": np.zeros((8, 3, 4, 4)), "rate": np.array(16000)})
     8
     """
-    return max((len(array) for array in feeds.values() if array.ndim), default=1)
+    return max((len(array) for array in feeds.values() if array.ndim), default=1) or 1
 
 
 def part_of(feeds: Feeds, start: int, stop: int) -> dict[str, Array]:

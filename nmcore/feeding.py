@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nmcore.data import (
     load,
     load_arrays,
     normalisation,
+    normalised,
     runnable_inputs,
     shape_text,
 )
@@ -59,6 +60,11 @@ class NamedInputs:
     name: str
     arrays: Mapping[str, Array]
     y: NDArray[np.int64] | None = None
+
+    def first(self, count: int) -> NamedInputs:
+        """The same with so many entries at most."""
+        arrays = {name: array[:count] for name, array in self.arrays.items()}
+        return replace(self, arrays=arrays, y=None if self.y is None else self.y[:count])
 
     def __len__(self) -> int:
         return min((len(array) for array in self.arrays.values()), default=0)
@@ -201,9 +207,12 @@ def data_for(
     steps = normalisation(scale, mean, std)
     if data is None:
         return made(session, samples or MADE, seed=seed, normalisation=steps)
-    if isinstance(data, NamedInputs):
-        return data
     if isinstance(data, Dataset):
+        data = normalised(data, steps)
+        return data if samples is None else data.first(samples)
+    if isinstance(data, NamedInputs):
+        if steps is not None:
+            raise DataError(f"{data.name} is fed as it is; leave out scale, mean and std")
         return data if samples is None else data.first(samples)
     if len(session.inputs) == 1:
         return _single(session.inputs[0], data, samples, scale=scale, mean=mean, std=std)

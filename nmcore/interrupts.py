@@ -7,6 +7,7 @@ can crash over it.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,12 +32,14 @@ def insisting(seconds: float = SECONDS) -> Iterator[None]:
         yield
         return
 
+    outside = _imports(sys._getframe())
+
     def first(_signal: int, frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
         again(_signal, frame)
 
     def again(_signal: int, frame: FrameType | None) -> None:
-        if _is_importing(frame):
+        if _imports(frame) > outside:
             signal.setitimer(signal.ITIMER_REAL, SOON, seconds)
         else:
             raise KeyboardInterrupt
@@ -50,13 +53,13 @@ def insisting(seconds: float = SECONDS) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before[1])
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    """Whether a frame runs on behalf of an import."""
+def _imports(frame: FrameType | None) -> int:
+    """How many frames of the import system are at work below a frame."""
+    count = 0
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
+        count += frame.f_code.co_filename.startswith("<frozen importlib")
         frame = frame.f_back
-    return False
+    return count
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from nmcore.plan import (
     untouched,
 )
 from nmcore.probes import REAL_SAMPLES, Inputs, probes_for
-from nmcore.recipe import RECONSTRUCTION, Options, strategy
+from nmcore.recipe import RECONSTRUCTION, Options, strategy, unused
 from nmcore.reconstruction import reconstruct_all
 from nmcore.report import installed_versions
 from nmcore.result import Result
@@ -417,6 +417,9 @@ def _compensated(
     if not task.removes(graph.groups):
         outcomes = [untouched(group) for group in graph.groups]
         return _Done(graph, outcomes, [*notes, "nothing is to be removed"])
+    if decided is None:
+        # How many inputs also says which part of the data a largest drop is judged on.
+        notes += unused(task.options, chosen, None if held_out else given["samples"])
     if chosen != RECONSTRUCTION:
         outcomes, spent = merge_all(graph, task)
         return _Done(graph, outcomes, [*spent.notes, *notes, reason], latency=spent.latency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nmcore.errors import ArgumentError
@@ -40,6 +41,16 @@ class Options:
     bn_form: str = "auto"
     seed: int = 0
 
+    @property
+    def of_merging(self) -> list[str]:
+        """Which of those that only ``merge`` reads were given, in the words of the user."""
+        given = {
+            "threshold": self.threshold is not None,
+            "lam": self.lam is not None,
+            "bn-form": self.bn_form != "auto",
+        }
+        return [word for word, is_given in given.items() if is_given]
+
 
 RECONSTRUCTION = "moments"
 LAM = 0.85
@@ -58,15 +69,7 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
     ArgumentError
         Options contradict each other.
     """
-    merge_words = [
-        word
-        for word, given in (
-            ("threshold", options.threshold is not None),
-            ("lam", options.lam is not None),
-            ("bn-form", options.bn_form != "auto"),
-        )
-        if given
-    ]
+    merge_words = options.of_merging
     if options.criterion == "error" and options.method not in ("auto", RECONSTRUCTION):
         raise ArgumentError("criterion error is measured; it belongs to method moments")
     if options.method == RECONSTRUCTION and merge_words:
@@ -88,6 +91,28 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
         why = f"{merge_words[0]} belongs to it" if merge_words else "nothing can be measured here"
         reason = f"method merge: {why}"
     return method, reason
+
+
+def unused(options: Options, method: str, samples: int | None) -> Iterator[str]:
+    """Yield a line where options were given that a method does not read.
+
+    Parameters
+    ----------
+    method : str
+        What ``auto`` has become, or was asked for.
+    samples : int or None
+        How many inputs to measure on, where that was given and nothing else needs them.
+
+    Examples
+    --------
+    >>> list(unused(Options(lam=0.5), "prune", 64))
+    ['lam, samples: not used by method prune']
+    """
+    words = options.of_merging if method != "merge" else []
+    if samples is not None and method != RECONSTRUCTION:
+        words = [*words, "samples"]
+    if words:
+        yield f"{', '.join(words)}: not used by method {method}"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import pytest
 
 import nmcore
 from chain import Chain
-from nmcore.data import Dataset, in_memory
+from nmcore.data import Dataset, in_memory, normalisation
 from nmcore.errors import DataError
 from nmcore.evaluate import evaluate
+from nmcore.feeding import NamedInputs
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (24, 3, 8, 8), np.uint8)
@@ -34,6 +35,30 @@ IN_MEMORY = [X, {"x": X}, {"x": X, "y": Y}, {"images": X, "y": list(Y)}, {"x": X
 @pytest.mark.parametrize("data", IN_MEMORY)
 def test_compress(model, file, data):
     assert kept(model, data=data, **FORM) == kept(model, data=file, **FORM)
+
+
+def test_a_dataset_goes_through_what_the_options_say(model, file):
+    given = Dataset("mine", X, Y)
+    own = Dataset("mine", X, Y, normalisation(**FORM))
+    expected = kept(model, data=file, **FORM)
+    assert kept(model, data=given, **FORM) == kept(model, data=own) == expected
+    assert kept(model, data=given) != expected
+    options = {"providers": "cpu", "runs": 1}
+    (first,), (second,) = (
+        evaluate(model, data, **options, **FORM) for data in (file, Dataset("mine", X, Y))
+    )
+    assert (first.n, first.top1) == (second.n, second.top1)
+
+
+def test_two_normalisations_of_the_same_data(model):
+    own = Dataset("mine", X, Y, normalisation(**FORM))
+    assert kept(model, data=own, **FORM) == kept(model, data=own)
+    for function in (nmcore.compress, nmcore.sensitivity, evaluate):
+        with pytest.raises(DataError, match="mine has a normalisation of its own; leave out"):
+            function(model, data=own, scale=2)
+    named = NamedInputs("mine", {"input": X})
+    with pytest.raises(DataError, match="mine is fed as it is; leave out scale, mean and std"):
+        evaluate(model, named, scale=2)
 
 
 def test_what_turns_itself_into_an_array(model, file):

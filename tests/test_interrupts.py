@@ -70,6 +70,17 @@ def test_an_import_is_completed_first(tmp_path, monkeypatch):
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+def test_what_runs_inside_an_import_is_interrupted(tmp_path, monkeypatch):
+    code = "import time, test_it\nwith test_it.insisting(): test_it.press(); time.sleep(5)"
+    (tmp_path / "script.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "test_it", sys.modules[__name__])
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        importlib.import_module("script")
+    assert time.monotonic() - start < 4
+
+
 @pytest.mark.parametrize("thread", ["main", "other"])
 def test_a_process_that_has_done_nothing_ends_without_a_word(thread):
     code = f"""

@@ -167,6 +167,22 @@ class TestOptions:
         for group in json.loads(report.read_text())["groups"]:
             assert (group["method"], group["left_out"]) == ("merge", 0)
 
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--method", "prune", "--threshold", 0.1, "--lam", 0.5], "threshold, lam: not used"),
+            (["--method", "prune", "--samples", 8], "samples: not used by method prune"),
+            (["--threshold", 0.1, "--samples", 8], "samples: not used by method merge"),
+            (["--method", "merge", "--threshold", 0.1, "--bn-form", "folded"], ""),
+            (["--samples", 8], ""),
+        ],
+    )
+    def test_options_that_a_method_does_not_read(self, run, model, out, options, said):
+        lines = run("compress", model, out, *options).stdout.splitlines()
+        found = [line for line in lines if "not used" in line]
+        assert len(found) == (1 if said else 0)
+        assert all(said in line for line in found)
+
     def test_the_seed_decides_what_is_random(self, run, model, out):
         def written(seed):
             run("compress", model, out, "--criterion", "random", "--seed", seed)
@@ -346,10 +362,10 @@ class TestBugs:
                 raise ModelError("broken")
             return loaded
 
-        def run_broken(self, feeds):
+        def run_broken(self, feeds, **options):
             if self.compressed and stage == "run":
                 raise ModelError("broken")
-            return run_session(self, feeds)
+            return run_session(self, feeds, **options)
 
         monkeypatch.setattr(OrtRuntime, "session", load)
         monkeypatch.setattr(OrtSession, "run", run_broken)

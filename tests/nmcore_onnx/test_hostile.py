@@ -224,6 +224,7 @@ def test_a_value_that_is_made_twice(model, tmp_path):
     [
         (0, helper.make_node("Gemm", [], ["a"])),
         (0, helper.make_node("Gemm", ["x", "w1"], ["a"], transB="yes")),
+        (1, helper.make_node("Transpose", ["a"], ["r"], perm=[0.5, 1.5])),
     ],
 )
 def test_nodes_that_break_the_rules(model, tmp_path, place, node):
