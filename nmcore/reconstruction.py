@@ -53,6 +53,8 @@ _PROBE_NUMBERS = 2**26
 WORK = 1.2e12
 # The same for a pair of layers that is fitted together, and its copies of the probes.
 PAIR_WORK = 3e11
+# Numbers in the rows that a pair is fitted to, in the runtime's memory and in ours.
+_PAIR_NUMBERS = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,13 +200,13 @@ class Reconstruction:
             return
         for reading in self.graph.readings():
             pair = self.graph.pair(reading) if reading.group in names else None
-            if pair is not None and _feature_count(self.graph.consumer(pair.maker)) <= MAX_FEATURES:
+            if pair is not None and self._versions(pair) > 0:
                 self._refit_pair(pair, reading)
 
     def _refit_pair(self, pair: plugins.Pair, reading: Reading) -> None:
         """Fit a consumer together with the layer that makes what it reads."""
         first, last = self.graph.consumer(pair.maker), self.graph.consumer(reading)
-        features, wanted = self._rows(pair, _matrix(first).size)
+        features, wanted = self._rows(pair)
         session = self._session(pair.between)
         (made,) = session.inputs
 
@@ -222,14 +224,21 @@ class Reconstruction:
         self._give(pair.maker, layers.first, layers.shift)
         self._give(reading, layers.last, layers.bias)
 
-    def _rows(self, pair: plugins.Pair, weights: int) -> tuple[Float64Array, Float64Array]:
-        """What the first layer of a pair reads, and what the second should give, on as many copies
-        of the probes as there is work for.
+    def _versions(self, pair: plugins.Pair) -> int:
+        """In how many versions a pair is shown the probes: 0 where that takes too much memory."""
+        first = self.graph.consumer(pair.maker)
+        one = 2 * work(self.graph) + 2 * ROUNDS * SOLVER_STEPS * first.weight.size
+        affordable = max(1, int(PAIR_WORK // max(1, one * self.probes.count)))
+        fitting = _PAIR_NUMBERS // (self.probes.count * _feature_count(first))
+        return min(VERSIONS, affordable, fitting)
+
+    def _rows(self, pair: plugins.Pair) -> tuple[Float64Array, Float64Array]:
+        """What the first layer of a pair reads, and what the second should give, on copies of the
+        probes.
         """
-        one = 2 * work(self.graph) + 2 * ROUNDS * SOLVER_STEPS * weights
-        versions = int(np.clip(PAIR_WORK // max(1, one * self.probes.count), 1, VERSIONS))
         session = self._session(pair.rows)
-        runs = [session.run(feeds) for feeds in with_copies(self.probes, versions).batches]
+        shown = with_copies(self.probes, self._versions(pair))
+        runs = [session.run(feeds) for feeds in shown.batches]
         features, wanted = (
             np.concatenate(parts).astype(np.float64) for parts in zip(*runs, strict=True)
         )

@@ -578,7 +578,7 @@ class TestPairs:
         result, _ = compress(self.network(), ratio=0.7)
         assert sum(kept(result).values()) == 7 + 6
 
-    def test_pictures_are_shown_with_their_copies(self, monkeypatch):
+    def test_pictures_are_shown_with_their_copies_as_far_as_they_can_be_afforded(self, monkeypatch):
         chain = Chain(("n", 1, 16, 16), seed=3).conv(2).node("Relu").node("Flatten")
         model = chain.gemm(6, features=2 * 14 * 14).node("Relu").gemm(3).build()
         seen = []
@@ -594,5 +594,8 @@ class TestPairs:
         assert seen == [(90, 90)]
         seen.clear()
         monkeypatch.setattr(reconstruction, "PAIR_WORK", 0)
+        compress(model, ratio=0.5, data=data)
+        assert seen == [(10, 10)]
+        monkeypatch.setattr(reconstruction, "_PAIR_NUMBERS", 10)
         compress(model, ratio=0.5, data=data)
         assert seen == [(10, 10)]
