@@ -221,6 +221,35 @@ class Measurable(Graph, Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Pair:
+    """Two fully connected layers, of which one makes all that the other reads.
+
+    Attributes
+    ----------
+    maker : Reading
+        The first of them, as a consumer of the group before.
+    rows : bytes
+        A model that gives for n inputs what the first reads now, (n, F), and what the second gave
+        in the original, (n, O), serialised.
+    between : bytes
+        A model of what lies between, from (n, P) to (n, P), each channel by itself.
+    """
+
+    maker: Reading
+    rows: bytes
+    between: bytes
+
+
+@runtime_checkable
+class Pairable(Measurable, Protocol):
+    """A graph that tells which fully connected layers can be fitted together."""
+
+    def pair(self, reading: Reading) -> Pair | None:
+        """A consumer, and the layer that makes all that it reads for nobody else, if there are."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
 class InputHint:
     """What a graph tells of the inputs that it was trained on.
 

@@ -328,7 +328,7 @@ def _make(
         return np.asarray(_unstandardised(mixed.reshape(shape), hint), spec.dtype)
     if len(shape) < 3:
         return np.asarray(_unstandardised(rng.standard_normal(shape), hint), spec.dtype)
-    last = _channels_last(shape)
+    last = channels_last(shape)
     channels, size = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
     values = synthetic.dead_leaves(shape[0], channels, size, seed=seed)
     if last:
@@ -371,7 +371,7 @@ def _pixel_range(hint: InputHint) -> float:
     return 255.0 if max(np.abs(hint.mean).max(), hint.std.max()) > _BYTES else 1.0
 
 
-def _channels_last(shape: tuple[int, ...]) -> bool:
+def channels_last(shape: tuple[int, ...]) -> bool:
     """Whether the last axis is the one that holds colours."""
     return len(shape) > 3 and shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4)
 

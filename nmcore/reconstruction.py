@@ -3,7 +3,7 @@
 Consumers are walked in topological order, each on the network compressed so far. At the first one
 of a group its channels are chosen, by the error that they leave in all of its consumers. Weights
 are fitted by least squares to what the *original* network gives at that place, so later ones make
-up for what earlier ones lost.
+up for what earlier ones lost. In the end, fully connected layers are fitted in pairs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from nmcore import plugins
 from nmcore.budgets import Allotment, meet
+from nmcore.copies import VERSIONS, with_copies
 from nmcore.elimination import Curve, Problem, eliminate, problem
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, Group, IntArray, Reading
 from nmcore.merging import chosen, merge_group
 from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
+from nmcore.pairs import ROUNDS, SOLVER_STEPS, Layers, refit_pair
 from nmcore.plan import GroupPlan, Outcome, Progress, Task, silent, untouched
 from nmcore.probes import Probes, work
 from nmcore.recipe import RECONSTRUCTION
@@ -49,6 +51,10 @@ _PROBE_NUMBERS = 2**26
 # inputs, half of them on average; where that is not enough for a step a consumer, one step measures
 # several.
 WORK = 1.2e12
+# The same for a pair of layers that is fitted together, and its copies of the probes.
+PAIR_WORK = 3e11
+# Numbers in the rows that a pair is fitted to, in the runtime's memory and in ours.
+_PAIR_NUMBERS = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +190,68 @@ class Reconstruction:
             self.graph.remove(groups[outcome.plan.name], np.array(outcome.plan.kept))
         return outcomes
 
+    def refit_pairs(self, groups: Sequence[Group]) -> None:
+        """Fit fully connected layers that read some groups together with those that make these.
+
+        Only on calibration data: made inputs are not those that matter, and what is fitted harder
+        to them fits others worse.
+        """
+        names = {group.name for group in groups}
+        if not self.probes.real or not isinstance(self.graph, plugins.Pairable):
+            return
+        for reading in self.graph.readings():
+            pair = self.graph.pair(reading) if reading.group in names else None
+            if pair is not None and self._versions(pair) > 0:
+                self._refit_pair(pair, reading)
+
+    def _refit_pair(self, pair: plugins.Pair, reading: Reading) -> None:
+        """Fit a consumer together with the layer that makes what it reads."""
+        first, last = self.graph.consumer(pair.maker), self.graph.consumer(reading)
+        features, wanted = self._rows(pair)
+        session = self._session(pair.between)
+        (made,) = session.inputs
+
+        def activation(rows: Float64Array) -> Float64Array:
+            return session.run({made.name: rows.astype(made.dtype)})[0].astype(np.float64)
+
+        weights, equations = _matrix(first).size, self.probes.count * wanted.shape[1]
+        layers = refit_pair(
+            features,
+            wanted,
+            Layers(_matrix(first), _bias(first), activation, _matrix(last), _bias(last)),
+            ridge=REFIT_RIDGE + SCARCITY * weights / equations,
+            last_ridge=REFIT_RIDGE + SCARCITY * len(_matrix(last)) / len(features),
+        )
+        self._give(pair.maker, layers.first, layers.shift)
+        self._give(reading, layers.last, layers.bias)
+
+    def _versions(self, pair: plugins.Pair) -> int:
+        """In how many versions a pair is shown the probes: 0 where that takes too much memory."""
+        first = self.graph.consumer(pair.maker)
+        one = 2 * work(self.graph) + 2 * ROUNDS * SOLVER_STEPS * first.weight.size
+        affordable = max(1, int(PAIR_WORK // max(1, one * self.probes.count)))
+        fitting = _PAIR_NUMBERS // (self.probes.count * _feature_count(first))
+        return min(VERSIONS, affordable, fitting)
+
+    def _rows(self, pair: plugins.Pair) -> tuple[Float64Array, Float64Array]:
+        """What the first layer of a pair reads, and what the second should give, on copies of the
+        probes.
+        """
+        session = self._session(pair.rows)
+        shown = with_copies(self.probes, self._versions(pair))
+        runs = [session.run(feeds) for feeds in shown.batches]
+        features, wanted = (
+            np.concatenate(parts).astype(np.float64) for parts in zip(*runs, strict=True)
+        )
+        return features, wanted
+
+    def _give(self, reading: Reading, matrix: Float64Array, bias: Float64Array) -> None:
+        """Write a consumer's weight (F, O) and bias (O,)."""
+        consumer = self.graph.consumer(reading)
+        kept = np.arange(consumer.weight.shape[1])
+        weight = matrix.T.reshape(consumer.weight.shape)
+        self.graph.fold(reading, kept, weight, bias - _bias(consumer))
+
     def _reduce(
         self,
         group: Group,
@@ -317,6 +385,8 @@ def reconstruct_all(
             for outcome in walk.choose(readings, undecided):
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
+    with step("refitting pairs of layers"):
+        walk.refit_pairs([group for group in changing if group.name in fitting])
     ordered = [outcomes[group.name] for group in graph.groups]
     # What a budget was spread by says more than the walk's own curves, which end where it stopped.
     consumers = {group.name: len(group.consumers) for group in graph.groups}

@@ -11,12 +11,13 @@ from onnx import numpy_helper
 
 import nmcore
 from chain import Chain, initializer, run
-from nmcore import pipeline, plugins, reconstruction
+from nmcore import pairs, pipeline, plugins, reconstruction
 from nmcore.allocation import Meter
 from nmcore.data import Dataset
 from nmcore.elimination import eliminate, problem
 from nmcore.errors import ModelError, NmcoreError, VerificationError
 from nmcore.moments import Moments
+from nmcore.pairs import Layers, refit_pair
 from nmcore.probes import from_data, synthesise
 from nmcore.reconstruction import Reconstruction
 from nmcore.refit import mixed, refit
@@ -157,8 +158,10 @@ def moments_of(x, y):
     return Moments(len(x), x.mean(0), covariance, y.mean(0), y.var(0), cross)
 
 
-def test_the_whole_walk_against_numpy():
-    """Two groups: the second is fitted to the original on what the first one has become."""
+def test_the_whole_walk_against_numpy(monkeypatch):
+    """Two groups: the second is fitted to the original on what the first one has become, and then
+    both layers that changed together.
+    """
     model = Chain(("n", 6)).gemm(8).node("Relu").gemm(9).node("Tanh").gemm(4).build()
     x = np.random.default_rng(3).standard_normal((192, 6)).astype(np.float32)
     weights = [initializer(model, n.input[1]).astype(float) for n in model.graph.node[::2]]
@@ -181,15 +184,24 @@ def test_the_whole_walk_against_numpy():
     first, weight, bias = step(hidden, second, weights[1], 4)
     now = np.tanh(hidden[:, first] @ weight + bias)
     rest, last_weight, last_bias = step(now, final, weights[2], 5)
+    # Where the solver stops early, rounding decides how far it came.
+    monkeypatch.setattr(pairs, "_SOLVED", 1e-9)
+    both = refit_pair(
+        hidden[:, first],
+        final,
+        Layers(weight[:, rest], bias[rest], np.tanh, last_weight, last_bias),
+        ridge=1e-2 + 0.2 * (4 * 5) / (192 * 4),
+        last_ridge=1e-2 + 0.2 * 5 / 192,
+    )
 
     (cut, proto) = compress(model, keep={"gemm1": 4, "gemm2": 5}, data=Dataset("d", x), samples=192)
     assert [o.plan.kept for o in cut.outcomes] == [tuple(first), tuple(rest)]
     got = [[initializer(proto, name) for name in pair] for pair in names]
     np.testing.assert_array_equal(got[0][0], initializer(model, names[0][0])[first])
-    np.testing.assert_allclose(got[1][0], weight.T[rest], atol=1e-4)
-    np.testing.assert_allclose(got[1][1], bias[rest], atol=1e-4)
-    np.testing.assert_allclose(got[2][0], last_weight.T, atol=1e-4)
-    np.testing.assert_allclose(got[2][1], last_bias, atol=1e-4)
+    np.testing.assert_allclose(got[1][0], both.first.T, atol=1e-4)
+    np.testing.assert_allclose(got[1][1], both.shift, atol=1e-4)
+    np.testing.assert_allclose(got[2][0], both.last.T, atol=1e-4)
+    np.testing.assert_allclose(got[2][1], both.bias, atol=1e-4)
 
 
 def sequence(bias=True):
@@ -538,3 +550,52 @@ def test_a_product_or_bias_that_is_switched_off_is_left_alone(factor):
     graph = plugins.open_graph(model)
     assert not graph.groups
     assert "switched off" in graph.declined[0].reason
+
+
+class TestPairs:
+    """Fully connected layers around a cut are fitted together, on calibration data."""
+
+    def network(self):
+        chain = Chain(("n", 12), seed=3).gemm(24).node("Relu").gemm(20).node("Relu").gemm(5)
+        return chain.build()
+
+    def data(self, count, seed):
+        x = np.random.default_rng(seed).standard_normal((count, 12))
+        return Dataset("made up", x.astype(np.float32))
+
+    def shrunk(self, **options):
+        return compress(self.network(), ratio=0.6, **options)[1]
+
+    def test_the_outputs_of_unseen_inputs_move_less(self, monkeypatch):
+        unseen = self.data(2000, 1).x
+        found = error(self.network(), self.shrunk(data=self.data(400, 0), samples=400), unseen)
+        monkeypatch.setattr(Reconstruction, "refit_pairs", lambda self, groups: None)
+        alone = error(self.network(), self.shrunk(data=self.data(400, 0), samples=400), unseen)
+        assert found < 0.95 * alone
+
+    def test_not_on_made_inputs(self, monkeypatch):
+        monkeypatch.setattr(reconstruction, "refit_pair", lambda *a, **o: pytest.fail("fitted"))
+        result, _ = compress(self.network(), ratio=0.7)
+        assert sum(kept(result).values()) == 7 + 6
+
+    def test_pictures_are_shown_with_their_copies_as_far_as_they_can_be_afforded(self, monkeypatch):
+        chain = Chain(("n", 1, 16, 16), seed=3).conv(2).node("Relu").node("Flatten")
+        model = chain.gemm(6, features=2 * 14 * 14).node("Relu").gemm(3).build()
+        seen = []
+        original = reconstruction.refit_pair
+
+        def fitted(features, wanted, layers, **options):
+            seen.append((len(features), len(wanted)))
+            return original(features, wanted, layers, **options)
+
+        monkeypatch.setattr(reconstruction, "refit_pair", fitted)
+        data = Dataset("made up", pictures(10, (1, 16, 16)))
+        compress(model, ratio=0.5, data=data)
+        assert seen == [(90, 90)]
+        seen.clear()
+        monkeypatch.setattr(reconstruction, "PAIR_WORK", 0)
+        compress(model, ratio=0.5, data=data)
+        assert seen == [(10, 10)]
+        monkeypatch.setattr(reconstruction, "_PAIR_NUMBERS", 10)
+        compress(model, ratio=0.5, data=data)
+        assert seen == [(10, 10)]

@@ -23,7 +23,7 @@ from nmcore.group import (
     Scaling,
     Term,
 )
-from nmcore.plugins import InputHint
+from nmcore.plugins import InputHint, Pair
 from nmcore_onnx import (
     constants,
     cost,
@@ -32,6 +32,7 @@ from nmcore_onnx import (
     following,
     hints,
     norms,
+    pairing,
     probing,
     reference,
     rewriting,
@@ -122,7 +123,7 @@ class OnnxGraph:
             matrix.reshape(len(rows), len(owned), -1),
             None if bias is None else bias[alive],
             None if scale is None else scale[alive],
-            self._residuals(slot)[0] is not None or _is_partial(traced, slot),
+            self._residuals(slot)[0] is not None or probing.is_partial(traced, slot),
         )
 
     def _residuals(self, slot: ConsumerSlot) -> list[probing.Residual | None]:
@@ -222,6 +223,35 @@ class OnnxGraph:
         original = self._copy(Ledger(), nothing) if targets else None
         return files.serialize(probing.probe(current, original, found))
 
+    def pair(self, reading: Reading) -> Pair | None:
+        """A fully connected layer and the one before; see :class:`nmcore.plugins.Pairable`."""
+        maker = self._maker(reading)
+        if maker is None:
+            return None
+        nothing = np.array([], dtype=np.intp)
+        (before,), (after,) = (self._readings(each, True, 1, 1) for each in (maker, reading))
+        copies = [self._copy(self._ledger, self._removed) for _ in range(2)]
+        path = pairing.between(copies[0], before.slot.node, after)
+        if path is None:
+            return None
+        rows = pairing.rows(copies[1], self._copy(Ledger(), nothing), before, after)
+        return Pair(maker, files.serialize(rows), files.serialize(path))
+
+    def _maker(self, reading: Reading) -> Reading | None:
+        """The fully connected layer that makes all that another one reads, and nothing else."""
+        group = self._traced[reading.group]
+        slot = group.consumers[reading.index]
+        single = len(group.producers) == len(group.consumers) == 1 and not group.filters
+        if not single or not pairing.is_alone(group, slot, self._shapes):
+            return None
+        for other in self.readings():
+            before = self._traced[other.group]
+            place = before.consumers[other.index]
+            if place.node is group.producers[0].node:
+                alone = pairing.is_alone(before, place, self._shapes)
+                return other if alone else None
+        return None
+
     def _readings(
         self, reading: Reading, targets: bool, rows: int, samples: int
     ) -> list[probing.Reading]:
@@ -232,7 +262,7 @@ class OnnxGraph:
         slot = traced.consumers[reading.index]
         per_sample = sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all)
         step = max(1, round(per_sample * samples / rows))
-        own = self._own(traced, slot) if _is_partial(traced, slot) else None
+        own = self._own(traced, slot) if probing.is_partial(traced, slot) else None
         return [
             self._reading(traced, each, own, step, targets, residual)
             for each, residual in zip(slot.all, self._residuals(slot), strict=True)
@@ -350,8 +380,3 @@ class OnnxGraph:
     def data_files(self) -> Sequence[Path]:
         """The files beside the original's own that hold weights of it."""
         return external.data_files(tensors(self._original))
-
-
-def _is_partial(traced: TracedGroup, slot: ConsumerSlot) -> bool:
-    """Whether the consumer reads more than the group's channels."""
-    return not np.isin(slot.source_atoms, traced.units).all()

@@ -21,6 +21,7 @@ from nmcore.group import FloatArray, IntArray
 from nmcore_onnx import constants
 from nmcore_onnx.building import Builder
 from nmcore_onnx.following import bias_node, only_reader
+from nmcore_onnx.grouping import TracedGroup
 from nmcore_onnx.rewriting import Copy
 from nmcore_onnx.shapes import Shapes
 from nmcore_onnx.slots import ConsumerSlot
@@ -197,7 +198,7 @@ def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Readi
     """
     graph = current.model.graph
     if original is not None:
-        _adopt(graph, original.model.graph)
+        adopt(graph, original.model.graph)
     build = Builder(graph)
     outputs: list[ir.Value] = []
     for readings in weights:
@@ -211,7 +212,7 @@ def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Readi
     return current.model
 
 
-def _adopt(graph: ir.Graph, other: ir.Graph) -> None:
+def adopt(graph: ir.Graph, other: ir.Graph) -> None:
     """Move the nodes and weights of another graph over; it reads this graph's inputs."""
     for mine, theirs in zip(graph.inputs, other.inputs, strict=True):
         if not theirs.is_initializer():
@@ -245,23 +246,16 @@ def _added(build: Builder, parts: Sequence[ir.Value]) -> ir.Value:
 
 def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading) -> list[ir.Value]:
     """The sums of one consumer."""
-    slot, node = reading.slot, current.node(reading.slot.node)
-    value = node.inputs[0]
-    assert value is not None
-    if not np.array_equal(reading.columns, np.arange(reading.width)):
-        picked = build.ints(*reading.columns.tolist())
-        value = build.node("Gather", value, picked, axis=slot.source_axis)
-    features = unfold(build, node, value, len(reading.columns))
-    rows = build.every(features, reading.step)
+    slot = reading.slot
+    rows = build.every(features(build, current, reading), reading.step)
     outputs = [build.count(rows), build.total(rows), build.product(rows, rows)]
     if reading.targets:
         assert original is not None
-        target = _target(build, current, original, reading)
-        target = build.every(target, reading.step)
+        wanted = build.every(target(build, current, original, reading), reading.step)
         if reading.own is not None:
-            target = _without_others(build, current, reading, target, rows)
-        square = build.node("Mul", target, target)
-        outputs += [build.total(target), build.total(square), build.product(rows, target)]
+            wanted = _without_others(build, current, reading, wanted, rows)
+        square = build.node("Mul", wanted, wanted)
+        outputs += [build.total(wanted), build.total(square), build.product(rows, wanted)]
     elif reading.residual is not None or reading.own is not None:
         stream = (
             output_of(slot.node) if reading.residual is None else (reading.residual.add.outputs[0])
@@ -272,7 +266,18 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
     return outputs
 
 
-def _target(build: Builder, current: Copy, original: Copy, reading: Reading) -> ir.Value:
+def features(build: Builder, current: Copy, reading: Reading) -> ir.Value:
+    """The rows (n, F) that a consumer reads now."""
+    node = current.node(reading.slot.node)
+    value = node.inputs[0]
+    assert value is not None
+    if not np.array_equal(reading.columns, np.arange(reading.width)):
+        picked = build.ints(*reading.columns.tolist())
+        value = build.node("Gather", value, picked, axis=reading.slot.source_axis)
+    return unfold(build, node, value, len(reading.columns))
+
+
+def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> ir.Value:
     """The original's output of a consumer, plus what the sum behind it has lost so far.
 
     Where the output is added to another value, that value has changed already; the consumer can
@@ -332,6 +337,11 @@ def _output_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: In
         return build.rows(value, 1, rank, len(chosen))
     value = build.node("Reshape", value, build.ints(-1, len(chosen)))
     return build.node("Cast", value, to=int(ir.DataType.FLOAT))
+
+
+def is_partial(group: TracedGroup, slot: ConsumerSlot) -> bool:
+    """Whether a consumer reads more than the group's channels."""
+    return not np.isin(slot.source_atoms, group.units).all()
 
 
 def width_of(slot: ConsumerSlot) -> int:
