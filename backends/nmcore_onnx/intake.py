@@ -38,7 +38,6 @@ def admit(model: ir.Model, name: str) -> None:
         fault = _fault_of(tensor)
         if fault is not None:
             raise ModelError(f"{name}: the weight {tensor.name!r} cannot be used: {fault}")
-    _forget_negative_sizes(model.graph, nodes)
     _check_wiring(model.graph, nodes, name)
     _check_orders(nodes, name)
     _sort(model.graph, name)
@@ -117,20 +116,6 @@ def _fault_of_file(tensor: ir.ExternalTensor) -> str | None:
     if path.stat().st_size < offset + tensor.nbytes:
         return f"its data file {shown} is too short"
     return None
-
-
-def _forget_negative_sizes(graph: ir.Graph, nodes: Iterable[ir.Node]) -> None:
-    """Take declared sizes below 0 for unknown, as onnxruntime does; some exporters write -1.
-
-    ONNX's inference ends the process over them.
-    """
-    inputs = [value for scope in [graph, *graph.subgraphs()] for value in scope.inputs]
-    for value in (*inputs, *(output for node in nodes for output in node.outputs)):
-        sizes = list(value.shape or ())
-        if any(isinstance(size, int) and size < 0 for size in sizes):
-            value.shape = ir.Shape(
-                None if isinstance(size, int) and size < 0 else size for size in sizes
-            )
 
 
 def _check_wiring(graph: ir.Graph, nodes: Iterable[ir.Node], name: str) -> None:

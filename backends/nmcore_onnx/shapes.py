@@ -37,8 +37,7 @@ class Inference:
     """
 
     def __init__(self, model: ir.Model) -> None:
-        self._copy = model.clone()
-        set_aside(self._copy.graph)
+        self._copy = outline(model)
         _fold_arguments(self._copy.graph)
         _stand_in(self._copy.graph)
         bounds = _bounds(self._copy)
@@ -58,7 +57,29 @@ class Inference:
         return _collect(self._copy.graph)
 
 
-def set_aside(graph: ir.Graph) -> None:
+def outline(model: ir.Model) -> ir.Model:
+    """A copy that ONNX's inference and its checker can be given, of any model."""
+    copy = model.clone()
+    _set_aside(copy.graph)
+    for graph in (copy.graph, *copy.graph.subgraphs()):
+        _forget_negative_sizes(graph)
+    return copy
+
+
+def _forget_negative_sizes(graph: ir.Graph) -> None:
+    """Take declared sizes below 0 for unknown, as onnxruntime does; some exporters write -1.
+
+    The inference ends the process over them.
+    """
+    for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+        sizes = list(value.shape or ())
+        if any(isinstance(size, int) and size < 0 for size in sizes):
+            value.shape = ir.Shape(
+                None if isinstance(size, int) and size < 0 else size for size in sizes
+            )
+
+
+def _set_aside(graph: ir.Graph) -> None:
     """Let large weights be inputs, which are written down without their numbers."""
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value
@@ -76,15 +97,8 @@ def _bounds(model: ir.Model) -> dict[str, tuple[int | None, ...]]:
 
     The inference ends the process where a Slice cuts what has a negative size.
     """
-    proto = ir.serde.serialize_model(model)
-    for graph in _graphs(proto.graph):
-        for node in graph.node:
-            if node.op_type == "Slice":
-                node.op_type = "Identity"
-                del node.input[1:]
-                del node.attribute[:]
     try:
-        inferred = onnx.shape_inference.infer_shapes(proto)
+        inferred = onnx.shape_inference.infer_shapes(_uncut(model))
     except Exception as error:  # what the inference cannot do is not the user's fault
         log.info("shape inference failed: %s", error)
         return {}
@@ -96,6 +110,18 @@ def _bounds(model: ir.Model) -> dict[str, tuple[int | None, ...]]:
         for graph in _graphs(inferred.graph)
         for info in (*graph.input, *graph.value_info, *graph.output)
     }
+
+
+def _uncut(model: ir.Model) -> onnx.ModelProto:
+    """A model whose Slices leave everything."""
+    proto = ir.serde.serialize_model(model)
+    for graph in _graphs(proto.graph):
+        for node in graph.node:
+            if node.op_type == "Slice":
+                node.op_type = "Identity"
+                del node.input[1:]
+                del node.attribute[:]
+    return proto
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -200,7 +200,8 @@ class _Pass:
 def _declared(value: ir.Value) -> tuple[int | None, ...] | None:
     if value.shape is None:
         return None
-    return tuple(size if isinstance(size, int) else None for size in value.shape)
+    # Some exporters write -1 for sizes that are not known.
+    return tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
 
 
 def _type_of(tensor: ir.TensorProtocol) -> onnx.TypeProto:

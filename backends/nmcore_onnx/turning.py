@@ -71,7 +71,9 @@ def _order(node: ir.Node, rank: int) -> tuple[int, ...] | None:
         return None
     if "perm" not in node.attributes:
         return tuple(reversed(range(rank)))
-    return tuple(node.attributes["perm"].as_ints())
+    order = tuple(node.attributes["perm"].as_ints())
+    # A file from a stranger may say anything; the runtime will refuse it in its own words.
+    return order if len(order) == rank else None
 
 
 def _reads_weight(graph: ir.Graph, node: ir.Node, index: int) -> bool:

@@ -560,6 +560,25 @@ def test_data_of_another_size(model, folder, offset, length, words):
     assert words in said(model, folder)
 
 
+def test_a_weight_that_is_turned_has_as_many_axes_as_the_order(model):
+    """Found by fuzzing: it was turned only when the model was written down."""
+    first = model.graph.node[0]
+    first.attribute.remove(next(a for a in first.attribute if a.name == "transB"))
+    insert(model, "Transpose", ["w1"], ["turned"], perm=[0, 2, 1])
+    first.input[1] = "turned"
+    with pytest.raises(ModelError):
+        compress(model)
+
+
+def test_sizes_below_0_that_stand_for_unknown_ones_stay(model):
+    """Some exporters write -1; programs that read the result look for the same."""
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    result = onnx.ModelProto.FromString(compress(model, ratio=0.5).graph.serialize())
+    for value in (*result.graph.input, *result.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_value == -1
+
+
 def test_data_that_is_missing_or_no_file(model, folder):
     os.mkfifo(folder / "pipe")
     outside(model, "pipe")
