@@ -64,7 +64,9 @@ def meet(graph: Graph, task: Task, curves: Curves, *, added: int = 0) -> Allotme
                 raise
             continue
         if task.timer is None:
-            return Allotment(counts)
+            wanted = task.multiples[0]
+            why = f"{_rounded(multiple)}: the budget cannot be met with multiples of {wanted}"
+            return Allotment(counts, () if multiple == wanted else (why,))
         candidates[multiple] = counts
     return fastest_of(candidates, task)
 

@@ -25,10 +25,10 @@ def insisting(seconds: float = SECONDS) -> Iterator[None]:
 
     onnxruntime loses about one in four that arrive while it runs a small model. While a module is
     being imported none is raised: onnx's extension ends the process over one in ten. Outside the
-    main thread, and where the system has no timers, nothing changes.
+    main thread, where the system has no timers, and where somebody else handles Ctrl-C or it is
+    ignored, nothing changes.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or not hasattr(signal, "setitimer"):
+    if not _is_ours() or not hasattr(signal, "setitimer"):
         yield
         return
 
@@ -53,6 +53,12 @@ def insisting(seconds: float = SECONDS) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before[1])
 
 
+def _is_ours() -> bool:
+    """Whether Ctrl-C does what Python lets it do; a job in the background ignores it, say."""
+    in_main = threading.current_thread() is threading.main_thread()
+    return in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def _imports(frame: FrameType | None) -> int:
     """How many frames of the import system are at work below a frame."""
     count = 0
@@ -66,9 +72,9 @@ def _imports(frame: FrameType | None) -> int:
 def ending_at_once() -> Iterator[None]:
     """Let Ctrl-C end the process without a word, where there is nothing yet to clean up.
 
-    Outside the main thread nothing changes.
+    Outside the main thread, and where somebody else handles it or it is ignored, nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _is_ours():
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -145,6 +145,7 @@ def on_one_device(
         Some run on one device and some on another, so that their times say nothing of them.
     """
     before: list[str] = []
+    times: list[Timing] = []
     while before != (now := [session.provider for session in sessions]):
         if len(set(now)) > 1:
             raise ModelError(

@@ -23,9 +23,11 @@ ROUNDS = 2
 # Steps of the solver, and the part of the right side that may be left.
 SOLVER_STEPS = 60
 _SOLVED = 1e-3
-# The distance of central differences, relative to a channel's deviation, and how often a step that
-# does not help is halved.
-_DIFFERENCE, _HALVINGS = 1e-2, 6
+# The distance of central differences, relative to a channel's deviation, and how many lengths of a
+# step are tried, each half of the one before.
+_DIFFERENCE, _LENGTHS = 1e-2, 6
+# Rows on which it is seen whether channels mix.
+TRIED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,30 @@ class Layers:
     def outputs(self, features: Float64Array) -> Float64Array:
         """What both give, (n, O)."""
         return self.activation(self.made(features)) @ self.last + self.bias
+
+
+def acts_alone(activation: Callable[[Float64Array], Float64Array], rows: Float64Array) -> bool:
+    """Whether an activation takes each channel by itself.
+
+    Parameters
+    ----------
+    activation : callable
+        From (n, P) to anything.
+    rows : array, shape (n, P)
+        What to try it on; more than one row.
+
+    Examples
+    --------
+    >>> rows = np.random.default_rng(0).standard_normal((4, 6))
+    >>> acts_alone(np.tanh, rows), acts_alone(lambda x: x / x.sum(axis=1, keepdims=True), rows)
+    (True, False)
+    """
+    others = rows[::-1]
+    chosen = np.random.default_rng(0).random(rows.shape) < 0.5
+    one, other, both = (activation(each) for each in (rows, others, np.where(chosen, rows, others)))
+    if not one.shape == other.shape == both.shape == rows.shape:
+        return False
+    return bool(np.allclose(both, np.where(chosen, one, other), rtol=1e-4, atol=1e-6))
 
 
 def refit_pair(
@@ -108,7 +134,7 @@ def _step(
     """How the first layer should change, (F + 1, P), with the shift in the last row.
 
     It minimises the mean square of ``wanted - outputs - (slope * (x @ step)) @ last``, plus the
-    pull, which weighs a channel's weights by what the channel does on average.
+    pull, which is as strong as what a channel does to the outputs, on average over all channels.
     """
     rows = _with_constant(features)
     made = layers.made(features)
@@ -138,7 +164,7 @@ def _along(
     """Go as far along a step as it helps once the last layer is refitted."""
     change, shift = step[:-1], step[-1] - features.mean(axis=0) @ step[:-1]
     error = np.square(wanted - layers.outputs(features)).mean()
-    for halvings in range(_HALVINGS):
+    for halvings in range(_LENGTHS):
         part = 0.5**halvings
         moved = replace(
             layers, first=layers.first + part * change, shift=layers.shift + part * shift

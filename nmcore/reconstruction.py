@@ -8,6 +8,7 @@ up for what earlier ones lost. In the end, fully connected layers are fitted in 
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +20,13 @@ from numpy.typing import NDArray
 from nmcore import plugins
 from nmcore.budgets import Allotment, meet
 from nmcore.copies import VERSIONS, with_copies
+from nmcore.dividing import Divided
 from nmcore.elimination import Curve, Problem, eliminate, problem
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, Group, IntArray, Reading
 from nmcore.merging import chosen, merge_group
 from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
-from nmcore.pairs import ROUNDS, SOLVER_STEPS, Layers, refit_pair
+from nmcore.pairs import ROUNDS, SOLVER_STEPS, TRIED, Layers, acts_alone, refit_pair
 from nmcore.plan import GroupPlan, Outcome, Progress, Task, silent, untouched
 from nmcore.probes import Probes, work
 from nmcore.recipe import RECONSTRUCTION
@@ -32,6 +34,8 @@ from nmcore.refit import features, mixed, refit
 from nmcore.steps import step
 
 Float64Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 # Strength of the pull towards the folded weights, relative to a feature's mean variance.
 REFIT_RIDGE = 1e-2
@@ -193,32 +197,50 @@ class Reconstruction:
     def refit_pairs(self, groups: Sequence[Group]) -> None:
         """Fit fully connected layers that read some groups together with those that make these.
 
-        Only on calibration data: made inputs are not those that matter, and what is fitted harder
-        to them fits others worse.
+        Only on calibration data, as made inputs are not those that matter, and only on pictures in
+        several versions: what is fitted harder to few inputs fits others worse. A pair that cannot
+        be fitted stays as it is.
         """
         names = {group.name for group in groups}
         if not self.probes.real or not isinstance(self.graph, plugins.Pairable):
             return
         for reading in self.graph.readings():
             pair = self.graph.pair(reading) if reading.group in names else None
-            if pair is not None and self._versions(pair) > 0:
-                self._refit_pair(pair, reading)
+            if pair is None or pair.maker.group not in names:
+                continue
+            shown = with_copies(self.probes, self._versions(pair))
+            if shown.count == self.probes.count:
+                continue
+            try:
+                self._refit_pair(pair, reading, shown)
+            except ModelError as error:
+                log.info("no pair at %s: %s", self.graph.consumer(reading).name, error)
 
-    def _refit_pair(self, pair: plugins.Pair, reading: Reading) -> None:
-        """Fit a consumer together with the layer that makes what it reads."""
+    def _refit_pair(self, pair: plugins.Pair, reading: Reading, shown: Probes) -> None:
+        """Fit a consumer together with the layer that makes what it reads.
+
+        Raises
+        ------
+        ModelError
+            What lies between them does not run by itself or mixes channels, they read several rows
+            of each input, or memory does not suffice.
+        """
         first, last = self.graph.consumer(pair.maker), self.graph.consumer(reading)
-        features, wanted = self._rows(pair)
+        features, wanted = self._rows(pair, shown)
         session = self._session(pair.between)
         (made,) = session.inputs
 
         def activation(rows: Float64Array) -> Float64Array:
             return session.run({made.name: rows.astype(made.dtype)})[0].astype(np.float64)
 
+        layers = Layers(_matrix(first), _bias(first), activation, _matrix(last), _bias(last))
+        if not acts_alone(activation, layers.made(features[:TRIED])):
+            raise ModelError("what lies between the two layers mixes channels")
         weights, equations = _matrix(first).size, self.probes.count * wanted.shape[1]
         layers = refit_pair(
             features,
             wanted,
-            Layers(_matrix(first), _bias(first), activation, _matrix(last), _bias(last)),
+            layers,
             ridge=REFIT_RIDGE + SCARCITY * weights / equations,
             last_ridge=REFIT_RIDGE + SCARCITY * len(_matrix(last)) / len(features),
         )
@@ -226,20 +248,21 @@ class Reconstruction:
         self._give(reading, layers.last, layers.bias)
 
     def _versions(self, pair: plugins.Pair) -> int:
-        """In how many versions a pair is shown the probes: 0 where that takes too much memory."""
+        """In how many versions a pair may be shown the probes."""
         first = self.graph.consumer(pair.maker)
         one = 2 * work(self.graph) + 2 * ROUNDS * SOLVER_STEPS * first.weight.size
-        affordable = max(1, int(PAIR_WORK // max(1, one * self.probes.count)))
+        affordable = int(PAIR_WORK // max(1, one * self.probes.count))
         fitting = _PAIR_NUMBERS // (self.probes.count * _feature_count(first))
-        return min(VERSIONS, affordable, fitting)
+        return max(1, min(VERSIONS, affordable, fitting))
 
-    def _rows(self, pair: plugins.Pair) -> tuple[Float64Array, Float64Array]:
-        """What the first layer of a pair reads, and what the second should give, on copies of the
-        probes.
-        """
-        session = self._session(pair.rows)
-        shown = with_copies(self.probes, self._versions(pair))
-        runs = [session.run(feeds) for feeds in shown.batches]
+    def _rows(self, pair: plugins.Pair, shown: Probes) -> tuple[Float64Array, Float64Array]:
+        """What the first layer of a pair reads, and what the second should give."""
+        divided = Divided(self._session(pair.rows), shown.any_length)
+        runs = []
+        for count, outputs in (run for feeds in shown.batches for run in divided(feeds)):
+            if len(outputs[0]) != count:
+                raise ModelError(f"{len(outputs[0])} rows of {count} inputs")
+            runs.append(outputs)
         features, wanted = (
             np.concatenate(parts).astype(np.float64) for parts in zip(*runs, strict=True)
         )

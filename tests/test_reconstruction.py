@@ -11,13 +11,12 @@ from onnx import numpy_helper
 
 import nmcore
 from chain import Chain, initializer, run
-from nmcore import pairs, pipeline, plugins, reconstruction
+from nmcore import pipeline, plugins, reconstruction
 from nmcore.allocation import Meter
 from nmcore.data import Dataset
 from nmcore.elimination import eliminate, problem
 from nmcore.errors import ModelError, NmcoreError, VerificationError
 from nmcore.moments import Moments
-from nmcore.pairs import Layers, refit_pair
 from nmcore.probes import from_data, synthesise
 from nmcore.reconstruction import Reconstruction
 from nmcore.refit import mixed, refit
@@ -158,10 +157,8 @@ def moments_of(x, y):
     return Moments(len(x), x.mean(0), covariance, y.mean(0), y.var(0), cross)
 
 
-def test_the_whole_walk_against_numpy(monkeypatch):
-    """Two groups: the second is fitted to the original on what the first one has become, and then
-    both layers that changed together.
-    """
+def test_the_whole_walk_against_numpy():
+    """Two groups: the second is fitted to the original on what the first one has become."""
     model = Chain(("n", 6)).gemm(8).node("Relu").gemm(9).node("Tanh").gemm(4).build()
     x = np.random.default_rng(3).standard_normal((192, 6)).astype(np.float32)
     weights = [initializer(model, n.input[1]).astype(float) for n in model.graph.node[::2]]
@@ -184,24 +181,15 @@ def test_the_whole_walk_against_numpy(monkeypatch):
     first, weight, bias = step(hidden, second, weights[1], 4)
     now = np.tanh(hidden[:, first] @ weight + bias)
     rest, last_weight, last_bias = step(now, final, weights[2], 5)
-    # Where the solver stops early, rounding decides how far it came.
-    monkeypatch.setattr(pairs, "_SOLVED", 1e-9)
-    both = refit_pair(
-        hidden[:, first],
-        final,
-        Layers(weight[:, rest], bias[rest], np.tanh, last_weight, last_bias),
-        ridge=1e-2 + 0.2 * (4 * 5) / (192 * 4),
-        last_ridge=1e-2 + 0.2 * 5 / 192,
-    )
 
     (cut, proto) = compress(model, keep={"gemm1": 4, "gemm2": 5}, data=Dataset("d", x), samples=192)
     assert [o.plan.kept for o in cut.outcomes] == [tuple(first), tuple(rest)]
     got = [[initializer(proto, name) for name in pair] for pair in names]
     np.testing.assert_array_equal(got[0][0], initializer(model, names[0][0])[first])
-    np.testing.assert_allclose(got[1][0], both.first.T, atol=1e-4)
-    np.testing.assert_allclose(got[1][1], both.shift, atol=1e-4)
-    np.testing.assert_allclose(got[2][0], both.last.T, atol=1e-4)
-    np.testing.assert_allclose(got[2][1], both.bias, atol=1e-4)
+    np.testing.assert_allclose(got[1][0], weight.T[rest], atol=1e-4)
+    np.testing.assert_allclose(got[1][1], bias[rest], atol=1e-4)
+    np.testing.assert_allclose(got[2][0], last_weight.T, atol=1e-4)
+    np.testing.assert_allclose(got[2][1], last_bias, atol=1e-4)
 
 
 def sequence(bias=True):
@@ -555,47 +543,107 @@ def test_a_product_or_bias_that_is_switched_off_is_left_alone(factor):
 class TestPairs:
     """Fully connected layers around a cut are fitted together, on calibration data."""
 
-    def network(self):
-        chain = Chain(("n", 12), seed=3).gemm(24).node("Relu").gemm(20).node("Relu").gemm(5)
-        return chain.build()
+    def network(self, between=None):
+        """Three layers, the first of which reads pictures of 16 by 16; Relus between them."""
+        chain = Chain(("n", 1, 16, 16), seed=3).node("Flatten").gemm(24, features=256)
+        chain.node("Relu").gemm(20)
+        if between is None:
+            chain.node("Relu")
+        else:
+            between(chain)
+        return chain.gemm(5).build()
 
     def data(self, count, seed):
-        x = np.random.default_rng(seed).standard_normal((count, 12))
-        return Dataset("made up", x.astype(np.float32))
+        return Dataset("made up", pictures(count, (1, 16, 16), seed=seed))
 
     def shrunk(self, **options):
         return compress(self.network(), ratio=0.6, **options)[1]
 
+    @pytest.fixture
+    def fitted(self, monkeypatch):
+        """The rows of every pair that is fitted."""
+        seen = []
+        original = reconstruction.refit_pair
+
+        def refit_pair(features, wanted, layers, **options):
+            seen.append((len(features), len(wanted)))
+            return original(features, wanted, layers, **options)
+
+        monkeypatch.setattr(reconstruction, "refit_pair", refit_pair)
+        return seen
+
     def test_the_outputs_of_unseen_inputs_move_less(self, monkeypatch):
         unseen = self.data(2000, 1).x
-        found = error(self.network(), self.shrunk(data=self.data(400, 0), samples=400), unseen)
+        found = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
         monkeypatch.setattr(Reconstruction, "refit_pairs", lambda self, groups: None)
-        alone = error(self.network(), self.shrunk(data=self.data(400, 0), samples=400), unseen)
+        alone = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
         assert found < 0.95 * alone
+
+    def test_vectors_have_no_copies_and_their_layers_are_fitted_one_by_one(self, fitted):
+        chain = Chain(("n", 12), seed=3).gemm(24).node("Relu").gemm(20).node("Relu").gemm(5)
+        x = np.random.default_rng(0).standard_normal((64, 12)).astype(np.float32)
+        compress(chain.build(), ratio=0.6, data=Dataset("made up", x))
+        assert fitted == []
+
+    def test_what_mixes_channels_is_not_fitted_through(self, fitted):
+        def doubled(chain):
+            made = chain.value
+            negative = chain.raw("Neg", made).value
+            chain.raw("Concat", made, negative, axis=1).node("Relu")
+            chain.width *= 2
+
+        compress(self.network(doubled), ratio=0.5, data=self.data(16, 0))
+        assert fitted == []
+        compress(self.network(), ratio=0.5, data=self.data(16, 0))
+        assert fitted == [(9 * 16, 9 * 16)]
+
+    def test_a_batch_that_is_fixed_between_layers_is_left_alone(self, fitted):
+        def fixed(chain):
+            chain.node("Relu").node("Reshape", np.array([1, 1, 20])).node(
+                "Reshape", np.array([1, 20])
+            )
+
+        network = Chain((1, 1, 16, 16), seed=3).node("Flatten").gemm(24, features=256)
+        network.node("Relu").gemm(20)
+        fixed(network)
+        compress(network.gemm(5).build(), ratio=0.5, data=self.data(16, 0))
+        assert fitted == []
+
+    def test_several_rows_an_input_are_no_pair(self, fitted):
+        chain = Chain(("n", 1, 16, 16), seed=3).node("Reshape", np.array([-1, 16]))
+        chain.gemm(24, features=16).node("Relu").gemm(20).node("Relu").gemm(5)
+        compress(chain.build(), ratio=0.5, data=self.data(16, 0))
+        assert fitted == []
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float64])
+    def test_constants_of_another_type_between_layers(self, fitted, dtype):
+        chain = Chain(("n", 1, 16, 16), seed=3, dtype=dtype).node("Flatten")
+        chain.gemm(24, features=256).node("Relu").gemm(20).node("Mul", np.array(0.5, dtype))
+        data = Dataset("made up", self.data(16, 0).x.astype(dtype))
+        compress(chain.node("Relu").gemm(5).build(), ratio=0.5, data=data)
+        assert fitted == []
+
+    def test_layers_that_read_merged_channels_stay_as_they_are(self, fitted, monkeypatch):
+        monkeypatch.setattr(reconstruction, "MAX_FEATURES", 22)
+        result, _ = compress(self.network(), ratio=0.5, data=self.data(16, 0))
+        assert {o.plan.method for o in result.outcomes} == {"merge", "moments"}
+        assert fitted == []
 
     def test_not_on_made_inputs(self, monkeypatch):
         monkeypatch.setattr(reconstruction, "refit_pair", lambda *a, **o: pytest.fail("fitted"))
         result, _ = compress(self.network(), ratio=0.7)
         assert sum(kept(result).values()) == 7 + 6
 
-    def test_pictures_are_shown_with_their_copies_as_far_as_they_can_be_afforded(self, monkeypatch):
+    def test_pictures_are_shown_with_their_copies_where_these_can_be_afforded(
+        self, fitted, monkeypatch
+    ):
         chain = Chain(("n", 1, 16, 16), seed=3).conv(2).node("Relu").node("Flatten")
         model = chain.gemm(6, features=2 * 14 * 14).node("Relu").gemm(3).build()
-        seen = []
-        original = reconstruction.refit_pair
-
-        def fitted(features, wanted, layers, **options):
-            seen.append((len(features), len(wanted)))
-            return original(features, wanted, layers, **options)
-
-        monkeypatch.setattr(reconstruction, "refit_pair", fitted)
         data = Dataset("made up", pictures(10, (1, 16, 16)))
         compress(model, ratio=0.5, data=data)
-        assert seen == [(90, 90)]
-        seen.clear()
-        monkeypatch.setattr(reconstruction, "PAIR_WORK", 0)
-        compress(model, ratio=0.5, data=data)
-        assert seen == [(10, 10)]
-        monkeypatch.setattr(reconstruction, "_PAIR_NUMBERS", 10)
-        compress(model, ratio=0.5, data=data)
-        assert seen == [(10, 10)]
+        assert fitted == [(90, 90)]
+        for limit in ("PAIR_WORK", "_PAIR_NUMBERS"):
+            with monkeypatch.context() as patch:
+                patch.setattr(reconstruction, limit, 0)
+                compress(model, ratio=0.5, data=data)
+        assert fitted == [(90, 90)]

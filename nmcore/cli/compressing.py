@@ -245,6 +245,7 @@ def compress(
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.graph.data_files())
+    fidelity = _fidelity(sessions, result, options, unmeasured)
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
     report = Report.of(
@@ -254,10 +255,10 @@ def compress(
         shortfall=tuple(shortfall(result.graph, result.outcomes, *measures, rounded=rounded)),
         command=command,
         seed=result.seed,
-        provider=sessions[0].provider,
+        provider=" and ".join(dict.fromkeys(session.provider for session in sessions)),
         threads=sessions[0].threads,
         verified=options["verify"],
-        fidelity=_fidelity(sessions, result, options, unmeasured),
+        fidelity=fidelity,
         unmeasured=unmeasured,
     )
     for path in reports:
