@@ -159,6 +159,8 @@ def allocate(
 ) -> dict[str, int]:
     """Remove channels, as :func:`removals` does, until the cost is at most ``target``.
 
+    The last step may save more than it has to, so what there is room for then comes back.
+
     Parameters
     ----------
     fixed : float
@@ -177,6 +179,7 @@ def allocate(
     """
     now = start = fixed + meter.total()
     moves = removals(curves, meter, multiples)
+    made: dict[str, list[Move]] = defaultdict(list)
     while now > target:
         move = next(moves, None)
         if move is None:
@@ -185,18 +188,45 @@ def allocate(
                 f"every group that may be cut, {now:,.0f} of {start:,.0f} remain"
             )
         now -= move.saved
+        made[move.name].append(move)
+    _give_back(made, meter, target - now)
     return dict(meter.kept)
+
+
+def _give_back(made: Mapping[str, list[Move]], meter: Meter, room: float) -> None:
+    """Undo moves, the last one of a group first, for as long as there is room for any.
+
+    Those come back first that added the most error for what they cost now.
+    """
+    open_groups = {name for name, moves in made.items() if moves}
+    while open_groups:
+        fitting = []
+        for name in sorted(open_groups):
+            move = made[name][-1]
+            cost = meter.saving(name) * (move.before - move.kept)
+            if cost > room:  # Room only shrinks, and costs grow with what comes back elsewhere.
+                open_groups.remove(name)
+            else:
+                fitting.append((move.added / cost if cost > 0 else math.inf, name, cost))
+        if not fitting:
+            return
+        _, name, cost = max(fitting)
+        meter.kept[name] = made[name].pop().before
+        room -= cost
+        if not made[name]:
+            open_groups.remove(name)
 
 
 class Move(NamedTuple):
     """A step that a group can take next: the error it adds for each unit of cost it saves.
 
-    ``kept`` is how many channels the group has afterwards, ``added`` the error and ``saved`` the
-    cost by which the whole changes.
+    ``before`` and ``kept`` are how many channels the group has before and afterwards, ``added`` the
+    error and ``saved`` the cost by which the whole changes.
     """
 
     price: float
     name: str
+    before: int
     kept: int
     added: float
     saved: float
@@ -210,7 +240,7 @@ def _move(error: NDArray[np.float64], meter: Meter, name: str, multiples: Multip
         return None
     saving = meter.saving(name) * (now - kept)
     added = float(error[kept - 1] - error[now - 1])
-    return Move(added / saving if saving > 0 else math.inf, name, kept, added, saving)
+    return Move(added / saving if saving > 0 else math.inf, name, now, kept, added, saving)
 
 
 def proportional(groups: Sequence[Group]) -> dict[str, NDArray[np.float64]]:
