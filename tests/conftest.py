@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 import onnx
 import pytest
 
 from small import small_network
+
+# Shells let jobs in the background ignore Ctrl-C, and so would all programs that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
