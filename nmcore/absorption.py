@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from nmcore import validate
 from nmcore.errors import ArgumentError
 from nmcore.group import FloatArray, IntArray, Scaling
+from nmcore.kernels.threads import workers
 
 _BLOCK = 1 << 20
 
@@ -89,10 +90,19 @@ def _new_weight(
     shape = (*weight.shape[:axis], len(scaling.kept) * repeat, *weight.shape[axis + 1 :])
     result = _target(out, shape, weight)
     old, new = _split(weight, axis, repeat), _split(result, axis, repeat)
-    block = _merged if scaling.assignment is not None else _mixed
+    parts = list(_parts(old, axis))
+    mix = _mixed if scaling.assignment is None else _merged
+
     # Each block is read whole before it is written, so that it may be written where it was read.
-    for part in _parts(old, axis):
-        new[part] = block(old[part], scaling, axis)
+    def fill(start: int, stop: int) -> None:
+        for part in parts[start:stop]:
+            new[part] = mix(old[part], scaling, axis)
+
+    if scaling.assignment is None or len(parts) == 1:
+        fill(0, len(parts))  # the matrix product has threads of its own
+    else:
+        with workers(None) as pool:
+            pool.each(fill, len(parts), 1)
     if out is not None and result is not out:
         out[...] = result
         return out

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,29 @@ _CHUNK = 2**20
 def of_model(model: Any, graph: Graph) -> Source:
     """The digest of a model file, or of an object as it is just after it was opened."""
     if isinstance(model, (str, Path)):
-        return _of_files(Path(model).name, [Path(model), *graph.data_files()])
+        return _of_files(Path(model).name, _files(Path(model), graph))
     return Source(None, hashlib.sha256(graph.serialize()).hexdigest())
+
+
+def aside(model: Any, graph: Graph) -> Callable[[], Source]:
+    """Begin :func:`of_model`, and return what waits for it: files are read in another thread.
+
+    Where something else fails first nobody waits, and the thread ends with the process.
+    """
+    if not isinstance(model, (str, Path)):
+        found = of_model(model, graph)
+        return lambda: found
+    path, paths = Path(model), _files(Path(model), graph)
+    future: Future[Source] = Future()
+
+    def read() -> None:
+        try:
+            future.set_result(_of_files(path.name, paths))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=read, daemon=True).start()
+    return future.result
 
 
 def of_data(data: Pictures | str | Dataset, samples: int) -> Source:
@@ -34,6 +57,10 @@ def of_data(data: Pictures | str | Dataset, samples: int) -> Source:
     digest = hashlib.sha256(f"{data.x.dtype} {data.x.shape} {data.normalisation}".encode())
     digest.update(np.ascontiguousarray(data.x).data)
     return Source(None, digest.hexdigest())
+
+
+def _files(model: Path, graph: Graph) -> list[Path]:
+    return [model, *graph.data_files()]
 
 
 def _of_files(name: str, paths: Iterable[Path]) -> Source:

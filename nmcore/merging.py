@@ -30,11 +30,10 @@ PENDING = 8
 
 @dataclass(frozen=True, eq=False)
 class Merged:
-    """What becomes of a group: Z, and for each consumer a weight and what its bias gains."""
+    """What becomes of a group: Z, and how it was found."""
 
     recipe: Recipe
     scaling: Scaling
-    folded: Sequence[tuple[FloatArray, FloatArray | None]]
 
 
 def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], Allotment]:
@@ -129,15 +128,17 @@ def merged(
         bn_form=recipe.bn_form,
         depthwise=producer.depthwise,
     )
-    return Merged(recipe, scaling, [absorb(each.weight, scaling) for each in consumers])
+    return Merged(recipe, scaling)
 
 
 def _write(graph: plugins.Graph, group: Group, solved: Merged, why: str = "") -> Outcome:
     """Put what was solved into the graph."""
     scaling, recipe = solved.scaling, solved.recipe
-    weights = [weight for weight, _ in solved.folded]
-    biases = [bias for _, bias in solved.folded]
-    graph.write(group, scaling.kept, weights, biases)
+    if isinstance(graph, plugins.Absorbing):
+        graph.absorb(group, scaling)
+    else:
+        folded = [absorb(each.weight, scaling) for each in graph.consumers(group)]
+        graph.write(group, scaling.kept, [w for w, _ in folded], [b for _, b in folded])
     reason = f"{why}; {recipe.reason}" if why else recipe.reason
     kept = tuple(map(int, scaling.kept))
     plan = GroupPlan(group.name, group.width, kept, recipe.method, reason)

@@ -202,8 +202,8 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
     with step("opening the model"):
         graph = plugins.open_graph(model)
     with blaming("the model", graph.fault):
-        before, size, source = graph.cost(), _size(model, graph), digests.of_model(model, graph)
-        notes = [] if decided is None else [*replay.check_model(decided, source)]
+        before, size, source = graph.cost(), _size(model, graph), digests.aside(model, graph)
+        notes = [] if decided is None else [*replay.check_model(decided, source())]
         with step("deciding how much goes"):
             task, found = _task(graph, given, options, decided)
         task = replace(task, executor=given["executor"])
@@ -223,7 +223,7 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
                 )
         return Result(
             graph=graph,
-            plan=_made(outcomes, given, source, done.shown, calls[1]),
+            plan=_made(outcomes, given, source(), done.shown, calls[1]),
             outcomes=outcomes,
             declined=graph.declined,
             before=before,

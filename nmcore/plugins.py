@@ -147,6 +147,18 @@ class Graph(Protocol):
 
 
 @runtime_checkable
+class Absorbing(Graph, Protocol):
+    """A graph that folds Z into its weights by itself, so as not to hold all that have changed."""
+
+    def absorb(self, group: Group, scaling: Scaling) -> None:
+        """Keep only ``scaling.kept`` of a group's channels, and fold the others into its consumers.
+
+        The same as :meth:`write` of what :func:`nmcore.absorb` gives for each consumer.
+        """
+        ...
+
+
+@runtime_checkable
 class Measurable(Graph, Protocol):
     """A graph whose activations can be measured."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from nmcore.absorption import absorb
 from nmcore.errors import blaming
 from nmcore.group import (
     Consumer,
@@ -143,6 +144,24 @@ class OnnxGraph:
         for slot, weight, bias in zip(traced.consumers, weights, biases, strict=True):
             self._fold(traced, slot, kept, weight, bias)
         self.remove(group, kept)
+
+    def absorb(self, group: Group, scaling: Scaling) -> None:
+        """Fold Z into the consumers; see :class:`nmcore.plugins.Absorbing`."""
+        traced = self._traced[group.name]
+        for slot in traced.consumers:
+            if not self._absorb_later(traced, slot, scaling):
+                weight, bias = absorb(self._consumer(traced, slot).weight, scaling)
+                self._fold(traced, slot, scaling.kept, weight, bias)
+        self.remove(group, scaling.kept)
+
+    def _absorb_later(self, traced: TracedGroup, slot: ConsumerSlot, scaling: Scaling) -> bool:
+        """Fold a large weight only when it is written, where Z is no matrix that needs room too."""
+        tensor = constants.tensor(slot.place.value)
+        if tensor is None or tensor.nbytes < rewriting.LARGE or scaling.assignment is None:
+            return False
+        if len(self._rows(slot)) < len(slot.outputs):
+            return False
+        return self._ledger.absorb(slot, self._columns(traced, slot), scaling)
 
     def remove(self, group: Group, kept: IntArray) -> None:
         """Take all but ``kept`` of the group's channels out."""

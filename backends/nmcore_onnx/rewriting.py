@@ -24,7 +24,7 @@ from nmcore_onnx.weights import Changed, Ledger, attribute, computable, cut
 Array = NDArray[Any]
 
 # Weights of so many bytes are cut only when they are written.
-_LARGE = 2**22
+LARGE = 2**22
 
 
 class Copy:
@@ -159,7 +159,7 @@ def _new(
     masks: Mapping[int, NDArray[np.bool_]],
 ) -> Array | ir.LazyTensor:
     tensor = constants.tensor(value)
-    if tensor is not None and tensor.nbytes >= _LARGE:
+    if tensor is not None and tensor.nbytes >= LARGE:
         return _later(tensor, changed, masks)
     original = fold(value)
     assert original is not None
@@ -210,7 +210,7 @@ def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
     tensors = constants.tensor(one), constants.tensor(other)
     if one is other or tensors[0] is None or tensors[1] is None:
         return False
-    if max(tensor.nbytes for tensor in tensors if tensor is not None) >= _LARGE:
+    if max(tensor.nbytes for tensor in tensors if tensor is not None) >= LARGE:
         return tensors[0] is tensors[1]
     mine, theirs = (tensor.numpy() for tensor in tensors if tensor is not None)
     return mine.dtype == theirs.dtype and np.array_equal(mine, theirs)

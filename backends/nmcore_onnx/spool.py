@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,6 +40,10 @@ class Spool:
     def __init__(self, memory: int | None = None) -> None:
         self._left = MEMORY if memory is None else memory
         self._file: IO[bytes] | None = None
+        # Arrays are written while the next one is computed, one at a time.
+        self._writer = ThreadPoolExecutor(1)
+        self._end = 0
+        self._written: Future[None] | None = None
 
     def put(self, array: Array) -> Callable[[], Array]:
         """Keep an array, and return what gives it back; it must not be written to afterwards.
@@ -46,7 +51,7 @@ class Spool:
         Raises
         ------
         nmcore.errors.ArgumentError
-            The disk is full.
+            The disk is full. What gives an array back may say so as well.
         """
         if array.nbytes <= self._left:
             self._left -= array.nbytes
@@ -54,23 +59,35 @@ class Spool:
         if self._file is None:
             # Without a name on disk: nothing is left behind, however the process ends.
             self._file = tempfile.TemporaryFile(dir=_folder())  # noqa: SIM115
+        self._settle()
         file, shape, dtype = self._file, array.shape, array.dtype
-        try:
-            place = file.seek(0, os.SEEK_END)
-            file.write(np.ascontiguousarray(array).data)
-        except OSError as error:
-            raise ArgumentError(
-                f"{_folder()} has no room for {array.nbytes:,} bytes of changed weights "
-                f"({error.strerror}); set TMPDIR to a folder that has"
-            ) from error
+        place, self._end = self._end, self._end + array.nbytes
+        self._written = self._writer.submit(_write, file, place, array)
 
         def read() -> Array:
+            self._settle()
             found = np.empty(shape, dtype)
             file.seek(place)
             file.readinto(found.data)  # type: ignore[attr-defined]
             return found
 
         return read
+
+    def _settle(self) -> None:
+        """Wait until everything is in the file."""
+        if self._written is not None:
+            self._written.result()
+
+
+def _write(file: IO[bytes], place: int, array: Array) -> None:
+    try:
+        file.seek(place)
+        file.write(np.ascontiguousarray(array).data)
+    except OSError as error:
+        raise ArgumentError(
+            f"{_folder()} has no room for {array.nbytes:,} bytes of changed weights "
+            f"({error.strerror}); set TMPDIR to a folder that has"
+        ) from error
 
 
 def _folder() -> Path:

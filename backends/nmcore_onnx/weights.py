@@ -11,11 +11,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from nmcore.group import FloatArray, IntArray
+from nmcore.absorption import absorb
+from nmcore.group import FloatArray, IntArray, Scaling
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
 from nmcore_onnx.slots import ConsumerSlot, ProducerSlot
 from nmcore_onnx.spool import Spool
+
+# For some axes of a weight, which entries stay.
+Masks = Mapping[int, NDArray[np.bool_]]
 
 
 def computable(array: NDArray[Any]) -> FloatArray:
@@ -60,7 +64,7 @@ def _part(rows: IntArray, columns: IntArray, shape: tuple[int, ...]) -> Any:
     return np.ix_(rows, columns)
 
 
-def cut(array: FloatArray, masks: Mapping[int, NDArray[np.bool_]]) -> FloatArray:
+def cut(array: FloatArray, masks: Masks) -> FloatArray:
     """An array without what the mask of an axis leaves out."""
     for axis, keep in masks.items():
         array = np.compress(keep, array, axis=axis)
@@ -74,21 +78,21 @@ class Changed:
     Attributes
     ----------
     stored : callable
-        Reads what is kept.
+        Gives what is kept, without what masks of other axes leave out.
     columns : array of int, or None
         Where it belongs, in ascending order; None where it is the whole weight.
     axis, width : int
         The axis of the columns, and how many there are in all.
     """
 
-    stored: Callable[[], FloatArray]
+    stored: Callable[[Masks], FloatArray]
     columns: IntArray | None = None
     axis: int = 0
     width: int = 0
 
     def whole(self) -> FloatArray:
         """The weight at full width."""
-        found = self.stored()
+        found = self.stored({})
         if self.columns is None:
             return found
         shape = list(found.shape)
@@ -97,7 +101,7 @@ class Changed:
         np.moveaxis(full, self.axis, 0)[self.columns] = np.moveaxis(found, self.axis, 0)
         return full
 
-    def cut(self, masks: Mapping[int, NDArray[np.bool_]]) -> FloatArray:
+    def cut(self, masks: Masks) -> FloatArray:
         """:func:`cut` of the weight; zeros that it leaves out are never made."""
         kept = masks.get(self.axis)
         if (
@@ -106,7 +110,7 @@ class Changed:
             or not np.array_equal(np.flatnonzero(kept), self.columns)
         ):
             return cut(self.whole(), masks)
-        return cut(self.stored(), {axis: mask for axis, mask in masks.items() if axis != self.axis})
+        return self.stored({axis: mask for axis, mask in masks.items() if axis != self.axis})
 
 
 @dataclass(eq=False)
@@ -166,19 +170,45 @@ class Ledger:
             moved[_part(rows + slot.outputs.start, cleared, moved.shape)] = 0
         part = _part(rows + slot.outputs.start, columns, moved.shape)
         moved[part] = block.reshape(len(rows), len(columns), *moved.shape[2:])
-        self.weights[slot.place] = Changed(self.spool.put(array))
+        self.weights[slot.place] = Changed(self._put(array))
+
+    def absorb(self, slot: ConsumerSlot, owned: IntArray, scaling: Scaling) -> bool:
+        """Fold Z into a whole weight whenever it is asked for, so that nothing need be kept.
+
+        That takes an original weight whose every column belongs to the channels, ``owned`` (N, r).
+        Where it is not one, nothing is done, and the answer is False.
+        """
+        shape = constants.shape(slot.place.value)
+        assert shape is not None
+        whole = (len(slot.outputs), owned.size) == (shape[slot.rows], shape[slot.axis])
+        if not whole or slot.place in self.weights or scaling.shift is not None:
+            return False
+        alpha = attribute(slot.node, "alpha")
+        columns = owned[scaling.kept].ravel()
+
+        def stored(masks: Masks) -> FloatArray:
+            array = cut(read(slot.place), masks)
+            matrix = as_matrix(array, slot.rows, slot.axis)[:, compact(owned.ravel(), owned.size)]
+            factor = array.dtype.type(alpha)
+            matrix = matrix if alpha == 1 else matrix * factor
+            block, _ = absorb(matrix.reshape(len(matrix), len(owned), -1), scaling)
+            block = (block if alpha == 1 else block / factor).astype(array.dtype, copy=False)
+            return _arranged(slot, columns, block, array.shape)
+
+        self.weights[slot.place] = Changed(stored, np.sort(columns), slot.axis, shape[slot.axis])
+        return True
 
     def _only(
         self, slot: ConsumerSlot, columns: IntArray, block: FloatArray, shape: tuple[int, ...]
     ) -> Changed:
         """A weight that is zero but for some columns."""
-        order = np.argsort(columns)
-        rest = [size for axis, size in enumerate(shape) if axis not in (slot.rows, slot.axis)]
-        block = block.reshape(shape[slot.rows], len(columns), *rest)
-        if (np.diff(order) < 0).any():
-            block = block[:, order]
-        array = np.moveaxis(block, (0, 1), (slot.rows, slot.axis))
-        return Changed(self.spool.put(array), columns[order], slot.axis, shape[slot.axis])
+        array = _arranged(slot, columns, block, shape)
+        return Changed(self._put(array), np.sort(columns), slot.axis, shape[slot.axis])
+
+    def _put(self, array: FloatArray) -> Callable[[Masks], FloatArray]:
+        """Keep an array in memory or on disk."""
+        found = self.spool.put(array)
+        return lambda masks: cut(found(), masks)
 
     def add_bias(self, node: ir.Node, group: str, addition: FloatArray) -> None:
         """Add to the bias of a node on behalf of a group."""
@@ -205,6 +235,18 @@ class Ledger:
             original = Ledger().matrix(slot)[:, columns]
             result.write(slot, np.arange(len(slot.outputs)), columns, original)
         return result
+
+
+def _arranged(
+    slot: ConsumerSlot, columns: IntArray, block: FloatArray, shape: tuple[int, ...]
+) -> FloatArray:
+    """Some columns of a weight of this shape, (rows, columns * taps), in its order and axes."""
+    order = np.argsort(columns)
+    rest = [size for axis, size in enumerate(shape) if axis not in (slot.rows, slot.axis)]
+    block = block.reshape(shape[slot.rows], len(columns), *rest)
+    if (np.diff(order) < 0).any():
+        block = block[:, order]
+    return np.moveaxis(block, (0, 1), (slot.rows, slot.axis))
 
 
 def rows_of(slot: ProducerSlot) -> FloatArray:

@@ -185,19 +185,21 @@ def norms(rows: Rows, index: IntArray | None, power: int, pool: Workers) -> Floa
     >>> norms(rows, None, 1, Workers(1)), norms(rows, None, 2, Workers(1))
     (array([7.]), array([5.]))
     """
-    index = np.arange(len(rows.weight)) if index is None else index
-    result = np.empty(len(index))
+    everything = np.arange(len(rows.weight))
+    chosen = everything if index is None else index
+    result = np.empty(len(chosen))
 
     def fill(start: int, stop: int) -> None:
-        block = rows.block(index[start:stop])
+        # A slice is read where it lies, without a copy.
+        block = rows.block(slice(start, stop) if index is None else chosen[start:stop])
         if power == 1:
             np.add.reduce(np.abs(block, out=block), axis=1, out=result[start:stop])
         else:
             np.sqrt(rows.dot(block, block), out=result[start:stop])
 
     with blas_threads(1):
-        pool.each(fill, len(index), rows.grain)
-    return rows.in_common_unit(result, index)
+        pool.each(fill, len(chosen), rows.grain)
+    return rows.in_common_unit(result, chosen)
 
 
 @dataclass(frozen=True, eq=False)

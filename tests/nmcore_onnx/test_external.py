@@ -15,6 +15,7 @@ from chain import Chain, run
 from nmcore import plugins
 from nmcore.errors import ArgumentError, ModelError
 from nmcore_onnx import files, rewriting, spool
+from random_graphs import generate
 
 
 @pytest.fixture
@@ -143,10 +144,29 @@ def test_what_one_file_cannot_hold_is_divided(path, tmp_path, monkeypatch):
 
 def test_weights_beyond_memory_go_to_disk_and_back(proto, path, monkeypatch):
     wanted = [compress(proto, method=m).graph.serialize() for m in ("merge", "prune", "ridge")]
-    monkeypatch.setattr(rewriting, "_LARGE", 0)
+    monkeypatch.setattr(rewriting, "LARGE", 0)
     monkeypatch.setattr(spool, "MEMORY", 0)
     found = [compress(path, method=m).graph.serialize() for m in ("merge", "prune", "ridge")]
     assert found == wanted
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_large_weights_are_folded_alike(seed, monkeypatch):
+    """Where they are computed when they are written, in whatever way they are read."""
+    model = generate(seed).model
+    wanted = compress(model).graph.serialize()
+    monkeypatch.setattr(rewriting, "LARGE", 0)
+    assert compress(model).graph.serialize() == wanted
+
+
+@pytest.mark.parametrize("attributes", [{}, {"alpha": 0.3}, {"transB": 0}])
+def test_nothing_is_kept_of_large_folded_weights(attributes, monkeypatch):
+    chain = Chain(("n", 32)).gemm(64).node("Relu").gemm(144, **attributes).node("Relu").gemm(32)
+    model = chain.build()
+    wanted = compress(model).graph.serialize()
+    monkeypatch.setattr(rewriting, "LARGE", 0)
+    monkeypatch.delattr(spool.Spool, "put")
+    assert compress(model).graph.serialize() == wanted
 
 
 def test_no_room_for_weights_beyond_memory(monkeypatch):
@@ -158,8 +178,11 @@ def test_no_room_for_weights_beyond_memory(monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(spool.tempfile, "TemporaryFile", lambda **_: Full())
-    with pytest.raises(ArgumentError, match="no room for 800 bytes of changed weights"):
-        spool.Spool(memory=0).put(np.zeros(100))
+    full = spool.Spool(memory=0)
+    first = full.put(np.zeros(100))
+    for failing in (first, lambda: full.put(np.zeros(3))):
+        with pytest.raises(ArgumentError, match="no room for 800 bytes of changed weights"):
+            failing()
 
 
 def test_a_plan_knows_the_data_too(path):
