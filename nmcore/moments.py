@@ -7,7 +7,7 @@ one output position of one input, a feature is one channel at one tap.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,35 @@ def measured(sums: Iterator[Float64Array]) -> Moments:
     variance = next(sums).ravel() / rows - target_mean**2
     cross = next(sums) / rows - np.outer(mean, target_mean)
     return Moments(rows, mean, covariance, target_mean, np.maximum(variance, 0), cross)
+
+
+def with_own(moments: Moments, matrix: Float64Array, share: float) -> Moments:
+    """The moments if every feature had some variance of its own, which reaches the targets.
+
+    Parameters
+    ----------
+    matrix : array, shape (F, O)
+        By which it reaches them: the consumer's weight.
+    share : float
+        How much that is, relative to the mean variance of a feature.
+
+    Examples
+    --------
+    Two features that are always equal are no longer:
+
+    >>> one = np.ones((2, 2))
+    >>> seen = Moments(9.0, np.zeros(2), one, np.zeros(2), 4 * np.ones(2), 2 * one)
+    >>> with_own(seen, np.ones((2, 2)), 0.5).covariance
+    array([[1.5, 1. ],
+           [1. , 1.5]])
+    """
+    own = share * float(np.diagonal(moments.covariance).mean())
+    return replace(
+        moments,
+        covariance=moments.covariance + own * np.eye(len(matrix)),
+        cross=moments.cross + own * matrix,
+        target_variance=moments.target_variance + own * np.square(matrix).sum(axis=0),
+    )
 
 
 def stream_variance(sums: Iterator[Float64Array], rows: float) -> float:

@@ -25,7 +25,15 @@ from nmcore.elimination import Curve, Problem, eliminate, problem
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, Group, IntArray, Reading
 from nmcore.merging import chosen, merge_group
-from nmcore.moments import Moments, accumulate, average, linear, measured, stream_variance
+from nmcore.moments import (
+    Moments,
+    accumulate,
+    average,
+    linear,
+    measured,
+    stream_variance,
+    with_own,
+)
 from nmcore.pairs import ROUNDS, SOLVER_STEPS, TRIED, Layers, acts_alone, refit_pair
 from nmcore.plan import GroupPlan, Outcome, Progress, Task, silent, untouched
 from nmcore.probes import Probes, work
@@ -42,6 +50,11 @@ REFIT_RIDGE = 1e-2
 SELECTION_RIDGE = 1e-3
 # What a feature adds to that pull for each row that it has.
 SCARCITY = 0.2
+
+# Made inputs move the deep channels of a network less than real ones do, so that others seem to do
+# their work. Where channels are chosen, each has so much variance of its own in addition, relative
+# to their mean one.
+DOUBT = 0.3
 
 # Rows that each set of moments is summed over at most; more change little and cost time.
 MAX_ROWS = 40_000
@@ -293,9 +306,10 @@ class Reconstruction:
         curve = None
         if kept is None:
             reason = "error: the next layer refitted after each removal"
+            shown = [self._doubted(m, c) for c, m in zip(consumers, found, strict=True)]
             problems = [
                 _problem(c, m, _variance([c], [m]) or 1.0)
-                for c, m in zip(consumers, found, strict=True)
+                for c, m in zip(consumers, shown, strict=True)
             ]
             order, error = eliminate(problems, choice.count)
             curve = Curve(order, error / len(problems), original=False)
@@ -307,11 +321,17 @@ class Reconstruction:
 
     def _curve_problem(self, consumer: Consumer, sums: Iterator[Float64Array]) -> Problem:
         """The elimination for one consumer of the original, in units of what it feeds."""
-        moments = linear(sums, _matrix(consumer), _bias(consumer))
+        seen = linear(sums, _matrix(consumer), _bias(consumer))
+        moments = self._doubted(seen, consumer)
         unit = _variance([consumer], [moments])
         if consumer.feeds_sum:
-            unit = stream_variance(sums, moments.rows)
+            own = unit - _variance([consumer], [seen])
+            unit = stream_variance(sums, moments.rows) + own
         return _problem(consumer, moments, unit=unit or 1.0)
+
+    def _doubted(self, moments: Moments, consumer: Consumer) -> Moments:
+        """The moments to choose channels by."""
+        return moments if self.probes.real else with_own(moments, _matrix(consumer), DOUBT)
 
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""
@@ -429,7 +449,7 @@ def _ridge(base: float, moments: Moments) -> float:
     return base + SCARCITY * len(moments.mean) / moments.rows
 
 
-def _problem(consumer: Consumer, moments: Moments, unit: float = 1.0) -> Problem:
+def _problem(consumer: Consumer, moments: Moments, unit: float) -> Problem:
     """Least squares in the units behind a batch norm, where one follows."""
     scale = _scale(consumer)
     taps = consumer.weight.shape[2]

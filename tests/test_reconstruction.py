@@ -104,7 +104,7 @@ class TestError:
         ("norm", "data"), [(False, None), (False, dataset()), (True, dataset())]
     )
     def test_redundant_channels_go_without_loss(self, monkeypatch, norm, data):
-        for name in ("REFIT_RIDGE", "SELECTION_RIDGE", "SCARCITY"):
+        for name in ("REFIT_RIDGE", "SELECTION_RIDGE", "DOUBT", "SCARCITY"):
             monkeypatch.setattr(reconstruction, name, 1e-7)
         model = redundant(norm)
         x = pictures(seed=5) if data else (dead_leaves(64, 3, (8, 8), seed=5) - 0.45) / 0.25
@@ -457,7 +457,8 @@ class TestWalk:
         return Reconstruction(graph, plugins.runtime(), found, ("cpu",))
 
     def test_curves(self):
-        walk = self.walk(residual().build())
+        # With few inputs the pull of their scarcity adds to the error.
+        walk = self.walk(residual().build(), count=64)
         curves = walk.curves(walk.graph.groups)
         assert list(curves) == [group.name for group in walk.graph.groups]
         for group in walk.graph.groups:
