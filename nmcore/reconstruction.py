@@ -12,6 +12,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -53,8 +54,8 @@ SCARCITY = 0.2
 
 # Made inputs move the deep channels of a network less than real ones do, so that others seem to do
 # their work. Where channels are chosen, each has so much variance of its own in addition, relative
-# to their mean one.
-DOUBT = 0.3
+# to their mean one: this much from the tenth layer on, and less by the square of the depth before.
+DOUBT, DEEP = 0.3, 10
 
 # Rows that each set of moments is summed over at most; more change little and cost time.
 MAX_ROWS = 40_000
@@ -136,7 +137,12 @@ class Reconstruction:
             needed = [r for g in chunk for r in readings[g.name]]
             sums = iter(self._sums(needed, targets=False, progress=progress))
             for group in progress("ordering channels", chunk):
-                problems = [self._curve_problem(c, sums) for c in self.graph.consumers(group)]
+                problems = [
+                    self._curve_problem(consumer, reading, sums)
+                    for consumer, reading in zip(
+                        self.graph.consumers(group), readings[group.name], strict=True
+                    )
+                ]
                 result[group.name] = Curve(*eliminate(problems, 1))
         return result
 
@@ -306,7 +312,10 @@ class Reconstruction:
         curve = None
         if kept is None:
             reason = "error: the next layer refitted after each removal"
-            shown = [self._doubted(m, c) for c, m in zip(consumers, found, strict=True)]
+            shown = [
+                self._doubted(moments, consumer, reading)
+                for moments, consumer, reading in zip(found, consumers, readings, strict=True)
+            ]
             problems = [
                 _problem(c, m, _variance([c], [m]) or 1.0)
                 for c, m in zip(consumers, shown, strict=True)
@@ -319,19 +328,37 @@ class Reconstruction:
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - len(kept), curve=curve)
 
-    def _curve_problem(self, consumer: Consumer, sums: Iterator[Float64Array]) -> Problem:
+    def _curve_problem(
+        self, consumer: Consumer, reading: Reading, sums: Iterator[Float64Array]
+    ) -> Problem:
         """The elimination for one consumer of the original, in units of what it feeds."""
         seen = linear(sums, _matrix(consumer), _bias(consumer))
-        moments = self._doubted(seen, consumer)
+        moments = self._doubted(seen, consumer, reading)
         unit = _variance([consumer], [moments])
         if consumer.feeds_sum:
             own = unit - _variance([consumer], [seen])
             unit = stream_variance(sums, moments.rows) + own
         return _problem(consumer, moments, unit=unit or 1.0)
 
-    def _doubted(self, moments: Moments, consumer: Consumer) -> Moments:
-        """The moments to choose channels by."""
-        return moments if self.probes.real else with_own(moments, _matrix(consumer), DOUBT)
+    def _doubted(self, moments: Moments, consumer: Consumer, reading: Reading) -> Moments:
+        """The moments to choose channels by.
+
+        Batch norms on the statistics of made inputs keep every channel as lively as it was.
+        """
+        if self.probes.real or self._has_norms:
+            return moments
+        depth = self._depths[reading.group, reading.index]
+        return with_own(moments, _matrix(consumer), DOUBT * min(1.0, depth / DEEP) ** 2)
+
+    @cached_property
+    def _has_norms(self) -> bool:
+        return self.graph.norm_probe() is not None
+
+    @cached_property
+    def _depths(self) -> dict[tuple[str, int], int]:
+        """The how manieth each reading is."""
+        found = enumerate(self.graph.readings(), start=1)
+        return {(reading.group, reading.index): number for number, reading in found}
 
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""

@@ -468,6 +468,27 @@ class TestWalk:
             assert (np.diff(curve.error, prepend=0) >= 0).all()
             assert 0 < curve.error[-1] < 1
 
+    @pytest.mark.parametrize(("norm", "real"), [(False, False), (True, False), (False, True)])
+    def test_made_inputs_are_doubted_more_the_deeper_they_get(self, monkeypatch, norm, real):
+        """But not where batch norms keep every channel as lively as it was in training."""
+        walk = self.walk(network(norm=norm), real)
+        monkeypatch.setattr(reconstruction, "DEEP", 2)
+        gains = []
+        for reading in walk.graph.readings():
+            consumer = walk.graph.consumer(reading)
+            outputs, features = len(consumer.weight), reconstruction._feature_count(consumer)
+            seen = Moments(
+                9.0,
+                np.zeros(features),
+                np.eye(features),
+                np.zeros(outputs),
+                np.ones(outputs),
+                np.zeros((features, outputs)),
+            )
+            gains.append(walk._doubted(seen, consumer, reading).covariance[0, 0] - 1)
+        wanted = [0.0, 0.0] if norm or real else [reconstruction.DOUBT / 4, reconstruction.DOUBT]
+        np.testing.assert_allclose(gains[:2], wanted)
+
     def test_curves_do_not_depend_on_how_many_are_measured_at_once(self, monkeypatch):
         walk = self.walk(residual().build())
         together = walk.curves(walk.graph.groups)
