@@ -55,7 +55,7 @@ SCARCITY = 0.2
 # Made inputs move the deep channels of a network less than real ones do, so that others seem to do
 # their work. Where channels are chosen, each has so much variance of its own in addition, relative
 # to their mean one: this much from the tenth layer on, and less by the square of the depth before.
-DOUBT, DEEP = 0.3, 10
+DOUBT, DEEP = 0.1, 10
 
 # Rows that each set of moments is summed over at most; more change little and cost time.
 MAX_ROWS = 40_000
