@@ -185,8 +185,7 @@ def norms(rows: Rows, index: IntArray | None, power: int, pool: Workers) -> Floa
     >>> norms(rows, None, 1, Workers(1)), norms(rows, None, 2, Workers(1))
     (array([7.]), array([5.]))
     """
-    everything = np.arange(len(rows.weight))
-    chosen = everything if index is None else index
+    chosen = np.arange(len(rows.weight)) if index is None else index
     result = np.empty(len(chosen))
 
     def fill(start: int, stop: int) -> None:
