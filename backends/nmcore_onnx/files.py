@@ -13,7 +13,7 @@ from onnx_ir.traversal import RecursiveGraphIterator
 from nmcore.errors import ModelError, VerificationError
 from nmcore_onnx import external
 from nmcore_onnx.intake import admit, one_line, tensors
-from nmcore_onnx.shapes import outline
+from nmcore_onnx.shapes import is_outline, outline
 
 _PROTOBUF_LIMIT = 2**31 - 1
 # Leave room for the graph around the weights.
@@ -168,5 +168,6 @@ def fault(model: ir.Model) -> str | None:
 
 def _skeleton(model: ir.Model) -> bytes:
     """A model whose large weights are inputs instead: as valid, and never beyond protobuf."""
-    data: bytes = ir.to_proto(outline(model)).SerializeToString()
+    plain = model if is_outline(model) else outline(model)
+    data: bytes = ir.to_proto(plain).SerializeToString()
     return data

@@ -42,7 +42,6 @@ from nmcore_onnx import (
 from nmcore_onnx.constants import Place
 from nmcore_onnx.grouping import TracedGroup, find_groups
 from nmcore_onnx.intake import tensors
-from nmcore_onnx.refining import refined
 from nmcore_onnx.slots import ConsumerSlot
 from nmcore_onnx.trace import label, trace
 from nmcore_onnx.weights import Ledger, compact
@@ -53,12 +52,19 @@ class OnnxGraph:
 
     The original stays untouched. Changed weights are kept at full width in a ledger until the
     result is asked for; then every constant is cut once, however many groups touch it.
+
+    Parameters
+    ----------
+    model : ir.Model
+        Not changed.
+    known : mapping of value name to shape
+        What :func:`nmcore_onnx.refining.refined` says of it.
     """
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, known: shapes.Shapes) -> None:
         self._original = model
-        self._shapes = refined(model)
-        self._trace = trace(model.graph, self._shapes)
+        self._shapes = known
+        self._trace = trace(model.graph, known)
         traced, self._declined = find_groups(self._trace)
         self._traced: dict[str, TracedGroup] = {item.group.name: item for item in traced}
         self._ledger = Ledger()

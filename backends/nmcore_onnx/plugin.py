@@ -10,8 +10,10 @@ import onnx
 import onnx_ir as ir
 
 from nmcore.errors import blaming
-from nmcore_onnx import files
+from nmcore_onnx import constants, files
 from nmcore_onnx.graph import OnnxGraph
+from nmcore_onnx.refining import refined
+from nmcore_onnx.shapes import Shapes
 from nmcore_onnx.turning import turn_weights, turnable
 
 
@@ -43,15 +45,18 @@ class OnnxBackend:
 
 def _traced(model: ir.Model) -> OnnxGraph:
     """Trace a model with those weights turned that channels can then be removed from."""
+    shapes = refined(model)
     names = turnable(model.graph)
     if not names:
-        return OnnxGraph(model)
-    graph = OnnxGraph(_turned(model, names))
+        return OnnxGraph(model, shapes)
+    graph = _turned(model, shapes, names)
     useful = [name for name in names if name in graph.weights()]
-    return graph if useful == names else OnnxGraph(_turned(model, useful))
+    return graph if useful == names else _turned(model, shapes, useful)
 
 
-def _turned(model: ir.Model, names: Sequence[str]) -> ir.Model:
-    copy = model.clone()  # The caller's own stays as it is.
+def _turned(model: ir.Model, shapes: Shapes, names: Sequence[str]) -> OnnxGraph:
+    """Trace a copy, as the caller's own model stays as it is; only the weights' shapes change."""
+    copy = model.clone()
     turn_weights(copy.graph, names)
-    return copy
+    turned = {name: constants.shape(copy.graph.initializers[name]) or () for name in names}
+    return OnnxGraph(copy, {**shapes, **turned})

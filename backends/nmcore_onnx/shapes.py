@@ -40,17 +40,18 @@ class Inference:
         self._copy = outline(model)
         _fold_arguments(self._copy.graph)
         _stand_in(self._copy.graph)
-        bounds = _bounds(self._copy)
+        written = ir.serde.serialize_model(self._copy)
+        bounds = _bounds(written)
         _check_sizes(self._copy.graph, bounds)
         self._follow = not _explodes(self._copy.graph, bounds)
-        _run(self._copy, follow=self._follow)
+        _run(self._copy.graph, written, follow=self._follow)
 
     def declare(self, known: Shapes) -> None:
         """Take the shapes of some values as given and infer what follows."""
         for value in (value for node in self._copy.graph for value in node.outputs):
             if value.name in known and value.type is not None:  # without a type it is not read
                 value.shape = ir.Shape(known[value.name])
-        _run(self._copy, follow=self._follow)
+        _run(self._copy.graph, ir.serde.serialize_model(self._copy), follow=self._follow)
 
     def shapes(self) -> Shapes:
         """Shapes by value name; a dynamic axis is its name, an unknown one a name of its own."""
@@ -61,30 +62,54 @@ def outline(model: ir.Model) -> ir.Model:
     """A copy that ONNX's inference and its checker can be given, of any model."""
     copy = model.clone()
     _set_aside(copy.graph)
-    for graph in (copy.graph, *copy.graph.subgraphs()):
-        _forget_negative_sizes(graph)
+    _forget_negative_sizes(copy)
     return copy
 
 
-def _forget_negative_sizes(graph: ir.Graph) -> None:
+def is_outline(model: ir.Model) -> bool:
+    """Whether a model can be given to ONNX's inference and its checker as it is."""
+    return not _large(model.graph) and not _below_zero(model)
+
+
+def _forget_negative_sizes(model: ir.Model) -> None:
     """Take declared sizes below 0 for unknown, as onnxruntime does; some exporters write -1.
 
     The inference ends the process over them.
     """
-    for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
-        sizes = list(value.shape or ())
-        if any(isinstance(size, int) and size < 0 for size in sizes):
-            value.shape = ir.Shape(
-                None if isinstance(size, int) and size < 0 else size for size in sizes
-            )
+    for value in _below_zero(model):
+        assert value.shape is not None
+        value.shape = ir.Shape(
+            None if isinstance(size, int) and size < 0 else size for size in value.shape
+        )
+
+
+def _below_zero(model: ir.Model) -> list[ir.Value]:
+    """The values that are said to have sizes below 0."""
+    values = [
+        value
+        for graph in (model.graph, *model.graph.subgraphs())
+        for value in (*graph.inputs, *(output for node in graph for output in node.outputs))
+    ]
+    return [
+        value
+        for value in values
+        if any(isinstance(size, int) and size < 0 for size in value.shape or ())
+    ]
+
+
+def _large(graph: ir.Graph) -> dict[str, ir.TensorProtocol]:
+    """The weights whose numbers no shape depends on, by name."""
+    return {
+        name: value.const_value
+        for name, value in graph.initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > _LARGE
+    }
 
 
 def _set_aside(graph: ir.Graph) -> None:
     """Let large weights be inputs, which are written down without their numbers."""
-    for name, value in list(graph.initializers.items()):
-        tensor = value.const_value
-        if tensor is None or tensor.nbytes <= _LARGE:
-            continue
+    for name, tensor in _large(graph).items():
+        value = graph.initializers[name]
         value.shape = ir.Shape(tensor.shape.numpy())
         value.type = ir.TensorType(tensor.dtype)
         del graph.initializers[name]
@@ -92,7 +117,7 @@ def _set_aside(graph: ir.Graph) -> None:
             graph.inputs.append(value)
 
 
-def _bounds(model: ir.Model) -> dict[str, tuple[int | None, ...]]:
+def _bounds(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
     """What no shape exceeds, by value name, subgraphs included: nothing is cut by a Slice.
 
     The inference ends the process where a Slice cuts what has a negative size.
@@ -112,9 +137,10 @@ def _bounds(model: ir.Model) -> dict[str, tuple[int | None, ...]]:
     }
 
 
-def _uncut(model: ir.Model) -> onnx.ModelProto:
-    """A model whose Slices leave everything."""
-    proto = ir.serde.serialize_model(model)
+def _uncut(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model whose Slices leave everything."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model)
     for graph in _graphs(proto.graph):
         for node in graph.node:
             if node.op_type == "Slice":
@@ -145,21 +171,19 @@ def _check_sizes(graph: ir.Graph, bounds: Mapping[str, tuple[int | None, ...]]) 
             )
 
 
-def _run(model: ir.Model, *, follow: bool) -> None:
+def _run(graph: ir.Graph, written: onnx.ModelProto, *, follow: bool) -> None:
     """Infer shapes by ONNX's own inference, where wanted with the values that make sizes.
 
     onnx_ir has a pass for it, which builds a second model from what comes back; only the shapes
     are wanted, several times over.
     """
     try:
-        inferred = onnx.shape_inference.infer_shapes(
-            ir.serde.serialize_model(model), data_prop=follow
-        ).graph
+        inferred = onnx.shape_inference.infer_shapes(written, data_prop=follow).graph
     except Exception as error:  # what the inference cannot do is not the user's fault
         log.info("shape inference failed: %s", error)
         return
     known = {info.name: info.type for info in [*inferred.value_info, *inferred.output]}
-    for value in (value for node in model.graph for value in node.outputs):
+    for value in (value for node in graph for value in node.outputs):
         found = known.get(value.name or "")
         if found is not None and found.HasField("tensor_type"):
             _learn(value, found.tensor_type)
