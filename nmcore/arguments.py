@@ -180,6 +180,7 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
     "threads": (_whole(0), "a whole number from 0"),
     "runs": (_whole(1), "a whole number from 1"),
     "seed": (_whole(0), "a whole number from 0"),
+    "tries": (_whole(1), "a whole number from 1"),
     "executor": (_executor, "a concurrent.futures.Executor"),
     "progress": (_called, "a function of a text and an iterable"),
 }
@@ -187,6 +188,6 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
 _NEVER_NONE = frozenset(
     (
         *("method", "criterion", "bn_form", "exclude", "only", "verify", "providers", "threads"),
-        *("seed", "progress"),
+        *("seed", "tries", "progress"),
     )
 )

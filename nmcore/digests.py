@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nmcore.data import Dataset, Pictures
+from nmcore.errors import ArgumentError
 from nmcore.images import chosen_pictures
 from nmcore.plan import Source
 from nmcore.plugins import Graph
@@ -66,7 +67,10 @@ def _files(model: Path, graph: Graph) -> list[Path]:
 def _of_files(name: str, paths: Iterable[Path]) -> Source:
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+        except OSError as error:  # it was there when the model was opened
+            raise ArgumentError(f"{path} can no longer be read: {error.strerror}") from error
     return Source(name, digest.hexdigest())

@@ -40,6 +40,7 @@ from nmcore.report import installed_versions
 from nmcore.result import Result
 from nmcore.rival import Rival
 from nmcore.speed import PACKED, ROUNDINGS
+from nmcore.spread import check_tries, spread_of
 from nmcore.steps import step
 from nmcore.stopwatch import Stopwatch
 from nmcore.verification import verify as prove
@@ -94,6 +95,7 @@ def compress(
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
     seed: int = 0,
+    tries: int = 1,
     progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Result:
@@ -151,6 +153,10 @@ def compress(
         Where models run.
     threads : int
         Threads that one operator may use on the CPU where latency is measured; 0 for all.
+    tries : int, from 1
+        Without data the result depends on the seed of the made inputs. Compress with so many
+        seeds, from ``seed`` on, take what is nearest to the original on other made inputs, and tell
+        in :attr:`Result.spread` how much the results differ.
     progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
     executor : concurrent.futures.Executor, optional
@@ -189,9 +195,26 @@ def compress(
         given |= replay.settle(decided, _changed(given))
     if not isinstance(data, (str, Path)):
         given["data"] = opened(data, given["scale"], given["mean"], given["std"])
+    if tries > 1:
+        return _best_of(given, calls)
     if decided is None and max_drop is not None:
         return _within_drop(given, calls)
     return _once(given, decided, calls)
+
+
+def _best_of(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
+    """Compress with several seeds, and compare the results."""
+    check_tries(given)
+    results = {}
+    for seed in range(given["seed"], given["seed"] + given["tries"]):
+        with step(f"compressing with seed {seed}"):
+            results[seed] = _once({**given, "seed": seed}, None, calls)
+    original = plugins.open_graph(given["model"])
+    graphs = {seed: result.graph for seed, result in results.items()}
+    with step("comparing seeds"):
+        spread = spread_of(original, graphs, given)
+    best = results[spread.kept]
+    return replace(best, notes=[str(spread), *best.notes], spread=spread)
 
 
 def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]) -> Result:
@@ -430,6 +453,8 @@ def _compensated(
         notes += replay.check_data(decided, shown)
     model, providers = given["model"], given["providers"]
     done = _measured(model, graph, task, inputs, providers, reason)
+    if data is None and decided is None and given["tries"] == 1:
+        notes.append("another seed makes other inputs: --tries 5 tells how much that changes")
     return replace(done, notes=[*notes, *done.notes], shown=shown)
 
 

@@ -28,6 +28,7 @@ _DECIDING = (
     "only",
     "exclude",
     "criterion",
+    "tries",
 )
 _ONLY_GROUPS = 'or keep nothing but "groups" in the plan'
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nmcore.latency import Latency
     from nmcore.plan import Outcome
     from nmcore.result import Result
+    from nmcore.spread import Spread
 
 REPORTED_PACKAGES = (
     "nmcore",
@@ -152,6 +153,8 @@ class Report:
         Why the model did not get as much faster as it got smaller, where it did not.
     budget : Spent or None
         What became of the budget, where one was given.
+    spread : Spread or None
+        How results with other seeds differ, where several were tried.
     unmeasured : sequence of str
         What could not be measured of the two models, and why.
     """
@@ -171,6 +174,7 @@ class Report:
     fidelity: Fidelity | None = None
     shortfall: Sequence[str] = ()
     budget: Spent | None = None
+    spread: Spread | None = None
     unmeasured: Sequence[str] = ()
 
     @classmethod
@@ -183,6 +187,7 @@ class Report:
             declined=tuple(result.declined),
             notes=tuple(result.notes),
             budget=result.budget,
+            spread=result.spread,
             **rest,
         )
 

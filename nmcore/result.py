@@ -14,6 +14,7 @@ from nmcore.files import Draft, drafting
 from nmcore.group import Cost, Declined
 from nmcore.plan import Outcome, Plan
 from nmcore.report import Measures, Report
+from nmcore.spread import Spread
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +39,8 @@ class Result:
         What was chosen on the user's behalf, and why, a line each.
     budget : Spent or None
         What became of the budget, where one was given.
+    spread : Spread or None
+        How results with other seeds differ, where several were tried.
     """
 
     graph: plugins.Graph = field(repr=False)
@@ -52,6 +55,7 @@ class Result:
     verified: bool
     notes: Sequence[str] = ()
     budget: Spent | None = None
+    spread: Spread | None = None
 
     @property
     def model(self) -> Any:

@@ -62,7 +62,8 @@ def verify(
         The outputs differ by more than rounding.
     ModelError
         They do, but the original itself gives NaN or infinity there, or its outputs move as much
-        when its inputs change in their last digit.
+        when its inputs change in their last digit, or single weights are so large that sums hold
+        nothing else.
     """
     runtime = plugins.runtime()
     small = runtime.session(graph.serialize(), providers=providers)
@@ -77,7 +78,7 @@ def verify(
         worst = _compare(found, wanted, feeds)
     except VerificationError as difference:
         session = None if original is None else runtime.session(original(), providers=providers)
-        reason = None if session is None else _unsteadiness(session, feeds)
+        reason = None if session is None else _unsteadiness(session, feeds) or _excess(graph)
         if reason is None:
             raise
         raise ModelError(
@@ -121,6 +122,24 @@ def _unsteadiness(session: plugins.Session, feeds: Mapping[str, NDArray[Any]]) -
         moved = relative_error(second, first)
         if moved > _tolerance(first.dtype, feeds):
             return f"its outputs move by {moved:.0e} where inputs move by their last digit"
+    return None
+
+
+def _excess(graph: plugins.Graph) -> str | None:
+    """Which weight makes sums depend on their order alone, or None.
+
+    Beside a product with 1e28 the others vanish, so that what cancels is all rounding, which no
+    change of the inputs need show: the next layer may saturate.
+    """
+    for group in graph.groups:
+        for producer in graph.producers(group):
+            sizes = np.abs(producer.weight[producer.weight != 0]).astype(np.float64)
+            usual, largest = (np.median(sizes), sizes.max()) if sizes.size else (1.0, 1.0)
+            if not largest * np.finfo(np.float32).eps <= usual:
+                return (
+                    f"the weights of {producer.name} are about {usual:.0e} and one is "
+                    f"{largest:.0e}, so that sums hold little but rounding"
+                )
     return None
 
 

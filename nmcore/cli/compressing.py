@@ -146,6 +146,13 @@ def _bn_forms() -> Sequence[str]:
     metavar="N",
     help="How many inputs to measure on.  [default: 256, or up to 2048 synthetic ones]",
 )
+@click.option(
+    "--tries",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Without --data: compress with N seeds, from --seed on, take what is nearest to IN, and "
+    "tell how much the results differ.  [default: 1]",
+)
 @scale_option
 @mean_option
 @std_option
