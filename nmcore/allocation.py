@@ -252,13 +252,13 @@ def proportional(groups: Sequence[Group]) -> dict[str, NDArray[np.float64]]:
     return {name: np.square(share) for name, share in shares.items()}
 
 
-def fixed_cost(cost: Cost, meter: Meter, kind: str) -> float:
-    """The part of a model's cost that no group changes.
+def counted(cost: Cost, kind: str) -> int:
+    """What a model costs of some kind.
 
     Raises
     ------
     ArgumentError
-        The multiply-accumulates of the model are not known.
+        Its multiply-accumulates are not known.
     """
     total = cost.macs if kind == "macs" else cost.params
     if total is None:
@@ -267,4 +267,9 @@ def fixed_cost(cost: Cost, meter: Meter, kind: str) -> float:
             f"the model's multiply-accumulates are unknown, as sizes{first} are; "
             "give a budget of parameters instead"
         )
-    return total - meter.total()
+    return total
+
+
+def fixed_cost(cost: Cost, meter: Meter, kind: str) -> float:
+    """The part of a model's cost that no group changes; see :func:`counted`."""
+    return counted(cost, kind) - meter.total()

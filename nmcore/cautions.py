@@ -28,9 +28,12 @@ def warnings(report: Report) -> Iterator[str]:
         yield f"nothing was removed: {printable(why_nothing(report.groups, report.declined))}"
     if report.budget is not None and not report.budget.met:
         yield _overspent(report.budget)
-    evidence = [*_worst_groups(report), *_unlike(report.fidelity)]
-    if evidence:
-        yield f"accuracy is probably gone: {'; '.join(evidence)}. {REMEDIES}"
+    own, seen = [*_worst_groups(report)], [*_unlike(report.fidelity)]
+    if own or seen:
+        # Made inputs are harder to tell apart than real ones.
+        made = not own and report.fidelity is not None and report.fidelity.made
+        verdict = "accuracy may be gone" if made else "accuracy is probably gone"
+        yield f"{verdict}: {'; '.join([*own, *seen])}. {REMEDIES}"
 
 
 def _overspent(budget: Spent) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import arguments, plugins
-from nmcore.data import DataLike, Dataset, normalisation, only_input, opened, shape_text
+from nmcore.data import DataLike, Dataset, normalisation, only_input, opened
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.feeding import MADE, Data, NamedInputs, batch_size, data_for, feeder, made
 from nmcore.files import size_of
@@ -26,6 +26,7 @@ from nmcore.latency import Latency, measure, on_one_device
 from nmcore.plan import silent
 from nmcore.probes import scaling_doubt
 from nmcore.steps import step
+from nmcore.wording import shape_text
 
 Array = NDArray[Any]
 Progress = Callable[[str, Sequence[int]], Iterable[int]]

@@ -18,19 +18,18 @@ from nmcore.data import (
     Normalisation,
     arrays_of,
     check_finite,
-    check_makeable,
     in_memory,
     load,
     load_arrays,
     normalisation,
     normalised,
-    runnable_inputs,
-    shape_text,
 )
 from nmcore.errors import DataError
 from nmcore.images import load_pictures
 from nmcore.plugins import InputSpec, Session
 from nmcore.probes import synthesise
+from nmcore.runnable import check_makeable, runnable_inputs
+from nmcore.wording import shape_text
 
 Array = NDArray[Any]
 

@@ -184,6 +184,26 @@ class Consumer:
     scale: FloatArray | None = None
     feeds_sum: bool = False
 
+    @property
+    def features(self) -> int:
+        """F = N T, how many numbers it reads for each output."""
+        _, width, taps = self.weight.shape
+        return int(width * taps)
+
+    def matrix(self) -> NDArray[np.float64]:
+        """The weight, shape (F, O)."""
+        return self.weight.reshape(len(self.weight), -1).T.astype(np.float64)
+
+    def offsets(self) -> NDArray[np.float64]:
+        """The bias, shape (O,), of zeros where there is none."""
+        zeros = np.zeros(len(self.weight))
+        return zeros if self.bias is None else self.bias.astype(np.float64)
+
+    def gains(self) -> NDArray[np.float64]:
+        """What each output is multiplied by, shape (O,), ones where no batch norm follows."""
+        ones = np.ones(len(self.weight))
+        return ones if self.scale is None else self.scale.astype(np.float64)
+
 
 @dataclass(frozen=True)
 class Group:

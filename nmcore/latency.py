@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
-from nmcore.data import runnable_inputs
 from nmcore.errors import ModelError
+from nmcore.runnable import runnable_inputs
 
 Timing = TypeVar("Timing")
 

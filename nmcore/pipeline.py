@@ -5,29 +5,25 @@ This module decides the order of the steps and nothing else; each step lives in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from nmcore import arguments, digests, drop, plan_files, plugins, replay
+from nmcore import arguments, digests, plan_files, plugins, replay
 from nmcore.allocation import Budget, Spent
-from nmcore.budgets import fastest_of
-from nmcore.data import DataLike, Dataset, normalisation, only_input, opened
-from nmcore.errors import ArgumentError, BudgetError, DataError, ModelError, blaming
-from nmcore.evaluate import fidelity
+from nmcore.data import DataLike, Dataset, normalisation, opened
+from nmcore.errors import DataError, ModelError, blaming
 from nmcore.files import size_of
 from nmcore.group import Cost
-from nmcore.images import load_pictures
 from nmcore.merging import merge_all
 from nmcore.plan import (
     UNTOUCHED,
     Outcome,
     Plan,
     Progress,
-    Selection,
     Source,
     Task,
     silent,
@@ -39,12 +35,10 @@ from nmcore.reconstruction import reconstruct_all
 from nmcore.report import installed_versions
 from nmcore.result import Result
 from nmcore.rival import Rival
-from nmcore.speed import PACKED, ROUNDINGS
-from nmcore.spread import check_tries, spread_of
+from nmcore.searching import best_of_seeds, parts, within_drop
 from nmcore.steps import step
-from nmcore.stopwatch import Stopwatch
+from nmcore.tasks import scope, task_of
 from nmcore.verification import verify as prove
-from nmcore.wording import cost_notes, streams_note, why_nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,26 +189,15 @@ def compress(
         given |= replay.settle(decided, _changed(given))
     if not isinstance(data, (str, Path)):
         given["data"] = opened(data, given["scale"], given["mean"], given["std"])
+
+    def once(changed: Mapping[str, Any]) -> Result:
+        return _once({**given, **changed}, None, calls)
+
     if tries > 1:
-        return _best_of(given, calls)
+        return best_of_seeds(given, once)
     if decided is None and max_drop is not None:
-        return _within_drop(given, calls)
+        return within_drop(given, once)
     return _once(given, decided, calls)
-
-
-def _best_of(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
-    """Compress with several seeds, and compare the results."""
-    check_tries(given)
-    results = {}
-    for seed in range(given["seed"], given["seed"] + given["tries"]):
-        with step(f"compressing with seed {seed}"):
-            results[seed] = _once({**given, "seed": seed}, None, calls)
-    original = plugins.open_graph(given["model"])
-    graphs = {seed: result.graph for seed, result in results.items()}
-    with step("comparing seeds"):
-        spread = spread_of(original, graphs, given)
-    best = results[spread.kept]
-    return replace(best, notes=[str(spread), *best.notes], spread=spread)
 
 
 def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]) -> Result:
@@ -228,7 +211,7 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
         before, size, source = graph.cost(), _size(model, graph), digests.aside(model, graph)
         notes = [] if decided is None else [*replay.check_model(decided, source())]
         with step("deciding how much goes"):
-            task, found = _task(graph, given, options, decided)
+            task, found = task_of(graph, given, options, decided)
         task = replace(task, executor=given["executor"])
         done = _compensated(graph, given, task, decided)
         graph, outcomes, after = done.graph, done.outcomes, done.graph.cost()
@@ -255,7 +238,7 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
             call=calls[0],
             seed=options.seed,
             verified=given["verify"],
-            notes=[*notes, *found, *done.notes, *_scope(graph, given, task, before)],
+            notes=[*notes, *found, *done.notes, *scope(graph, given, task, before)],
             budget=_spent(task.budget, before, after, done.latency),
         )
 
@@ -271,50 +254,6 @@ def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | No
         reached = now / whole if whole else None
     return None if reached is None else Spent(budget.kind, budget.share, reached)
 
-
-def _within_drop(given: Mapping[str, Any], calls: tuple[str, str]) -> Result:
-    """Compress as far as the results allow, by trying."""
-    limit, progress = given["max_drop"], given["progress"]
-    Budget.of(max_drop=limit, **{name: given[name] for name in _AMOUNTS})
-    if given["data"] is None:
-        raise ArgumentError("max-drop needs data to judge results on, with or without labels")
-    original = plugins.runtime().session(
-        plugins.open_graph(given["model"]).serialize(), providers=given["providers"]
-    )
-    judged = _halves(given, original.inputs)[1]
-
-    def attempt(share: float) -> drop.Attempt[Result]:
-        with step(f"trying {share:.3f} of the MACs"):
-            result = _once({**given, "macs": share}, None, calls)
-        smaller = plugins.runtime().session(result.graph.serialize(), providers=given["providers"])
-        return drop.Attempt(
-            result, share, drop.Loss.of(fidelity(original, smaller, judged, progress))
-        )
-
-    best = drop.smallest_within(limit, attempt)
-    note = (
-        f"{best.loss} of {judged.name} that nothing was measured on, at most {limit:g} asked for: "
-        f"an estimate, of the smallest of shares of the MACs that lie 1/{drop.STEPS} apart"
-    )
-    spent = Spent("max-drop", limit, best.loss.points)
-    return replace(best.result, notes=[note, *best.result.notes], budget=spent)
-
-
-def _halves(
-    given: Mapping[str, Any], inputs: Sequence[plugins.InputSpec]
-) -> tuple[Dataset, Dataset]:
-    """What is measured on, and what results are judged on."""
-    steps = given["scale"], given["mean"], given["std"]
-    samples = given["samples"] or REAL_SAMPLES
-    data = opened(given["data"], *steps)
-    if isinstance(data, (Path, tuple)):
-        data = load_pictures(data, only_input(inputs), 2 * samples, normalisation(*steps))
-    assert data is not None
-    return drop.halves(data, samples)
-
-
-# What says how much to remove, besides a largest drop.
-_AMOUNTS = ("ratio", "macs", "params", "latency")
 
 # What a plan settles of :class:`Options`, and all that it states.
 _OPTIONS = ("method", "threshold", "lam", "bn_form", "seed")
@@ -352,75 +291,6 @@ def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
 def _file_name(path: str | Path) -> str:
     """The name without its folder, which is nobody else's business."""
     return Path(path).name
-
-
-def _task(
-    graph: plugins.Graph, given: Mapping[str, Any], options: Options, decided: Plan | None
-) -> tuple[Task, Sequence[str]]:
-    """What is wanted of a model: as many channels as the options say, or those of a plan.
-
-    The second are notes on how many that are.
-    """
-    progress = given["progress"]
-    if decided is not None:
-        return replay.task_for(decided, graph, options, progress), ()
-    ratio, keep = given["ratio"], given["keep"]
-    multiples = _multiples(given)
-    budget = Budget.of(**{name: given[name] for name in _AMOUNTS})
-    if budget is not None and budget.share < 1 and not graph.groups:
-        why = why_nothing(graph.groups, graph.declined)
-        raise BudgetError(
-            f"{budget.kind} of {budget.share:g} cannot be met, as no channel can be removed: {why}"
-        )
-    if ratio is None:
-        ratio = 0.0 if keep or budget else 0.5
-    selections = {
-        multiple: Selection(ratio, keep, given["only"], given["exclude"], multiple)
-        for multiple in multiples
-    }
-    counts = {m: each.counts(graph.groups, graph.declined) for m, each in selections.items()}
-    free = selections[multiples[0]].free(graph.groups)
-    task = Task(counts[multiples[0]], free, budget, options, progress, multiples)
-    timed = multiples == ROUNDINGS or (budget is not None and budget.kind == "latency")
-    if not timed or not task.removes(graph.groups):
-        return task, ()
-    task = replace(task, timer=_stopwatch(given))
-    if budget is not None:
-        return task, ()
-    allotment = fastest_of(counts, task)
-    return replace(task, counts=allotment.counts), allotment.notes
-
-
-def _multiples(given: Mapping[str, Any]) -> tuple[int, ...]:
-    """The multiples of channels that may be kept."""
-    round_to = given["round_to"]
-    if round_to == "auto" or (round_to is None and given["latency"] is not None):
-        return ROUNDINGS
-    if round_to is not None:
-        return (int(round_to),)
-    return (1,) if given["macs"] is None and given["params"] is None else (PACKED, 1)
-
-
-def _stopwatch(given: Mapping[str, Any]) -> Stopwatch:
-    """What times the model, on inputs of the data's shape."""
-    data = opened(given["data"], given["scale"], given["mean"], given["std"])
-    return Stopwatch(
-        given["model"],
-        data if isinstance(data, Dataset) else None,
-        given["providers"],
-        given["threads"],
-        given["seed"],
-    )
-
-
-def _scope(
-    graph: plugins.Graph, given: Mapping[str, Any], task: Task, before: Cost
-) -> Iterator[str]:
-    """Say which groups were meant, and what their cost was counted at."""
-    yield from Selection(only=given["only"], exclude=given["exclude"]).matches(graph.groups)
-    if task.budget is None and not task.planned:
-        yield from streams_note(g for g in graph.groups if task.counts[g.name] < g.width)
-    yield from cost_notes(before)
 
 
 def _compensated(
@@ -466,7 +336,7 @@ def _inputs(
     shown = opened(data, *steps)
     if shown is not None and given["max_drop"] is not None:
         session = plugins.runtime().session(graph.serialize(), providers=given["providers"])
-        shown = _halves(given, session.inputs)[0]
+        shown = parts(given, session.inputs)[0]
     return Inputs(shown, given["samples"], normalisation(*steps))
 
 

@@ -12,16 +12,7 @@ from numpy.typing import NDArray
 
 from nmcore import synthetic
 from nmcore.balance import balanced
-from nmcore.data import (
-    SMALL_IDS,
-    Dataset,
-    Normalisation,
-    Pictures,
-    batch_axis,
-    check_makeable,
-    only_input,
-    runnable_inputs,
-)
+from nmcore.data import Dataset, Normalisation, Pictures, only_input
 from nmcore.dividing import Divided, Feeds, length_of, part_of
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.images import load_pictures
@@ -34,6 +25,7 @@ from nmcore.plugins import (
     Session,
     runtime,
 )
+from nmcore.runnable import SMALL_IDS, batch_axis, check_makeable, runnable_inputs
 
 # Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64

@@ -8,7 +8,6 @@ up for what earlier ones lost. In the end, fully connected layers are fitted in 
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +19,7 @@ from numpy.typing import NDArray
 
 from nmcore import plugins
 from nmcore.budgets import Allotment, meet
-from nmcore.copies import VERSIONS, with_copies
-from nmcore.dividing import Divided
+from nmcore.doubt import Doubt
 from nmcore.elimination import Curve, Problem, eliminate, problem
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, Group, IntArray, Reading
@@ -33,29 +31,18 @@ from nmcore.moments import (
     linear,
     measured,
     stream_variance,
-    with_own,
 )
-from nmcore.pairs import ROUNDS, SOLVER_STEPS, TRIED, Layers, acts_alone, refit_pair
+from nmcore.pair_refit import PairRefit
 from nmcore.plan import GroupPlan, Outcome, Progress, Task, silent, untouched
 from nmcore.probes import Probes, work
 from nmcore.recipe import RECONSTRUCTION
-from nmcore.refit import features, mixed, refit
+from nmcore.refit import REFIT_RIDGE, SCARCITY, features, mixed, refit
 from nmcore.steps import step
 
 Float64Array = NDArray[np.float64]
 
-log = logging.getLogger(__name__)
-
-# Strength of the pull towards the folded weights, relative to a feature's mean variance.
-REFIT_RIDGE = 1e-2
+# The pull where channels are chosen and folded into each other, relative to a feature's variance.
 SELECTION_RIDGE = 1e-3
-# What a feature adds to that pull for each row that it has.
-SCARCITY = 0.2
-
-# Made inputs move the deep channels of a network less than real ones do, so that others seem to do
-# their work. Where channels are chosen, each has so much variance of its own in addition, relative
-# to their mean one: this much from the tenth layer on, and less by the square of the depth before.
-DOUBT, DEEP = 0.1, 10
 
 # Rows that each set of moments is summed over at most; more change little and cost time.
 MAX_ROWS = 40_000
@@ -69,10 +56,6 @@ _PROBE_NUMBERS = 2**26
 # inputs, half of them on average; where that is not enough for a step a consumer, one step measures
 # several.
 WORK = 1.2e12
-# The same for a pair of layers that is fitted together, and its copies of the probes.
-PAIR_WORK = 3e11
-# Numbers in the rows that a pair is fitted to, in the runtime's memory and in ours.
-_PAIR_NUMBERS = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +97,15 @@ class Reconstruction:
     probes: Probes
     providers: Sequence[str] = ("auto",)
 
+    @cached_property
+    def _doubt(self) -> Doubt:
+        return Doubt(self.graph, self.probes.real)
+
     def prepare(self) -> None:
         """Give batch norms the statistics of made inputs, which have others than real ones."""
         model = None if self.probes.real else self.graph.norm_probe()
         if model is not None:
-            session, batches = self._session(model), self.probes.batches
+            session, batches = self.session(model), self.probes.batches
             self.graph.set_norms(average(session, batches, divisible=self.probes.any_length))
 
     def new_biases(self, group: Group) -> int:
@@ -127,7 +114,7 @@ class Reconstruction:
 
     def fits(self, group: Group) -> bool:
         """Whether the group's moments are of a manageable size."""
-        return all(_feature_count(c) <= MAX_FEATURES for c in self.graph.consumers(group))
+        return all(c.features <= MAX_FEATURES for c in self.graph.consumers(group))
 
     def curves(self, groups: Iterable[Group], progress: Progress = silent) -> dict[str, Curve]:
         """The error curve of every group on the uncompressed network."""
@@ -213,87 +200,6 @@ class Reconstruction:
             self.graph.remove(groups[outcome.plan.name], np.array(outcome.plan.kept))
         return outcomes
 
-    def refit_pairs(self, groups: Sequence[Group]) -> None:
-        """Fit fully connected layers that read some groups together with those that make these.
-
-        Only on calibration data, as made inputs are not those that matter, and only on pictures in
-        several versions: what is fitted harder to few inputs fits others worse. A pair that cannot
-        be fitted stays as it is.
-        """
-        names = {group.name for group in groups}
-        if not self.probes.real or not isinstance(self.graph, plugins.Pairable):
-            return
-        for reading in self.graph.readings():
-            pair = self.graph.pair(reading) if reading.group in names else None
-            if pair is None or pair.maker.group not in names:
-                continue
-            shown = with_copies(self.probes, self._versions(pair))
-            if shown.count == self.probes.count:
-                continue
-            try:
-                self._refit_pair(pair, reading, shown)
-            except ModelError as error:
-                log.info("no pair at %s: %s", self.graph.consumer(reading).name, error)
-
-    def _refit_pair(self, pair: plugins.Pair, reading: Reading, shown: Probes) -> None:
-        """Fit a consumer together with the layer that makes what it reads.
-
-        Raises
-        ------
-        ModelError
-            What lies between them does not run by itself or mixes channels, they read several rows
-            of each input, or memory does not suffice.
-        """
-        first, last = self.graph.consumer(pair.maker), self.graph.consumer(reading)
-        features, wanted = self._rows(pair, shown)
-        session = self._session(pair.between)
-        (made,) = session.inputs
-
-        def activation(rows: Float64Array) -> Float64Array:
-            return session.run({made.name: rows.astype(made.dtype)})[0].astype(np.float64)
-
-        layers = Layers(_matrix(first), _bias(first), activation, _matrix(last), _bias(last))
-        if not acts_alone(activation, layers.made(features[:TRIED])):
-            raise ModelError("what lies between the two layers mixes channels")
-        weights, equations = _matrix(first).size, self.probes.count * wanted.shape[1]
-        layers = refit_pair(
-            features,
-            wanted,
-            layers,
-            ridge=REFIT_RIDGE + SCARCITY * weights / equations,
-            last_ridge=REFIT_RIDGE + SCARCITY * len(_matrix(last)) / len(features),
-        )
-        self._give(pair.maker, layers.first, layers.shift)
-        self._give(reading, layers.last, layers.bias)
-
-    def _versions(self, pair: plugins.Pair) -> int:
-        """In how many versions a pair may be shown the probes."""
-        first = self.graph.consumer(pair.maker)
-        one = 2 * work(self.graph) + 2 * ROUNDS * SOLVER_STEPS * first.weight.size
-        affordable = int(PAIR_WORK // max(1, one * self.probes.count))
-        fitting = _PAIR_NUMBERS // (self.probes.count * _feature_count(first))
-        return max(1, min(VERSIONS, affordable, fitting))
-
-    def _rows(self, pair: plugins.Pair, shown: Probes) -> tuple[Float64Array, Float64Array]:
-        """What the first layer of a pair reads, and what the second should give."""
-        divided = Divided(self._session(pair.rows), shown.any_length)
-        runs = []
-        for count, outputs in (run for feeds in shown.batches for run in divided(feeds)):
-            if len(outputs[0]) != count:
-                raise ModelError(f"{len(outputs[0])} rows of {count} inputs")
-            runs.append(outputs)
-        features, wanted = (
-            np.concatenate(parts).astype(np.float64) for parts in zip(*runs, strict=True)
-        )
-        return features, wanted
-
-    def _give(self, reading: Reading, matrix: Float64Array, bias: Float64Array) -> None:
-        """Write a consumer's weight (F, O) and bias (O,)."""
-        consumer = self.graph.consumer(reading)
-        kept = np.arange(consumer.weight.shape[1])
-        weight = matrix.T.reshape(consumer.weight.shape)
-        self.graph.fold(reading, kept, weight, bias - _bias(consumer))
-
     def _reduce(
         self,
         group: Group,
@@ -313,7 +219,7 @@ class Reconstruction:
         if kept is None:
             reason = "error: the next layer refitted after each removal"
             shown = [
-                self._doubted(moments, consumer, reading)
+                self._doubt(moments, consumer, reading)
                 for moments, consumer, reading in zip(found, consumers, readings, strict=True)
             ]
             problems = [
@@ -332,40 +238,20 @@ class Reconstruction:
         self, consumer: Consumer, reading: Reading, sums: Iterator[Float64Array]
     ) -> Problem:
         """The elimination for one consumer of the original, in units of what it feeds."""
-        seen = linear(sums, _matrix(consumer), _bias(consumer))
-        moments = self._doubted(seen, consumer, reading)
+        seen = linear(sums, consumer.matrix(), consumer.offsets())
+        moments = self._doubt(seen, consumer, reading)
         unit = _variance([consumer], [moments])
         if consumer.feeds_sum:
             own = unit - _variance([consumer], [seen])
             unit = stream_variance(sums, moments.rows) + own
         return _problem(consumer, moments, unit=unit or 1.0)
 
-    def _doubted(self, moments: Moments, consumer: Consumer, reading: Reading) -> Moments:
-        """The moments to choose channels by.
-
-        Batch norms on the statistics of made inputs keep every channel as lively as it was.
-        """
-        if self.probes.real or self._has_norms:
-            return moments
-        depth = self._depths[reading.group, reading.index]
-        return with_own(moments, _matrix(consumer), DOUBT * min(1.0, depth / DEEP) ** 2)
-
-    @cached_property
-    def _has_norms(self) -> bool:
-        return self.graph.norm_probe() is not None
-
-    @cached_property
-    def _depths(self) -> dict[tuple[str, int], int]:
-        """The how manieth each reading is."""
-        found = enumerate(self.graph.readings(), start=1)
-        return {(reading.group, reading.index): number for number, reading in found}
-
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""
         chunk: list[Group] = []
         size = 0
         for group in groups:
-            needed = sum(_feature_count(c) ** 2 for c in self.graph.consumers(group))
+            needed = sum(c.features**2 for c in self.graph.consumers(group))
             if chunk and size + needed > _PROBE_NUMBERS:
                 yield chunk
                 chunk, size = [], 0
@@ -382,7 +268,7 @@ class Reconstruction:
         part: list[Reading] = []
         size = 0
         for reading in readings:
-            needed = _feature_count(self.graph.consumer(reading)) ** 2
+            needed = self.graph.consumer(reading).features ** 2
             if part and size + needed > _PROBE_NUMBERS:
                 sums += self._probe(part, targets, progress)
                 part, size = [], 0
@@ -400,7 +286,7 @@ class Reconstruction:
         batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
         with step(f"measuring what {len(readings)} layers read"):
             sums = accumulate(
-                self._session(model),
+                self.session(model),
                 progress("measuring", batches),
                 divisible=self.probes.any_length,
             )
@@ -412,7 +298,8 @@ class Reconstruction:
             )
         return sums
 
-    def _session(self, model: bytes) -> plugins.Session:
+    def session(self, model: bytes) -> plugins.Session:
+        """Load a probe."""
         return self.runtime.session(model, providers=self.providers)
 
 
@@ -456,7 +343,8 @@ def reconstruct_all(
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
     with step("refitting pairs of layers"):
-        walk.refit_pairs([group for group in changing if group.name in fitting])
+        refit_pairs = PairRefit(graph, walk.session, probes)
+        refit_pairs([group for group in changing if group.name in fitting])
     ordered = [outcomes[group.name] for group in graph.groups]
     # What a budget was spread by says more than the walk's own curves, which end where it stopped.
     consumers = {group.name: len(group.consumers) for group in graph.groups}
@@ -468,7 +356,7 @@ def reconstruct_all(
 def _variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:
     """The variance of what consumers should make of these channels, behind their batch norms."""
     pairs = zip(consumers, moments, strict=True)
-    return sum(float((m.target_variance * _scale(c) ** 2).sum()) for c, m in pairs)
+    return sum(float((m.target_variance * c.gains() ** 2).sum()) for c, m in pairs)
 
 
 def _ridge(base: float, moments: Moments) -> float:
@@ -478,12 +366,12 @@ def _ridge(base: float, moments: Moments) -> float:
 
 def _problem(consumer: Consumer, moments: Moments, unit: float) -> Problem:
     """Least squares in the units behind a batch norm, where one follows."""
-    scale = _scale(consumer)
+    scale = consumer.gains()
     taps = consumer.weight.shape[2]
     return problem(
         moments.covariance,
         moments.cross * scale,
-        _matrix(consumer) * scale,
+        consumer.matrix() * scale,
         taps,
         ridge=_ridge(SELECTION_RIDGE, moments),
         unit=unit,
@@ -495,27 +383,6 @@ def _solve(
 ) -> tuple[Float64Array, Float64Array]:
     """The consumer's new weight (O, P, T), and what to add to its bias (O,)."""
     taps = consumer.weight.shape[2]
-    start = mixed(moments, _matrix(consumer), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
+    start = mixed(moments, consumer.matrix(), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
     weights, bias = refit(moments, start, features(kept, taps), ridge=_ridge(REFIT_RIDGE, moments))
-    return weights.T.reshape(-1, len(kept), taps), bias - _bias(consumer)
-
-
-def _matrix(consumer: Consumer) -> Float64Array:
-    """A consumer's weight as (features, outputs)."""
-    outputs = consumer.weight.shape[0]
-    return consumer.weight.reshape(outputs, -1).T.astype(np.float64)
-
-
-def _bias(consumer: Consumer) -> Float64Array:
-    outputs = consumer.weight.shape[0]
-    return np.zeros(outputs) if consumer.bias is None else consumer.bias.astype(np.float64)
-
-
-def _scale(consumer: Consumer) -> Float64Array:
-    outputs = consumer.weight.shape[0]
-    return np.ones(outputs) if consumer.scale is None else consumer.scale.astype(np.float64)
-
-
-def _feature_count(consumer: Consumer) -> int:
-    _, width, taps = consumer.weight.shape
-    return int(width * taps)
+    return weights.T.reshape(-1, len(kept), taps), bias - consumer.offsets()

@@ -10,6 +10,11 @@ from nmcore.moments import Moments
 
 Float64Array = NDArray[np.float64]
 
+# Strength of the pull towards the folded weights, relative to a feature's mean variance.
+REFIT_RIDGE = 1e-2
+# What a feature adds to that pull for each row that it has.
+SCARCITY = 0.2
+
 
 def features(kept: IntArray, taps: int) -> IntArray:
     """The features of some channels, each with its taps.

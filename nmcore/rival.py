@@ -14,8 +14,6 @@ from nmcore.merging import merge_all
 from nmcore.plan import Outcome, Task
 from nmcore.probes import Probes
 
-_MEANING = "(mean squared difference over variance of the outputs)"
-
 
 @dataclass(frozen=True, eq=False)
 class Rival:
@@ -40,15 +38,15 @@ class Rival:
             options=replace(self.task.options, method="merge"),
         )
         rivals, _ = merge_all(merged, task)
-        mine, theirs = self._errors(original, [graph.serialize(), merged.serialize()])
+        mine, theirs = self._deviations(original, [graph.serialize(), merged.serialize()])
         if mine <= theirs:
-            note = f"relative error of the outputs {mine:.3f}; merging would leave {theirs:.3f}"
-            return graph, outcomes, f"{note} {_MEANING}"
-        note = f"merged instead: relative error {theirs:.3f}, where refitting left {mine:.3f}"
-        return merged, rivals, f"{note} {_MEANING}"
+            note = f"the outputs deviate by {mine:.1f} %; merged, they would by {theirs:.1f} %"
+            return graph, outcomes, note
+        note = f"merged instead: the outputs deviate by {theirs:.1f} %, refitted by {mine:.1f} %"
+        return merged, rivals, note
 
-    def _errors(self, original: bytes, models: Sequence[bytes]) -> list[float]:
-        """The mean squared error of each model's outputs, relative to their variance."""
+    def _deviations(self, original: bytes, models: Sequence[bytes]) -> list[float]:
+        """The root mean square of each model's difference, in percent of that of the outputs."""
         runtime = plugins.runtime()
         first, *others = (
             runtime.session(model, providers=self.providers) for model in (original, *models)
@@ -56,13 +54,13 @@ class Rival:
         wrong, total = np.zeros(len(others)), 0.0
         for feeds in self.probes.unseen or self.probes.batches:
             want = _floats(first.run(feeds))
-            total += sum(float(np.var(output)) * output.size for output in want)
+            total += sum(float(np.square(output).sum()) for output in want)
             for index, session in enumerate(others):
                 got = _floats(session.run(feeds))
                 wrong[index] += sum(
                     float(np.square(a - b).sum()) for a, b in zip(got, want, strict=True)
                 )
-        return [float(error) for error in wrong / (total or 1.0)]
+        return [float(share) for share in 100 * np.sqrt(wrong / (total or 1.0))]
 
 
 def _floats(outputs: Sequence[NDArray[Any]]) -> list[NDArray[np.float64]]:

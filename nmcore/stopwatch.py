@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
-from nmcore.data import Dataset, runnable_inputs, shape_text
+from nmcore.data import Dataset
 from nmcore.latency import on_one_device, relative
+from nmcore.runnable import runnable_inputs
 from nmcore.steps import step
+from nmcore.wording import shape_text
 
 # So many channels each group keeps.
 Counts = Mapping[str, int]

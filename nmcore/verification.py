@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore import plugins
-from nmcore.data import runnable_inputs
 from nmcore.errors import ModelError, VerificationError
 from nmcore.group import Scaling
+from nmcore.runnable import runnable_inputs
 
 Outputs = Sequence[NDArray[Any]]
 

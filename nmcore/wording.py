@@ -291,3 +291,16 @@ def uncertain(report: Report) -> bool:
 def noisy(low: float | None, high: float | None) -> bool:
     """Whether the 10th and 90th percentile of a time are too far apart to trust its median."""
     return low is not None and high is not None and high > 2 * low
+
+
+def shape_text(shape: Sequence[int | None]) -> str:
+    """Write a shape as users do, with ``n`` for the batch and ``?`` for other dynamic axes.
+
+    >>> shape_text((None, 3, None)), shape_text((10,))
+    ('(n, 3, ?)', '(10,)')
+    """
+    words = [
+        str(size) if size is not None else ("n" if axis == 0 else "?")
+        for axis, size in enumerate(shape)
+    ]
+    return f"({', '.join(words)}{',' if len(words) == 1 else ''})"

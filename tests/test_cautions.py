@@ -54,6 +54,20 @@ def test_results_unlike_those_of_the_original(fidelity, evidence):
 
 
 @pytest.mark.parametrize(
+    ("error", "made", "verdict"),
+    [
+        (0.1, False, "accuracy is probably gone: 49.00 % keep"),
+        (0.1, True, "accuracy may be gone: 49.00 % keep"),
+        (1.5, True, "accuracy is probably gone: the relative error is above 1"),
+    ],
+)
+def test_made_inputs_alone_condemn_nothing(error, made, verdict):
+    found = {"agreement": LOST_AGREEMENT - 1, "deviation": 0, "made": made}
+    (line,) = warnings([group("a", error)], **found)
+    assert line.startswith(verdict)
+
+
+@pytest.mark.parametrize(
     "fidelity",
     [
         {"agreement": LOST_AGREEMENT, "deviation": 500.0},

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.data import Dataset, Normalisation, load, random_inputs, runnable_inputs
+from nmcore.data import Dataset, Normalisation, load
 from nmcore.errors import DataError, ModelError
 from nmcore.plugins import InputSpec
+from nmcore.runnable import random_inputs, runnable_inputs
 
 FLOAT = np.dtype(np.float32)
 

@@ -108,7 +108,7 @@ class TestReplay:
         assert written(model, plan=plan, **options)[0] == first
 
     def test_the_published_method_that_won_is_what_the_plan_says(self, model, monkeypatch):
-        monkeypatch.setattr("nmcore.rival.Rival._errors", lambda *_: [1.0, 0.0])
+        monkeypatch.setattr("nmcore.rival.Rival._deviations", lambda *_: [1.0, 0.0])
         first, plan = written(model, ratio=0.5, data=pictures())
         assert plan.options["method"] == "merge"
         assert plan.data is None

@@ -11,12 +11,13 @@ from onnx import numpy_helper
 
 import nmcore
 from chain import Chain, initializer, run
-from nmcore import pipeline, plugins, reconstruction
+from nmcore import doubt, pair_refit, pipeline, plugins, reconstruction
 from nmcore.allocation import Meter
 from nmcore.data import Dataset
 from nmcore.elimination import eliminate, problem
 from nmcore.errors import ModelError, NmcoreError, VerificationError
 from nmcore.moments import Moments
+from nmcore.pair_refit import PairRefit
 from nmcore.probes import from_data, synthesise
 from nmcore.reconstruction import Reconstruction
 from nmcore.refit import mixed, refit
@@ -104,8 +105,9 @@ class TestError:
         ("norm", "data"), [(False, None), (False, dataset()), (True, dataset())]
     )
     def test_redundant_channels_go_without_loss(self, monkeypatch, norm, data):
-        for name in ("REFIT_RIDGE", "SELECTION_RIDGE", "DOUBT", "SCARCITY"):
+        for name in ("REFIT_RIDGE", "SELECTION_RIDGE", "SCARCITY"):
             monkeypatch.setattr(reconstruction, name, 1e-7)
+        monkeypatch.setattr(doubt, "DOUBT", 1e-7)
         model = redundant(norm)
         x = pictures(seed=5) if data else (dead_leaves(64, 3, (8, 8), seed=5) - 0.45) / 0.25
         result, proto = compress(model, ratio=0.5, data=data, samples=256)
@@ -336,10 +338,10 @@ class TestLeftAlone:
 class TestRival:
     def test_merging_is_taken_where_it_is_better(self, monkeypatch):
         model = network()
-        monkeypatch.setattr(Rival, "_errors", lambda *_: [0.25, 0.125])
+        monkeypatch.setattr(Rival, "_deviations", lambda *_: [25.0, 12.5])
         result, proto = compress(model, method="auto", ratio=0.5)
         assert any(
-            note.startswith("merged instead") and "0.250" in note and "0.125" in note
+            note == "merged instead: the outputs deviate by 12.5 %, refitted by 25.0 %"
             for note in result.notes
         )
         assert {o.plan.method for o in result.outcomes} == {"merge"}
@@ -349,7 +351,7 @@ class TestRival:
 
     def test_it_keeps_as_many_channels(self, monkeypatch):
         model = network()
-        monkeypatch.setattr(Rival, "_errors", lambda *_: [1.0, 0.0])
+        monkeypatch.setattr(Rival, "_deviations", lambda *_: [1.0, 0.0])
         result, _ = compress(model, method="auto", macs=0.5)
         expected, _ = compress(model, method="moments", macs=0.5)
         assert kept(result) == kept(expected)
@@ -358,24 +360,29 @@ class TestRival:
     @pytest.mark.parametrize("errors", [(0.1, 0.2), (0.1, 0.1)])
     def test_else_refitting_is(self, monkeypatch, errors):
         model = network()
-        monkeypatch.setattr(Rival, "_errors", lambda *_: list(errors))
+        monkeypatch.setattr(Rival, "_deviations", lambda *_: list(errors))
         result, proto = compress(model, method="auto", ratio=0.5)
-        assert any("error of the outputs 0.100" in note for note in result.notes)
+        (note,) = [note for note in result.notes if "outputs deviate" in note]
+        assert note.startswith("the outputs deviate by 0.1 %; merged, they would by 0.")
         assert {o.plan.method for o in result.outcomes} == {"moments"}
         assert proto == compress(model, ratio=0.5)[1]
 
-    def test_the_errors_it_compares(self):
+    def test_the_deviations_it_compares(self):
         model = network()
         graph = plugins.open_graph(model)
         graphs = [compress(model, method=m, ratio=0.5)[1] for m in ("prune", "merge")]
-        data = dataset(100)
-        found = from_data(data, plugins.runtime().session(graph.serialize()).inputs, 64)
-        errors = Rival(model, None, found, ("cpu",))._errors(
+        session = plugins.runtime().session(graph.serialize(), providers=("cpu",))
+        shown = from_data(dataset(100), session.inputs, 64)
+        found = Rival(model, None, shown, ("cpu",))._deviations(
             graph.serialize(), [each.SerializeToString() for each in graphs]
         )
-        x = np.concatenate([batch["input"] for batch in found.batches])
-        expected = [error(model, each, x) for each in graphs]
-        np.testing.assert_allclose(errors, expected, rtol=0.05)
+        x = np.concatenate([batch["input"] for batch in shown.batches])
+        want, *others = (
+            plugins.runtime().session(each, providers=("cpu",)).run({"input": x})[0]
+            for each in (graph.serialize(), *(each.SerializeToString() for each in graphs))
+        )
+        expected = [100 * np.linalg.norm(got - want) / np.linalg.norm(want) for got in others]
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
 
     def test_asked_for_by_name_there_is_no_rival(self, monkeypatch):
         monkeypatch.setattr(Rival, "better", None)
@@ -472,11 +479,12 @@ class TestWalk:
     def test_made_inputs_are_doubted_more_the_deeper_they_get(self, monkeypatch, norm, real):
         """But not where batch norms keep every channel as lively as it was in training."""
         walk = self.walk(network(norm=norm), real)
-        monkeypatch.setattr(reconstruction, "DEEP", 2)
+        monkeypatch.setattr(doubt, "DEEP", 2)
+        doubted = doubt.Doubt(walk.graph, real)
         gains = []
         for reading in walk.graph.readings():
             consumer = walk.graph.consumer(reading)
-            outputs, features = len(consumer.weight), reconstruction._feature_count(consumer)
+            outputs, features = len(consumer.weight), consumer.features
             seen = Moments(
                 9.0,
                 np.zeros(features),
@@ -485,8 +493,8 @@ class TestWalk:
                 np.ones(outputs),
                 np.zeros((features, outputs)),
             )
-            gains.append(walk._doubted(seen, consumer, reading).covariance[0, 0] - 1)
-        wanted = [0.0, 0.0] if norm or real else [reconstruction.DOUBT / 4, reconstruction.DOUBT]
+            gains.append(doubted(seen, consumer, reading).covariance[0, 0] - 1)
+        wanted = [0.0, 0.0] if norm or real else [doubt.DOUBT / 4, doubt.DOUBT]
         np.testing.assert_allclose(gains[:2], wanted)
 
     def test_curves_do_not_depend_on_how_many_are_measured_at_once(self, monkeypatch):
@@ -585,19 +593,19 @@ class TestPairs:
     def fitted(self, monkeypatch):
         """The rows of every pair that is fitted."""
         seen = []
-        original = reconstruction.refit_pair
+        original = pair_refit.refit_pair
 
         def refit_pair(features, wanted, layers, **options):
             seen.append((len(features), len(wanted)))
             return original(features, wanted, layers, **options)
 
-        monkeypatch.setattr(reconstruction, "refit_pair", refit_pair)
+        monkeypatch.setattr(pair_refit, "refit_pair", refit_pair)
         return seen
 
     def test_the_outputs_of_unseen_inputs_move_less(self, monkeypatch):
         unseen = self.data(2000, 1).x
         found = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
-        monkeypatch.setattr(Reconstruction, "refit_pairs", lambda self, groups: None)
+        monkeypatch.setattr(PairRefit, "__call__", lambda self, groups: None)
         alone = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
         assert found < 0.95 * alone
 
@@ -652,7 +660,7 @@ class TestPairs:
         assert fitted == []
 
     def test_not_on_made_inputs(self, monkeypatch):
-        monkeypatch.setattr(reconstruction, "refit_pair", lambda *a, **o: pytest.fail("fitted"))
+        monkeypatch.setattr(pair_refit, "refit_pair", lambda *a, **o: pytest.fail("fitted"))
         result, _ = compress(self.network(), ratio=0.7)
         assert sum(kept(result).values()) == 7 + 6
 
@@ -666,6 +674,6 @@ class TestPairs:
         assert fitted == [(90, 90)]
         for limit in ("PAIR_WORK", "_PAIR_NUMBERS"):
             with monkeypatch.context() as patch:
-                patch.setattr(reconstruction, limit, 0)
+                patch.setattr(pair_refit, limit, 0)
                 compress(model, ratio=0.5, data=data)
         assert fitted == [(90, 90)]

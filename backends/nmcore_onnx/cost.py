@@ -10,8 +10,8 @@ from itertools import product
 import onnx_ir as ir
 from onnx_ir.traversal import RecursiveGraphIterator
 
-from nmcore.data import assumed_shape
 from nmcore.group import Cost, IntArray, Term
+from nmcore.runnable import assumed_shape
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
 from nmcore_onnx.grouping import TracedGroup
