@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,8 +21,11 @@ from nmcore.plan import GroupPlan, Outcome, Task, untouched
 from nmcore.recipe import LAM, Options, Recipe, recipe_for
 from nmcore.scaling import scaling_matrix
 from nmcore.steps import step
+from nmcore.summaries import ScalingSummary
 from nmcore.validate import all_finite
 
+# A dense Z of more bytes is summed up as soon as it is absorbed: a model has many groups.
+_LARGE = 2**22
 # So many groups at most have been handed to an executor and not yet written: their weights and what
 # became of them are held in memory.
 PENDING = 8
@@ -62,7 +65,7 @@ def merge_all(graph: plugins.Graph, task: Task) -> tuple[list[Outcome], Allotmen
 
     def write_first() -> None:
         group, future = pending.popleft()
-        outcomes[group.name] = _write(graph, group, future.result())
+        outcomes[group.name] = _relieved(_write(graph, group, future.result()), task)
 
     try:
         with step(f"merging in {len(graph.groups)} groups"):
@@ -101,6 +104,14 @@ def merge_group(
         return untouched(group)
     parts = graph.producers(group), graph.consumers(group)
     return _write(graph, group, merged(*parts, count, options, planned), why)
+
+
+def _relieved(outcome: Outcome, task: Task) -> Outcome:
+    """The account of a group without a Z that takes much memory and that nobody needs again."""
+    scaling = outcome.scaling
+    if task.proves or scaling is None or scaling.matrix is None or scaling.matrix.nbytes <= _LARGE:
+        return outcome
+    return replace(outcome, scaling=None, summary=ScalingSummary.of(scaling))
 
 
 def merged(

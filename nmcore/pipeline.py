@@ -212,7 +212,7 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
         notes = [] if decided is None else [*replay.check_model(decided, source())]
         with step("deciding how much goes"):
             task, found = task_of(graph, given, options, decided)
-        task = replace(task, executor=given["executor"])
+        task = replace(task, executor=given["executor"], proves=given["verify"])
         done = _compensated(graph, given, task, decided)
         graph, outcomes, after = done.graph, done.outcomes, done.graph.cost()
         with step("checking the result"):

@@ -21,6 +21,7 @@ from nmcore.recipe import RECONSTRUCTION, Options
 
 if TYPE_CHECKING:
     from nmcore.stopwatch import Timer
+    from nmcore.summaries import ScalingSummary
 
 # The method of a group that keeps all channels.
 UNTOUCHED = "none"
@@ -299,7 +300,10 @@ class Outcome:
     merged : int
         How many removed channels are made up for by kept ones.
     scaling : Scaling or None
-        The Z that was absorbed, where there is one.
+        The Z that was absorbed, where there is one; not where it is dense and of megabytes, unless
+        something is to be proven with it.
+    summary : ScalingSummary or None
+        What a report shows of such a one.
     curve : Curve or None
         The error as channels went, where it was measured.
     """
@@ -308,6 +312,7 @@ class Outcome:
     merged: int
     scaling: Scaling | None = None
     curve: Curve | None = None
+    summary: ScalingSummary | None = None
 
     @property
     def left_out(self) -> int:
@@ -354,6 +359,8 @@ class Task:
         Which channels groups keep, where a plan says so; ``counts`` says how many.
     executor : concurrent.futures.Executor or None
         Solves groups that do not depend on one another; None solves one after the other here.
+    proves : bool
+        Whether the result is to be proven, for which every Z is held until the end.
     """
 
     counts: Mapping[str, int]
@@ -365,6 +372,7 @@ class Task:
     timer: Timer | None = None
     planned: Mapping[str, GroupPlan] = field(default_factory=dict)
     executor: Executor | None = None
+    proves: bool = False
 
     def kept(self, group: Group) -> IntArray | None:
         """The channels that a plan keeps of a group; None where they are to be chosen."""

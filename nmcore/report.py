@@ -17,7 +17,13 @@ from nmcore.cautions import warnings
 from nmcore.errors import ArgumentError
 from nmcore.files import atomic_write
 from nmcore.group import Cost, Declined
-from nmcore.summaries import CurveSummary, SimilaritySummary, ZSummary, pictured
+from nmcore.summaries import (
+    CurveSummary,
+    ScalingSummary,
+    SimilaritySummary,
+    ZSummary,
+    pictured,
+)
 
 if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
@@ -113,6 +119,7 @@ class GroupReport:
     def of(cls, outcome: Outcome, *, picture: bool) -> GroupReport:
         """Take the account of one group; ``picture`` says whether Z belongs to it."""
         plan, scaling, curve = outcome.plan, outcome.scaling, outcome.curve
+        shown = ScalingSummary.of(scaling) if scaling else outcome.summary
         return cls(
             name=plan.name,
             width=plan.width,
@@ -122,8 +129,8 @@ class GroupReport:
             method=plan.method,
             reason=plan.reason,
             curve=CurveSummary.of(curve, plan.width, len(plan.kept)) if curve else None,
-            similarity=SimilaritySummary.of(scaling) if scaling else None,
-            z=ZSummary.of(scaling) if scaling and picture else None,
+            similarity=shown.similarity if shown else None,
+            z=shown.z if shown and picture else None,
         )
 
 

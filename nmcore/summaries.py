@@ -124,7 +124,7 @@ class ZSummary:
     cells : sequence of rows, each a sequence of float
         At most ``ROWS`` times ``COLUMNS`` numbers. A row stands for one or several neighbouring
         kept channels. A column stands for one or several removed ones, ordered by the kept
-        channel that has the most say in them, those left out last. A cell is the factor of the
+        channels that have the most say in them, those left out last. A cell is the factor of the
         largest magnitude.
     """
 
@@ -168,9 +168,30 @@ class ZSummary:
         )
 
 
+@dataclass(frozen=True)
+class ScalingSummary:
+    """What a report shows of a scaling matrix.
+
+    Attributes
+    ----------
+    similarity : SimilaritySummary or None
+        How alike removed and kept channels are, where the method compares them.
+    z : ZSummary
+        The picture of Z.
+    """
+
+    similarity: SimilaritySummary | None
+    z: ZSummary
+
+    @classmethod
+    def of(cls, scaling: Scaling) -> ScalingSummary:
+        """Take what a report shows of a scaling matrix, which is then needed no more."""
+        return cls(SimilaritySummary.of(scaling), ZSummary.of(scaling))
+
+
 def pictured(outcomes: Iterable[Outcome]) -> frozenset[str]:
     """The names of the groups whose Z is worth a picture, at most ``PICTURES``."""
-    mixing = [o for o in outcomes if o.scaling is not None and o.merged]
+    mixing = [o for o in outcomes if (o.scaling or o.summary) and o.merged]
     most = sorted(mixing, key=lambda o: -o.merged)[:PICTURES]
     return frozenset(o.plan.name for o in most)
 
@@ -187,11 +208,18 @@ def _rebuilt(scaling: Scaling) -> NDArray[np.bool_]:
 
 
 def _entries(scaling: Scaling, removed: IntArray) -> tuple[IntArray, IntArray, Float64Array]:
-    """The numbers of Z in the columns of the removed channels, with their places."""
+    """The numbers of Z in the columns of the removed channels, with their places.
+
+    Of neighbouring rows of a dense Z that share a row of the picture only the largest are told.
+    """
     if scaling.assignment is None or scaling.scale is None:
-        part = scaling.Z[:, removed]
-        rows, columns = np.nonzero(np.isfinite(part) & (part != 0))
-        return rows, columns, part[rows, columns].astype(np.float64)
+        part = np.nan_to_num(scaling.Z[:, removed], nan=0, posinf=0, neginf=0)
+        height = min(ROWS, len(part))
+        starts = -(-np.arange(height) * len(part) // height)
+        high, low = (each.reduceat(part, starts, axis=0) for each in (np.maximum, np.minimum))
+        largest = np.where(high >= -low, high, low)
+        rows, columns = np.nonzero(largest)
+        return starts[rows], columns, largest[rows, columns].astype(np.float64)
     columns = np.flatnonzero(scaling.assignment[removed] >= 0)
     own = removed[columns]
     return scaling.assignment[own], columns, scaling.scale[own].astype(np.float64)

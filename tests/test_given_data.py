@@ -9,7 +9,7 @@ import pytest
 import nmcore
 from chain import Chain
 from nmcore.data import Dataset, in_memory, normalisation
-from nmcore.errors import DataError
+from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluate import evaluate
 from nmcore.feeding import NamedInputs
 
@@ -75,7 +75,7 @@ def test_a_plan_knows_arrays_again(model):
     assert again.graph.serialize() == result.graph.serialize()
     assert result.plan.call.startswith("nmcore.compress('model.onnx', ratio=0.5")
     assert result.plan.call.endswith("data=ndarray)")
-    with pytest.raises(nmcore.pipeline.ArgumentError, match="made with data an object in memory"):
+    with pytest.raises(ArgumentError, match="made with data an object in memory"):
         nmcore.compress(model, plan=result.plan, data=X[:, ::-1])
 
 

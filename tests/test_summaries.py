@@ -92,6 +92,13 @@ class TestZ:
         assert np.abs(cells).max() == pytest.approx(np.abs(removed).max(), rel=1e-3)
         assert summary.left_out == np.count_nonzero(~removed.any(axis=0))
 
+    def test_of_a_dense_one_a_cell_has_the_largest_factor_of_its_rows(self):
+        matrix = np.zeros((80, 81))
+        matrix[:, :80], matrix[6, 80], matrix[7, 80] = np.eye(80), 0.5, -3.0
+        Z = Scaling(np.arange(80), 81, np.ones(81), matrix=matrix)
+        (column,) = np.array(ZSummary.of(Z).cells).T
+        assert (column.argmin(), column.min(), np.count_nonzero(column)) == (3, -3.0, 1)
+
     def test_those_left_out_come_last(self):
         Z = Scaling(
             np.array([1]), 4, np.ones(4), np.array([-1, 0, 0, -1]), np.array([0, 1, 3.0, 0])

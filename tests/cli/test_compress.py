@@ -218,7 +218,7 @@ class TestOptions:
     def test_a_result_that_lost_its_accuracy_is_warned_of(self, run, model, out):
         result = run("compress", model, out, "--ratio", 0.9, "--method", "prune", "--json", "-q")
         (line,) = result.stderr.splitlines()
-        assert line.startswith("nmcore: warning: accuracy is probably gone: ")
+        assert line.startswith("nmcore: warning: accuracy may be gone: ")
         assert "--data" in line
         assert json.loads(result.stdout)["warnings"] == [line.removeprefix("nmcore: warning: ")]
 
