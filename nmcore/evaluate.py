@@ -325,11 +325,11 @@ class _Runner:
 
     def __call__(self, start: int, stop: int) -> Array | None:
         """Return the first output for a range of inputs; None where they cannot be stacked."""
-        parts = []
+        parts: list[Array] = []
         while start < stop:
             end = min(start + self.size, stop)
             try:
-                parts.append(self._part(start, end))
+                parts += self._parts(start, end)
             except OutOfMemoryError:
                 if self.feed.fixed or end - start == 1:
                     raise
@@ -341,11 +341,12 @@ class _Runner:
             return None
         return np.concatenate(parts)
 
-    def _part(self, start: int, stop: int) -> Array:
+    def _parts(self, start: int, stop: int) -> list[Array]:
+        """What one run gives, or as many runs as the model turns out to want."""
         count = stop - start
         feeds = self.feed(start, stop)
         if self.feed.fixed or count == 1:
-            return self._per_input(self.session.run(feeds)[0], count)
+            return [self._per_input(self.session.run(feeds)[0], count)]
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
         try:
             output = self.session.run(feeds, divisible=True)[0]
@@ -354,9 +355,9 @@ class _Runner:
         except ModelError:
             output = None
         if output is not None and output.shape[:1] == (count,):
-            return output
+            return [output]
         self.size = 1
-        return np.concatenate([self._part(one, one + 1) for one in range(start, stop)])
+        return [part for one in range(start, stop) for part in self._parts(one, one + 1)]
 
     def _per_input(self, output: Array, count: int) -> Array:
         taken = self.feed.fixed or 1

@@ -36,6 +36,7 @@ from nmcore.report import installed_versions
 from nmcore.result import Result
 from nmcore.rival import Rival
 from nmcore.searching import best_of_seeds, parts, within_drop
+from nmcore.spread import SEED_HINT
 from nmcore.steps import step
 from nmcore.tasks import scope, task_of
 from nmcore.verification import verify as prove
@@ -149,8 +150,8 @@ def compress(
         Threads that one operator may use on the CPU where latency is measured; 0 for all.
     tries : int, from 1
         Without data the result depends on the seed of the made inputs. Compress with so many
-        seeds, from ``seed`` on, take what is nearest to the original on other made inputs, and tell
-        in :attr:`Result.spread` how much the results differ.
+        seeds, from ``seed`` on, take what is nearest to the original on other made inputs, which
+        need not be the best on real ones, and tell in :attr:`Result.spread` how alike they are.
     progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
     executor : concurrent.futures.Executor, optional
@@ -323,8 +324,6 @@ def _compensated(
         notes += replay.check_data(decided, shown)
     model, providers = given["model"], given["providers"]
     done = _measured(model, graph, task, inputs, providers, reason)
-    if data is None and decided is None and given["tries"] == 1:
-        notes.append("another seed makes other inputs: --tries 5 tells how much that changes")
     return replace(done, notes=[*notes, *done.notes], shown=shown)
 
 
@@ -397,13 +396,16 @@ def _measured(
             probes = probes_for(graph, inputs, providers, task.options.seed)
         outcomes, spent = reconstruct_all(graph, task, probes, providers)
         doubt = [probes.doubt] if probes.doubt else []
-        notes = [*doubt, *spent.notes, reason, f"measured on {probes.source}"]
+        measured = [f"measured on {probes.source}"]
+        if not (probes.real or task.planned):
+            measured.append(SEED_HINT)
+        notes = [*doubt, *spent.notes, reason, *measured]
         if by_choice:
             mine = graph
             with step("comparing with the published method"):
                 rival = Rival(model, task, probes, providers)
                 graph, outcomes, note = rival.better(graph, outcomes)
-            notes = [*notes, note] if graph is mine else [*doubt, *spent.notes, note, notes[-1]]
+            notes = [*notes, note] if graph is mine else [*doubt, *spent.notes, note, *measured]
     except (ModelError, DataError) as error:
         ill_prepared = isinstance(error, DataError) and inputs.normalisation is not None
         if not by_choice or inputs.data is not None or ill_prepared:

@@ -38,28 +38,38 @@ class Rival:
             options=replace(self.task.options, method="merge"),
         )
         rivals, _ = merge_all(merged, task)
-        mine, theirs = self._deviations(original, [graph.serialize(), merged.serialize()])
+        found = self._deviations(original, [graph.serialize(), merged.serialize()])
+        if found is None:
+            note = "not compared with merging, as the shapes of the outputs depend on their numbers"
+            return graph, outcomes, note
+        mine, theirs = found
         if mine <= theirs:
             note = f"the outputs deviate by {mine:.1f} %; merged, they would by {theirs:.1f} %"
             return graph, outcomes, note
         note = f"merged instead: the outputs deviate by {theirs:.1f} %, refitted by {mine:.1f} %"
         return merged, rivals, note
 
-    def _deviations(self, original: bytes, models: Sequence[bytes]) -> list[float]:
-        """The root mean square of each model's difference, in percent of that of the outputs."""
+    def _deviations(self, original: bytes, models: Sequence[bytes]) -> list[float] | None:
+        """The root mean square of each model's difference, in percent of that of the outputs.
+
+        Outputs of other shapes than the original's are left out; None where all are.
+        """
         runtime = plugins.runtime()
         first, *others = (
             runtime.session(model, providers=self.providers) for model in (original, *models)
         )
-        wrong, total = np.zeros(len(others)), 0.0
+        wrong, total, compared = np.zeros(len(others)), 0.0, False
         for feeds in self.probes.unseen or self.probes.batches:
-            want = _floats(first.run(feeds))
-            total += sum(float(np.square(output).sum()) for output in want)
-            for index, session in enumerate(others):
-                got = _floats(session.run(feeds))
-                wrong[index] += sum(
-                    float(np.square(a - b).sum()) for a, b in zip(got, want, strict=True)
-                )
+            wanted = _floats(first.run(feeds))
+            found = [_floats(session.run(feeds)) for session in others]
+            for want, *got in zip(wanted, *found, strict=True):
+                if any(each.shape != want.shape for each in got):
+                    continue
+                compared = True
+                total += float(np.square(want).sum())
+                wrong += [float(np.square(each - want).sum()) for each in got]
+        if not compared:
+            return None
         return [float(share) for share in 100 * np.sqrt(wrong / (total or 1.0))]
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from nmcore import drop, plugins
 from nmcore.allocation import Budget, Spent
 from nmcore.data import Dataset, normalisation, only_input, opened
-from nmcore.errors import ArgumentError
+from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.evaluate import fidelity
 from nmcore.images import load_pictures
 from nmcore.probes import REAL_SAMPLES
 from nmcore.result import Result
-from nmcore.spread import check_tries, spread_of
+from nmcore.spread import SEED_HINT, check_tries, spread_of
 from nmcore.steps import step
 from nmcore.tasks import AMOUNTS
 
@@ -25,6 +25,8 @@ Once = Callable[[Mapping[str, Any]], Result]
 
 def best_of_seeds(given: Mapping[str, Any], once: Once) -> Result:
     """The result nearest to the original, of as many seeds as ``tries`` says.
+
+    The first where they cannot be compared.
 
     Parameters
     ----------
@@ -45,10 +47,18 @@ def best_of_seeds(given: Mapping[str, Any], once: Once) -> Result:
             results[seed] = once({"seed": seed})
     original = plugins.open_graph(given["model"])
     graphs = {seed: result.graph for seed, result in results.items()}
-    with step("comparing seeds"):
-        spread = spread_of(original, graphs, given)
-    best = results[spread.kept]
-    return replace(best, notes=[str(spread), *best.notes], spread=spread)
+    try:
+        with step("comparing seeds"):
+            spread = spread_of(original, graphs, given)
+    except (ModelError, DataError) as error:
+        return _noted(results[given["seed"]], f"the seeds are not compared: {error}")
+    return replace(_noted(results[spread.kept], str(spread)), spread=spread)
+
+
+def _noted(result: Result, note: str) -> Result:
+    """A result of several seeds, with what is to be said of them."""
+    notes = [each for each in result.notes if each != SEED_HINT]
+    return replace(result, notes=[note, *notes])
 
 
 def within_drop(given: Mapping[str, Any], once: Once) -> Result:

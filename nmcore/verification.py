@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 # The two models add up the same products in another order, layer after layer.
 _TOLERANCE = {np.dtype(np.float16): 5e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-9}
 
+# In rows of fewer weights the median is no more usual than the largest.
+_FEW = 4
+# Few rows of a layer are damaged, but many may be all but zero: below this quantile none is large.
+_HEALTHY = 0.9
 # Absolute differences up to so many units in the last place of 1 count as none.
 SATURATED = 4
 
@@ -126,19 +130,27 @@ def _unsteadiness(session: plugins.Session, feeds: Mapping[str, NDArray[Any]]) -
 
 
 def _excess(graph: plugins.Graph) -> str | None:
-    """Which weight makes sums depend on their order alone, or None.
+    """Which row of weights makes sums of which nothing but one product is left, or None.
 
-    Beside a product with 1e28 the others vanish, so that what cancels is all rounding, which no
-    change of the inputs need show: the next layer may saturate.
+    Beside a product with 1e28 the others of its sum vanish, so that what is left of them is
+    rounding, which no change of the inputs need show: the next layer may saturate.
     """
     for group in graph.groups:
         for producer in graph.producers(group):
-            sizes = np.abs(producer.weight[producer.weight != 0]).astype(np.float64)
-            usual, largest = (np.median(sizes), sizes.max()) if sizes.size else (1.0, 1.0)
-            if not largest * np.finfo(np.float32).eps <= usual:
+            rows = np.abs(producer.weight.reshape(len(producer.weight), -1))
+            if rows.shape[1] < _FEW or rows.dtype.kind != "f":
+                continue
+            usual, largest = np.median(rows, axis=1), rows.max(axis=1)
+            # Training leaves rows that are all but zero, so it takes one that is large besides.
+            lost = largest * np.finfo(rows.dtype).eps
+            healthy = np.quantile(largest, _HEALTHY, method="lower")
+            alone = (usual > 0) & (usual < lost) & (healthy < lost)
+            if alone.any():
+                row = int(np.argmax(np.where(alone, largest, 0)))
                 return (
-                    f"the weights of {producer.name} are about {usual:.0e} and one is "
-                    f"{largest:.0e}, so that sums hold little but rounding"
+                    f"of the weights for channel {row} of {producer.name} most are about "
+                    f"{usual[row]:.0e} and one is {largest[row]:.0e}, beside which sums lose the "
+                    "others"
                 )
     return None
 

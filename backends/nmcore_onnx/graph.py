@@ -165,8 +165,6 @@ class OnnxGraph:
         tensor = constants.tensor(slot.place.value)
         if tensor is None or tensor.nbytes < rewriting.LARGE or scaling.assignment is None:
             return False
-        if len(self._rows(slot)) < len(slot.outputs):
-            return False
         return self._ledger.absorb(slot, self._columns(traced, slot), scaling)
 
     def remove(self, group: Group, kept: IntArray) -> None:

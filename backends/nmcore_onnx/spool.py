@@ -6,8 +6,9 @@ import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Spool:
 
     def __init__(self, memory: int | None = None) -> None:
         self._left = MEMORY if memory is None else memory
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         # Arrays are written while the next one is computed, one at a time.
         self._writer = ThreadPoolExecutor(1)
         self._end = 0
@@ -58,7 +59,8 @@ class Spool:
             return lambda: array
         if self._file is None:
             # Without a name on disk: nothing is left behind, however the process ends.
-            self._file = tempfile.TemporaryFile(dir=_folder())  # noqa: SIM115
+            # Without a buffer either: what does not fit is told where it is written.
+            self._file = tempfile.TemporaryFile(dir=_folder(), buffering=0)  # noqa: SIM115
         self._settle()
         file, shape, dtype = self._file, array.shape, array.dtype
         place, self._end = self._end, self._end + array.nbytes
@@ -68,7 +70,7 @@ class Spool:
             self._settle()
             found = np.empty(shape, dtype)
             file.seek(place)
-            file.readinto(found.data)  # type: ignore[attr-defined]
+            _read(file, found)
             return found
 
         return read
@@ -79,15 +81,30 @@ class Spool:
             self._written.result()
 
 
-def _write(file: IO[bytes], place: int, array: Array) -> None:
+def _write(file: FileIO, place: int, array: Array) -> None:
     try:
         file.seek(place)
-        file.write(np.ascontiguousarray(array).data)
+        rest = _bytes(np.ascontiguousarray(array))
+        while len(rest):
+            rest = rest[file.write(rest) :]
     except OSError as error:
         raise ArgumentError(
             f"{_folder()} has no room for {array.nbytes:,} bytes of changed weights "
             f"({error.strerror}); set TMPDIR to a folder that has"
         ) from error
+
+
+def _read(file: FileIO, array: Array) -> None:
+    """Fill an array from where the file is."""
+    rest = _bytes(array)
+    while len(rest):
+        count = file.readinto(rest)
+        assert count, "the file is shorter than what was written to it"
+        rest = rest[count:]
+
+
+def _bytes(array: Array) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _folder() -> Path:

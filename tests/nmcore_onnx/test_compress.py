@@ -11,7 +11,7 @@ import nmcore
 from chain import Chain, initializer, run
 from nmcore.absorption import absorb
 from nmcore.errors import VerificationError
-from nmcore_onnx import graph
+from nmcore_onnx import graph, rewriting, weights
 
 
 def compress(model, ratio=0.5, **options):
@@ -206,11 +206,15 @@ def test_middle_layer_is_both_consumer_and_producer():
     assert initializer(proto, "constant_2").shape == (4, 4, 3, 3)
 
 
-def test_verification_catches_a_wrong_weight(monkeypatch):
+@pytest.mark.parametrize("large", [rewriting.LARGE, 0])
+def test_verification_catches_a_wrong_weight(monkeypatch, large):
+    """Folded at once, or as it is written."""
+
     def wrong(weight, scaling):
         return 1.01 * absorb(weight, scaling)[0], None
 
-    monkeypatch.setattr(graph, "absorb", wrong)
+    monkeypatch.setattr(rewriting, "LARGE", large)
+    monkeypatch.setattr(graph if large else weights, "absorb", wrong)
     with pytest.raises(VerificationError, match="differs"):
         compress(Chain().conv(8).node("Relu").conv(4).build(), method="merge")
 

@@ -169,6 +169,19 @@ def test_nothing_is_kept_of_large_folded_weights(attributes, monkeypatch):
     assert compress(model).graph.serialize() == wanted
 
 
+def test_nor_of_those_whose_rows_go_first(monkeypatch):
+    """The channels of a residual stream come before those that each block has inside."""
+    chain = Chain(("n", 32)).gemm(64)
+    for _ in range(2):
+        stream = chain.value
+        chain.node("Relu").gemm(96).node("Relu").gemm(64).raw("Add", stream, chain.value)
+    model = chain.node("Relu").gemm(8).build()
+    wanted = compress(model, verify=True).graph.serialize()
+    monkeypatch.setattr(rewriting, "LARGE", 0)
+    monkeypatch.delattr(spool.Spool, "put")
+    assert compress(model).graph.serialize() == wanted
+
+
 def test_no_room_for_weights_beyond_memory(monkeypatch):
     class Full:
         def seek(self, *_):
