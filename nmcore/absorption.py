@@ -76,6 +76,11 @@ def absorb(
     >>> absorb(np.array([[1.0, 2.0, 10.0, 20.0, 100.0, 200.0]]), scaling, repeat=2)[0]
     array([[201., 402.,  10.,  20.]])
     """
+    if not isinstance(scaling, Scaling):
+        raise ArgumentError(
+            f"scaling: got {type(scaling).__name__}; need the Scaling that scaling_matrix gives, "
+            "which holds Z"
+        )
     weight = validate.next_layer(next_weight, scaling.width, axis, repeat)
     axis %= weight.ndim
     outputs = weight.shape[axis == 0] if weight.ndim > 1 else 1

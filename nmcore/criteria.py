@@ -107,7 +107,7 @@ def select(
             None if next_weight is None else validate.next_layer(next_weight, width, 1, 1)
         ),
         moments=moments,
-        seed=seed,
+        seed=validate.seed_number(seed),
         kernel=kernel,
         threads=validate.thread_limit(threads),
     )

@@ -30,7 +30,8 @@ def of_model(model: Any, graph: Graph) -> Source:
 def aside(model: Any, graph: Graph) -> Callable[[], Source]:
     """Begin :func:`of_model`, and return what waits for it: files are read in another thread.
 
-    Where something else fails first nobody waits, and the thread ends with the process.
+    Where something else fails first nobody waits; the thread then reads to the end of the file, or
+    until the process ends.
     """
     if not isinstance(model, (str, Path)):
         found = of_model(model, graph)

@@ -12,6 +12,7 @@ from nmcore.moments import Moments, with_own
 # Made inputs move the deep channels of a network less than real ones do, so that others seem to do
 # their work. Where channels are chosen, each has so much variance of its own in addition, relative
 # to their mean one: this much from the tenth layer on, and less by the square of the depth before.
+# Layers are counted as they run, those of parallel branches too.
 DOUBT, DEEP = 0.1, 10
 
 
@@ -33,7 +34,8 @@ class Doubt:
     def __call__(self, moments: Moments, consumer: Consumer, reading: Reading) -> Moments:
         """The moments to choose channels by.
 
-        Batch norms on the statistics of made inputs keep every channel as lively as it was.
+        Batch norms on the statistics of made inputs keep every channel as lively as it was, so
+        nothing is doubted where the graph still has any.
         """
         if self.real or self._has_norms:
             return moments
@@ -46,6 +48,6 @@ class Doubt:
 
     @cached_property
     def _depths(self) -> dict[tuple[str, int], int]:
-        """The how manieth each reading is."""
+        """The number of each reading, from 1 on, in the order in which they run."""
         found = enumerate(self.graph.readings(), start=1)
         return {(reading.group, reading.index): number for number, reading in found}

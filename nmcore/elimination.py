@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore import validate
+from nmcore.errors import ArgumentError
 from nmcore.group import IntArray
 
 Float64Array = NDArray[np.float64]
@@ -128,11 +130,33 @@ def problem(
         Strength of that pull, relative to the mean variance of a feature.
     unit : float
         What an error of 1 is.
+
+    Raises
+    ------
+    ArgumentError
+        The shapes do not fit each other or the taps, or the ridge is below 0.
     """
+    _check_shapes(covariance, cross, start, taps)
+    ridge = validate.number(ridge, "ridge", 0, float("inf"))
     pull = ridge * float(np.diagonal(covariance).mean()) + np.finfo(np.float64).tiny
     inverse = np.linalg.inv(covariance + pull * np.eye(len(covariance))).astype(np.float64)
     weights: Float64Array = inverse @ (cross + pull * start)
     return Problem(inverse, _rotated(weights), taps, unit)
+
+
+def _check_shapes(
+    covariance: Float64Array, cross: Float64Array, start: Float64Array, taps: int
+) -> None:
+    count = len(covariance)
+    if covariance.shape != (count, count):
+        raise ArgumentError(f"covariance: got shape {covariance.shape}; need a square matrix")
+    for name, array in (("cross", cross), ("start", start)):
+        if array.ndim != 2 or len(array) != count or array.shape != cross.shape:
+            raise ArgumentError(
+                f"{name}: got shape {array.shape}; need ({count}, outputs), alike for both"
+            )
+    if taps < 1 or count % taps:
+        raise ArgumentError(f"taps: got {taps}; need a divisor of the {count} features")
 
 
 def _rotated(weights: Float64Array) -> Float64Array:
@@ -161,6 +185,11 @@ def eliminate(problems: Sequence[Problem], keep: int) -> tuple[IntArray, Float64
     error : array, shape (N - keep,)
         The error after each removal, in the problems' units.
 
+    Raises
+    ------
+    ArgumentError
+        There is no problem, they have different numbers of channels, or `keep` is out of range.
+
     Examples
     --------
     The third channel is the sum of the first two, so it goes first and costs nothing:
@@ -172,7 +201,13 @@ def eliminate(problems: Sequence[Problem], keep: int) -> tuple[IntArray, Float64
     >>> order, bool(error[0] < 1e-3 * error[1])
     (array([2, 0]), True)
     """
-    count = len(problems[0].weights) // problems[0].taps
+    counts = {len(each.weights) // each.taps for each in problems}
+    if len(counts) != 1:
+        raise ArgumentError(
+            f"problems: got {sorted(counts)} channels; need one problem or more of the same number"
+        )
+    count = counts.pop()
+    keep = validate.keep_count(keep, count)
     if len(problems) == 1 and problems[0].taps == 1 and count >= _WIDE:
         return _eliminate_wide(problems[0], count - keep)
     ids = np.arange(count)

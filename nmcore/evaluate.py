@@ -31,9 +31,10 @@ from nmcore.wording import shape_text
 Array = NDArray[Any]
 Progress = Callable[[str, Sequence[int]], Iterable[int]]
 
-# A model and its compressed form are compared on so many inputs of the data at most.
-FIDELITY_SAMPLES = 1_000
-# Where inputs are made, slow models are compared on fewer: so many multiply-accumulates, or so few.
+# A model and its compressed form are compared on so many inputs of the data at most, and slow ones
+# on fewer: so many multiply-accumulates, or so few inputs.
+FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA = 1_000, 500_000_000_000, 64
+# The same where inputs are made.
 COMPARED_MACS, FEWEST_COMPARED = 32_000_000_000, 16
 # Added to the seed of made inputs that no step before has seen.
 UNSEEN_SEED = 1_000_000
@@ -270,17 +271,23 @@ def compared(
         A model cannot be used, or the data does not fit it.
     """
     if data is None:
-        fewer = min(MADE, max(FEWEST_COMPARED, COMPARED_MACS // macs)) if macs else MADE
+        count = _affordable(macs, MADE, COMPARED_MACS, FEWEST_COMPARED)
         unseen = made(
-            before, fewer, seed=seed + UNSEEN_SEED, normalisation=normalisation(scale, mean, std)
+            before, count, seed=seed + UNSEEN_SEED, normalisation=normalisation(scale, mean, std)
         )
         return replace(fidelity(before, after, unseen, progress), made=True)
     given = opened(data, scale, mean, std)
+    count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
     if isinstance(given, (Path, tuple)):
         spec = only_input(before.inputs)
-        given = load_pictures(given, spec, FIDELITY_SAMPLES, normalisation(scale, mean, std))
+        given = load_pictures(given, spec, count, normalisation(scale, mean, std))
     assert given is not None
-    return fidelity(before, after, given.first(FIDELITY_SAMPLES), progress)
+    return fidelity(before, after, given.first(count), progress)
+
+
+def _affordable(macs: int | None, most: int, total: int, fewest: int) -> int:
+    """How many inputs to compare a model on that takes so many multiply-accumulates for one."""
+    return min(most, max(fewest, total // macs)) if macs else most
 
 
 def _evaluation(

@@ -54,6 +54,8 @@ class _Done:
         The data that was measured on.
     latency : float or None
         The share of the original's time that was reached, where that was the budget.
+    cautions : sequence of str
+        Why what was measured may be worth little.
     """
 
     graph: plugins.Graph
@@ -61,6 +63,7 @@ class _Done:
     notes: Sequence[str]
     shown: Source | None = None
     latency: float | None = None
+    cautions: Sequence[str] = ()
 
 
 def compress(
@@ -241,6 +244,7 @@ def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]
             verified=given["verify"],
             notes=[*notes, *found, *done.notes, *scope(graph, given, task, before)],
             budget=_spent(task.budget, before, after, done.latency),
+            cautions=done.cautions,
         )
 
 
@@ -391,21 +395,21 @@ def _measured(
     """
     assert isinstance(graph, plugins.Measurable)
     by_choice = task.options.method == "auto"
+    cautions: Sequence[str] = ()
     try:
         with step("taking or making inputs"):
             probes = probes_for(graph, inputs, providers, task.options.seed)
         outcomes, spent = reconstruct_all(graph, task, probes, providers)
-        doubt = [probes.doubt] if probes.doubt else []
-        measured = [f"measured on {probes.source}"]
+        cautions, measured = probes.cautions, [f"measured on {probes.source}"]
         if not (probes.real or task.planned):
             measured.append(SEED_HINT)
-        notes = [*doubt, *spent.notes, reason, *measured]
+        notes = [*spent.notes, reason, *measured]
         if by_choice:
             mine = graph
             with step("comparing with the published method"):
                 rival = Rival(model, task, probes, providers)
                 graph, outcomes, note = rival.better(graph, outcomes)
-            notes = [*notes, note] if graph is mine else [*doubt, *spent.notes, note, *measured]
+            notes = [*notes, note] if graph is mine else [*spent.notes, note, *measured]
     except (ModelError, DataError) as error:
         ill_prepared = isinstance(error, DataError) and inputs.normalisation is not None
         if not by_choice or inputs.data is not None or ill_prepared:
@@ -413,4 +417,4 @@ def _measured(
         graph = plugins.open_graph(model)
         outcomes, spent = merge_all(graph, task)
         notes = [*spent.notes, f"merged instead, since nothing can be measured: {error}"]
-    return _Done(graph, outcomes, notes, latency=spent.latency)
+    return _Done(graph, outcomes, notes, latency=spent.latency, cautions=cautions)

@@ -29,6 +29,8 @@ from nmcore.runnable import SMALL_IDS, batch_axis, check_makeable, runnable_inpu
 
 # Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
+# Fewer real inputs than this may be worse than none.
+FEW = 64
 # Made inputs are chosen among so many times as many.
 CANDIDATES = 4
 
@@ -68,8 +70,8 @@ class Probes:
         Whether the model takes batches of any length.
     apart : bool
         Whether each batch is one input that cannot be joined with others along the first axes.
-    doubt : str or None
-        Why they may not be what the model was trained on.
+    cautions : tuple of str
+        Why what is measured on them may be worth little.
     """
 
     batches: Sequence[Feeds]
@@ -79,7 +81,7 @@ class Probes:
     unseen: Sequence[Feeds] = ()
     any_length: bool = True
     apart: bool = False
-    doubt: str | None = None
+    cautions: tuple[str, ...] = ()
 
     def in_batches_of(self, most: int) -> Iterator[Feeds]:
         """The same inputs in batches of at most ``most``, where the model takes any number."""
@@ -206,8 +208,20 @@ def _given(session: Session, graph: Graph, inputs: Inputs) -> Probes:
     if isinstance(data, (Path, tuple)):
         data = load_pictures(data, only_input(session.inputs), count, inputs.normalisation)
     assert data is not None
-    doubt = scaling_doubt(data, graph, only_input(session.inputs).dtype)
-    return replace(from_data(data, session.inputs, count), doubt=doubt)
+    probes = from_data(data, session.inputs, count)
+    found = [scaling_doubt(data, graph, only_input(session.inputs).dtype), _scarcity(probes.count)]
+    return replace(probes, cautions=tuple(filter(None, found)))
+
+
+def _scarcity(count: int) -> str | None:
+    """Say where inputs are so few that the network learns them by heart."""
+    if count >= FEW:
+        return None
+    inputs = "one input" if count == 1 else f"{count} inputs"
+    return (
+        f"measured on {inputs}, which the result will suit better than any others: some hundreds "
+        "are wanted, and none at all may serve better than a few"
+    )
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
@@ -216,6 +230,8 @@ def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probe
     count = min(samples, len(data))
     chosen = np.linspace(0, len(data) - 1, count).round().astype(int)
     part = Dataset(data.name, data.x[chosen], None, data.normalisation, data.axis)
+    if count > 1 and (part.x == part.x[:1]).all():
+        raise DataError(f"{data.name}: the {count} inputs to measure on are all the same")
     length = _batch_length(spec, data.x.shape[1:], count)
     if spec.shape[0] is not None:
         if count < length:
@@ -228,7 +244,8 @@ def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probe
         for start in range(0, count, length)
     ]
     free = spec.shape[0] is None
-    return Probes(batches, count, True, f"{count} inputs of {data.name}", any_length=free)
+    source = f"{count} input{'s' if count > 1 else ''} of {data.name}"
+    return Probes(batches, count, True, source, any_length=free)
 
 
 def _finite(batch: NDArray[Any], name: str) -> NDArray[Any]:

@@ -162,6 +162,8 @@ class Report:
         What became of the budget, where one was given.
     spread : Spread or None
         How results with other seeds differ, where several were tried.
+    cautions : sequence of str
+        Why what was measured may be worth little.
     unmeasured : sequence of str
         What could not be measured of the two models, and why.
     """
@@ -182,6 +184,7 @@ class Report:
     shortfall: Sequence[str] = ()
     budget: Spent | None = None
     spread: Spread | None = None
+    cautions: Sequence[str] = ()
     unmeasured: Sequence[str] = ()
 
     @classmethod
@@ -195,6 +198,7 @@ class Report:
             notes=tuple(result.notes),
             budget=result.budget,
             spread=result.spread,
+            cautions=tuple(result.cautions),
             **rest,
         )
 
@@ -206,12 +210,14 @@ class Report:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes the result useless, or next to it, and what is not known, a line each."""
-        return (*warnings(self), *self.unmeasured)
+        return (*warnings(self), *self.cautions, *self.unmeasured)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
         budget = self.budget.as_dict() if self.budget else None
-        return asdict(self) | {"warnings": self.warnings, "budget": budget}
+        data = asdict(self) | {"warnings": self.warnings, "budget": budget}
+        del data["cautions"]  # which are among the warnings
+        return data
 
     def save(self, path: str | Path) -> None:
         """Write the report in the format that the name asks for; a crash leaves no half file.

@@ -41,6 +41,8 @@ class Result:
         What became of the budget, where one was given.
     spread : Spread or None
         How results with other seeds differ, where several were tried.
+    cautions : sequence of str
+        Why what was measured may be worth little, a line each.
     """
 
     graph: plugins.Graph = field(repr=False)
@@ -56,6 +58,7 @@ class Result:
     notes: Sequence[str] = ()
     budget: Spent | None = None
     spread: Spread | None = None
+    cautions: Sequence[str] = ()
 
     @property
     def model(self) -> Any:

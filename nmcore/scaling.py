@@ -82,8 +82,9 @@ def scaling_matrix(
         The kept channels, ascending; see :func:`nmcore.select`.
     method : str
         ``prune`` drops the removed channels; ``merge`` rebuilds each from its most similar kept
-        one; ``ridge`` from all kept ones, by regression between rows; ``moments`` from all kept
-        ones and a constant, by regression between activations; ``nmf`` is a baseline.
+        one; ``ridge`` from all kept ones, by regression between rows and, with less weight,
+        biases (:func:`nmcore.ridge.mixed_rows` has the formula); ``moments`` from all kept ones and
+        a constant, by regression between activations; ``nmf`` is a baseline.
     bias : float array, shape (N,), or None
         The constant added to each channel before any batch norm.
     batchnorm : BatchNorm or None
@@ -105,8 +106,8 @@ def scaling_matrix(
         With ``mean`` (N,) and ``second`` (N, N), the first and second moment of the activations;
         ``moments`` needs it.
     ridge : float or None
-        Damping of ``ridge`` and ``moments``, as a share of the diagonal; None takes the method's
-        default.
+        Damping of ``ridge`` and ``moments``, as a share of the diagonal; None takes 0.03 for
+        ``ridge`` and 0.001 for ``moments``.
     kernel : str
         ``numpy``, ``numba``, one that is installed (``ort``), or ``auto``; all give the same Z.
     threads : int or None

@@ -199,6 +199,21 @@ def kept_channels(value: ArrayLike, width: int) -> IntArray:
     return kept.astype(np.intp)
 
 
+def seed_number(value: Any) -> int:
+    """Return a seed, an integer from 0.
+
+    Examples
+    --------
+    >>> seed_number(-1)
+    Traceback (most recent call last):
+    nmcore.errors.ArgumentError: seed: got -1; need an integer from 0
+    """
+    seed = _integer(value, "seed", "an integer from 0")
+    if seed < 0:
+        raise ArgumentError(f"seed: got {seed}; need an integer from 0")
+    return seed
+
+
 def choice(value: Any, name: str, options: Collection[str]) -> str:
     """Return a word that is one of `options`.
 
@@ -264,6 +279,11 @@ def batch_norm(value: BatchNorm | None, width: int) -> BatchNorm | None:
     """
     if value is None:
         return None
+    if not isinstance(value, BatchNorm):
+        raise ArgumentError(
+            f"batchnorm: got {type(value).__name__}; need an nmcore.BatchNorm of gamma, beta, mean "
+            "and var"
+        )
     fields: dict[str, NDArray[np.float64]] = {}
     for name in ("gamma", "beta", "mean", "var"):
         array = vector(getattr(value, name), f"batchnorm.{name}", width)

@@ -9,6 +9,7 @@ import pytest
 
 from nmcore import elimination
 from nmcore.elimination import eliminate, problem
+from nmcore.errors import ArgumentError
 from nmcore.refit import features
 
 ROWS = 60
@@ -166,3 +167,36 @@ def test_wide_problems_are_updated_by_panels(monkeypatch):
     assert set(order[:2]) == set(panels[:2]) == {7, 90}
     np.testing.assert_array_equal(panels[2:], order[2:])
     np.testing.assert_allclose(by_panels, error, rtol=1e-9, atol=1e-12)
+
+
+class TestTheDoor:
+    def parts(self, **changed):
+        covariance, cross = np.eye(4), np.ones((4, 2))
+        return {"covariance": covariance, "cross": cross, "start": cross, "taps": 2} | changed
+
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ({"taps": 3}, "taps: got 3; need a divisor of the 4 features"),
+            ({"taps": 0}, "taps: got 0; need a divisor"),
+            ({"ridge": -1}, "ridge: got -1; need a number from 0"),
+            ({"covariance": np.ones((4, 3))}, r"covariance: got shape \(4, 3\); need a square"),
+            ({"cross": np.ones((3, 2))}, r"cross: got shape \(3, 2\); need \(4, outputs\)"),
+            ({"start": np.ones((4, 1))}, r"start: got shape \(4, 1\); need \(4, outputs\)"),
+        ],
+    )
+    def test_of_a_problem(self, changed, words):
+        with pytest.raises(ArgumentError, match=words):
+            problem(**self.parts(**changed))
+
+    @pytest.mark.parametrize("keep", [0, 3])
+    def test_of_a_count(self, keep):
+        with pytest.raises(ArgumentError, match=f"keep: got {keep}; need a count from 1 to 2"):
+            eliminate([problem(**self.parts())], keep)
+
+    def test_of_problems_of_other_channels(self):
+        with pytest.raises(ArgumentError, match=r"problems: got \[\] channels"):
+            eliminate([], 1)
+        others = [problem(**self.parts()), problem(**self.parts(taps=1))]
+        with pytest.raises(ArgumentError, match=r"problems: got \[2, 4\] channels"):
+            eliminate(others, 1)

@@ -215,15 +215,34 @@ class TestScale:
         ],
     )
     def test_it_is_said(self, model, x, options, told):
-        notes = nmcore.compress(model, data=x, **options).notes
+        warnings = nmcore.compress(model, data=x, **options).warnings
         lines = []
         evaluate(model, x, runs=1, notify=lines.append, **options)
-        for found in (notes, lines):
+        for found in (warnings, lines):
             doubts = [line for line in found if line.startswith("x ")]
             assert [line.startswith(told or "") for line in doubts] == [True] * bool(told)
 
     def test_a_model_that_prepares_bytes_itself(self):
         chain = Chain().node("Sub", np.float32(127)).node("Div", np.float32(128)).conv(8)
         graph = chain.node("Relu").conv(4).build()
-        notes = nmcore.compress(graph, data=X.astype(np.float32)).notes
-        assert not [line for line in notes if line.startswith("x ")]
+        warnings = nmcore.compress(graph, data=X.astype(np.float32)).warnings
+        assert not [line for line in warnings if line.startswith("x ")]
+
+
+class TestFewInputs:
+    @pytest.mark.parametrize(
+        ("count", "told"), [(1, "measured on one input, "), (63, "measured on 63 inputs, ")]
+    )
+    def test_they_are_warned_of(self, model, count, told):
+        x = RNG.standard_normal((count, 3, 8, 8)).astype(np.float32)
+        result = nmcore.compress(model, data=x)
+        assert result.cautions[0].startswith(told)
+        assert result.cautions[0] in result.warnings
+
+    def test_enough_are_not(self, model):
+        x = RNG.standard_normal((64, 3, 8, 8)).astype(np.float32)
+        assert nmcore.compress(model, data=x).cautions == ()
+
+    def test_copies_of_one_measure_nothing(self, model):
+        with pytest.raises(DataError, match="data: the 9 inputs to measure on are all the same"):
+            nmcore.compress(model, data=np.ones((9, 3, 8, 8), np.float32))

@@ -139,15 +139,21 @@ def interrupts(count: int, width: int, seed: int) -> Counter[str]:
         subprocess.run([*words, "--method", "merge"], capture_output=True, check=True)
         span = time.perf_counter() - start
         before = target.read_bytes()
+        start = time.perf_counter()
+        subprocess.run([*words, "--help"], capture_output=True, check=True)
+        start_up = 2 * (time.perf_counter() - start)
         for _ in range(count):
-            counts[interrupted(words, rng.uniform(0.05, span))] += 1
+            counts[interrupted(words, rng.uniform(0.05, span), start_up)] += 1
             whole = target.read_bytes() == before or found(target, []) != "none"
             counts["target lost"] += not whole
     return counts
 
 
-def interrupted(words: list[str], seconds: float) -> str:
-    """Run a command, interrupt it, and say how it ended."""
+def interrupted(words: list[str], seconds: float, start_up: float) -> str:
+    """Run a command, interrupt it, and say how it ended.
+
+    The signal itself may end it in its first ``start_up`` seconds, when there is nothing to clean.
+    """
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(seconds)
     if child.poll() is not None:
@@ -160,7 +166,8 @@ def interrupted(words: list[str], seconds: float) -> str:
         return "too late"
     if "Traceback" in errors:
         return f"traceback: {errors.strip().splitlines()[-1]}"
-    clean = child.returncode in (INTERRUPTED, -signal.SIGINT)
+    starting = child.returncode == -signal.SIGINT and seconds <= start_up
+    clean = starting or child.returncode == INTERRUPTED
     return "clean" if clean else f"exit code {child.returncode}"
 
 

@@ -34,6 +34,8 @@ class Row:
         Whether it is one of nmcore's kernels.
     seconds : float
         The median of the timed turns.
+    fastest, slowest : float
+        The least and the most seconds of a turn.
     gflops : float
         Needed operations a second, in units of 10**9; whatever else it computes does not count.
     sgemm_share : float
@@ -51,6 +53,8 @@ class Row:
     name: str
     ours: bool
     seconds: float
+    fastest: float
+    slowest: float
     gflops: float
     sgemm_share: float
     peak_mb: float | None
@@ -171,7 +175,19 @@ def _row(
     share = statistics.median(b / a for a, b in zip(seconds, product, strict=True))
     rate = size.flops / median / 1e9
     scaled_up = timed_rows < size.n - size.p
-    return Row(str(size), name, is_ours(name), median, rate, share, peak, timed_rows, scaled_up)
+    return Row(
+        size=str(size),
+        name=name,
+        ours=is_ours(name),
+        seconds=median,
+        fastest=min(seconds),
+        slowest=max(seconds),
+        gflops=rate,
+        sgemm_share=share,
+        peak_mb=peak,
+        timed_rows=timed_rows,
+        scaled_up=scaled_up,
+    )
 
 
 def _sgemm(size: Size, seed: int) -> Callable[[], object]:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 HEADINGS = ("contender", "ms", "GFLOP/s", "of sgemm", "peak MB", "vs ours")
 _MARK = "*"
+# Turns of one contender that differ by more than this factor tell little.
+_STEADY = 2.0
 
 
 def cells(result: Mapping[str, Any], size: str) -> list[list[str]]:
@@ -101,4 +103,10 @@ def legend(result: Mapping[str, Any]) -> list[str]:
     lines = [f"{machine['processor']}, {machine['threads']} thread{plural}"]
     if any(row["scaled_up"] for row in rows):
         lines.insert(0, f"{_MARK} timed on some of the rows, and that time multiplied")
+    unsteady = sum(row["slowest"] > _STEADY * row["fastest"] for row in rows)
+    if unsteady:
+        lines.append(
+            f"uncertain: turns of {unsteady} of {len(rows)} rows differ more than twofold, the "
+            "machine is busy"
+        )
     return lines

@@ -144,3 +144,9 @@ BAD = [
 def test_bad_arguments_are_named(wrong, message):
     with pytest.raises(ArgumentError, match=message):
         absorb(**{"next_weight": np.ones((5, 12)), "scaling": merge_of(12), **wrong})
+
+
+def test_z_alone_is_no_scaling():
+    scaling = scaling_matrix(np.eye(3), [0, 1])
+    with pytest.raises(ArgumentError, match="scaling: got ndarray; need the Scaling that"):
+        absorb(np.ones((2, 3)), scaling.Z)

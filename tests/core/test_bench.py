@@ -21,6 +21,7 @@ def no_rest(monkeypatch):
     """Nobody reads the times of these runs."""
     monkeypatch.setattr(turns, "_REST", 0)
     monkeypatch.setattr(turns, "_LEAST", 0)
+    monkeypatch.setattr(turns, "_CALLS", 1)
 
 
 def test_rows_hold_every_contender_and_can_be_written():
@@ -141,6 +142,26 @@ def test_a_short_call_is_timed_several_times_in_a_turn(monkeypatch):
     assert len(calls) > 10
     assert len(seconds["short"]) == 2
     assert found == [("short", None)] * 2
+
+
+def test_and_so_often_that_one_wait_does_not_count(monkeypatch):
+    monkeypatch.setattr(turns, "_CALLS", 7)
+    calls = []
+    turns.take_turns({"short": lambda: calls.append(1)}, 1, 1, lambda *_: None)
+    assert len(calls) == 2 * 7
+    monkeypatch.setattr(turns, "_MOST", 0)
+    turns.take_turns({"long": lambda: calls.append(1)}, 1, 1, lambda *_: None)
+    assert len(calls) == 2 * 7 + 2
+
+
+def test_turns_that_differ_are_told(monkeypatch):
+    result = bench.run_kernels(SMALL, [], repeats=3, kernels=["numpy"], memory=False)
+    for row in result["rows"]:
+        assert row["fastest"] <= row["seconds"] <= row["slowest"]
+        row.update(fastest=1.0, slowest=1.9)
+    assert not any("uncertain" in line for line in bench.legend(result))
+    result["rows"][1]["slowest"] = 2.1
+    assert bench.legend(result)[-1].startswith("uncertain: turns of 1 of 2 rows differ")
 
 
 def test_unknown_names():

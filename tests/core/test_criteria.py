@@ -208,3 +208,8 @@ BAD = [
 def test_bad_arguments_are_named(wrong, message):
     with pytest.raises(ArgumentError, match=message):
         select(**{"weight": GOOD, "keep": 2, **wrong})
+
+
+def test_a_seed_below_zero():
+    with pytest.raises(ArgumentError, match="seed: got -1; need an integer from 0"):
+        select(np.eye(3), 2, "random", seed=-1)

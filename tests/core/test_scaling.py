@@ -384,3 +384,8 @@ def test_one_unusable_number_is_seen_wherever_it_is(kernel, dtype, wrong, channe
 def test_huge_finite_numbers_are_no_infinity():
     for rows in (np.full((4, 3), 3e38, dtype=np.float32), np.full((4, 3), 1e308)):
         np.testing.assert_allclose(scaling_matrix(rows, [0]).Z, np.ones((1, 4)))
+
+
+def test_a_batch_norm_that_is_none():
+    with pytest.raises(ArgumentError, match=r"batchnorm: got tuple; need an nmcore\.BatchNorm"):
+        scaling_matrix(np.eye(3), [0, 1], batchnorm=(1, 2, 3, 4))
