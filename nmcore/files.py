@@ -170,8 +170,11 @@ def check_writable(path: Path) -> None:
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise ArgumentError(f"the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK):
-        raise ArgumentError(f"the folder {folder} cannot be written to")
+    try:  # rights alone do not tell: root has them everywhere
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ArgumentError(f"the folder {folder} cannot be written to") from error
 
 
 def _mode(target: Path) -> int:

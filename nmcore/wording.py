@@ -262,7 +262,10 @@ def comparison(found: Fidelity) -> Iterator[str]:
         words.append(f"deviation {percent(found.deviation)} %")
     if words:
         yield f"on {found.inputs} ({doubt}): {', '.join(words)}"
-        yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
+    shown = {"agreement": (found.agreement, AGREEMENT), "deviation": (found.deviation, DEVIATION)}
+    meanings = [f"{name}: {what}" for name, (value, what) in shown.items() if value is not None]
+    if meanings:
+        yield "; ".join(meanings)
 
 
 def closing_lines(report: Report) -> Iterator[str]:

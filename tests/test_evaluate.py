@@ -54,6 +54,14 @@ class TestAccuracy:
         with pytest.raises(DataError, match=r"y holds classes from 0 to 4, but .* gives 4 scores"):
             evaluate([saved(picks("n", 4))], data, **OPTIONS)
 
+    def test_outputs_of_a_length_that_depends_on_numbers(self, saved):
+        """As detectors have: so many rows as there are finds."""
+        chain = picks("n", 4).node("NonZero").node("Cast", to=onnx.TensorProto.FLOAT)
+        model = saved(chain, check=False)
+        data = Dataset("d", np.triu(np.ones((4, 4), np.float32)))
+        _, other = evaluate([model, model], data, **OPTIONS)
+        assert (other.n, other.top1, other.agreement, other.deviation) == (4, None, None, None)
+
     def test_scores_that_are_no_numbers_are_never_right(self, saved):
         x = scores(0, 0)
         x[1, 2] = np.nan

@@ -384,6 +384,13 @@ class TestRival:
         expected = [100 * np.linalg.norm(got - want) / np.linalg.norm(want) for got in others]
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
+    def test_outputs_whose_shapes_differ_are_not_compared(self):
+        chain = Chain(("n", 8)).gemm(16).node("Relu").gemm(12).node("Relu").node("NonZero")
+        model = chain.node("Cast", to=onnx.TensorProto.FLOAT).build(check=False)
+        result = nmcore.compress(model, ratio=0.5, samples=32, providers=("cpu",))
+        assert "not compared with merging, as the shapes" in " ".join(result.notes)
+        assert {o.plan.method for o in result.outcomes} == {"moments"}
+
     def test_asked_for_by_name_there_is_no_rival(self, monkeypatch):
         monkeypatch.setattr(Rival, "better", None)
         result, _ = compress(network(), method="moments", ratio=0.5)

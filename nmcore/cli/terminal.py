@@ -310,4 +310,4 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
     if len(results) > 1:
         yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
-        yield f"both against {printable(first.model)}"
+        yield f"agreement and deviation: compared with {printable(first.model)}"

@@ -70,7 +70,7 @@ def test_text(run, model, data):
     assert lines[2].split()[2:4] == ["100.00", "0.00"]
     assert lines[4].startswith("7 inputs; latency: median of warm runs on cpu, ")
     assert lines[-2].startswith("agreement: percent of inputs with the same top class; deviation: ")
-    assert lines[-1] == f"both against {model}"
+    assert lines[-1] == f"agreement and deviation: compared with {model}"
 
 
 def test_without_data_inputs_are_made_and_that_is_said(run, model):
