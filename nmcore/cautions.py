@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nmcore.evaluate import Fidelity
     from nmcore.report import Report
 
-# A group of which nothing but the mean is left has a relative error of 1.
+# A group of which nothing but the mean is left has an error of 1.
 LOST_ERROR = 1.0
 # Below this agreement, in percent, or above this deviation a model is another one.
 LOST_AGREEMENT, LOST_DEVIATION = 50.0, 100.0
@@ -52,7 +52,7 @@ def _worst_groups(report: Report) -> Iterator[str]:
     if lost:
         error, name = max(lost)
         yield (
-            f"the relative error is above 1 in {len(lost)} of {len(report.groups)} groups, "
+            f"the error is above 1 in {len(lost)} of {len(report.groups)} groups, "
             f"the largest {error:.2f} in {printable(name)}"
         )
 

@@ -58,7 +58,7 @@ def test_results_unlike_those_of_the_original(fidelity, evidence):
     [
         (0.1, False, "accuracy is probably gone: 49.00 % keep"),
         (0.1, True, "accuracy may be gone: 49.00 % keep"),
-        (1.5, True, "accuracy is probably gone: the relative error is above 1"),
+        (1.5, True, "accuracy is probably gone: the error is above 1"),
     ],
 )
 def test_made_inputs_alone_condemn_nothing(error, made, verdict):
