@@ -135,18 +135,22 @@ def interrupts(count: int, width: int, seed: int) -> Counter[str]:
         source, target = Path(name) / "model.onnx", Path(name) / "small.onnx"
         source.write_bytes(network(width).SerializeToString())
         words = [sys.executable, "-m", "nmcore", "compress", str(source), str(target)]
-        start = time.perf_counter()
-        subprocess.run([*words, "--method", "merge"], capture_output=True, check=True)
-        span = time.perf_counter() - start
+        span = took([*words, "--method", "merge"])
         before = target.read_bytes()
-        start = time.perf_counter()
-        subprocess.run([*words, "--help"], capture_output=True, check=True)
-        start_up = 2 * (time.perf_counter() - start)
+        # Python says more than one line where it is interrupted before our first.
+        bare, start_up = took([sys.executable, "-c", "import typing"]), took([*words, "--help"])
         for _ in range(count):
-            counts[interrupted(words, rng.uniform(0.05, span), start_up)] += 1
+            counts[interrupted(words, rng.uniform(2 * bare, span), 2 * start_up)] += 1
             whole = target.read_bytes() == before or found(target, []) != "none"
             counts["target lost"] += not whole
     return counts
+
+
+def took(words: list[str]) -> float:
+    """The seconds that a command takes."""
+    start = time.perf_counter()
+    subprocess.run(words, capture_output=True, check=True)
+    return time.perf_counter() - start
 
 
 def interrupted(words: list[str], seconds: float, start_up: float) -> str:
