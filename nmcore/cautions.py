@@ -30,7 +30,7 @@ def warnings(report: Report) -> Iterator[str]:
         yield _overspent(report.budget)
     own, seen = [*_worst_groups(report)], [*_unlike(report.fidelity)]
     if own or seen:
-        # Made inputs are harder to tell apart than real ones.
+        # What is seen on made inputs alone may be better or worse on real ones.
         made = not own and report.fidelity is not None and report.fidelity.made
         verdict = "accuracy may be gone" if made else "accuracy is probably gone"
         yield f"{verdict}: {'; '.join([*own, *seen])}. {REMEDIES}"
