@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nmcore.cli import cli
+from nmcore import cli
 
 MARK = "<!-- commands -->"
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 import nmcore
-from nmcore.synthetic import dead_leaves
+from nmcore.calibration.dead_leaves import dead_leaves
 
 FOLDER = Path(__file__).parent
 EXAMPLE = FOLDER.parent / "examples/fashion_mnist"

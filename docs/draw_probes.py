@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nmcore.synthetic import dead_leaves
+from nmcore.calibration.dead_leaves import dead_leaves
 
 ROWS, COLUMNS, SIZE, GAP, ZOOM = 4, 10, 32, 2, 2
 

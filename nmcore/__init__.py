@@ -15,18 +15,18 @@ The method is Neuron Merging (Kim et al., NeurIPS 2020).
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from nmcore._version import __version__ as __version__
 
 # Where each public name lives; importing them only when used keeps `import nmcore` quick.
 _HOMES = {
     "BatchNorm": "nmcore.group",
     "Scaling": "nmcore.group",
-    "absorb": "nmcore.absorption",
-    "compress": "nmcore.pipeline",
-    "scaling_matrix": "nmcore.scaling",
-    "select": "nmcore.criteria",
-    "sensitivity": "nmcore.inspection",
-    "sweep": "nmcore.sweeping",
+    "absorb": "nmcore.arrays.absorption",
+    "compress": "nmcore.pipeline.compress",
+    "scaling_matrix": "nmcore.arrays.scaling",
+    "select": "nmcore.arrays.criteria",
+    "sensitivity": "nmcore.pipeline.sensitivity",
+    "sweep": "nmcore.sweeps.sweep",
 }
 
 __all__ = [
@@ -41,13 +41,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from nmcore.absorption import absorb
-    from nmcore.criteria import select
+    from nmcore.arrays.absorption import absorb
+    from nmcore.arrays.criteria import select
+    from nmcore.arrays.scaling import scaling_matrix
     from nmcore.group import BatchNorm, Scaling
-    from nmcore.inspection import sensitivity
-    from nmcore.pipeline import compress
-    from nmcore.scaling import scaling_matrix
-    from nmcore.sweeping import sweep
+    from nmcore.pipeline.compress import compress
+    from nmcore.pipeline.sensitivity import sensitivity
+    from nmcore.sweeps.sweep import sweep
 
 
 def __getattr__(name: str) -> Any:

@@ -72,3 +72,8 @@ def blaming(model: str, fault: Callable[[], str | None]) -> Iterator[None]:
         if found is None:
             raise
         raise ModelError(f"{model} is not a valid model: {found}") from error
+
+
+def not_finite(name: str) -> ArgumentError:
+    """The error of an array that holds NaN or infinity."""
+    return ArgumentError(f"{name}: holds NaN or infinity; need finite numbers")

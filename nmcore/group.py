@@ -9,12 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[Any]
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.intp]
+Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,18 @@ import pytest
 
 import nmcore
 from chain import Chain
-from nmcore import plugins
-from nmcore.allocation import Budget, Meter, allocate, fixed_cost, proportional
+from nmcore.budgets.allocation import (
+    Budget,
+    Meter,
+    allocate,
+    fixed_cost,
+    proportional,
+)
+from nmcore.budgets.allotment import Choices, meet
 from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group, Term
-from nmcore.plan import Selection
+from nmcore.plan.selection import Selection
+from nmcore.plugins import registry
 
 
 def bare(chain, width, kernel=1, **attributes):
@@ -99,7 +106,7 @@ def test_the_meter_tells_the_cost_of_the_model_that_is_written(name, kind):
     model = CHAINS[name]().build()
     rng = np.random.default_rng(0)
     for _ in range(3):
-        graph = plugins.open_graph(model)
+        graph = registry.open_graph(model)
         widths = {group.name: group.width for group in graph.groups}
         assert len(widths) >= 1
         meter = Meter(graph.terms(), widths, kind)
@@ -113,7 +120,7 @@ def test_the_meter_tells_the_cost_of_the_model_that_is_written(name, kind):
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_saving_is_the_difference_that_one_channel_makes(name):
-    graph = plugins.open_graph(CHAINS[name]().build())
+    graph = registry.open_graph(CHAINS[name]().build())
     meter = Meter(graph.terms(), {g.name: g.width for g in graph.groups}, "macs")
     for group in [*graph.groups, *graph.groups]:
         before, saving = meter.total(), meter.saving(group.name)
@@ -127,7 +134,7 @@ def test_the_meter_knows_constants_that_are_shared():
     chain = Chain().conv(8)
     slope = chain.constant(np.ones((8, 1, 1), "f4"), "slope")
     chain.node("PRelu", slope).conv(8).node("PRelu", slope).conv(4)
-    graph = plugins.open_graph(chain.build())
+    graph = registry.open_graph(chain.build())
     meter = Meter(graph.terms(), {g.name: g.width for g in graph.groups}, "params")
     fixed = fixed_cost(graph.cost(), meter, "params")
     meter.kept.update({"conv1": 3, "conv2": 5})
@@ -329,7 +336,7 @@ def test_whole_models_meet_the_budget(name, share, kind):
     result = nmcore.compress(model, method="merge", round_to=1, **{kind: share})
     before, after = getattr(result.before, kind), getattr(result.after, kind)
     assert after <= share * before
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     meter = Meter(graph.terms(), {g.name: g.width for g in graph.groups}, kind)
     meter.kept.update({o.plan.name: len(o.plan.kept) for o in result.outcomes})
     steps = [meter.saving(g.name) for g in graph.groups if meter.kept[g.name] < g.width]
@@ -378,7 +385,4 @@ def test_a_budget_needs_a_graph_that_knows_its_terms():
     """What a third party's graph cannot tell is asked for only where it is needed."""
     groups = [Group("a", 4, ["a"], ["b"])]
     graph = SimpleNamespace(groups=groups)
-    task = SimpleNamespace(counts={"a": 2}, budget=None)
-    from nmcore.budgets import meet
-
-    assert meet(graph, task, {}).counts == {"a": 2}
+    assert meet(graph, None, Choices({"a": 2}), {}).counts == {"a": 2}

@@ -9,11 +9,11 @@ import onnx
 import pytest
 
 import nmcore
-from nmcore.arguments import OPTIONS, checked
 from nmcore.errors import ArgumentError, DataError
-from nmcore.evaluate import evaluate
-from nmcore.feeding import made
-from nmcore.plugins import InputSpec
+from nmcore.evaluation.evaluate import evaluate
+from nmcore.evaluation.inputs import made
+from nmcore.options.checks import OPTIONS, checked
+from nmcore.plugins.protocols import InputSpec
 from small import small_network
 
 SHARE = "a share above 0 and at most 1 is needed"

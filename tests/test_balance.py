@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from chain import Chain
-from nmcore import plugins
-from nmcore.balance import balanced, evenly
-from nmcore.plugins import InputSpec
-from nmcore.probes import Inputs, Probes, probes_for, synthesise
+from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.class_balance import balanced, evenly
+from nmcore.calibration.collect import Inputs, probes_for
+from nmcore.calibration.synthetic import synthesise
+from nmcore.plugins import registry
+from nmcore.plugins.protocols import InputSpec
 
 
 class Answering:
@@ -101,7 +103,7 @@ def test_made_inputs_are_balanced_for_the_network_at_hand():
     """Few pictures are so bright that this network takes them for its first class."""
     chain = Chain(("n", 1, 8, 8)).node("GlobalAveragePool").node("Flatten")
     weight, bias = np.array([[1], [0]], np.float32), np.array([0, 1], np.float32)
-    graph = plugins.open_graph(chain.node("Gemm", weight, bias, transB=1).build())
+    graph = registry.open_graph(chain.node("Gemm", weight, bias, transB=1).build())
     spec = InputSpec("input", (None, 1, 8, 8), np.dtype(np.float32))
 
     def bright(batches):

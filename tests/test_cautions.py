@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 import account
-from nmcore.allocation import Spent
-from nmcore.cautions import LOST_AGREEMENT, LOST_DEVIATION
-from nmcore.evaluate import Fidelity
-from nmcore.report import GroupReport
-from nmcore.summaries import CurveSummary
+from nmcore.budgets.allocation import Spent
+from nmcore.evaluation.fidelity import Fidelity
+from nmcore.plan.summaries import CurveSummary
+from nmcore.report.report import GroupReport
+from nmcore.report.warnings import LOST_AGREEMENT, LOST_DEVIATION
 
 
 def group(name, error):

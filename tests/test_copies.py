@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.copies import MOVES, VERSIONS, copies, with_copies
-from nmcore.probes import Probes
+from nmcore.calibration.augmentation import (
+    MOVES,
+    VERSIONS,
+    copies,
+    with_copies,
+)
+from nmcore.calibration.calibration_set import Probes
 
 
 def pictures(*shape, seed=0):

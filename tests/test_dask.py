@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 import nmcore
 from chain import Chain
-from nmcore import executors
-from nmcore.cli import cli
+from nmcore import cli
+from nmcore.utils import executors
 from small import small_network
 
 distributed = pytest.importorskip(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.data import Dataset, Normalisation, load
+from nmcore.calibration.random_inputs import random_inputs, runnable_inputs
+from nmcore.data.dataset import Dataset
+from nmcore.data.loading import load
+from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError, ModelError
-from nmcore.plugins import InputSpec
-from nmcore.runnable import random_inputs, runnable_inputs
+from nmcore.plugins.protocols import InputSpec
 
 FLOAT = np.dtype(np.float32)
 

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from nmcore.diagnosis import shortfall
 from nmcore.group import Group, Term
-from nmcore.plan import GroupPlan, Outcome
-from nmcore.report import Measures
+from nmcore.plan.outcome import Outcome
+from nmcore.plan.plan import GroupPlan
+from nmcore.report.report import Measures
+from nmcore.report.speedup import shortfall
 
 
 def graph(share_of_groups=1.0, block=1):

@@ -7,8 +7,9 @@ from hashlib import sha256
 
 import pytest
 
-from nmcore import digests, plugins
 from nmcore.errors import ArgumentError
+from nmcore.plan import fingerprint
+from nmcore.plugins import registry
 from small import small_network
 
 
@@ -20,17 +21,17 @@ def path(tmp_path):
 
 
 def test_a_file_is_read_aside_and_gives_the_same(path):
-    graph = plugins.open_graph(path)
-    source = digests.aside(path, graph)()
-    assert source == digests.of_model(path, graph)
+    graph = registry.open_graph(path)
+    source = fingerprint.aside(path, graph)()
+    assert source == fingerprint.of_model(path, graph)
     assert (source.file, source.sha256) == ("model.onnx", sha256(path.read_bytes()).hexdigest())
 
 
 def test_an_object_is_taken_as_it_is_when_asked():
     model = small_network().build()
-    graph = plugins.open_graph(model)
-    wait = digests.aside(model, graph)
-    before = digests.of_model(model, graph)
+    graph = registry.open_graph(model)
+    wait = fingerprint.aside(model, graph)
+    before = fingerprint.of_model(model, graph)
     assert wait() == before
 
 
@@ -38,9 +39,9 @@ def test_what_goes_wrong_is_raised_where_it_is_waited_for(path, monkeypatch):
     """And not in the thread, where nobody would hear it."""
     unheard = []
     monkeypatch.setattr(threading, "excepthook", unheard.append)
-    graph = plugins.open_graph(path)
+    graph = registry.open_graph(path)
     path.unlink()
-    wait = digests.aside(path, graph)
+    wait = fingerprint.aside(path, graph)
     with pytest.raises(ArgumentError, match=r"model\.onnx can no longer be read: No such file"):
         wait()
     assert not unheard

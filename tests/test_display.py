@@ -9,8 +9,8 @@ import pytest
 
 import nmcore
 from account import report
-from nmcore.display import SHOWN, report_text
-from nmcore.report import GroupReport
+from nmcore.report.notebook import SHOWN, report_text
+from nmcore.report.report import GroupReport
 from small import small_network
 
 

@@ -56,7 +56,11 @@ def test_wheel_has_every_module_and_nothing_else(wheel):
     }
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert found == wanted
-    assert {"nmcore/page/style.css", "nmcore/plan.schema.json", "nmcore/py.typed"} <= found
+    assert {
+        "nmcore/report/html/style.css",
+        "nmcore/plan/plan.schema.json",
+        "nmcore/py.typed",
+    } <= found
 
 
 def test_wheel_says_what_it_is(wheel):
@@ -79,7 +83,7 @@ def test_source_has_all_that_make_needs(built):
         "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "mkdocs.yml", "setup.cfg", ".ci/run",
         "benchmarks/accuracy/page.py", "docs/index.md", "docs/figures/walk-light.svg",
         "examples/fashion_mnist/lenet5.onnx", "tests/test_dist.py", "tests/helpers/pages.py",
-        "nmcore/plan.schema.json",
+        "nmcore/plan/plan.schema.json",
     ):  # fmt: skip
         assert wanted in found
     assert not [name for name in found if name.endswith(".pyc") or name.startswith("site/")]

@@ -11,12 +11,12 @@ import pytest
 
 import nmcore
 from chain import Chain, run
-from nmcore import plugins
-from nmcore.data import Dataset
-from nmcore.dividing import Divided
+from nmcore.compression.moments import accumulate, average
+from nmcore.data.batches import Divided
+from nmcore.data.dataset import Dataset
 from nmcore.errors import ModelError, OutOfMemoryError
-from nmcore.evaluate import fidelity
-from nmcore.moments import accumulate, average
+from nmcore.evaluation.fidelity import fidelity
+from nmcore.plugins import registry
 from nmcore_ort.session import OrtSession
 
 
@@ -150,7 +150,7 @@ def test_models_are_compared_in_smaller_batches(memory_for):
     rng = np.random.default_rng(0)
     data = Dataset("d", rng.standard_normal((40, 3, 8, 8)).astype(np.float32))
     model = network().SerializeToString()
-    session = plugins.runtime().session(model, providers=["cpu"])
+    session = registry.runtime().session(model, providers=["cpu"])
     longest = memory_for(7)
     found = fidelity(session, session, data)
     assert (found.n, found.deviation) == (40, 0.0)
@@ -166,7 +166,7 @@ import resource, sys
 import numpy as np
 from nmcore import plugins
 from nmcore.errors import OutOfMemoryError
-from nmcore.moments import accumulate
+from nmcore.compression.moments import accumulate
 
 session = plugins.runtime().session(sys.stdin.buffer.read(), providers=["cpu"], threads=1)
 x = np.arange(64, dtype=np.float32)[:, None]

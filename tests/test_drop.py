@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.data import Dataset
-from nmcore.drop import MOST_JUDGED, STEPS, Attempt, Loss, halves, smallest_within
+from nmcore.budgets.max_drop import (
+    MOST_JUDGED,
+    STEPS,
+    Attempt,
+    Loss,
+    halves,
+    smallest_within,
+)
+from nmcore.data.dataset import Dataset
 from nmcore.errors import BudgetError, DataError
-from nmcore.evaluate import Fidelity
+from nmcore.evaluation.fidelity import Fidelity
 
 
 def trying(loss, least=0.0):

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from nmcore import elimination
-from nmcore.elimination import eliminate, problem
+from nmcore.arrays import elimination
+from nmcore.arrays.elimination import eliminate, problem
+from nmcore.compression.refit import features
 from nmcore.errors import ArgumentError
-from nmcore.refit import features
 
 ROWS = 60
 

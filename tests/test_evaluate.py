@@ -7,11 +7,13 @@ import onnx
 import pytest
 
 from chain import Chain
-from nmcore import plugins
-from nmcore.data import Dataset
+from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import NamedInputs, batch_size
 from nmcore.errors import DataError, ModelError
-from nmcore.evaluate import compared, evaluate, top_class
-from nmcore.feeding import NamedInputs, batch_size
+from nmcore.evaluation.comparison import top_class
+from nmcore.evaluation.evaluate import evaluate
+from nmcore.evaluation.fidelity import compared
+from nmcore.plugins import registry
 
 OPTIONS = {"providers": ("cpu",), "threads": 1, "runs": 1}
 
@@ -145,7 +147,7 @@ def test_data_that_does_not_fit(saved):
 
 @pytest.mark.parametrize(("macs", "count"), [(None, 64), (10**6, 64), (10**9, 32), (10**12, 16)])
 def test_slow_models_are_compared_on_fewer_inputs(saved, macs, count):
-    sessions = [plugins.runtime().session(saved(picks("n", 4))) for _ in range(2)]
+    sessions = [registry.runtime().session(saved(picks("n", 4))) for _ in range(2)]
     assert compared(*sessions, None, macs=macs, seed=0).n == count
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from nmcore.data import load
-from nmcore.evaluate import evaluate
-from nmcore.plugins import open_graph
+from nmcore.data.loading import load
+from nmcore.evaluation.evaluate import evaluate
+from nmcore.plugins.registry import open_graph
 
 FOLDER = Path(__file__).parents[1] / "examples/fashion_mnist"
 INPUTS = {"scale": 255, "mean": (0.2860,), "std": (0.3530,)}

@@ -11,8 +11,10 @@ from onnx import numpy_helper
 
 import nmcore
 from chain import Chain
-from nmcore import executors, merging, plugins
+from nmcore.compression import merging
 from nmcore.errors import ArgumentError, ModelError
+from nmcore.plugins import registry
+from nmcore.utils import executors
 from random_graphs import generate
 
 METHODS = ("prune", "merge", "ridge")
@@ -69,7 +71,7 @@ def test_processes_give_the_same():
 def test_groups_that_touch_wait_for_each_other(seed):
     """Nothing is done before it must be, so what is read too early has not changed yet."""
     model = generate(seed).model
-    groups = plugins.open_graph(model).groups
+    groups = registry.open_graph(model).groups
     touching = {merging._touches(a, b) for k, b in enumerate(groups) for a in groups[:k]}
     assert touching == {True, False}
     assert compressed(model, Lazy()) == compressed(model)

@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from nmcore import files
 from nmcore.errors import ArgumentError
-from nmcore.files import atomic_write, check_writable
+from nmcore.utils import files
+from nmcore.utils.files import atomic_write, check_writable
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_folder_that_refuses(monkeypatch, old):
 WRITER = """
 import sys
 from pathlib import Path
-from nmcore.files import atomic_write
+from nmcore.utils.files import atomic_write
 path = Path(sys.argv[1])
 print("ready", flush=True)
 while True:

@@ -8,10 +8,12 @@ import pytest
 
 import nmcore
 from chain import Chain
-from nmcore.data import Dataset, in_memory, normalisation
+from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import NamedInputs
+from nmcore.data.loading import in_memory
+from nmcore.data.normalisation import normalisation
 from nmcore.errors import ArgumentError, DataError
-from nmcore.evaluate import evaluate
-from nmcore.feeding import NamedInputs
+from nmcore.evaluation.evaluate import evaluate
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (24, 3, 8, 8), np.uint8)
@@ -188,7 +190,7 @@ class TestNumbersThatAreNone:
             in_memory(broken)
 
     def test_many_numbers_are_looked_through_in_parts(self, broken, monkeypatch):
-        monkeypatch.setattr("nmcore.data._CHUNK", 200)
+        monkeypatch.setattr("nmcore.data.loading._CHUNK", 200)
         with pytest.raises(DataError, match=f"^data: {self.MESSAGE} 3 "):
             in_memory({"x": broken})
         assert len(in_memory(broken[:3])) == 3

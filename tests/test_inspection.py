@@ -8,9 +8,10 @@ import pytest
 
 import nmcore
 from chain import Chain, initializer
-from nmcore.data import Dataset
+from nmcore.data.dataset import Dataset
 from nmcore.errors import DataError, ModelError
-from nmcore.inspection import RATIOS, WEIGHTS_ALONE
+from nmcore.pipeline.sensitivity import WEIGHTS_ALONE
+from nmcore.report.sensitivity import RATIOS
 
 OPTIONS = {"providers": ("cpu",)}
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from nmcore.interrupts import ending_at_once, insisting
+from nmcore.utils.interrupts import ending_at_once, insisting
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
 
@@ -85,7 +85,7 @@ def test_what_runs_inside_an_import_is_interrupted(tmp_path, monkeypatch):
 def test_a_process_that_has_done_nothing_ends_without_a_word(thread):
     code = f"""
 import threading
-from nmcore.interrupts import ending_at_once
+from nmcore.utils.interrupts import ending_at_once
 import signal
 
 def work():

@@ -7,10 +7,15 @@ import time
 import numpy as np
 import pytest
 
-from nmcore import latency
 from nmcore.errors import ModelError
-from nmcore.latency import measure, on_one_device, relative, time_sessions
-from nmcore.plugins import InputSpec
+from nmcore.evaluation import latency
+from nmcore.evaluation.latency import (
+    measure,
+    on_one_device,
+    relative,
+    time_sessions,
+)
+from nmcore.plugins.protocols import InputSpec
 
 
 def test_models_take_turns_after_a_warm_up():

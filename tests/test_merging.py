@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import nmcore
-from nmcore import merging
+from nmcore.compression import merging
 from small import small_network
 
 

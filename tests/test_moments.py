@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.moments import accumulate, average, linear, measured, stream_variance
+from nmcore.compression.moments import (
+    accumulate,
+    average,
+    linear,
+    measured,
+    stream_variance,
+)
 
 
 @pytest.fixture

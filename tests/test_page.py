@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import pytest
 
 from account import outcome, report
-from nmcore.evaluate import Fidelity
+from nmcore.evaluation.fidelity import Fidelity
 from nmcore.group import Cost, Declined
-from nmcore.page import page
-from nmcore.report import Measures
+from nmcore.report.html import page
+from nmcore.report.report import Measures
 
 VOID = {"meta", "br"}
 HOSTILE = [

@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from account import outcome, report
-from nmcore.page import page
+from nmcore.report.html import page
 
 CHROMIUM = next(
     filter(

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nmcore import pairs
-from nmcore.pairs import Layers, refit_pair
+from nmcore.compression import gauss_newton
+from nmcore.compression.gauss_newton import Layers, refit_pair
 
 
 def relu(rows):
@@ -41,7 +41,7 @@ def test_both_layers_beat_the_last_alone(activation):
 
 def test_the_step_is_that_of_the_normal_equations(monkeypatch):
     """Written down afresh with the whole Jacobian, and the pull as more rows of it."""
-    monkeypatch.setattr(pairs, "_SOLVED", 1e-9)
+    monkeypatch.setattr(gauss_newton, "_SOLVED", 1e-9)
     x, wanted, kept = problem(count=60)
     ridge = 0.3
     rows = np.column_stack([x - x.mean(axis=0), np.ones(len(x))])
@@ -53,7 +53,7 @@ def test_the_step_is_that_of_the_normal_equations(monkeypatch):
     pull[-1] = 0
     normal = jacobian.T @ jacobian / len(x) + np.diag(pull.ravel())
     expected = np.linalg.solve(normal, jacobian.T @ missing / len(x)).reshape(6, 3)
-    found = pairs._step(x, wanted, kept, ridge)
+    found = gauss_newton._step(x, wanted, kept, ridge)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4)
 
 

@@ -13,12 +13,14 @@ import pytest
 
 import nmcore
 from chain import Chain
-from nmcore import plan_files, reconstruction, replay
-from nmcore.criteria import CRITERIA
-from nmcore.data import Dataset
+from nmcore.arrays.criteria import CRITERIA
+from nmcore.arrays.scaling import BN_FORMS, METHODS
+from nmcore.compression import reconstruction
+from nmcore.data.dataset import Dataset
 from nmcore.errors import ArgumentError, DataError, NmcoreError
-from nmcore.plan import GroupPlan, Plan, Source, load
-from nmcore.scaling import BN_FORMS, METHODS
+from nmcore.plan import plan, replay, serialization
+from nmcore.plan.plan import GroupPlan, Plan, Source
+from nmcore.plan.serialization import load
 
 EXAMPLE = Path(__file__).parents[1] / "examples/fashion_mnist"
 DATA = {"data": EXAMPLE / "calibration_256.npz", "scale": 255, "mean": (0.286,), "std": (0.353,)}
@@ -108,7 +110,7 @@ class TestReplay:
         assert written(model, plan=plan, **options)[0] == first
 
     def test_the_published_method_that_won_is_what_the_plan_says(self, model, monkeypatch):
-        monkeypatch.setattr("nmcore.rival.Rival._deviations", lambda *_: [1.0, 0.0])
+        monkeypatch.setattr("nmcore.compression.baseline.Rival._deviations", lambda *_: [1.0, 0.0])
         first, plan = written(model, ratio=0.5, data=pictures())
         assert plan.options["method"] == "merge"
         assert plan.data is None
@@ -129,7 +131,7 @@ class TestReplay:
         _, second = written(model, plan=plan)
         _, third = written(model, plan=second)
         assert third.groups == second.groups
-        assert plan_files.text(third) == plan_files.text(second)
+        assert plan.text(third) == plan.text(second)
 
     def test_other_versions_are_named(self, model):
         _, plan = written(model, ratio=0.5, method="merge")
@@ -170,12 +172,12 @@ class TestContent:
             assert source == Source(name, sha256(content).hexdigest())
 
     def test_a_group_a_line(self):
-        lines = plan_files.text(FULL).splitlines()
+        lines = plan.text(FULL).splitlines()
         assert [line.strip()[:18] for line in lines if "kept" in line] == [
             '{"name": "conv1", ',
             '{"name": "conv2", ',
         ]
-        assert plan_files.parse(json.loads("\n".join(lines)), "it") == FULL
+        assert serialization.parse(json.loads("\n".join(lines)), "it") == FULL
 
     def test_no_groups_at_all(self, tmp_path):
         Plan(()).save(tmp_path / "p.json")
@@ -209,13 +211,13 @@ class TestContent:
         assert load(tmp_path / "p.json") == plan
 
     def test_the_schema_names_what_is_read(self):
-        folder = Path(plan_files.__file__).parent
+        folder = Path(serialization.__file__).parent
         schema = json.loads((folder / "plan.schema.json").read_text())
-        assert list(schema["properties"]) == list(plan_files._PLAN_KEYS)
-        assert schema["properties"]["plan_version"]["const"] == plan_files.VERSION
-        assert list(schema["$defs"]["group"]["properties"]) == list(plan_files._GROUP_KEYS)
+        assert list(schema["properties"]) == list(serialization._PLAN_KEYS)
+        assert schema["properties"]["plan_version"]["const"] == plan.VERSION
+        assert list(schema["$defs"]["group"]["properties"]) == list(serialization._GROUP_KEYS)
         options = schema["properties"]["options"]["properties"]
-        assert set(options) == set(plan_files.OPTIONS)
+        assert set(options) == set(serialization.OPTIONS)
         assert options["method"]["enum"] == ["auto", *METHODS]
         assert options["criterion"]["enum"] == ["auto", *CRITERIA]
         assert options["bn_form"]["enum"] == ["auto", *BN_FORMS]
@@ -554,8 +556,8 @@ def test_the_module_is_at_hand():
 def test_what_is_stated_are_arguments_of_compress():
     from inspect import signature
 
-    from nmcore.pipeline import compress
+    from nmcore.pipeline.compress import compress
 
     names = set(signature(compress).parameters)
-    assert set(plan_files.OPTIONS) <= names
+    assert set(serialization.OPTIONS) <= names
     assert set(replay._DECIDING) <= names

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import nmcore
-from nmcore import plugins
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, Cost, Group, Producer
+from nmcore.plugins import protocols, registry
 
 
 @dataclass
@@ -86,9 +86,9 @@ toy = Toy()
 @pytest.fixture
 def toy_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "toy_backend", sys.modules[__name__])
-    entry = EntryPoint("toy", "toy_backend:toy", plugins.ENTRY_POINT_GROUP)
-    found = plugins.entry_points(group=plugins.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [*found, entry])
+    entry = EntryPoint("toy", "toy_backend:toy", registry.ENTRY_POINT_GROUP)
+    found = protocols.entry_points(group=registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(protocols, "entry_points", lambda group: [*found, entry])
 
 
 def test_third_party_backend_compresses(toy_installed):
@@ -104,14 +104,14 @@ def test_third_party_backend_compresses(toy_installed):
 
 def test_unknown_format_names_the_installed_backends():
     with pytest.raises(ModelError, match=r"type int is of no format .*onnx"):
-        plugins.open_graph(3)
+        registry.open_graph(3)
 
 
 def test_missing_file_and_directory(tmp_path):
     with pytest.raises(ModelError, match="does not exist"):
-        plugins.open_graph(tmp_path / "nothing.onnx")
+        registry.open_graph(tmp_path / "nothing.onnx")
     with pytest.raises(ModelError, match="is a directory"):
-        plugins.open_graph(tmp_path)
+        registry.open_graph(tmp_path)
 
 
 WITHOUT_ONNX = """
@@ -140,7 +140,7 @@ def test_array_api_needs_neither_onnx_nor_onnxruntime():
 
 def test_core_imports_no_plugin_by_name():
     """The core finds plugins through entry points only."""
-    root = Path(plugins.__file__).parent
+    root = Path(protocols.__file__).parent
     for path in root.rglob("*.py"):
         lines = [line.strip() for line in path.read_text().splitlines()]
         imports = [line for line in lines if line.startswith(("import ", "from "))]

@@ -8,12 +8,16 @@ import pytest
 
 import nmcore
 from chain import Chain
-from nmcore import plugins, probes
-from nmcore.data import Dataset, Normalisation
+from nmcore.calibration import collect
+from nmcore.calibration.calibration_set import from_data
+from nmcore.calibration.collect import Inputs, probes_for
+from nmcore.calibration.dead_leaves import dead_leaves
+from nmcore.calibration.synthetic import synthesise
+from nmcore.data.dataset import Dataset
+from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
-from nmcore.plugins import InputSpec
-from nmcore.probes import Inputs, from_data, probes_for, synthesise
-from nmcore.synthetic import dead_leaves
+from nmcore.plugins import registry
+from nmcore.plugins.protocols import InputSpec
 
 
 def spec(*shape, dtype=np.float32, name="input"):
@@ -146,7 +150,7 @@ class TestMade:
         assert not found.real
 
     def test_large_inputs_come_in_smaller_batches(self, monkeypatch):
-        monkeypatch.setattr(probes, "_MAX_ELEMENTS", 100)
+        monkeypatch.setattr(collect, "_MAX_ELEMENTS", 100)
         found = synthesise([spec(None, 30)], [(1, 30)], 9)
         assert [len(batch["input"]) for batch in found.batches] == [3, 3, 3]
         found = synthesise([spec(None, 300)], [(1, 300)], 2)
@@ -220,7 +224,7 @@ class TestData:
 class TestForAGraph:
     @pytest.fixture
     def graph(self):
-        return plugins.open_graph(Chain(("n", 3, "h", "w")).conv(4).node("Relu").conv(3).build())
+        return registry.open_graph(Chain(("n", 3, "h", "w")).conv(4).node("Relu").conv(3).build())
 
     def test_dynamic_axes_get_a_size(self, graph):
         found = probes_for(graph, Inputs(samples=2), ("cpu",), 0)
@@ -237,10 +241,10 @@ class TestForAGraph:
         assert found.batches[0]["input"].shape == (3, 3, 6, 7)
 
     def test_as_many_as_usual(self):
-        graph = plugins.open_graph(Chain(("n", 6)).gemm(5).node("Relu").gemm(4).build())
-        assert probes_for(graph, Inputs(), ("cpu",), 0).count == probes.SYNTHETIC_SAMPLES
+        graph = registry.open_graph(Chain(("n", 6)).gemm(5).node("Relu").gemm(4).build())
+        assert probes_for(graph, Inputs(), ("cpu",), 0).count == collect.SYNTHETIC_SAMPLES
         data = Dataset("d", np.random.default_rng(0).random((1000, 6), np.float32))
-        assert probes_for(graph, Inputs(data), ("cpu",), 0).count == probes.REAL_SAMPLES
+        assert probes_for(graph, Inputs(data), ("cpu",), 0).count == collect.REAL_SAMPLES
 
 
 class TestAStateWhoseBatchIsNoFirstAxis:

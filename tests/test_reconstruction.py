@@ -11,18 +11,20 @@ from onnx import numpy_helper
 
 import nmcore
 from chain import Chain, initializer, run
-from nmcore import doubt, pair_refit, pipeline, plugins, reconstruction
-from nmcore.allocation import Meter
-from nmcore.data import Dataset
-from nmcore.elimination import eliminate, problem
+from nmcore.arrays.elimination import eliminate, problem
+from nmcore.budgets.allocation import Meter
+from nmcore.calibration.calibration_set import from_data
+from nmcore.calibration.dead_leaves import dead_leaves
+from nmcore.calibration.synthetic import synthesise
+from nmcore.compression import joint_refit, reconstruction, shrinkage
+from nmcore.compression.baseline import Rival
+from nmcore.compression.joint_refit import PairRefit
+from nmcore.compression.moments import Moments
+from nmcore.compression.reconstruction import Reconstruction
+from nmcore.compression.refit import mixed, refit
+from nmcore.data.dataset import Dataset
 from nmcore.errors import ModelError, NmcoreError, VerificationError
-from nmcore.moments import Moments
-from nmcore.pair_refit import PairRefit
-from nmcore.probes import from_data, synthesise
-from nmcore.reconstruction import Reconstruction
-from nmcore.refit import mixed, refit
-from nmcore.rival import Rival
-from nmcore.synthetic import dead_leaves
+from nmcore.plugins import registry
 
 
 def pictures(count=64, shape=(3, 8, 8), seed=1, dtype=np.float32):
@@ -107,7 +109,7 @@ class TestError:
     def test_redundant_channels_go_without_loss(self, monkeypatch, norm, data):
         for name in ("REFIT_RIDGE", "SELECTION_RIDGE", "SCARCITY"):
             monkeypatch.setattr(reconstruction, name, 1e-7)
-        monkeypatch.setattr(doubt, "DOUBT", 1e-7)
+        monkeypatch.setattr(shrinkage, "DOUBT", 1e-7)
         model = redundant(norm)
         x = pictures(seed=5) if data else (dead_leaves(64, 3, (8, 8), seed=5) - 0.45) / 0.25
         result, proto = compress(model, ratio=0.5, data=data, samples=256)
@@ -263,7 +265,7 @@ def test_budgets_are_met_within_a_channel(name, kind, share):
     result, _ = compress(model, round_to=1, **{kind: share})
     before, after = getattr(result.before, kind), getattr(result.after, kind)
     assert after <= share * before
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     meter = Meter(graph.terms(), {g.name: g.width for g in graph.groups}, kind)
     meter.kept.update(kept(result))
     steps = [meter.saving(g.name) for g in graph.groups if meter.kept[g.name] < g.width]
@@ -313,7 +315,7 @@ class TestLeftAlone:
         assert kept(result)["conv1"] == 7
 
     def test_nothing_to_remove_is_not_measured(self, monkeypatch):
-        monkeypatch.setattr(pipeline, "probes_for", None)
+        monkeypatch.setattr(compress, "probes_for", None)
         model = network()
         result, proto = compress(model, ratio=0.0)
         assert "nothing is to be removed" in result.notes
@@ -369,16 +371,16 @@ class TestRival:
 
     def test_the_deviations_it_compares(self):
         model = network()
-        graph = plugins.open_graph(model)
+        graph = registry.open_graph(model)
         graphs = [compress(model, method=m, ratio=0.5)[1] for m in ("prune", "merge")]
-        session = plugins.runtime().session(graph.serialize(), providers=("cpu",))
+        session = registry.runtime().session(graph.serialize(), providers=("cpu",))
         shown = from_data(dataset(100), session.inputs, 64)
         found = Rival(model, None, shown, ("cpu",))._deviations(
             graph.serialize(), [each.SerializeToString() for each in graphs]
         )
         x = np.concatenate([batch["input"] for batch in shown.batches])
         want, *others = (
-            plugins.runtime().session(each, providers=("cpu",)).run({"input": x})[0]
+            registry.runtime().session(each, providers=("cpu",)).run({"input": x})[0]
             for each in (graph.serialize(), *(each.SerializeToString() for each in graphs))
         )
         expected = [100 * np.linalg.norm(got - want) / np.linalg.norm(want) for got in others]
@@ -464,11 +466,11 @@ def test_the_same_seed_gives_the_same_model():
 
 class TestWalk:
     def walk(self, model, real=False, count=16):
-        graph = plugins.open_graph(model)
-        specs = plugins.runtime().session(graph.serialize(), providers=("cpu",)).inputs
+        graph = registry.open_graph(model)
+        specs = registry.runtime().session(graph.serialize(), providers=("cpu",)).inputs
         shapes = [tuple(size or 1 for size in spec.shape) for spec in specs]
         found = dataclasses.replace(synthesise(specs, shapes, count), real=real)
-        return Reconstruction(graph, plugins.runtime(), found, ("cpu",))
+        return Reconstruction(graph, registry.runtime(), found, ("cpu",))
 
     def test_curves(self):
         # With few inputs the pull of their scarcity adds to the error.
@@ -486,8 +488,8 @@ class TestWalk:
     def test_made_inputs_are_doubted_more_the_deeper_they_get(self, monkeypatch, norm, real):
         """But not where batch norms keep every channel as lively as it was in training."""
         walk = self.walk(network(norm=norm), real)
-        monkeypatch.setattr(doubt, "DEEP", 2)
-        doubted = doubt.Doubt(walk.graph, real)
+        monkeypatch.setattr(shrinkage, "DEEP", 2)
+        doubted = shrinkage.Doubt(walk.graph, real)
         gains = []
         for reading in walk.graph.readings():
             consumer = walk.graph.consumer(reading)
@@ -501,7 +503,7 @@ class TestWalk:
                 np.zeros((features, outputs)),
             )
             gains.append(doubted(seen, consumer, reading).covariance[0, 0] - 1)
-        wanted = [0.0, 0.0] if norm or real else [doubt.DOUBT / 4, doubt.DOUBT]
+        wanted = [0.0, 0.0] if norm or real else [shrinkage.DOUBT / 4, shrinkage.DOUBT]
         np.testing.assert_allclose(gains[:2], wanted)
 
     def test_curves_do_not_depend_on_how_many_are_measured_at_once(self, monkeypatch):
@@ -564,7 +566,7 @@ def test_samples_below_one():
 def test_a_bias_of_several_rows_is_left_alone():
     chain = Chain((2, 6)).gemm(8).node("Relu")
     model = chain.node("Gemm", chain.weight(4, 8), np.full((2, 4), 5, "f4"), transB=1).build()
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     assert not graph.groups
     assert "differs between inputs" in graph.declined[0].reason
 
@@ -572,7 +574,7 @@ def test_a_bias_of_several_rows_is_left_alone():
 @pytest.mark.parametrize("factor", ["alpha", "beta"])
 def test_a_product_or_bias_that_is_switched_off_is_left_alone(factor):
     model = Chain(("n", 6)).gemm(8).node("Relu").gemm(4, **{factor: 0.0}).build()
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     assert not graph.groups
     assert "switched off" in graph.declined[0].reason
 
@@ -600,13 +602,13 @@ class TestPairs:
     def fitted(self, monkeypatch):
         """The rows of every pair that is fitted."""
         seen = []
-        original = pair_refit.refit_pair
+        original = joint_refit.refit_pair
 
         def refit_pair(features, wanted, layers, **options):
             seen.append((len(features), len(wanted)))
             return original(features, wanted, layers, **options)
 
-        monkeypatch.setattr(pair_refit, "refit_pair", refit_pair)
+        monkeypatch.setattr(joint_refit, "refit_pair", refit_pair)
         return seen
 
     def test_the_outputs_of_unseen_inputs_move_less(self, monkeypatch):
@@ -667,7 +669,7 @@ class TestPairs:
         assert fitted == []
 
     def test_not_on_made_inputs(self, monkeypatch):
-        monkeypatch.setattr(pair_refit, "refit_pair", lambda *a, **o: pytest.fail("fitted"))
+        monkeypatch.setattr(joint_refit, "refit_pair", lambda *a, **o: pytest.fail("fitted"))
         result, _ = compress(self.network(), ratio=0.7)
         assert sum(kept(result).values()) == 7 + 6
 
@@ -681,6 +683,6 @@ class TestPairs:
         assert fitted == [(90, 90)]
         for limit in ("PAIR_WORK", "_PAIR_NUMBERS"):
             with monkeypatch.context() as patch:
-                patch.setattr(pair_refit, limit, 0)
+                patch.setattr(joint_refit, limit, 0)
                 compress(model, ratio=0.5, data=data)
         assert fitted == [(90, 90)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.moments import Moments
-from nmcore.refit import features, mixed, refit
+from nmcore.compression.moments import Moments
+from nmcore.compression.refit import features, mixed, refit
 
 ROWS = 400
 

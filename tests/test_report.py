@@ -9,9 +9,11 @@ import pytest
 
 import account
 from nmcore.errors import ArgumentError
+from nmcore.evaluation.latency import Latency
 from nmcore.group import Cost, Declined
-from nmcore.latency import Latency
-from nmcore.report import GroupReport, Measures, Report, check_format, dumps, installed_versions
+from nmcore.report.report import GroupReport, Measures, Report
+from nmcore.report.writers import check_format, dumps
+from nmcore.utils.versions import installed_versions
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nmcore.allocation import Meter, removals
+from nmcore.budgets.allocation import Meter, removals
+from nmcore.budgets.latency_search import Path, fastest, widest_within
 from nmcore.errors import BudgetError
 from nmcore.group import Term
-from nmcore.plan import silent
-from nmcore.speed import Path, fastest, widest_within
+from nmcore.utils.progress import silent
 
 WIDTHS = {"a": 32, "b": 64, "c": 48}
 TERMS = [Term(900, 0, ("a",)), Term(6000, 0, ("a", "b")), Term(3000, 0, ("b", "c"))]

@@ -11,8 +11,8 @@ import pytest
 import nmcore
 from chain import Chain
 from nmcore.errors import ArgumentError
-from nmcore.evaluate import Fidelity
-from nmcore.spread import SEED_HINT, Spread
+from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.seed_spread import SEED_HINT, Spread
 from small import small_network
 
 QUICK = {"samples": 48, "providers": ("cpu",)}

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from account import outcome
-from nmcore.elimination import Curve
+from nmcore.arrays.elimination import Curve
+from nmcore.arrays.scaling import scaling_matrix
 from nmcore.group import Scaling
-from nmcore.report import GroupReport, dumps
-from nmcore.scaling import scaling_matrix
-from nmcore.summaries import (
+from nmcore.plan.summaries import (
     BINS,
     COLUMNS,
     PICTURES,
@@ -23,6 +22,8 @@ from nmcore.summaries import (
     ZSummary,
     pictured,
 )
+from nmcore.report.report import GroupReport
+from nmcore.report.writers import dumps
 
 
 class TestCurves:

@@ -16,11 +16,13 @@ import onnx
 import pytest
 
 import nmcore
-from nmcore import cells, executors, sweeping
 from nmcore.errors import ArgumentError, DataError, ModelError
-from nmcore.evaluate import evaluate
-from nmcore.locks import locked
-from nmcore.records import Records
+from nmcore.evaluation.evaluate import evaluate
+from nmcore.sweeps import cell as cells
+from nmcore.sweeps import sweep
+from nmcore.sweeps.records import Records
+from nmcore.utils import executors
+from nmcore.utils.locks import locked
 from sessions import CAN_TELL, members, wait_until
 from small import small_network
 
@@ -45,7 +47,7 @@ def runs(monkeypatch):
         seen.append((cell.model.name, cell.key["method"], cell.key["share"]))
         return cells.run(cell)
 
-    monkeypatch.setattr(sweeping, "run", counted)
+    monkeypatch.setattr(sweep, "run", counted)
     return seen
 
 
@@ -292,7 +294,7 @@ def test_a_worker_that_sees_something_else_says_so(model, data, monkeypatch, cha
     def elsewhere(cell):
         return replace(cells.run(replace(cell, key={**cell.key, **changed})), cell=cell.digest)
 
-    monkeypatch.setattr(sweeping, "run", elsewhere)
+    monkeypatch.setattr(sweep, "run", elsewhere)
     (record,) = nmcore.sweep(model, methods=["moments"], data=data, samples=8, evaluate_data=data)
     assert message in record.error
 
@@ -397,7 +399,7 @@ def test_a_file_of_something_else_is_not_touched(model, tmp_path, content):
 HOLDING = """
 import sys
 from pathlib import Path
-from nmcore.locks import locked
+from nmcore.utils.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

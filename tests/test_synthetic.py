@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.synthetic import UNKNOWN, dead_leaves, first_layer_inputs
+from nmcore.calibration.dead_leaves import UNKNOWN, dead_leaves, first_layer_inputs
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.verification import relative_error
+from nmcore.evaluation.verification import relative_error
 
 
 def test_relative_to_the_largest_entry():

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.group import Cost, IntArray, Term
-from nmcore.runnable import assumed_shape
+from nmcore.plugins.open_sizes import assumed_shape
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
 from nmcore_onnx.grouping import TracedGroup

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from nmcore.absorption import absorb
+from nmcore.arrays.absorption import absorb
 from nmcore.errors import blaming
 from nmcore.group import (
     Consumer,
@@ -24,7 +24,7 @@ from nmcore.group import (
     Scaling,
     Term,
 )
-from nmcore.plugins import InputHint, Pair
+from nmcore.plugins.protocols import InputHint, Pair
 from nmcore_onnx import (
     constants,
     cost,
@@ -48,7 +48,7 @@ from nmcore_onnx.weights import Ledger, compact
 
 
 class OnnxGraph:
-    """Fulfils :class:`nmcore.plugins.Graph` for ONNX.
+    """Fulfils :class:`nmcore.plugins.protocols.Graph` for ONNX.
 
     The original stays untouched. Changed weights are kept at full width in a ledger until the
     result is asked for; then every constant is cut once, however many groups touch it.
@@ -145,14 +145,14 @@ class OnnxGraph:
         weights: Sequence[FloatArray],
         biases: Sequence[FloatArray | None],
     ) -> None:
-        """Keep only ``kept`` of the group's channels; see :class:`nmcore.plugins.Graph`."""
+        """Keep only ``kept`` of the group's channels; see :class:`nmcore.plugins.protocols.Graph`."""
         traced = self._traced[group.name]
         for slot, weight, bias in zip(traced.consumers, weights, biases, strict=True):
             self._fold(traced, slot, kept, weight, bias)
         self.remove(group, kept)
 
     def absorb(self, group: Group, scaling: Scaling) -> None:
-        """Fold Z into the consumers; see :class:`nmcore.plugins.Absorbing`."""
+        """Fold Z into the consumers; see :class:`nmcore.plugins.protocols.Absorbing`."""
         traced = self._traced[group.name]
         for slot in traced.consumers:
             if not self._absorb_later(traced, slot, scaling):
@@ -237,7 +237,7 @@ class OnnxGraph:
     def moment_probe(
         self, readings: Sequence[Reading], *, targets: bool, rows: int, samples: int
     ) -> bytes:
-        """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Graph`."""
+        """A model whose outputs are sums over rows; see :class:`nmcore.plugins.protocols.Graph`."""
         found = [self._readings(reading, targets, rows, samples) for reading in readings]
         if targets:
             found = probing.correcting_once(found)
@@ -247,7 +247,7 @@ class OnnxGraph:
         return files.serialize(probing.probe(current, original, found))
 
     def pair(self, reading: Reading) -> Pair | None:
-        """A fully connected layer and the one before; see :class:`nmcore.plugins.Pairable`."""
+        """A fully connected layer and the one before; see :class:`nmcore.plugins.protocols.Pairable`."""
         maker = self._maker(reading)
         if maker is None:
             return None
@@ -373,7 +373,7 @@ class OnnxGraph:
         return files.fault(self._original)
 
     def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
-        """The original at full width; see :class:`nmcore.plugins.Graph`.
+        """The original at full width; see :class:`nmcore.plugins.protocols.Graph`.
 
         Groups without a scaling matrix were refitted: their consumers have the new weights, with
         zeros for the removed channels.
@@ -397,7 +397,7 @@ class OnnxGraph:
         return files.size(self._result)
 
     def write_files(self, folder: Path, name: str, external_data: bool | None) -> None:
-        """Write the compressed model into a folder; see :class:`nmcore.plugins.Graph`."""
+        """Write the compressed model into a folder; see :class:`nmcore.plugins.protocols.Graph`."""
         files.write(self._result, folder, name, external_data)
 
     def data_files(self) -> Sequence[Path]:

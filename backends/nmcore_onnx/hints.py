@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nmcore.group import FloatArray
-from nmcore.plugins import InputHint
+from nmcore.plugins.protocols import InputHint
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place
 from nmcore_onnx.shapes import Shapes

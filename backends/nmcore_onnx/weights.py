@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from nmcore.absorption import absorb
+from nmcore.arrays.absorption import absorb
 from nmcore.group import FloatArray, IntArray, Scaling
 from nmcore_onnx import constants
 from nmcore_onnx.constants import Place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from nmcore.notices import tell
+from nmcore.utils.logs import tell
 from nmcore_ort.providers import cause
 
 # How onnxruntime's allocators, CUDA and its libraries say that memory does not suffice.

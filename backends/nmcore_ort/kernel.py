@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.group import FloatArray
-from nmcore.kernels.bias import Bias, Float64Array
+from nmcore.group import Float64Array, FloatArray
+from nmcore.kernels.bias import Bias
 from nmcore.kernels.numba_ import compare, distance_sums, fill_panel, unit_rows
 from nmcore.kernels.protocol import Shortlist
 from nmcore.kernels.threads import Workers

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.errors import ArgumentError, ModelError, OutOfMemoryError
-from nmcore.plugins import InputSpec
+from nmcore.plugins.protocols import InputSpec
 from nmcore_ort.fallback import is_of_the_device, is_out_of_memory, tell_of_cpu
 from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, Choice, choose, one_line
 from nmcore_ort.quiet import captured_output
@@ -59,7 +59,7 @@ class OrtRuntime:
 
 
 class OrtSession:
-    """A model that is loaded and ready to run; see :class:`nmcore.plugins.Session`."""
+    """A model that is loaded and ready to run; see :class:`nmcore.plugins.protocols.Session`."""
 
     def __init__(self, model: bytes | Path, choice: Choice, threads: int) -> None:
         self.threads = threads

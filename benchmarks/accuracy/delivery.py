@@ -10,7 +10,7 @@ from pathlib import Path
 from figures import Panel, can_draw, draw
 from tables import Table
 
-from nmcore.files import atomic_write
+from nmcore.utils.files import atomic_write
 
 
 @dataclass(frozen=True)

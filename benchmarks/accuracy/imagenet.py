@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from store import Result, digest
 from trials import cost
 
-from nmcore import plugins
+from nmcore.plugins import registry
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -147,7 +147,7 @@ class PictureJudge:
 
 def top_five(model: Path, pictures: Pictures) -> Classes:
     """Return the five best classes of every picture (n, 5), the best first."""
-    session = plugins.runtime().session(model, providers=("auto",))
+    session = registry.runtime().session(model, providers=("auto",))
     (feed,) = session.inputs
     scores = (session.run({feed.name: x})[0] for x in pictures.batches())
     return np.concatenate([np.argsort(-each, axis=1, kind="stable")[:, :5] for each in scores])

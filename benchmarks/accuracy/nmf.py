@@ -30,7 +30,7 @@ from tables import Table, number, percent
 from trials import FASHION_MNIST, QUICK_SAMPLES, Bench, Trial, bench_of
 
 import nmcore
-from nmcore.nmf import factorize
+from nmcore.arrays.nmf import factorize
 
 FREE = "nmf, free atoms"
 METHODS = (*PAPER, "nmf", *OURS)

@@ -19,7 +19,7 @@ from delivery import Outcome, save
 from store import Record, load
 from verdicts import sentence
 
-from nmcore.files import atomic_write
+from nmcore.utils.files import atomic_write
 
 HEAD = """# The paper's tables, re-run
 

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nmcore.files import atomic_write
+from nmcore.utils.files import atomic_write
 
 Result = dict[str, Any]
 PACKAGES = ("nmcore", "numpy", "onnx", "onnxruntime-gpu", "onnxruntime")

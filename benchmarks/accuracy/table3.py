@@ -42,7 +42,7 @@ from tables import Table, millions, number, percent
 from trials import QUICK_INPUTS, Bench, Trial, groups
 
 import nmcore
-from nmcore import plugins
+from nmcore.plugins import registry
 
 CRITERION = "l1"
 METHODS = (*PAPER, *OURS)
@@ -153,7 +153,7 @@ def count(options: argparse.Namespace, store: Store) -> None:
 
 def counted(network: Network, model: Callable[[], onnx.ModelProto], removed: int) -> Result:
     """Remove channels and count what is left; these graphs have no batch norms."""
-    graph = plugins.open_graph(model())
+    graph = registry.open_graph(model())
     found = [group for group in graph.groups if len(group.producers) == 1]
     found = found if network.only is None else [found[network.only]]
     keep = {group.name: kept_of(group.width, removed) for group in found}

@@ -21,7 +21,7 @@ from pathlib import Path
 import rendering
 from programs import PROGRAMS, Record, installed
 
-from nmcore.files import atomic_write
+from nmcore.utils.files import atomic_write
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:

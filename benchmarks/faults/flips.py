@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from trial import FINE, Ending, Limits, trial, warm_up
 
-from nmcore.files import atomic_write
+from nmcore.utils.files import atomic_write
 
 Record = dict[str, Any]
 

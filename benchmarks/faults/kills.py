@@ -29,7 +29,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 import nmcore
-from nmcore.result import Result
+from nmcore.pipeline.result import Result
 
 INTERRUPTED = 130
 PATIENCE = 2.0

@@ -23,8 +23,8 @@ from importlib import import_module
 from pathlib import Path
 
 import nmcore
-from nmcore import plugins
 from nmcore.errors import NmcoreError, VerificationError
+from nmcore.plugins import registry
 
 FINE = ("compressed", "error")
 # So many bytes of an error or a traceback are kept.
@@ -52,12 +52,12 @@ class Ending:
 
 def compress(path: Path, folder: Path) -> str:
     """Inspect, compress, prove, save and load a model, as ``nmcore compress --verify`` does."""
-    graph = plugins.open_graph(path)
+    graph = registry.open_graph(path)
     graph.cost()
     result = nmcore.compress(path, ratio=0.5, method="merge", verify=True, providers=("cpu",))
     target = folder / "small.onnx"
     result.save(target)
-    plugins.runtime().session(target, providers=("cpu",), threads=1)
+    registry.runtime().session(target, providers=("cpu",), threads=1)
     return f"{len(result.plan.groups)} groups"
 
 

@@ -6,8 +6,8 @@ A case is a dict of calls and a function that raises where what a call returned 
 import numpy as np
 
 from nmcore import absorb, scaling_matrix, select
+from nmcore.arrays.criteria import error_selection
 from nmcore.bench import WrongAnswerError
-from nmcore.criteria import error_selection
 
 DAMPING = 1e-3
 # Rounding moves errors and sums by far less, a wrong channel by far more.

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from nmcore import bench
 from nmcore.bench.turns import take_turns
-from nmcore.files import atomic_write
 from nmcore.kernels.threads import thread_count
+from nmcore.utils.files import atomic_write
 
 KERNELS = ("numpy", "numba")
 

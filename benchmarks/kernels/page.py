@@ -13,7 +13,7 @@ from pathlib import Path
 from nmcore import bench
 from nmcore.bench.runs import SGEMM
 from nmcore.bench.table import HEADINGS, cells, sizes
-from nmcore.files import atomic_write
+from nmcore.utils.files import atomic_write
 
 HEAD = """# Speed of the kernels
 

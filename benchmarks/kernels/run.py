@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nmcore import bench
-from nmcore.files import atomic_write
+from nmcore.utils.files import atomic_write
 
 
 def main():

@@ -14,8 +14,8 @@ from typing import Any
 
 import nmcore
 from nmcore.cli import terminal
-from nmcore.data import load
-from nmcore.evaluate import Evaluation, evaluate
+from nmcore.data.loading import load
+from nmcore.evaluation.evaluate import Evaluation, evaluate
 
 HERE = Path(__file__).parent
 MODELS = ("lenet5.onnx", "lenet5_bn.onnx")

@@ -88,7 +88,7 @@ def _kernel_find(name: str) -> Find:
     """Return the public call with one kernel, in the form of a peer."""
 
     def find(weight: FloatArray, kept: IntArray, removed: IntArray, threads: int) -> IntArray:
-        from nmcore.scaling import scaling_matrix
+        from nmcore.arrays.scaling import scaling_matrix
 
         scaling = scaling_matrix(weight, kept, threshold=-1, kernel=name, threads=threads)
         assert scaling.assignment is not None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from rich.table import Table
 
 HEADINGS = ("contender", "ms", "GFLOP/s", "of sgemm", "peak MB", "vs ours")
 _MARK = "*"

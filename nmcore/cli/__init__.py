@@ -4,7 +4,7 @@ Each command reads its options, calls the library and prints; it decides nothing
 costs time to import is imported inside the command that needs it.
 """
 
-from nmcore.interrupts import ending_at_once
+from nmcore.utils.interrupts import ending_at_once
 
 with ending_at_once():
     from nmcore.cli.benching import bench

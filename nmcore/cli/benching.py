@@ -20,8 +20,8 @@ from nmcore.cli.options import (
 from nmcore.cli.printing import plain, print_json
 
 if TYPE_CHECKING:
-    from nmcore.latency import Latency
-    from nmcore.plugins import Session
+    from nmcore.evaluation.latency import Latency
+    from nmcore.plugins.protocols import Session
 
 
 @click.group()
@@ -103,11 +103,11 @@ def bench_latency(
 
     They run in turn, so that noise hits all alike.
     """
-    from nmcore import plugins
     from nmcore.cli import terminal as t
-    from nmcore.latency import time_sessions
+    from nmcore.evaluation.latency import time_sessions
+    from nmcore.plugins import registry
 
-    runtime = plugins.runtime()
+    runtime = registry.runtime()
     sessions = [
         runtime.session(model, providers=providers, threads=threads or 0) for model in models
     ]

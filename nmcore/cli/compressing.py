@@ -30,31 +30,31 @@ from nmcore.cli.options import (
 from nmcore.cli.printing import print_declined, print_json
 
 if TYPE_CHECKING:
-    from nmcore.data import Dataset
-    from nmcore.evaluate import Fidelity
-    from nmcore.files import Draft
-    from nmcore.latency import Latency
-    from nmcore.plugins import Session
-    from nmcore.report import Report
-    from nmcore.result import Result
+    from nmcore.data.dataset import Dataset
+    from nmcore.evaluation.fidelity import Fidelity
+    from nmcore.evaluation.latency import Latency
+    from nmcore.pipeline.result import Result
+    from nmcore.plugins.protocols import Session
+    from nmcore.report.report import Report
+    from nmcore.utils.files import Draft
 
 
 def methods() -> Sequence[str]:
     """Return the names that ``--method`` takes."""
-    from nmcore.scaling import METHODS
+    from nmcore.arrays.scaling import METHODS
 
     return ("auto", *METHODS)
 
 
 def criteria() -> Sequence[str]:
     """Return the names that ``--criterion`` takes."""
-    from nmcore.criteria import CRITERIA
+    from nmcore.arrays.criteria import CRITERIA
 
     return ("auto", *CRITERIA)
 
 
 def _bn_forms() -> Sequence[str]:
-    from nmcore.scaling import BN_FORMS
+    from nmcore.arrays.scaling import BN_FORMS
 
     return ("auto", *BN_FORMS)
 
@@ -220,10 +220,12 @@ def compress(
             ctx=click.get_current_context(), param_type="argument", param_hint="'OUT'"
         )
     from nmcore.cli import terminal as t
-    from nmcore.diagnosis import shortfall
-    from nmcore.pipeline import compress as compress_model
-    from nmcore.report import Measures, Report
-    from nmcore.steps import step
+    from nmcore.pipeline.compress import compress as compress_model
+    from nmcore.pipeline.result import report_of
+    from nmcore.report.report import Measures
+    from nmcore.report.speedup import shortfall
+    from nmcore.report.writers import save
+    from nmcore.utils.logs import step
 
     read = {"IN": source, "the data": options["data"], "the plan": options["plan"]}
     _check_targets(read, target, reports, plan_path)
@@ -255,7 +257,7 @@ def compress(
     fidelity = _fidelity(sessions, result, options, unmeasured)
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
-    report = Report.of(
+    report = report_of(
         result,
         before=measures[0],
         after=measures[1],
@@ -269,7 +271,7 @@ def compress(
         unmeasured=unmeasured,
     )
     for path in reports:
-        report.save(path)
+        save(report, path)
     if plan_path is not None:
         result.plan.save(plan_path)
     if as_json:
@@ -286,8 +288,8 @@ def _check_targets(
     reports: Sequence[Path],
     plan_path: Path | None,
 ) -> None:
-    from nmcore.files import check_writable
-    from nmcore.report import check_format
+    from nmcore.report.writers import check_format
+    from nmcore.utils.files import check_writable
 
     for path in reports:
         check_format(path)
@@ -353,11 +355,11 @@ def _drafted(result: Result, target: Path | None, external_data: bool | None) ->
 def _load_both(
     source: Path, written: Path, providers: Sequence[str], threads: int
 ) -> list[Session]:
-    from nmcore import plugins
     from nmcore.cli import terminal as t
     from nmcore.errors import ModelError, VerificationError
+    from nmcore.plugins import registry
 
-    runtime = plugins.runtime()
+    runtime = registry.runtime()
     before = runtime.session(source, providers=providers, threads=threads)
     if before.notice:
         t.notify(before.notice)
@@ -372,7 +374,7 @@ def _data(result: Result, options: Mapping[str, Any]) -> Dataset | None:
 
     One that cannot was not needed, or there would be no result.
     """
-    from nmcore.data import load
+    from nmcore.data.loading import load
     from nmcore.errors import DataError
 
     path = options["data"]
@@ -396,8 +398,8 @@ def _time_both(
     from functools import partial
 
     from nmcore.errors import DataError, ModelError, VerificationError
-    from nmcore.latency import measure, on_one_device
-    from nmcore.stopwatch import timed_inputs
+    from nmcore.evaluation.latency import measure, on_one_device
+    from nmcore.evaluation.stopwatch import timed_inputs
 
     before, after = sessions
     try:
@@ -423,8 +425,8 @@ def _fidelity(
 ) -> Fidelity | None:
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
-    from nmcore.evaluate import compared
-    from nmcore.steps import step
+    from nmcore.evaluation.fidelity import compared
+    from nmcore.utils.logs import step
 
     before, after = sessions
     try:
@@ -445,7 +447,7 @@ def _fidelity(
 
 def _print_report(report: Report, source: Path, target: Path | None) -> None:
     from nmcore.cli import terminal as t
-    from nmcore.wording import printable
+    from nmcore.utils.text import printable
 
     out = t.console()
     name = "no model was written, as --dry-run asks" if target is None else printable(str(target))

@@ -58,7 +58,7 @@ def evaluate(
     Without data, agreement and latency on made inputs.
     """
     from nmcore.cli import terminal as t
-    from nmcore.evaluate import evaluate as evaluate_models
+    from nmcore.evaluation.evaluate import evaluate as evaluate_models
 
     with t.working("timing") as track:
         results = evaluate_models(

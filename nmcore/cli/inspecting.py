@@ -21,7 +21,7 @@ from nmcore.cli.options import (
 from nmcore.cli.printing import plain, print_declined, print_json
 
 if TYPE_CHECKING:
-    from nmcore.inspection import Sensitivity
+    from nmcore.report.sensitivity import Sensitivity
 
 
 @click.command(cls=GatheringCommand)
@@ -63,12 +63,13 @@ def inspect(
 
     Groups and their widths, parameters, MACs, and the reason for each part that stays.
     """
-    from nmcore import plugins
     from nmcore.cli import terminal as t
-    from nmcore.wording import cost_notes, printable
+    from nmcore.plugins import registry
+    from nmcore.report.phrases import cost_notes
+    from nmcore.utils.text import printable
 
     _check_belongs(sensitivity, inputs)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     cost = graph.cost()
     found = _sensitivity(model, providers=providers, seed=seed, **inputs) if sensitivity else None
     if as_json:
@@ -117,7 +118,7 @@ def _check_belongs(sensitivity: bool, inputs: dict[str, Any]) -> None:
 
 def _sensitivity(model: Path, **options: Any) -> Sensitivity:
     from nmcore.cli import terminal as t
-    from nmcore.inspection import sensitivity
+    from nmcore.pipeline.sensitivity import sensitivity
 
     with t.working("measuring") as track:
         return sensitivity(model, progress=track, **options)

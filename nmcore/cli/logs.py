@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from nmcore.notices import NAME as NOTICES
+from nmcore.utils.logs import NOTICES
 
 # The program's own voice.
 log = logging.getLogger("nmcore.cli")
@@ -28,7 +28,7 @@ class _Voice(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         # Not needed by --help, and it imports NumPy.
-        from nmcore.wording import printable
+        from nmcore.utils.text import printable
 
         kind = "warning: " if record.levelno >= logging.WARNING else ""
         print(f"nmcore: {kind}{printable(record.getMessage())}", file=sys.stderr)

@@ -11,7 +11,7 @@ import click
 def print_declined(out: Any, declined: Sequence[Any]) -> None:
     """Say what is left alone, and why."""
     from nmcore.cli import terminal as t
-    from nmcore.wording import printable
+    from nmcore.utils.text import printable
 
     if declined:
         out.print()
@@ -21,7 +21,7 @@ def print_declined(out: Any, declined: Sequence[Any]) -> None:
 
 def print_json(data: Any) -> None:
     """Print data for machines, the only thing on stdout."""
-    from nmcore.report import dumps
+    from nmcore.report.writers import dumps
 
     click.echo(dumps(data))
 

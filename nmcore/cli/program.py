@@ -13,7 +13,7 @@ import click
 from nmcore import __version__
 from nmcore.cli import logs
 from nmcore.errors import NmcoreError
-from nmcore.interrupts import insisting
+from nmcore.utils.interrupts import insisting
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -70,7 +70,7 @@ def _usage_line(error: click.ClickException) -> str:
 
 def _fail(message: str) -> NoReturn:
     # Not needed by --help, and it imports NumPy.
-    from nmcore.wording import printable
+    from nmcore.utils.text import printable
 
     print(f"nmcore: error: {printable(message)}", file=sys.stderr)
     sys.exit(USAGE_ERROR)

@@ -31,7 +31,7 @@ from nmcore.cli.printing import plain, print_json
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from nmcore.records import Record
+    from nmcore.sweeps.records import Record
 
 # A bug in nmcore, which is told by its traceback.
 BUG = 1
@@ -114,7 +114,7 @@ def sweep(
     on with the cells that are missing.
     """
     from nmcore.cli import terminal as t
-    from nmcore.sweeping import sweep as sweep_models
+    from nmcore.sweeps.sweep import sweep as sweep_models
 
     # What is not given is left to the library, where the defaults live.
     given = {name: value for name, value in options.items() if value not in (None, ())}
@@ -128,8 +128,8 @@ def sweep(
 
 
 def _executor(jobs: int, dask: str | None) -> AbstractContextManager[Executor | None]:
-    from nmcore import executors
     from nmcore.errors import ArgumentError
+    from nmcore.utils import executors
 
     if dask is not None and jobs > 1:
         raise ArgumentError("jobs and dask were given; the cluster says how many workers it has")
@@ -140,7 +140,7 @@ def _executor(jobs: int, dask: str | None) -> AbstractContextManager[Executor | 
 
 def _print_records(records: Sequence[Record]) -> None:
     from nmcore.cli import terminal as t
-    from nmcore.wording import printable
+    from nmcore.utils.text import printable
 
     out = t.console()
     t.show(out, t.records_table(records))

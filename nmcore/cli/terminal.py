@@ -17,34 +17,36 @@ from nmcore.cli import logs
 from nmcore.cli.progress import track as track
 from nmcore.cli.progress import working as working
 from nmcore.group import Declined
-from nmcore.wording import (
+from nmcore.report.phrases import (
     AGREEMENT,
     DEVIATION,
     NOISE,
     by_reason,
+    latency_change,
+    noisy,
+)
+from nmcore.report.phrases import closing_lines as closing_lines
+from nmcore.report.phrases import comparison as comparison
+from nmcore.report.phrases import shared_reasons as shared_reasons
+from nmcore.report.phrases import where as where
+from nmcore.report.sensitivity import predicted_on as predicted_on
+from nmcore.utils.text import (
     change,
     error_text,
-    latency_change,
     milliseconds,
-    noisy,
     percent,
     printable,
     size,
 )
-from nmcore.wording import closing_lines as closing_lines
-from nmcore.wording import comparison as comparison
-from nmcore.wording import number as number
-from nmcore.wording import predicted_on as predicted_on
-from nmcore.wording import shared_reasons as shared_reasons
-from nmcore.wording import where as where
+from nmcore.utils.text import number as number
 
 if TYPE_CHECKING:
-    from nmcore.evaluate import Evaluation
+    from nmcore.evaluation.evaluate import Evaluation
+    from nmcore.evaluation.latency import Latency
     from nmcore.group import Group
-    from nmcore.inspection import GroupSensitivity, Sensitivity
-    from nmcore.latency import Latency
-    from nmcore.records import Record
-    from nmcore.report import GroupReport, Report
+    from nmcore.report.report import GroupReport, Report
+    from nmcore.report.sensitivity import GroupSensitivity, Sensitivity
+    from nmcore.sweeps.records import Record
 
 N = TypeVar("N", int, int | None, float | None)
 

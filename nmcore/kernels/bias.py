@@ -11,11 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nmcore.group import IntArray
-
-Float64Array = NDArray[np.float64]
+from nmcore.group import Float64Array, IntArray
 
 RELEASED = 0
 FOLDED = 1

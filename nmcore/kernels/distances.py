@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nmcore.group import IntArray
+from nmcore.group import Float64Array, IntArray
 from nmcore.kernels.protocol import Kernel
-from nmcore.kernels.rows import Float64Array, Rows, dot
+from nmcore.kernels.rows import Rows, dot
 from nmcore.kernels.threads import Workers, blas_threads
 
 _BLOCK_BYTES = 64 << 20

@@ -21,9 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmcore.errors import ArgumentError
-from nmcore.group import IntArray
+from nmcore.group import Float64Array, IntArray
 from nmcore.kernels.protocol import Kernel, Panel
-from nmcore.kernels.rows import Float64Array
 from nmcore.kernels.threads import Workers, blas_threads
 
 # Wide enough for the products to run at full speed, narrow enough for the panels to stay in cache.

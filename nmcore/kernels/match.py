@@ -16,10 +16,10 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore import validate
-from nmcore.group import IntArray
+from nmcore import errors
+from nmcore.group import Float64Array, IntArray
 from nmcore.kernels import numpy_
-from nmcore.kernels.bias import Bias, Float64Array, normalised
+from nmcore.kernels.bias import Bias, normalised
 from nmcore.kernels.protocol import Kernel, Shortlist
 from nmcore.kernels.rows import Rows
 from nmcore.kernels.threads import Workers, blas_threads
@@ -182,7 +182,7 @@ def _side(factors: Sequence[Rows], channel: IntArray, kernel: Kernel, pool: Work
     """Make some channels' rows ready."""
     made = [kernel.unit_rows(rows, channel, pool) for rows in factors]
     if not np.isfinite([norm for _, norm in made]).all():
-        raise validate.not_finite("weight")
+        raise errors.not_finite("weight")
     return _Side(channel, [unit for unit, _ in made], [norm for _, norm in made])
 
 

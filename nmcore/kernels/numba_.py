@@ -13,10 +13,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.group import FloatArray, IntArray
+from nmcore.group import Float64Array, FloatArray, IntArray
 from nmcore.kernels import bias as formulas
 from nmcore.kernels import numpy_
-from nmcore.kernels.bias import LIMIT, RELEASED, Bias, Float64Array
+from nmcore.kernels.bias import LIMIT, RELEASED, Bias
 from nmcore.kernels.protocol import Panel, Shortlist
 from nmcore.kernels.rows import LANES, Pairs, Rows
 from nmcore.kernels.threads import Workers

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.group import FloatArray, IntArray
-from nmcore.kernels.bias import Bias, Float64Array
+from nmcore.group import Float64Array, FloatArray, IntArray
+from nmcore.kernels.bias import Bias
 from nmcore.kernels.protocol import Panel, Shortlist, joined
 from nmcore.kernels.rows import Rows, compare, dot
 from nmcore.kernels.threads import Workers, blas_threads

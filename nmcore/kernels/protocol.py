@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.group import FloatArray, IntArray
-from nmcore.kernels.bias import Bias, Float64Array
+from nmcore.group import Float64Array, FloatArray, IntArray
+from nmcore.kernels.bias import Bias
 from nmcore.kernels.rows import Pairs, Rows
 from nmcore.kernels.threads import Workers
 

@@ -15,12 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nmcore.group import FloatArray, IntArray
+from nmcore.group import Float64Array, FloatArray, IntArray
 from nmcore.kernels.threads import Workers, blas_threads
-
-Float64Array = NDArray[np.float64]
 
 # Rows whose largest entry lies outside 2**-400 .. 2**400 are rescaled before they are squared.
 _SAFE_EXPONENT = 400

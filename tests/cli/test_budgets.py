@@ -11,9 +11,9 @@ import pytest
 
 from chain import Chain
 from chain import run as run_model
-from nmcore import latency, stopwatch
-from nmcore.speed import CONFIRMATIONS
-from nmcore.stopwatch import Stopwatch, cut
+from nmcore.budgets.latency_search import CONFIRMATIONS
+from nmcore.evaluation import latency, stopwatch
+from nmcore.evaluation.stopwatch import Stopwatch, cut
 
 
 def kept(plan):
@@ -162,9 +162,9 @@ class TestLatency:
 
 
 def _widths(path):
-    from nmcore import plugins
+    from nmcore.plugins import registry
 
-    return {group.name: group.width for group in plugins.open_graph(path).groups}
+    return {group.name: group.width for group in registry.open_graph(path).groups}
 
 
 class TestRounding:

@@ -14,9 +14,9 @@ import pytest
 
 from chain import Chain
 from chain import run as run_model
-from nmcore import evaluate, latency
 from nmcore.errors import ModelError, VerificationError
-from nmcore.latency import Latency
+from nmcore.evaluation import evaluate, latency
+from nmcore.evaluation.latency import Latency
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import onnx
 import pytest
 
 from chain import Chain
-from nmcore import latency
-from nmcore.latency import Latency
+from nmcore.evaluation import latency
+from nmcore.evaluation.latency import Latency
 
 EXAMPLE = Path(__file__).parents[2] / "examples/fashion_mnist"
 DATA = ["--data", EXAMPLE / "calibration_256.npz"]

@@ -12,11 +12,11 @@ import time
 import pytest
 
 import nmcore
-from nmcore import notices
 from nmcore.cli import logs, terminal
 from nmcore.cli.options import gather_numbers
-from nmcore.evaluate import Evaluation
-from nmcore.wording import printable
+from nmcore.evaluation.evaluate import Evaluation
+from nmcore.utils.logs import tell
+from nmcore.utils.text import printable
 
 
 def process(*args, **options):
@@ -31,11 +31,11 @@ def test_version():
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_what_a_library_must_say_is_said_once_even_where_notices_are_not_wanted(capsys, debug):
-    notices.tell.cache_clear()
+    tell.cache_clear()
     logs.start(debug=debug)
     logs.be_quiet()
     for _ in range(2):
-        notices.tell("going on with the CPU:\x1b[2J a")
+        tell("going on with the CPU:\x1b[2J a")
     assert capsys.readouterr() == ("", "nmcore: warning: going on with the CPU:\\x1b[2J a\n")
 
 
@@ -103,7 +103,7 @@ def test_debug_tells_the_steps_and_their_seconds(model, tmp_path):
         assert told.count(step) == 2, step
     assert any(step.startswith("refitting in ") for step in told)
     assert json.loads(done.stdout)["warnings"] == []
-    assert "nmcore.steps" not in process("compress", model, tmp_path / "again.onnx").stderr
+    assert "nmcore.utils.logs" not in process("compress", model, tmp_path / "again.onnx").stderr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import nmcore
-from nmcore import cells
+from nmcore.sweeps import cell as cells
 from sessions import CAN_TELL, members, wait_until
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import reference
 
-from nmcore.absorption import absorb
+from nmcore.arrays.absorption import absorb
+from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
 from nmcore.group import Scaling
-from nmcore.scaling import scaling_matrix
 
 
 def merge_of(width, kept_share=0.5, seed=0):
@@ -92,7 +92,7 @@ def test_bias_passes_through_where_nothing_is_shifted():
 @pytest.mark.parametrize("make", [merge_of, dense])
 @pytest.mark.parametrize(("shape", "axis", "repeat"), CASES[:6])
 def test_in_place(make, shape, axis, repeat, monkeypatch):
-    monkeypatch.setattr("nmcore.absorption._BLOCK", 16)
+    monkeypatch.setattr("nmcore.arrays.absorption._BLOCK", 16)
     scaling = make(12)
     V = np.random.default_rng(1).standard_normal(shape)
     expected, _ = absorb(V.copy(), scaling, axis=axis, repeat=repeat)
@@ -105,7 +105,7 @@ def test_in_place(make, shape, axis, repeat, monkeypatch):
 
 
 def test_out_may_overlap_anyhow(monkeypatch):
-    monkeypatch.setattr("nmcore.absorption._BLOCK", 16)
+    monkeypatch.setattr("nmcore.arrays.absorption._BLOCK", 16)
     scaling = merge_of(12)
     V = np.random.default_rng(1).standard_normal((9, 12))
     expected, _ = absorb(V.copy(), scaling)

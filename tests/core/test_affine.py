@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nmcore.absorption import absorb
-from nmcore.affine import RIDGE, ActivationMoments, affine
+from nmcore.arrays.absorption import absorb
+from nmcore.arrays.affine import RIDGE, ActivationMoments, affine
+from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
-from nmcore.scaling import scaling_matrix
 
 KEPT = np.array([1, 2, 4])
 REMOVED = np.array([0, 3, 5])

@@ -8,7 +8,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmcore.criteria import error_selection, reading_gram, select
+from nmcore.arrays.criteria import error_selection, reading_gram, select
 from nmcore.errors import ArgumentError
 
 KERNELS = ("numpy", "numba")

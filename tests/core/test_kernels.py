@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from nmcore import kernels
+from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm
 from nmcore.kernels import numba_, numpy_, threads
 from nmcore.kernels.bias import FOLDED, Bias
 from nmcore.kernels.rows import make_rows, norms
 from nmcore.kernels.threads import Workers, thread_count, workers
-from nmcore.scaling import scaling_matrix
 
 
 def unit(rng, *shape):

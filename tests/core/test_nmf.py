@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from nmcore.arrays.nmf import combine, factorize
+from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm
-from nmcore.nmf import combine, factorize
-from nmcore.scaling import scaling_matrix
 
 KEPT = np.array([0, 3, 5])
 REMOVED = np.array([1, 2, 4])

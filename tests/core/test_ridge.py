@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from nmcore.absorption import absorb
+from nmcore.arrays.absorption import absorb
+from nmcore.arrays.ridge import BIAS_WEIGHT, RIDGE, mixed_rows
+from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm
-from nmcore.ridge import BIAS_WEIGHT, RIDGE, mixed_rows
-from nmcore.scaling import scaling_matrix
 
 KEPT = np.array([0, 2, 3, 6])
 REMOVED = np.array([1, 4, 5])
@@ -121,7 +121,7 @@ def test_half_precision_is_summed_in_double():
 def test_many_columns_are_summed_in_blocks(monkeypatch):
     W, b = layer(np.random.default_rng(7))
     expected = mixed_rows(W, KEPT, bias=b).Z
-    monkeypatch.setattr("nmcore.mixing._BLOCK", 7 * 5)
+    monkeypatch.setattr("nmcore.arrays.linalg._BLOCK", 7 * 5)
     np.testing.assert_allclose(mixed_rows(W, KEPT, bias=b).Z, expected, rtol=1e-9)
 
 

@@ -6,9 +6,9 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm
-from nmcore.scaling import scaling_matrix
 
 KERNELS = ("numpy", "numba")
 

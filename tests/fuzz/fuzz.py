@@ -31,8 +31,8 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "hel
 from mutate import mutated  # noqa: E402
 
 import nmcore  # noqa: E402
-from nmcore import plugins  # noqa: E402
 from nmcore.errors import NmcoreError  # noqa: E402
+from nmcore.plugins import registry  # noqa: E402
 from random_graphs import generate  # noqa: E402
 
 GRAPHS = 60
@@ -64,7 +64,7 @@ def attempt(data: bytes, method: str = "merge") -> str:
         path = Path(folder) / "model.onnx"
         path.write_bytes(data)
         try:
-            graph = plugins.open_graph(path)
+            graph = registry.open_graph(path)
             graph.cost()
             nmcore.compress(path, ratio=0.5, method=method).save(path)
         except NmcoreError:

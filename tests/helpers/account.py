@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from nmcore.elimination import Curve
-from nmcore.evaluate import Fidelity
+from nmcore.arrays.elimination import Curve
+from nmcore.arrays.scaling import scaling_matrix
+from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.latency import Latency
 from nmcore.group import Cost, Declined
-from nmcore.latency import Latency
-from nmcore.plan import GroupPlan, Outcome
-from nmcore.report import GroupReport, Measures, Report
-from nmcore.scaling import scaling_matrix
+from nmcore.plan.outcome import Outcome
+from nmcore.plan.plan import GroupPlan
+from nmcore.report.report import GroupReport, Measures, Report
 
 
 def outcome(name="conv", width=8, kept=4, *, method="merge", seed=0, inputs=6):

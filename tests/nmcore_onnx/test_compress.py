@@ -9,7 +9,7 @@ from onnx import helper
 
 import nmcore
 from chain import Chain, initializer, run
-from nmcore.absorption import absorb
+from nmcore.arrays.absorption import absorb
 from nmcore.errors import VerificationError
 from nmcore_onnx import graph, rewriting, weights
 

@@ -10,12 +10,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from chain import Chain
-from nmcore import plugins
+from nmcore.plugins import registry
 from unfolding import values
 
 
 def cost(model):
-    return plugins.open_graph(model).cost()
+    return registry.open_graph(model).cost()
 
 
 def ones(*shape, dtype=np.float32):
@@ -261,4 +261,4 @@ def test_attention_counts_as_the_two_products_that_it_is():
         opset_imports=[helper.make_opsetid("", 23)],
         ir_version=11,
     )
-    assert plugins.open_graph(model).cost().macs == 4 * 5 * 7 * (8 + 6)
+    assert registry.open_graph(model).cost().macs == 4 * 5 * 7 * (8 + 6)

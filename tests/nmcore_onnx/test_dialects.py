@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
 from chain import Chain, run
-from nmcore import plugins
-from nmcore.result import Result
+from nmcore.pipeline.result import Result
+from nmcore.plugins import registry
 
 F32 = TensorProto.FLOAT
 
@@ -460,7 +460,7 @@ def test_a_layer_as_a_function():
         nodes, weights, domains=("own",), functions=(function("Layer", "x w", layer, "y"),)
     )
     _, proto = compress(model)
-    assert not plugins.open_graph(model).groups
+    assert not registry.open_graph(model).groups
     same_outputs(proto, model)
 
 

@@ -12,8 +12,8 @@ from onnx import external_data_helper, numpy_helper
 
 import nmcore
 from chain import Chain, run
-from nmcore import plugins
 from nmcore.errors import ArgumentError, ModelError
+from nmcore.plugins import registry
 from nmcore_onnx import files, rewriting, spool
 from random_graphs import generate
 
@@ -138,7 +138,7 @@ def test_what_one_file_cannot_hold_is_divided(path, tmp_path, monkeypatch):
     assert abs(result.graph.size() - files.weight_bytes(result.model)) < 5_000
     assert result.report.as_dict()["after"]["bytes"] == result.graph.size()
     with result.draft(tmp_path / "other.onnx") as draft:
-        plugins.runtime().session(draft.path, providers=("cpu",))
+        registry.runtime().session(draft.path, providers=("cpu",))
     assert not (tmp_path / "other.onnx").exists()
 
 
@@ -209,7 +209,7 @@ def test_a_plan_knows_the_data_too(path):
 
 
 def test_evaluate_counts_the_files_that_hold_the_weights(path):
-    from nmcore.evaluate import evaluate
+    from nmcore.evaluation.evaluate import evaluate
 
     (found,) = evaluate(path, runs=1, samples=1)
     weights = (path.parent / "weights.bin").stat().st_size

@@ -7,9 +7,9 @@ import onnx
 import pytest
 
 from chain import Chain
-from nmcore import plugins
-from nmcore.data import Normalisation
-from nmcore.probes import Inputs, probes_for
+from nmcore.calibration.collect import Inputs, probes_for
+from nmcore.data.normalisation import Normalisation
+from nmcore.plugins import registry
 
 MEAN = np.array([0.5, 0.4, 0.3], np.float32).reshape(3, 1, 1)
 STD = np.array([0.2, 0.25, 0.5], np.float32).reshape(1, 3, 1, 1)
@@ -20,7 +20,7 @@ def half(value):
 
 
 def hint_of(model):
-    return plugins.open_graph(model).input_hints().get("input")
+    return registry.open_graph(model).input_hints().get("input")
 
 
 def convolved(chain):
@@ -41,7 +41,7 @@ def prepared(model, x):
     del shown.graph.output[:]
     shown.graph.output.add().name = node.input[0]
     return (
-        plugins.runtime()
+        registry.runtime()
         .session(shown.SerializeToString(), providers=("cpu",))
         .run({"input": x})[0]
     )
@@ -148,7 +148,7 @@ class TestMade:
     """Inputs made for a model follow what it tells."""
 
     def made(self, model, count=64):
-        return probes_for(plugins.open_graph(model), Inputs(samples=count), ("cpu",), 0)
+        return probes_for(registry.open_graph(model), Inputs(samples=count), ("cpu",), 0)
 
     def pictures(self, *steps):
         chain = Chain(("n", 3, 16, 16))
@@ -177,7 +177,7 @@ class TestMade:
     def test_options_come_before_hints(self):
         model = convolved(Chain(("n", 3, 16, 16)).node("Sub", half(127)))
         inputs = Inputs(samples=16, normalisation=Normalisation(255.0))
-        (batch,) = probes_for(plugins.open_graph(model), inputs, ("cpu",), 0).batches
+        (batch,) = probes_for(registry.open_graph(model), inputs, ("cpu",), 0).batches
         assert batch["input"].max() <= 1
 
     def test_tables(self):

@@ -8,8 +8,8 @@ import pytest
 
 import nmcore
 from chain import Chain, initializer, run
-from nmcore import plugins
-from nmcore.moments import average
+from nmcore.compression.moments import average
+from nmcore.plugins import registry
 from unfolding import conv_rows, last, readings, sums, values
 
 
@@ -52,7 +52,7 @@ def expected(model, x):
 @pytest.mark.parametrize("opset", [8, 9, 13, 17, 21])
 def test_statistics_of_the_batch(opset):
     model = deep(opset)
-    found = run(plugins.open_graph(model).norm_probe(), {"input": batch()})
+    found = run(registry.open_graph(model).norm_probe(), {"input": batch()})
     for got, want in zip(found, expected(model, batch())[0], strict=True):
         np.testing.assert_allclose(got.ravel(), want, rtol=1e-4, atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_statistics_of_vectors_sequences_and_volumes():
         shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
         feeds = {"input": batch(5, shape=shape)}
         (x,) = values(model, [model.graph.node[0].output[0]], feeds)
-        mean, var = run(plugins.open_graph(model).norm_probe(), feeds)
+        mean, var = run(registry.open_graph(model).norm_probe(), feeds)
         np.testing.assert_allclose(mean.ravel(), last(x).mean(0), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(var.ravel(), last(x).var(0), rtol=1e-4, atol=1e-5)
 
@@ -73,7 +73,7 @@ def test_statistics_of_vectors_sequences_and_volumes():
 def test_half_precision():
     model = deep(dtype=np.float16)
     x = batch().astype(np.float16)
-    found = run(plugins.open_graph(model).norm_probe(), {"input": x})
+    found = run(registry.open_graph(model).norm_probe(), {"input": x})
     for got, want in zip(found, expected(model, x)[0], strict=True):
         np.testing.assert_allclose(got.ravel(), want, rtol=2e-2, atol=2e-2)
 
@@ -85,13 +85,15 @@ def test_half_precision_with_single_precision_parameters():
     for width in (4, 3):
         chain.node("BatchNormalization", *[np.ones(4, np.float32)] * 4).node("Relu").conv(width)
     model = chain.build()
-    probe = plugins.open_graph(model).norm_probe()
+    probe = registry.open_graph(model).norm_probe()
     assert len(run(probe, {"input": batch(shape=(3, 8, 8)).astype("f2")})) == 4
 
 
 def test_batches_are_averaged():
     model = deep()
-    session = plugins.runtime().session(plugins.open_graph(model).norm_probe(), providers=("cpu",))
+    session = registry.runtime().session(
+        registry.open_graph(model).norm_probe(), providers=("cpu",)
+    )
     parts = [{"input": batch(seed=seed)} for seed in range(3)]
     single = [expected(model, part["input"])[0] for part in parts]
     for index, got in enumerate(average(session, parts)):
@@ -102,7 +104,7 @@ def test_batches_are_averaged():
 def test_a_batch_norm_that_gives_the_output():
     model = Chain().conv(4).batch_norm().node("Relu").conv(3).batch_norm().build()
     feeds = {"input": batch(shape=(3, 8, 8))}
-    found = run(plugins.open_graph(model).norm_probe(), feeds)
+    found = run(registry.open_graph(model).norm_probe(), feeds)
     assert [each.size for each in found] == [4, 4, 3, 3]
     np.testing.assert_allclose(
         found[0].ravel(), last(values(model, ["conv1_out"], feeds)[0]).mean(0), rtol=1e-4, atol=1e-5
@@ -110,13 +112,13 @@ def test_a_batch_norm_that_gives_the_output():
 
 
 def test_no_batch_norm_no_probe():
-    assert plugins.open_graph(Chain().conv(4).node("Relu").conv(3).build()).norm_probe() is None
+    assert registry.open_graph(Chain().conv(4).node("Relu").conv(3).build()).norm_probe() is None
 
 
 def test_probes_run_with_them():
     """What is read behind a batch norm has the statistics given, and so have the targets."""
     model = deep()
-    graph, x = plugins.open_graph(model), batch()
+    graph, x = registry.open_graph(model), batch()
     statistics, read, second = expected(model, x)
     before = graph.serialize()
     plain = run(
@@ -140,7 +142,7 @@ def test_probes_run_with_them():
 
 def test_they_are_cut_with_the_channels():
     model = deep()
-    graph, x = plugins.open_graph(model), batch()
+    graph, x = registry.open_graph(model), batch()
     statistics, read, second = expected(model, x)
     graph.set_norms([each.astype(np.float32) for each in statistics])
     group, kept = graph.groups[0], np.array([1, 2, 4])
@@ -171,7 +173,7 @@ def test_norms_that_share_their_statistics():
     ]
     model = chain.node("BatchNormalization", *names).node("Relu").conv(4)
     model = model.node("BatchNormalization", *names).node("Relu").conv(3, 1).build()
-    graph, feeds = plugins.open_graph(model), {"input": batch(shape=(3, 8, 8))}
+    graph, feeds = registry.open_graph(model), {"input": batch(shape=(3, 8, 8))}
     statistics = run(graph.norm_probe(), feeds)
     before = graph.serialize()
     graph.set_norms(statistics)
@@ -201,7 +203,7 @@ def test_norms_with_computed_parameters_are_left_out():
     chain.raw("Abs", gamma)
     computed, chain.value = chain.value, value
     chain.node("BatchNormalization", computed, *[np.ones(4, "f4")] * 3).node("Relu").conv(3)
-    graph = plugins.open_graph(chain.build())
+    graph = registry.open_graph(chain.build())
     assert graph.norm_probe() is None
     assert [group.name for group in graph.groups] == []
 
@@ -214,7 +216,7 @@ def test_a_dead_channel_has_no_variance():
     weight.CopyFrom(onnx.numpy_helper.from_array(w, weight.name))
     bias.CopyFrom(onnx.numpy_helper.from_array(b, bias.name))
     model = chain.batch_norm().node("Relu").conv(3).build()
-    mean, var = run(plugins.open_graph(model).norm_probe(), {"input": batch(shape=(3, 8, 8))})
+    mean, var = run(registry.open_graph(model).norm_probe(), {"input": batch(shape=(3, 8, 8))})
     assert mean.ravel()[2] == pytest.approx(3)
     assert var.ravel()[2] == pytest.approx(0, abs=1e-9)
     result = nmcore.compress(model, method="moments", keep={"conv1": 3}, samples=16, verify=True)

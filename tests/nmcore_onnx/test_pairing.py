@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chain import Chain, run
-from nmcore import plugins
+from nmcore.plugins import protocols, registry
 from unfolding import values
 
 
@@ -27,8 +27,8 @@ def pairs(graph):
 
 def test_every_two_neighbours_that_read_channels():
     chain = Chain(("n", 8)).gemm(6).node("Relu").gemm(5).node("Tanh").gemm(4).node("Relu").gemm(3)
-    graph = plugins.open_graph(chain.build())
-    assert isinstance(graph, plugins.Pairable)
+    graph = registry.open_graph(chain.build())
+    assert isinstance(graph, protocols.Pairable)
     assert pairs(graph) == [("gemm2", "gemm3"), ("gemm3", "gemm4")]
 
 
@@ -48,7 +48,7 @@ def sequence():
     ids=["the first layer reads no channels", "sequences", "convolutions"],
 )
 def test_others_are_none(model):
-    graph = plugins.open_graph(model.build())
+    graph = registry.open_graph(model.build())
     assert graph.groups
     assert pairs(graph) == []
 
@@ -59,20 +59,20 @@ def test_channels_with_two_readers_are_none():
     one = chain.gemm(4).value
     chain.value = shared
     model = chain.gemm(4, features=5).node("Add", one).build()
-    assert pairs(plugins.open_graph(model)) == []
+    assert pairs(registry.open_graph(model)) == []
 
 
 def test_what_depends_on_the_input_lies_not_between():
     chain = Chain(("n", 8)).gemm(6).node("Relu").gemm(5)
     made = chain.value
     mean = chain.raw("ReduceMean", "input", axes=[1], keepdims=1).value
-    assert pairs(plugins.open_graph(chain.raw("Mul", made, mean).gemm(4).build())) == []
+    assert pairs(registry.open_graph(chain.raw("Mul", made, mean).gemm(4).build())) == []
 
 
 def test_the_models_of_a_pair():
     """Features are those of the network as it is now, targets those of the original."""
     model = Chain(("n", 8)).gemm(6).node("Relu").gemm(5).node("Tanh").gemm(4).build()
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     kept = [np.array([0, 2, 5]), np.array([1, 2])]
     for group, each in zip(graph.groups, kept, strict=True):
         (consumer,) = graph.consumers(group)
@@ -84,5 +84,5 @@ def test_the_models_of_a_pair():
     np.testing.assert_allclose(wanted, values(model, ["gemm3_out"], vectors())[0], rtol=1e-5)
     assert not np.allclose(wanted, now[1], rtol=0.1)
     made = np.random.default_rng(0).standard_normal((7, 2)).astype(np.float32)
-    (name,) = (spec.name for spec in plugins.runtime().session(pair.between).inputs)
+    (name,) = (spec.name for spec in registry.runtime().session(pair.between).inputs)
     np.testing.assert_allclose(run(pair.between, {name: made})[0], np.tanh(made), rtol=1e-5)

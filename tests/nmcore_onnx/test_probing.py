@@ -9,8 +9,8 @@ import pytest
 from onnx import helper
 
 from chain import Chain, run
-from nmcore import plugins
-from nmcore.moments import accumulate
+from nmcore.compression.moments import accumulate
+from nmcore.plugins import registry
 from unfolding import attributes, features, last, outputs, readings, sums, values
 
 ALL = 10**9
@@ -59,7 +59,7 @@ def check(model, name=-1, *, order=None, rtol=2e-5, feeds=None):
     """Compare the sums of one group's first consumer, and its arrays, with NumPy's."""
     before = model.SerializeToString(deterministic=True)
     feeds = feeds or picture(model)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     group = graph.groups[name]
     (consumer,) = graph.consumers(group)
     node = node_of(model, consumer.name)
@@ -73,7 +73,7 @@ def check(model, name=-1, *, order=None, rtol=2e-5, feeds=None):
     bias = 0 if consumer.bias is None else consumer.bias
     np.testing.assert_allclose(rows @ weight.T + bias, target, atol=50 * rtol * np.abs(y).max())
     assert model.SerializeToString(deterministic=True) == before
-    assert graph.serialize() == plugins.open_graph(model).serialize()
+    assert graph.serialize() == registry.open_graph(model).serialize()
 
 
 def consumer(kernel=3, shape=("n", 3, 9, 8), **attributes):
@@ -200,7 +200,7 @@ def test_weights_in_constant_nodes():
     moved = Chain()
     moved.nodes, moved.value = made + chain.nodes, chain.value
     moved = moved.build()
-    graph, original = plugins.open_graph(moved), plugins.open_graph(model)
+    graph, original = registry.open_graph(moved), registry.open_graph(model)
     for targets in (True, False):
         found, expected = (
             probe(each, each.groups[0], picture(model), targets=targets)
@@ -217,7 +217,7 @@ def test_several_groups_and_consumers_at_once():
     chain.conv(3, 3, strides=[2, 2]).node("Relu").conv(5, 1)
     chain.width, first, chain.value = 4, chain.value, shared
     model = chain.conv(6, 2).build(first, "conv4_out")
-    graph, feeds = plugins.open_graph(model), picture(model)
+    graph, feeds = registry.open_graph(model), picture(model)
     expected = []
     for group in graph.groups:
         for each in graph.consumers(group):
@@ -233,10 +233,10 @@ def test_several_groups_and_consumers_at_once():
 
 def test_batches_of_different_sizes_add_up():
     model = Chain().conv(4).node("Relu").conv(3).batch_norm().build()
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     x = picture(model, 7)["input"]
     data = graph.moment_probe(readings(graph, graph.groups), targets=True, rows=ALL, samples=7)
-    session = plugins.runtime().session(data, providers=("cpu",))
+    session = registry.runtime().session(data, providers=("cpu",))
     parts = accumulate(session, [{"input": x[:4]}, {"input": x[4:5]}, {"input": x[5:]}])
     whole = accumulate(session, [{"input": x}])
     for part, total in zip(parts, whole, strict=True):
@@ -250,7 +250,7 @@ class TestRows:
     @pytest.mark.parametrize("opset", [10, 13, 17])
     def test_every_so_many(self, opset, rows, step):
         model = Chain(("n", 3, 6, 6), opset=opset).conv(4).node("Relu").conv(3, 1).build()
-        graph, feeds = plugins.open_graph(model), picture(model)
+        graph, feeds = registry.open_graph(model), picture(model)
         x, y = values(model, ["relu1_out", "conv2_out"], feeds)
         expected = sums(last(x)[::step], last(y)[::step])
         assert_sums(probe(graph, graph.groups[0], feeds, rows=rows), expected)
@@ -259,7 +259,7 @@ class TestRows:
         chain = Chain(("n", 16, 6))
         chain.width = 6
         model = chain.matmul(5).node("Relu").matmul(4).build()
-        graph, feeds = plugins.open_graph(model), picture(model)
+        graph, feeds = registry.open_graph(model), picture(model)
         (x,) = values(model, ["relu1_out"], feeds)
         found = probe(graph, graph.groups[0], feeds, rows=12, targets=False)
         assert_sums(found, sums(last(x, 2)[::4]))
@@ -267,7 +267,7 @@ class TestRows:
     def test_before_steps_were_known(self):
         """Slice has no steps before opset 10: all rows are taken."""
         model = Chain(opset=9).conv(4).node("Relu").conv(3, 1).build()
-        graph, feeds = plugins.open_graph(model), picture(model)
+        graph, feeds = registry.open_graph(model), picture(model)
         assert probe(graph, graph.groups[0], feeds, rows=5)[0] == 3 * 36
 
 
@@ -312,7 +312,7 @@ def inner(model):
         maker = makers[name]
         norm = maker if maker.op_type == "BatchNormalization" else None
         branches.append((makers[norm.input[0]] if norm else maker, norm, name))
-    group = plugins.open_graph(model).groups[-1]
+    group = registry.open_graph(model).groups[-1]
     own = next(branch for branch in branches if branch[0].name in group.consumers)
     other = next(name for name in add.input if name != own[2])
     return own[0], own[1], add, other
@@ -324,7 +324,7 @@ def inner(model):
 def test_targets_make_up_for_what_a_sum_has_lost(norm, projected, swapped):
     model = residual_net(norm, projected, swapped)
     feeds = picture(model)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     conv, follower, _, other = inner(model)
     cut_first(graph)
     current = onnx.load_from_string(graph.serialize())
@@ -358,7 +358,7 @@ def test_a_batch_norm_that_blocks_a_channel_asks_for_nothing():
     gamma[1], gamma[2] = 0, 1e-5
     tensor.CopyFrom(onnx.numpy_helper.from_array(gamma, tensor.name))
     feeds = picture(model)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     cut_first(graph)
     (y,) = values(model, [conv.output[0]], feeds)
     found = probe(graph, graph.groups[-1], feeds)
@@ -370,7 +370,7 @@ def test_a_batch_norm_that_blocks_a_channel_asks_for_nothing():
 def test_without_targets_the_sum_itself_is_measured(norm):
     model = residual_net(norm)
     feeds = picture(model)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     conv, _, add, _ = inner(model)
     (each,) = graph.consumers(graph.groups[-1])
     assert each.feeds_sum
@@ -383,16 +383,16 @@ def test_without_targets_the_sum_itself_is_measured(norm):
 
 def test_a_sum_with_a_constant_or_a_broadcast_value_is_no_residual():
     chain = Chain().conv(4, 1).node("Relu").conv(3, 1).node("Add", np.ones((1, 3, 1, 1), "f4"))
-    graph = plugins.open_graph(chain.build())
+    graph = registry.open_graph(chain.build())
     assert [c.feeds_sum for c in graph.consumers(blocks(graph)[0])] == [False]
     chain = Chain((2, 3, 4, 4)).conv(4, 1).node("Relu").conv(3, 1)
-    graph = plugins.open_graph(chain.node("Add", np.ones((2, 3, 4, 4), "f4")).build())
+    graph = registry.open_graph(chain.node("Add", np.ones((2, 3, 4, 4), "f4")).build())
     assert [c.feeds_sum for c in graph.consumers(blocks(graph)[0])] == [False]
     for shape in (("n", 3, 4, 4), ("n", 3, "h", "w")):
         chain = Chain(shape).conv(3, 1).node("GlobalAveragePool")
         pooled = chain.value
         chain.raw("Relu", "input").conv(4, 1).node("Relu").conv(3, 1).node("Add", pooled)
-        graph = plugins.open_graph(chain.build())
+        graph = registry.open_graph(chain.build())
         group = next(group for group in graph.groups if group.name == "conv2")
         assert [c.feeds_sum for c in graph.consumers(group)] == [False]
         check(chain.build(), feeds={"input": np.ones((2, 3, 4, 4), np.float32)})
@@ -401,7 +401,7 @@ def test_a_sum_with_a_constant_or_a_broadcast_value_is_no_residual():
 def test_earlier_groups_change_what_is_read_but_not_the_targets():
     model = Chain().conv(4).node("Relu").conv(6).node("Relu").conv(3).build()
     feeds = picture(model)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     group = blocks(graph)[0]
     (each,) = graph.consumers(group)
     graph.write(group, np.array([1, 3]), [each.weight[:, [1, 3]]], [np.ones(6, np.float32)])
@@ -419,7 +419,7 @@ def test_targets_do_not_read_cut_weights_that_are_also_inputs():
             helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         )
     feeds = picture(model)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     group = blocks(graph)[0]
     (each,) = graph.consumers(group)
     graph.write(group, np.array([1, 3]), [each.weight[:, [1, 3]]], [np.ones(6, np.float32)])
@@ -432,7 +432,7 @@ def test_a_group_that_was_cut_can_be_measured_in_its_neighbour_s_place():
     """The second group is cut first: the first one's consumer then has fewer outputs."""
     model = Chain().conv(4).node("Relu").conv(6).node("Relu").conv(3).build()
     feeds = picture(model)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     (each,) = graph.consumers(blocks(graph)[1])
     graph.write(blocks(graph)[1], np.array([1, 3]), [each.weight[:, [1, 3]]], [None])
     conv = node_of(model, "conv2")
@@ -452,7 +452,7 @@ def test_a_matmul_that_got_a_bias_is_measured_behind_it():
         chain.matmul(8).node("Relu").matmul(4, bias=False).node("Add", stream)
     model = chain.matmul(3).build()
     feeds = picture(model)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     group = blocks(graph)[0]
     (each,) = graph.consumers(group)
     kept = np.array([0, 1, 5])
@@ -482,7 +482,7 @@ def test_the_caller_s_model_is_never_changed(make, tmp_path):
         model.write_bytes(before)
     else:
         model = make(proto)
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     feeds = picture(proto)
     statistics = run(graph.norm_probe(), feeds)
     graph.set_norms(statistics)

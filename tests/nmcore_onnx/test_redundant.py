@@ -12,7 +12,7 @@ import pytest
 
 import nmcore
 from chain import Chain, run
-from nmcore.data import Dataset
+from nmcore.data.dataset import Dataset
 
 WIDTH = 16
 HALF = WIDTH // 2

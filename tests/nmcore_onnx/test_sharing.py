@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
 from chain import run
-from nmcore import plugins
+from nmcore.plugins import registry
 
 F32 = TensorProto.FLOAT
 
@@ -149,7 +149,7 @@ def test_nothing_removed_changes_nothing():
 def test_a_refit_minds_every_place_where_the_weight_is_read():
     """The level that is read second counts as much: its moments are summed with the first's."""
     model = pyramid()
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     reading = next(r for r in graph.readings() if r.group == "low1")
     probe = graph.moment_probe([reading], targets=True, rows=10**9, samples=2)
     feeds = {"x": np.random.default_rng(2).standard_normal((2, 3, 10, 10)).astype("f4")}
@@ -166,9 +166,9 @@ def test_a_refit_minds_every_place_where_the_weight_is_read():
 
 
 def test_the_meter_counts_a_shared_weight_once():
-    from nmcore.allocation import Meter
+    from nmcore.budgets.allocation import Meter
 
-    graph = plugins.open_graph(pyramid())
+    graph = registry.open_graph(pyramid())
     meter = Meter(graph.terms(), {group.name: group.width for group in graph.groups}, "params")
     before, cost = meter.total(), graph.cost().params
     kept = np.arange(4)

@@ -7,7 +7,7 @@ import logging
 import onnxruntime
 import pytest
 
-from nmcore import notices
+from nmcore.utils import logs
 from nmcore_ort import kernel, providers
 from nmcore_ort.providers import CPU, CUDA
 
@@ -77,8 +77,8 @@ def cuda(monkeypatch):
     placed = kernel._Cache.get
     monkeypatch.setattr(kernel._Cache, "get", lambda self, array, _: placed(self, array, "cpu"))
     kernel._session.cache_clear()
-    notices.tell.cache_clear()
+    logs.tell.cache_clear()
     # The command line, where it has run in this process, takes them for itself.
-    monkeypatch.setattr(logging.getLogger(notices.NAME), "propagate", True)
+    monkeypatch.setattr(logging.getLogger(logs.NOTICES), "propagate", True)
     yield fake
     kernel._session.cache_clear()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from chain import Chain
+from nmcore.compression.moments import accumulate
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.kernels.threads import Workers
-from nmcore.moments import accumulate
 from nmcore_ort import kernel, runtime
 
 DEAD = RuntimeError("CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; host=a")

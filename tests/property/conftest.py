@@ -39,7 +39,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def small_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof runs models with open axes at usual picture sizes; these networks need no such."""
-    monkeypatch.setattr("nmcore.runnable.TRIAL_SIZES", ((16, 8), (32, 8)), raising=False)
+    monkeypatch.setattr(
+        "nmcore.calibration.random_inputs.TRIAL_SIZES", ((16, 8), (32, 8)), raising=False
+    )
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 import nmcore
-from nmcore.plan import Outcome
-from nmcore.result import Result
+from nmcore.pipeline.result import Result
+from nmcore.plan.outcome import Outcome
 from random_graphs import BLOCKS, Sample, generate, of_block
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")

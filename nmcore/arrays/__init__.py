@@ -1,0 +1,1 @@
+"""Weights in, weights out: selection, the scaling matrix Z, and its absorption."""

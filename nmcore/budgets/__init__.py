@@ -1,0 +1,1 @@
+"""How much each group may lose under a budget."""

@@ -1,0 +1,187 @@
+"""The channels that each group keeps under a budget, at the least error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.budgets.allocation import (
+    Budget,
+    Meter,
+    allocate,
+    fixed_cost,
+    removals,
+)
+from nmcore.budgets.latency_search import (
+    Found,
+    Path,
+    fastest,
+    widest_within,
+)
+from nmcore.errors import BudgetError
+from nmcore.evaluation.timer import Timer
+from nmcore.plugins.protocols import Graph
+from nmcore.utils.progress import Progress, silent
+
+Curves = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """How many channels each group keeps, and what was found out on the way.
+
+    Attributes
+    ----------
+    counts : mapping of group name to int
+        Channels to keep.
+    notes : tuple of str
+        What the user should know, a line each.
+    latency : float or None
+        The share of the original's time that was reached, where that was the budget.
+    """
+
+    counts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    latency: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What a budget may choose among.
+
+    Attributes
+    ----------
+    counts : mapping of group name to int
+        The channels that groups keep where no budget cuts them.
+    multiples : tuple of int
+        Groups that a budget cuts keep a multiple of one of these numbers of channels: of the one
+        that suits the runtime, as ``timer`` tells, else of the first with which it can be met.
+    timer : Timer or None
+        Tells how long the model takes at other widths, where that matters.
+    progress : callable
+        Wraps the iteration over rounds of timing.
+    """
+
+    counts: Mapping[str, int]
+    multiples: tuple[int, ...] = (1,)
+    timer: Timer | None = None
+    progress: Progress = silent
+
+
+def meet(
+    graph: Graph, budget: Budget | None, choices: Choices, curves: Curves, *, added: int = 0
+) -> Allotment:
+    """The channels that each group of a graph keeps under a budget, or as counted without one.
+
+    Parameters
+    ----------
+    curves : mapping of group name to array, shape (N - 1,)
+        The error after removing one, two, ... channels of the groups that may be cut.
+    added : int
+        Parameters that the method will add.
+
+    Raises
+    ------
+    BudgetError
+        The budget cannot be met.
+    """
+    if budget is None:
+        return Allotment(dict(choices.counts))
+    if budget.kind == "latency":
+        return _within_latency(graph, choices, budget.share, curves)
+    candidates = {}
+    for multiple in choices.multiples:
+        try:
+            counts = _allocated(graph, choices, budget, curves, added, multiple)
+        except BudgetError:
+            if multiple == min(choices.multiples):  # Nothing reaches further.
+                raise
+            continue
+        if choices.timer is None:
+            wanted = choices.multiples[0]
+            why = f"{_rounded(multiple)}: the budget cannot be met with multiples of {wanted}"
+            return Allotment(counts, () if multiple == wanted else (why,))
+        candidates[multiple] = counts
+    assert choices.timer is not None
+    return fastest_of(candidates, choices.timer)
+
+
+def fastest_of(candidates: Mapping[int, Mapping[str, int]], timer: Timer) -> Allotment:
+    """The rounding that the runtime likes among candidates that serve equally well otherwise."""
+    multiple, time = fastest(candidates, timer)
+    others = [str(each) for each in candidates if each != multiple]
+    note = (
+        f"{_rounded(multiple)}: {time:.2f} of the original's time, the fastest, or as good, of "
+        f"multiples of {', '.join(map(str, candidates))} ({timer.setting})"
+    )
+    return Allotment(candidates[multiple], (note,) if others else ())
+
+
+def _allocated(
+    graph: Graph, choices: Choices, budget: Budget, curves: Curves, added: int, multiple: int
+) -> dict[str, int]:
+    meter = _meter(graph, budget.kind)
+    fixed = fixed_cost(graph.cost(), meter, budget.kind)
+    total = fixed + meter.total()
+    if budget.kind == "params":
+        fixed += added
+    meter.kept.update(choices.counts)
+    multiples = {group.name: group.multiple(multiple) for group in graph.groups}
+    return allocate(curves, meter, multiples, fixed=fixed, target=budget.share * total)
+
+
+def _within_latency(graph: Graph, choices: Choices, share: float, curves: Curves) -> Allotment:
+    """Channels go as under a budget of the work, for as long as it takes to be fast enough."""
+    assert choices.timer is not None
+    if share == 1:
+        nothing = "a latency of 1 asks for nothing: nothing was timed"
+        return Allotment(choices.counts, (nothing,), latency=1.0)
+    kind = "params" if graph.cost().macs is None else "macs"
+    paths = [_path(graph, choices, curves, kind, multiple) for multiple in choices.multiples]
+    found = widest_within(paths, share, choices.timer, choices.progress)
+    notes = tuple(_told(found, share, choices, kind))
+    return Allotment(found.path.counts(found.step), notes, found.time)
+
+
+def _path(graph: Graph, choices: Choices, curves: Curves, kind: str, multiple: int) -> Path:
+    """The way down from the original, as far as it goes."""
+    meter = _meter(graph, kind)
+    fixed = fixed_cost(graph.cost(), meter, kind)
+    whole = fixed + meter.total()
+    meter.kept.update(choices.counts)
+    left = fixed + meter.total()
+    multiples = {group.name: group.multiple(multiple) for group in graph.groups}
+    moves = list(removals(curves, meter, multiples))
+    return Path(multiple, choices.counts, moves, whole, left)
+
+
+def _told(found: Found, share: float, choices: Choices, kind: str) -> Sequence[str]:
+    """What a search for a latency came to."""
+    assert choices.timer is not None
+    if found.time <= share < found.wider:
+        reached = (
+            f"at most {share:g} asked for: met to within one step of one group, without which it "
+            f"is {found.wider:.3g}"
+        )
+    elif found.time <= share:
+        reached = f"at most {share:g} asked for"
+    else:
+        reached = f"where {share:g} was asked for: the times vary too much to come closer"
+    timed = f"timed {choices.timer.setting}; the narrowest widths take {found.least:.3g}"
+    left = 100 * found.path.share(found.step)
+    work = "MACs" if kind == "macs" else "parameters"
+    widths = f"{left:.0f} % of the {work} kept, {_rounded(found.path.multiple)}"
+    if len(choices.multiples) > 1:
+        widths += ", which leave the least error at this speed"
+    return f"latency {found.time:.3g} of the original's, {reached}; {timed}", widths
+
+
+def _rounded(multiple: int) -> str:
+    return "widths of any number" if multiple == 1 else f"widths in multiples of {multiple}"
+
+
+def _meter(graph: Graph, kind: str) -> Meter:
+    return Meter(graph.terms(), {group.name: group.width for group in graph.groups}, kind)

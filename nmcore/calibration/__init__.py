@@ -1,0 +1,1 @@
+"""What networks are shown so that their activations can be measured."""

@@ -1,0 +1,101 @@
+"""The calibration set: the inputs, in batches, on which activations are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.data.batches import Feeds, length_of, part_of
+from nmcore.data.dataset import Dataset
+from nmcore.errors import DataError
+from nmcore.plugins.protocols import InputSpec
+
+# The most inputs that one run sees, and the most numbers in them: activations take many times that.
+_MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """Inputs in batches, and where they come from.
+
+    Attributes
+    ----------
+    batches : sequence of mapping of input name to array
+        What one run sees each.
+    count : int
+        How many inputs there are in all.
+    real : bool
+        Whether they are calibration data rather than made.
+    source : str
+        Where they come from, in words.
+    unseen : sequence of mapping of input name to array
+        More of the same kind to judge results on; empty where every input is needed to measure.
+    any_length : bool
+        Whether the model takes batches of any length.
+    apart : bool
+        Whether each batch is one input that cannot be joined with others along the first axes.
+    cautions : tuple of str
+        Why what is measured on them may be worth little.
+    """
+
+    batches: Sequence[Feeds]
+    count: int
+    real: bool
+    source: str
+    unseen: Sequence[Feeds] = ()
+    any_length: bool = True
+    apart: bool = False
+    cautions: tuple[str, ...] = ()
+
+    def in_batches_of(self, most: int) -> Iterator[Feeds]:
+        """The same inputs in batches of at most ``most``, where the model takes any number."""
+        for feeds in self.batches:
+            length = length_of(feeds)
+            if not self.any_length or length <= most:
+                yield feeds
+                continue
+            for start in range(0, length, most):
+                yield part_of(feeds, start, start + most)
+
+
+def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
+    """Calibration data, evenly spread over the file where it holds more than ``samples``."""
+    spec = data.fit(inputs)
+    count = min(samples, len(data))
+    chosen = np.linspace(0, len(data) - 1, count).round().astype(int)
+    part = Dataset(data.name, data.x[chosen], None, data.normalisation, data.axis)
+    if count > 1 and (part.x == part.x[:1]).all():
+        raise DataError(f"{data.name}: the {count} inputs to measure on are all the same")
+    length = _batch_length(spec, data.x.shape[1:], count)
+    if spec.shape[0] is not None:
+        if count < length:
+            raise DataError(
+                f"{data.name}: the model takes {length} inputs at once; only {count} are at hand"
+            )
+        count -= count % length
+    batches = [
+        {spec.name: _finite(part.batch(start, min(start + length, count), spec.dtype), data.name)}
+        for start in range(0, count, length)
+    ]
+    free = spec.shape[0] is None
+    source = f"{count} input{'s' if count > 1 else ''} of {data.name}"
+    return Probes(batches, count, True, source, any_length=free)
+
+
+def _finite(batch: NDArray[Any], name: str) -> NDArray[Any]:
+    """Pass a batch on; one broken number would break every weight."""
+    if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+        raise DataError(f"{name}: x holds NaN or infinity")
+    return batch
+
+
+def _batch_length(spec: InputSpec, shape: Sequence[int], samples: int) -> int:
+    """How many inputs one run sees: what the model fixes, or what memory allows."""
+    if spec.shape and spec.shape[0] is not None:
+        return spec.shape[0]
+    fits = max(1, _MAX_ELEMENTS // max(1, int(np.prod(shape))))
+    return min(_MAX_BATCH, fits, samples)

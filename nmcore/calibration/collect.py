@@ -1,0 +1,174 @@
+"""What a network is shown so that its activations can be measured: real inputs or made ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmcore.calibration.calibration_set import Probes, from_data
+from nmcore.calibration.class_balance import balanced
+from nmcore.calibration.random_inputs import runnable_inputs
+from nmcore.calibration.synthetic import _pixel_range, synthesise
+from nmcore.data.batches import (
+    Divided,
+)
+from nmcore.data.dataset import Dataset, Pictures, only_input
+from nmcore.data.images import load_pictures
+from nmcore.data.normalisation import Normalisation
+from nmcore.errors import ModelError, OutOfMemoryError
+from nmcore.plugins.protocols import (
+    Graph,
+    Informative,
+    InputHint,
+    Measurable,
+    Session,
+)
+from nmcore.plugins.registry import runtime
+
+# Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
+REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
+# Fewer real inputs than this may be worse than none.
+FEW = 64
+# Made inputs are chosen among so many times as many.
+CANDIDATES = 4
+
+# Multiply-accumulates that made inputs may take in one pass, how many numbers they may hold, and
+# how few of them will do.
+_PASS, _HELD, _FEWEST = 4e10, 2**26, 16
+
+# Numbers in the largest value of a run; the runtime holds a few such values at once.
+_RUN_NUMBERS = 2**26
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a user gave to measure on.
+
+    Attributes
+    ----------
+    data : Dataset, Path, tuple of Path or None
+        Calibration data, or the folder that holds pictures, or their files.
+    samples : int or None
+        How many inputs to use or make.
+    normalisation : Normalisation or None
+        What raw pixels go through.
+    """
+
+    data: Dataset | Pictures | None = None
+    samples: int | None = None
+    normalisation: Normalisation | None = None
+
+
+def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int) -> Probes:
+    """Calibration data where there is any, else made inputs of a shape on which the model runs."""
+    session = runtime().session(graph.serialize(), providers=providers)
+    if inputs.data is not None:
+        return _runnable(_given(session, graph, inputs), graph, session)
+    feeds = runnable_inputs(session, seed=seed)
+    shapes = [feeds[spec.name].shape for spec in session.inputs]
+    fits = max(_HELD // sum(int(np.prod(shape[1:])) for shape in shapes), _FEWEST)
+    hints = graph.input_hints() if isinstance(graph, Informative) else {}
+
+    def made(count: int, seed: int) -> Probes:
+        candidates = synthesise(
+            session.inputs,
+            shapes,
+            max(count, min(CANDIDATES * count, fits)),
+            seed=seed,
+            normalisation=inputs.normalisation,
+            hints=hints,
+        )
+        return balanced(_runnable(candidates, graph, session), session, count)
+
+    count = inputs.samples or min(_affordable(graph), fits)
+    unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000)
+    shown = made(count, seed)
+    return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
+
+
+def scaling_doubt(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:
+    """Say where inputs are on another scale than the model was probably trained on.
+
+    Parameters
+    ----------
+    data : Dataset
+        What was given.
+    graph : Graph
+        The model, which may prepare bytes itself.
+    takes : dtype
+        The type of the model's input.
+    """
+    if data.is_scaled_twice:
+        return "x lies from -1 to 1 before it is divided by --scale: was it scaled already?"
+    if not data.is_unscaled or takes == np.uint8:
+        return None
+    hints = graph.input_hints() if isinstance(graph, Informative) else {}
+    if any(hint.mean is not None and _pixel_range(hint) > 1 for hint in hints.values()):
+        return None
+    return (
+        "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "
+        "give --scale, --mean and --std"
+    )
+
+
+def _told(hints: Iterable[InputHint]) -> str:
+    """What the graph told of its inputs, in words."""
+    if any(hint.weight is not None for hint in hints):
+        return ", mixed from the rows of the first layer"
+    if any(hint.mean is not None for hint in hints):
+        return ", in the range that the model prepares"
+    return ""
+
+
+def _runnable(probes: Probes, graph: Graph, session: Session) -> Probes:
+    """The same inputs in batches that memory and the model allow."""
+    if isinstance(graph, Measurable):
+        most = max(1, _RUN_NUMBERS // graph.largest_value())
+        probes = replace(probes, batches=list(probes.in_batches_of(most)))
+    divided = Divided(session, probes.any_length)
+    try:
+        next(divided(probes.batches[0]))
+    except OutOfMemoryError:
+        raise
+    except ModelError:
+        # Some models say that they take any batch and then reshape to one of 1.
+        probes = replace(probes, batches=list(probes.in_batches_of(1)), any_length=False)
+        session.run(probes.batches[0])
+    return replace(probes, batches=list(probes.in_batches_of(divided.most)))
+
+
+def work(graph: Graph) -> float:
+    """About how many multiply-accumulates one input takes, as far as the sizes are known."""
+    return graph.cost().macs or sum(term.macs for term in graph.terms())
+
+
+def _affordable(graph: Graph) -> int:
+    """How many inputs to make: fewer for large models, whose many positions make up for it."""
+    return int(min(max(_PASS / max(work(graph), 1), _FEWEST), SYNTHETIC_SAMPLES))
+
+
+def _given(session: Session, graph: Graph, inputs: Inputs) -> Probes:
+    """The calibration data of a file or a folder."""
+    count = inputs.samples or REAL_SAMPLES
+    data = inputs.data
+    if isinstance(data, (Path, tuple)):
+        data = load_pictures(data, only_input(session.inputs), count, inputs.normalisation)
+    assert data is not None
+    probes = from_data(data, session.inputs, count)
+    found = [scaling_doubt(data, graph, only_input(session.inputs).dtype), _scarcity(probes.count)]
+    return replace(probes, cautions=tuple(filter(None, found)))
+
+
+def _scarcity(count: int) -> str | None:
+    """Say where inputs are so few that the network learns them by heart."""
+    if count >= FEW:
+        return None
+    inputs = "one input" if count == 1 else f"{count} inputs"
+    return (
+        f"measured on {inputs}, which the result will suit better than any others: some hundreds "
+        "are wanted, and none at all may serve better than a few"
+    )

@@ -1,0 +1,122 @@
+"""Inputs of shapes on which a model runs, where it leaves sizes open: random ones.
+
+No graph states which sizes its dynamic axes may have, so usual ones are tried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nmcore.data.batches import Divided
+from nmcore.errors import ArgumentError, DataError, ModelError
+from nmcore.group import Array
+from nmcore.plugins.open_sizes import IMAGE_SIZE, SEQUENCE_SIZE, assumed_shapes
+from nmcore.plugins.protocols import InputSpec, Session
+from nmcore.utils.text import shape_text
+
+TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (32, 8))
+# Nobody feeds an input of more numbers than this, but a few bytes of a file can ask for one.
+MAX_NUMBERS = 2**30
+# Integer inputs are indices into tables of unknown length; these exist in nearly all of them.
+SMALL_IDS = 8
+
+
+def random_inputs(
+    inputs: Sequence[InputSpec],
+    *,
+    seed: int = 0,
+    image_size: int = IMAGE_SIZE,
+    sequence_size: int = SEQUENCE_SIZE,
+) -> dict[str, Array]:
+    """Return one random input of every kind that a model wants.
+
+    Dynamic axes get a stated size: those of pictures (rank 4) ``image_size``, others
+    ``sequence_size``, the batch and what looks like a number of channels 1. Floats are standard
+    normal, as normalised inputs are; integers are small, since they are indices more often than
+    not; bytes use their whole range; booleans are true, since they are masks.
+
+    Examples
+    --------
+    >>> spec = InputSpec("ids", (None, None), np.dtype(np.int64))
+    >>> random_inputs([spec])["ids"].shape
+    (1, 32)
+    """
+    rng = np.random.default_rng(seed)
+    shapes = assumed_shapes(inputs, image_size, sequence_size)
+    return {
+        spec.name: _random(rng, shape, spec) for spec, shape in zip(inputs, shapes, strict=True)
+    }
+
+
+def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
+    """Return random inputs on which a loaded model runs.
+
+    Sizes of dynamic axes hide conditions (multiples of 32, at least some length) that no graph
+    states, so a few are tried.
+
+    Raises
+    ------
+    ModelError
+        It runs on none of them.
+    """
+    fixed = any(spec.shape and spec.shape[0] is not None for spec in session.inputs)
+    for image_size, sequence_size in TRIAL_SIZES:
+        feeds = random_inputs(
+            session.inputs, seed=seed, image_size=image_size, sequence_size=sequence_size
+        )
+        try:
+            next(Divided(session, divisible=False)(feeds)) if fixed else session.run(feeds)
+        except ModelError as error:
+            problem = error
+        else:
+            return feeds
+    raise type(problem)(f"{problem} (tried on random inputs of several sizes)")
+
+
+def check_makeable(name: str, shape: Sequence[int], count: int = 1) -> None:
+    """Refuse to make inputs of more numbers than anybody has memory for.
+
+    Parameters
+    ----------
+    name : str
+        The model's input.
+    shape : sequence of int
+        Of one input, with a batch axis of any length or none.
+    count : int
+        How many there shall be.
+
+    Raises
+    ------
+    DataError
+        One is too large.
+    ArgumentError
+        They are too many.
+
+    Examples
+    --------
+    >>> check_makeable("x", (1, 3, 224, 224), 10**12)
+    Traceback (most recent call last):
+    nmcore.errors.ArgumentError: samples is 1000000000000; at most 7133 inputs 'x' can be made
+    """
+    most = MAX_NUMBERS // max(1, math.prod(shape))
+    if most < 1:
+        raise DataError(
+            f"the model's input {name} of shape {shape_text(shape)} is too large to be made"
+        )
+    if count > most:
+        raise ArgumentError(f"samples is {count}; at most {most} inputs {name!r} can be made")
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec) -> Array:
+    dtype = spec.dtype
+    check_makeable(spec.name, shape)
+    if dtype.kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    if dtype.kind == "b":
+        return np.ones(shape, dtype)
+    if dtype.kind in "ui":
+        return rng.integers(0, 256 if dtype == np.uint8 else SMALL_IDS, shape).astype(dtype)
+    raise DataError(f"the model's input {spec.name} takes {dtype}, of which no random one is made")

@@ -1,0 +1,151 @@
+"""Synthetic inputs for every input of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.calibration import dead_leaves
+from nmcore.calibration.calibration_set import Probes, _batch_length
+from nmcore.calibration.random_inputs import SMALL_IDS, check_makeable
+from nmcore.data.layout import channels_last
+from nmcore.data.normalisation import Normalisation
+from nmcore.errors import DataError
+from nmcore.plugins.open_sizes import batch_axis
+from nmcore.plugins.protocols import InputHint, InputSpec
+
+# Pixels from 0 to 1 become roughly standard, as the input of most networks is; the usual values
+# for photographs. Options, or the graph, may know better.
+DEFAULT_NORMALISATION = Normalisation(1.0, (0.45,), (0.25,))
+
+
+# A preprocessing with constants beyond this is given pixels from 0 to 255, else from 0 to 1.
+_BYTES = 8.0
+
+
+def synthesise(
+    inputs: Sequence[InputSpec],
+    shapes: Sequence[tuple[int, ...]],
+    samples: int,
+    *,
+    seed: int = 0,
+    normalisation: Normalisation | None = None,
+    hints: Mapping[str, InputHint] | None = None,
+) -> Probes:
+    """Made inputs for every input of a model.
+
+    Images, signals and volumes are dead leaves; vectors are Gaussian; integers are small random
+    ids; booleans are true. What a fully connected layer reads first is mixed from its rows.
+
+    Parameters
+    ----------
+    inputs : sequence of InputSpec
+        What the model wants.
+    shapes : sequence of tuple
+        A shape of each input on which the model runs.
+    samples : int
+        How many to make.
+    seed : int
+        For the generator.
+    normalisation : Normalisation or None
+        What raw pixels, from 0 to 255, go through; None makes them as the hint says, or roughly
+        standard.
+    hints : mapping of input name to InputHint, optional
+        What the graph tells of its inputs.
+    """
+    hints = hints or {}
+    # A state of layers by inputs, say, is not one row an input: such inputs come one at a time.
+    apart = any(batch_axis(spec, inputs) for spec in inputs)
+    length = min(
+        1 if apart else _batch_length(spec, shape[1:], samples)
+        for spec, shape in zip(inputs, shapes, strict=True)
+    )
+    for spec, shape in zip(inputs, shapes, strict=True):
+        check_makeable(spec.name, shape if apart else (1, *shape[1:]), samples)
+    count = max(1, samples // length)
+    rows = [shape[0] if apart and shape else length for shape in shapes]
+    made = [
+        _make(
+            spec,
+            (count * each, *shape[1:]) if shape else (),
+            seed + number,
+            normalisation,
+            hints.get(spec.name, InputHint()),
+        )
+        for number, (spec, shape, each) in enumerate(zip(inputs, shapes, rows, strict=True))
+    ]
+    batches = [
+        {
+            spec.name: array[k * each : (k + 1) * each] if array.ndim else array
+            for spec, array, each in zip(inputs, made, rows, strict=True)
+        }
+        for k in range(count)
+    ]
+    free = not apart and all(not spec.shape or spec.shape[0] is None for spec in inputs)
+    source = f"{count * length} synthetic inputs"
+    return Probes(batches, count * length, False, source, any_length=free, apart=apart)
+
+
+def _make(
+    spec: InputSpec,
+    shape: tuple[int, ...],
+    seed: int,
+    normalisation: Normalisation | None,
+    hint: InputHint,
+) -> NDArray[Any]:
+    rng = np.random.default_rng(seed)
+    if spec.dtype.kind == "b":
+        return np.ones(shape, spec.dtype)
+    if spec.dtype.kind in "ui" and spec.dtype != np.uint8:
+        # A mask is all ones; ids are small, as tables have unknown lengths.
+        mask = "mask" in spec.name.lower()
+        return np.asarray(np.ones(shape) if mask else rng.integers(0, SMALL_IDS, shape), spec.dtype)
+    if hint.weight is not None:
+        mixed = dead_leaves.first_layer_inputs(hint.weight, shape[0], seed=seed)
+        return np.asarray(_unstandardised(mixed.reshape(shape), hint), spec.dtype)
+    if len(shape) < 3:
+        return np.asarray(_unstandardised(rng.standard_normal(shape), hint), spec.dtype)
+    last = channels_last(shape)
+    channels, size = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
+    values = dead_leaves.dead_leaves(shape[0], channels, size, seed=seed)
+    if last:
+        values = np.moveaxis(values, 1, -1)
+    axis = values.ndim - 1 if last else 1
+    if spec.dtype == np.uint8:
+        values = 255 * values
+    elif normalisation is not None:
+        if normalisation.channels not in (1, channels):
+            raise DataError(
+                f"mean or std has {normalisation.channels} numbers; the model's input {spec.name} "
+                f"has {channels} channel{'s' if channels > 1 else ''}"
+            )
+        values = normalisation(255 * values, axis, np.dtype(np.float32))
+    elif _takes_pixels(hint, len(shape)):
+        values = _pixel_range(hint) * values
+    else:
+        standard = DEFAULT_NORMALISATION(values, axis, np.dtype(np.float32))
+        values = _unstandardised(standard, hint)
+    return np.ascontiguousarray(values, dtype=spec.dtype)
+
+
+def _unstandardised(values: NDArray[Any], hint: InputHint) -> NDArray[Any]:
+    """What a model prepares into standard values."""
+    if hint.mean is None or hint.std is None:
+        return values
+    raw: NDArray[Any] = hint.mean + hint.std * values
+    return raw
+
+
+def _takes_pixels(hint: InputHint, rank: int) -> bool:
+    """Whether the model prepares pictures itself, by constants that say what pixels range over."""
+    return rank > 3 and hint.mean is not None and not hint.measured
+
+
+def _pixel_range(hint: InputHint) -> float:
+    """The largest value of the pixels that a preprocessing expects."""
+    assert hint.mean is not None
+    assert hint.std is not None
+    return 255.0 if max(np.abs(hint.mean).max(), hint.std.max()) > _BYTES else 1.0

@@ -1,0 +1,1 @@
+"""The strategies: how the channels of a graph are chosen, removed and compensated."""

@@ -1,0 +1,402 @@
+"""Many to one, from second moments: choose channels by error and refit what reads them.
+
+Consumers are walked in topological order, each on the network compressed so far. At the first one
+of a group its channels are chosen, by the error that they leave in all of its consumers. Weights
+are fitted by least squares to what the *original* network gives at that place, so later ones make
+up for what earlier ones lost. In the end, fully connected layers are fitted in pairs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from nmcore.arrays.elimination import (
+    Curve,
+    Problem,
+    eliminate,
+    problem,
+)
+from nmcore.budgets.allotment import Allotment, meet
+from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.collect import work
+from nmcore.compression.joint_refit import PairRefit
+from nmcore.compression.merging import chosen, merge_group
+from nmcore.compression.moments import (
+    Moments,
+    accumulate,
+    average,
+    linear,
+    measured,
+    stream_variance,
+)
+from nmcore.compression.refit import (
+    REFIT_RIDGE,
+    SCARCITY,
+    features,
+    mixed,
+    refit,
+)
+from nmcore.compression.shrinkage import Doubt
+from nmcore.errors import ModelError
+from nmcore.group import Consumer, Float64Array, Group, IntArray, Reading
+from nmcore.options.recipe import RECONSTRUCTION
+from nmcore.plan.outcome import Outcome, untouched
+from nmcore.plan.plan import GroupPlan
+from nmcore.plan.task import Task
+from nmcore.plugins import protocols, registry
+from nmcore.utils.logs import step
+from nmcore.utils.progress import Progress, silent
+
+# The pull where channels are chosen and folded into each other, relative to a feature's variance.
+SELECTION_RIDGE = 1e-3
+
+# Rows that each set of moments is summed over at most; more change little and cost time.
+MAX_ROWS = 40_000
+# A consumer with more features than this needs gigabytes and minutes.
+MAX_FEATURES = 6_000
+# Numbers in the unfolded input of a consumer that one run makes; it takes a few times as many.
+_RUN_NUMBERS = 2**25
+# Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
+_PROBE_NUMBERS = 2**26
+# Multiply-accumulates that the whole walk may take, each step of which runs two networks on all
+# inputs, half of them on average; where that is not enough for a step a consumer, one step measures
+# several.
+WORK = 1.2e12
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """How many channels of a group stay, and which ones, where that was asked for."""
+
+    count: int
+    kept: IntArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """New weights of a consumer, (O, P, T), on the kept channels, and what its bias gains."""
+
+    reading: Reading
+    kept: IntArray
+    weight: Float64Array
+    bias: Float64Array
+
+
+@dataclass(eq=False)
+class Reconstruction:
+    """The walk over a model's groups.
+
+    Attributes
+    ----------
+    graph : Measurable
+        What is compressed.
+    runtime : RuntimeBackend
+        What runs the probes.
+    probes : Probes
+        What the network is shown.
+    providers : sequence of str
+        Where probes run.
+    """
+
+    graph: protocols.Measurable
+    runtime: protocols.RuntimeBackend
+    probes: Probes
+    providers: Sequence[str] = ("auto",)
+
+    @cached_property
+    def _doubt(self) -> Doubt:
+        return Doubt(self.graph, self.probes.real)
+
+    def prepare(self) -> None:
+        """Give batch norms the statistics of made inputs, which have others than real ones."""
+        model = None if self.probes.real else self.graph.norm_probe()
+        if model is not None:
+            session, batches = self.session(model), self.probes.batches
+            self.graph.set_norms(average(session, batches, divisible=self.probes.any_length))
+
+    def new_biases(self, group: Group) -> int:
+        """How many numbers refitting adds to consumers that have no bias yet."""
+        return sum(len(c.weight) for c in self.graph.consumers(group) if c.bias is None)
+
+    def fits(self, group: Group) -> bool:
+        """Whether the group's moments are of a manageable size."""
+        return all(c.features <= MAX_FEATURES for c in self.graph.consumers(group))
+
+    def curves(self, groups: Iterable[Group], progress: Progress = silent) -> dict[str, Curve]:
+        """The error curve of every group on the uncompressed network."""
+        result: dict[str, Curve] = {}
+        readings = self._readings()
+        for chunk in self._chunks(groups):
+            needed = [r for g in chunk for r in readings[g.name]]
+            sums = iter(self._sums(needed, targets=False, progress=progress))
+            for group in progress("ordering channels", chunk):
+                problems = [
+                    self._curve_problem(consumer, reading, sums)
+                    for consumer, reading in zip(
+                        self.graph.consumers(group), readings[group.name], strict=True
+                    )
+                ]
+                result[group.name] = Curve(*eliminate(problems, 1))
+        return result
+
+    def _readings(self) -> dict[str, list[Reading]]:
+        """The readings of each group, in the order of its consumers."""
+        found: dict[str, list[Reading]] = defaultdict(list)
+        for reading in self.graph.readings():
+            found[reading.group].append(reading)
+        return {name: sorted(each, key=lambda r: r.index) for name, each in found.items()}
+
+    def steps(self, groups: Sequence[Group]) -> list[list[Reading]]:
+        """The readings of some groups in topological order, those that are measured at once in a
+        list.
+        """
+        names = {group.name for group in groups}
+        chosen = [r for r in self.graph.readings() if r.group in names]
+        steps: list[list[Reading]] = []
+        for reading in chosen:
+            before = steps[-1][-1] if steps else None
+            if before is not None and (before.group, before.source) == (
+                reading.group,
+                reading.source,
+            ):
+                steps[-1].append(reading)
+            else:
+                steps.append([reading])
+        count = max(1, min(len(steps), self._affordable()))
+        bounds = [len(steps) * k // count for k in range(count + 1)]
+        return [
+            [reading for step in steps[start:end] for reading in step]
+            for start, end in pairwise(bounds)
+            if end > start
+        ]
+
+    def _affordable(self) -> int:
+        """How many times the probes can be shown to both networks."""
+        return int(WORK // max(1, work(self.graph) * self.probes.count))
+
+    def choose(self, step: Sequence[Reading], choices: Mapping[str, Choice]) -> list[Outcome]:
+        """Measure the readings of a step; choose the channels of groups that come up for the first
+        time, and refit what reads the others.
+
+        Parameters
+        ----------
+        choices : mapping of group name to Choice
+            The groups that have not been decided yet.
+        """
+        groups = {group.name: group for group in self.graph.groups}
+        of_group = self._readings()
+        fresh = list(dict.fromkeys(r.group for r in step if r.group in choices))
+        again = [r for r in step if r.group not in choices]
+        needed = [r for name in fresh for r in of_group[name]]
+        sums = iter(self._sums([*needed, *again], targets=True))
+        solved: list[Solved] = []
+        outcomes = []
+        for name in fresh:
+            readings = of_group[name]
+            outcomes.append(self._reduce(groups[name], readings, choices[name], sums, solved))
+        for reading in again:
+            consumer = self.graph.consumer(reading)
+            kept = np.arange(consumer.weight.shape[1])
+            solved.append(Solved(reading, kept, *_solve(consumer, measured(sums), kept)))
+        # Nothing changes before all is solved, and no channel goes before all is folded: both would
+        # change what was measured.
+        for each in solved:
+            self.graph.fold(each.reading, each.kept, each.weight, each.bias)
+        for outcome in outcomes:
+            self.graph.remove(groups[outcome.plan.name], np.array(outcome.plan.kept))
+        return outcomes
+
+    def _reduce(
+        self,
+        group: Group,
+        readings: Sequence[Reading],
+        choice: Choice,
+        sums: Iterator[Float64Array],
+        solved: list[Solved],
+    ) -> Outcome:
+        """Choose the channels of a group and refit its consumers.
+
+        Without a choice of channels those stay that leave the least error.
+        """
+        consumers = self.graph.consumers(group)
+        found = [measured(sums) for _ in consumers]
+        reason, kept = "chosen as asked; the next layer refitted", choice.kept
+        curve = None
+        if kept is None:
+            reason = "error: the next layer refitted after each removal"
+            shown = [
+                self._doubt(moments, consumer, reading)
+                for moments, consumer, reading in zip(found, consumers, readings, strict=True)
+            ]
+            problems = [
+                _problem(c, m, _variance([c], [m]) or 1.0)
+                for c, m in zip(consumers, shown, strict=True)
+            ]
+            order, error = eliminate(problems, choice.count)
+            curve = Curve(order, error / len(problems), original=False)
+            kept = np.delete(np.arange(group.width), order)
+        for reading, consumer, moments in zip(readings, consumers, found, strict=True):
+            solved.append(Solved(reading, kept, *_solve(consumer, moments, kept)))
+        plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
+        return Outcome(plan, group.width - len(kept), curve=curve)
+
+    def _curve_problem(
+        self, consumer: Consumer, reading: Reading, sums: Iterator[Float64Array]
+    ) -> Problem:
+        """The elimination for one consumer of the original, in units of what it feeds."""
+        seen = linear(sums, consumer.matrix(), consumer.offsets())
+        moments = self._doubt(seen, consumer, reading)
+        unit = _variance([consumer], [moments])
+        if consumer.feeds_sum:
+            own = unit - _variance([consumer], [seen])
+            unit = stream_variance(sums, moments.rows) + own
+        return _problem(consumer, moments, unit=unit or 1.0)
+
+    def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
+        """Groups in runs whose moments fit into memory together."""
+        chunk: list[Group] = []
+        size = 0
+        for group in groups:
+            needed = sum(c.features**2 for c in self.graph.consumers(group))
+            if chunk and size + needed > _PROBE_NUMBERS:
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(group)
+            size += needed
+        if chunk:
+            yield chunk
+
+    def _sums(
+        self, readings: Sequence[Reading], *, targets: bool, progress: Progress = silent
+    ) -> list[Float64Array]:
+        """The sums of several readings, in as many probes as memory wants."""
+        sums: list[Float64Array] = []
+        part: list[Reading] = []
+        size = 0
+        for reading in readings:
+            needed = self.graph.consumer(reading).features ** 2
+            if part and size + needed > _PROBE_NUMBERS:
+                sums += self._probe(part, targets, progress)
+                part, size = [], 0
+            part.append(reading)
+            size += needed
+        return sums + self._probe(part, targets, progress)
+
+    def _probe(
+        self, readings: Sequence[Reading], targets: bool, progress: Progress
+    ) -> list[Float64Array]:
+        model = self.graph.moment_probe(
+            readings, targets=targets, rows=MAX_ROWS, samples=self.probes.count
+        )
+        heaviest = max(map(self.graph.unfolded_numbers, readings))
+        batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
+        with step(f"measuring what {len(readings)} layers read"):
+            sums = accumulate(
+                self.session(model),
+                progress("measuring", batches),
+                divisible=self.probes.any_length,
+            )
+        if not all(np.isfinite(each).all() for each in sums):
+            nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
+            raise ModelError(
+                f"what reaches {nodes} holds NaN or infinity on these inputs; "
+                "are the model's weights damaged?"
+            )
+        return sums
+
+    def session(self, model: bytes) -> protocols.Session:
+        """Load a probe."""
+        return self.runtime.session(model, providers=self.providers)
+
+
+def reconstruct_all(
+    graph: protocols.Measurable, task: Task, probes: Probes, providers: Sequence[str]
+) -> tuple[list[Outcome], Allotment]:
+    """Compress every group of a graph as the task says, on what the probes show.
+
+    The second is how the budget was spent.
+    """
+    walk = Reconstruction(graph, registry.runtime(), probes, providers)
+    walk.prepare()
+    fitting = {group.name for group in graph.groups if walk.fits(group) and task.refits(group)}
+    allotment = Allotment(task.counts)
+    curves: dict[str, Curve] = {}
+    if task.budget is not None:
+        free = [group for group in graph.groups if group.name in task.free & fitting]
+        with step(f"measuring the error curves of {len(free)} groups"):
+            curves = walk.curves(free, task.progress)
+        errors = {name: curve.error for name, curve in curves.items()}
+        allotment = meet(
+            graph, task.budget, task.choices, errors, added=sum(map(walk.new_biases, free))
+        )
+    counts = allotment.counts
+    changing = [group for group in graph.groups if counts[group.name] < group.width]
+    outcomes = {g.name: untouched(g) for g in graph.groups if g not in changing}
+    for group in changing:
+        if group.name not in fitting:
+            why = f"more than {MAX_FEATURES} features" if task.refits(group) else ""
+            options, kept = task.options_for(group), task.kept(group)
+            outcomes[group.name] = merge_group(
+                graph, group, counts[group.name], options, why, planned=kept
+            )
+    undecided = {
+        group.name: Choice(counts[group.name], chosen(graph, group, counts[group.name], task))
+        for group in changing
+        if group.name in fitting
+    }
+    steps = walk.steps([group for group in changing if group.name in fitting])
+    with step(f"refitting in {len(steps)} steps"):
+        for readings in task.progress("refitting", steps):
+            for outcome in walk.choose(readings, undecided):
+                outcomes[outcome.plan.name] = outcome
+                del undecided[outcome.plan.name]
+    with step("refitting pairs of layers"):
+        refit_pairs = PairRefit(graph, walk.session, probes)
+        refit_pairs([group for group in changing if group.name in fitting])
+    ordered = [outcomes[group.name] for group in graph.groups]
+    # What a budget was spread by says more than the walk's own curves, which end where it stopped.
+    consumers = {group.name: len(group.consumers) for group in graph.groups}
+    shown = {name: curve.averaged(consumers[name]) for name, curve in curves.items()}
+    ordered = [replace(o, curve=shown.get(o.plan.name, o.curve)) for o in ordered]
+    return ordered, allotment
+
+
+def _variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:
+    """The variance of what consumers should make of these channels, behind their batch norms."""
+    pairs = zip(consumers, moments, strict=True)
+    return sum(float((m.target_variance * c.gains() ** 2).sum()) for c, m in pairs)
+
+
+def _ridge(base: float, moments: Moments) -> float:
+    """Few rows say little about many features; the pull grows with their ratio."""
+    return base + SCARCITY * len(moments.mean) / moments.rows
+
+
+def _problem(consumer: Consumer, moments: Moments, unit: float) -> Problem:
+    """Least squares in the units behind a batch norm, where one follows."""
+    scale = consumer.gains()
+    taps = consumer.weight.shape[2]
+    return problem(
+        moments.covariance,
+        moments.cross * scale,
+        consumer.matrix() * scale,
+        taps,
+        ridge=_ridge(SELECTION_RIDGE, moments),
+        unit=unit,
+    )
+
+
+def _solve(
+    consumer: Consumer, moments: Moments, kept: IntArray
+) -> tuple[Float64Array, Float64Array]:
+    """The consumer's new weight (O, P, T), and what to add to its bias (O,)."""
+    taps = consumer.weight.shape[2]
+    start = mixed(moments, consumer.matrix(), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
+    weights, bias = refit(moments, start, features(kept, taps), ridge=_ridge(REFIT_RIDGE, moments))
+    return weights.T.reshape(-1, len(kept), taps), bias - consumer.offsets()

@@ -1,0 +1,53 @@
+"""How far made inputs are believed where channels are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from nmcore.compression.moments import Moments, with_own
+from nmcore.group import Consumer, Reading
+from nmcore.plugins import protocols
+
+# Made inputs move the deep channels of a network less than real ones do, so that others seem to do
+# their work. Where channels are chosen, each has so much variance of its own in addition, relative
+# to their mean one: this much from the tenth layer on, and less by the square of the depth before.
+# Layers are counted as they run, those of parallel branches too.
+DOUBT, DEEP = 0.1, 10
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """Variance that channels may have beside what the inputs show.
+
+    Attributes
+    ----------
+    graph : Measurable
+        What is compressed.
+    real : bool
+        Whether the inputs are calibration data, which are believed.
+    """
+
+    graph: protocols.Measurable
+    real: bool
+
+    def __call__(self, moments: Moments, consumer: Consumer, reading: Reading) -> Moments:
+        """The moments to choose channels by.
+
+        Batch norms on the statistics of made inputs keep every channel as lively as it was, so
+        nothing is doubted where the graph still has any.
+        """
+        if self.real or self._has_norms:
+            return moments
+        depth = self._depths[reading.group, reading.index]
+        return with_own(moments, consumer.matrix(), DOUBT * min(1.0, depth / DEEP) ** 2)
+
+    @cached_property
+    def _has_norms(self) -> bool:
+        return self.graph.norm_probe() is not None
+
+    @cached_property
+    def _depths(self) -> dict[tuple[str, int], int]:
+        """The number of each reading, from 1 on, in the order in which they run."""
+        found = enumerate(self.graph.readings(), start=1)
+        return {(reading.group, reading.index): number for number, reading in found}

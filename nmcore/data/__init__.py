@@ -1,0 +1,1 @@
+"""What users give: data files, arrays, pictures, and how they feed a model."""

@@ -1,0 +1,103 @@
+"""Calibration pictures from a folder or a list of files, cut to the size that a model wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.data.dataset import Dataset, Pictures
+from nmcore.data.layout import channel_axis
+from nmcore.data.normalisation import Normalisation
+from nmcore.errors import DataError
+from nmcore.plugins.protocols import InputSpec
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+# What a dynamic height or width becomes.
+DEFAULT_SIZE = 224
+
+
+def load_pictures(
+    source: Pictures, spec: InputSpec, samples: int, normalisation: Normalisation | None
+) -> Dataset:
+    """Read pictures: the shorter side scaled to fit, the centre cut out.
+
+    Parameters
+    ----------
+    source : Path or tuple of Path
+        A folder, whose pictures are taken in the order of their names, those of its subfolders as
+        well; or files in their order. Where there are more than ``samples``, they are evenly
+        spread.
+    spec : InputSpec
+        The model's input: (n, channels, height, width) or (n, height, width, channels).
+    samples : int
+        How many pictures to read at most.
+    normalisation : Normalisation or None
+        What the pixels, from 0 to 255, go through; without it they are divided by 255 alone.
+
+    Raises
+    ------
+    DataError
+        There are no pictures, one cannot be read, the model takes no pictures, or Pillow
+        is not installed.
+    """
+    height, width, channels, last = _layout(spec)
+    paths = chosen_pictures(source, samples)
+    x = np.stack([_read(path, height, width, channels) for path in paths])
+    if not last:
+        x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    steps = normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
+    axis = 1 if steps is None else channel_axis(x.shape, steps.channels)
+    name = str(source) if isinstance(source, Path) else f"{len(source)} pictures"
+    return Dataset(name, x, None, steps, axis)
+
+
+def chosen_pictures(source: Pictures, samples: int) -> list[Path]:
+    """The pictures that are used; see :func:`load_pictures`.
+
+    Raises
+    ------
+    DataError
+        There are none.
+    """
+    paths: Sequence[Path] = source if isinstance(source, tuple) else _in_folder(source)
+    chosen = np.linspace(0, len(paths) - 1, min(samples, len(paths))).round().astype(int)
+    return [paths[k] for k in chosen]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+    return paths
+
+
+def _layout(spec: InputSpec) -> tuple[int, int, int, bool]:
+    """Height, width and channels of a model's input, and whether channels come last."""
+    shape: Sequence[int | None] = spec.shape
+    if len(shape) == 4:
+        for place, last in ((1, False), (3, True)):
+            channels = shape[place]
+            if channels in (1, 3):
+                height, width = (shape[1], shape[2]) if last else (shape[2], shape[3])
+                return height or DEFAULT_SIZE, width or DEFAULT_SIZE, channels, last
+    raise DataError(f"a folder of pictures does not fit the model's input {spec.name} {shape}")
+
+
+def _read(path: Path, height: int, width: int, channels: int) -> NDArray[Any]:
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise DataError(
+            "reading a folder of pictures needs Pillow: pip install 'nmcore[images]'"
+        ) from None
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("L" if channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a picture") from error
+    fitted = ImageOps.fit(picture, (width, height))
+    return np.asarray(fitted, np.uint8).reshape(height, width, channels)

@@ -1,0 +1,1 @@
+"""Measuring models: fidelity, latency, and the proof that a rewrite is exact."""

@@ -1,0 +1,197 @@
+"""How good and how fast models are on the same inputs.
+
+Everything here goes through :class:`nmcore.plugins.protocols.Session`; no framework is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmcore.calibration.collect import scaling_doubt
+from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import (
+    Data,
+    NamedInputs,
+)
+from nmcore.data.loading import DataLike
+from nmcore.errors import DataError
+from nmcore.evaluation.comparison import Runner, Tally, compare
+from nmcore.evaluation.inputs import data_for
+from nmcore.evaluation.latency import Latency, measure, on_one_device
+from nmcore.group import Cost
+from nmcore.options import checks
+from nmcore.plugins import protocols, registry
+from nmcore.utils.files import size_of
+from nmcore.utils.logs import step
+from nmcore.utils.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model does on a data set, and what it costs.
+
+    Attributes
+    ----------
+    model : str
+        The file, as given.
+    n : int
+        How many inputs were used.
+    top1 : float or None
+        Percent of them whose top class is ``y``; None without ``y`` or class scores.
+    agreement : float or None
+        Percent on which it gives the first model's top class; None for the first model and
+        without class scores.
+    deviation : float or None
+        Root mean square of the difference to the first model's output, in percent of the root mean
+        square of that output; None for the first model and where the two cannot be compared.
+    latency_ms : float
+        Median time of one run.
+    latency_low_ms, latency_high_ms : float
+        The 10th and 90th percentile.
+    latency_batch : int
+        How many inputs such a run takes.
+    params, macs, bytes : int
+        Numbers in the weights, multiply-accumulates of one sample (None where unknown), and the
+        size of the file with those that hold its weights.
+    provider : str
+        Where it ran.
+    threads : int
+        How many threads one operator may use.
+    data : str or None
+        The inputs, as given; None where they were made.
+    """
+
+    model: str
+    n: int
+    top1: float | None
+    agreement: float | None
+    deviation: float | None
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    latency_batch: int
+    params: int
+    macs: int | None
+    bytes: int
+    provider: str
+    threads: int
+    data: str | None
+
+
+def evaluate(
+    models: str | Path | Sequence[str | Path],
+    data: DataLike | NamedInputs | None = None,
+    *,
+    samples: int | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int = 0,
+    providers: Sequence[str] = ("auto",),
+    threads: int = 0,
+    runs: int | None = None,
+    progress: Progress = silent,
+    notify: Callable[[str], None] = lambda _line: None,
+) -> list[Evaluation]:
+    """Run models on the same inputs and compare each with ``y`` and with the first model.
+
+    The first output counts. It holds class scores where it has one axis of more than one number
+    besides the batch; a vector of integers is taken for the classes themselves.
+
+    Parameters
+    ----------
+    models : path, or sequence of path
+        Model files.
+    data : path, array, mapping of str to array, or sequence of path, optional
+        The inputs: a file with ``x`` (n, ...), or for models with several inputs one with an array
+        for each, by its name; and optionally the classes ``y`` (n,); or the same in memory, as for
+        :func:`nmcore.compress`. Without it inputs are made, which tell how alike models are, though
+        on nothing real.
+    samples : int, optional
+        Use the first so many of the data, or make so many.
+    scale, mean, std
+        Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
+    seed : int
+        For made inputs.
+    providers : sequence of {"auto", "cuda", "cpu"}
+        Where to run, in order of preference.
+    threads : int
+        Threads that one operator may use on the CPU; 0 for all there are.
+    runs : int, optional
+        How many runs of each model are timed; by default as many as make a steady median.
+    progress : callable, optional
+        Wraps the iteration over batches, as in ``progress("evaluating", starts)``.
+    notify : callable, optional
+        Takes lines that the user should know.
+
+    Raises
+    ------
+    ModelError, DataError
+        A model cannot be used, or the data does not fit it, or one model runs on another device
+        than the rest.
+    """
+    said = checks.checked(locals())
+    paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
+    weights = [_weight(path) for path in paths]
+    runtime = registry.runtime()
+    sessions = [
+        runtime.session(path, providers=said["providers"], threads=said["threads"])
+        for path in paths
+    ]
+    form = {name: said[name] for name in ("samples", "scale", "mean", "std", "seed")}
+    inputs = data_for(sessions[0], data, **form)
+    runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
+    if isinstance(inputs, Dataset) and data is not None:
+        takes = sessions[0].inputs[0].dtype
+        doubt = scaling_doubt(inputs, registry.open_graph(paths[0]), takes)
+        if doubt is not None:
+            notify(doubt)
+    for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
+        notify(notice)
+    with step(f"running {len(runners)} models on {len(inputs)} inputs"):
+        tallies = compare(runners, inputs, progress)
+    with step("timing"):
+        once = [runner.once for runner in runners]
+        times = on_one_device(sessions, lambda: measure(once, said["runs"]))
+    source = None if data is None else inputs.name
+    return [
+        _evaluation(runner, tally, time, *weight, source)
+        for runner, tally, time, weight in zip(runners, tallies, times, weights, strict=True)
+    ]
+
+
+def _runner(path: Path, session: protocols.Session, inputs: Data) -> Runner:
+    try:
+        return Runner(str(path), session, inputs)
+    except DataError as error:
+        raise DataError(f"{path} does not take these inputs: {error}") from error
+
+
+def _weight(path: Path) -> tuple[Cost, int]:
+    """What a model costs, and the bytes of its file and of those that hold its weights."""
+    graph = registry.open_graph(path)
+    return graph.cost(), size_of([path, *graph.data_files()])
+
+
+def _evaluation(
+    runner: Runner, tally: Tally, time: Latency, cost: Cost, size: int, source: str | None
+) -> Evaluation:
+    return Evaluation(
+        model=runner.name,
+        n=tally.n,
+        top1=tally.top1,
+        agreement=tally.agreement,
+        deviation=tally.deviation,
+        latency_ms=time.median_ms,
+        latency_low_ms=time.low_ms,
+        latency_high_ms=time.high_ms,
+        latency_batch=runner.feed.fixed or 1,
+        params=cost.params,
+        macs=cost.macs,
+        bytes=size,
+        provider=runner.session.provider,
+        threads=runner.session.threads,
+        data=source,
+    )

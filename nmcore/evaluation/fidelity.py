@@ -1,0 +1,132 @@
+"""How alike the outputs of a model and of its compressed form are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nmcore.data.dataset import only_input
+from nmcore.data.feeds import Data
+from nmcore.data.images import load_pictures
+from nmcore.data.loading import opened
+from nmcore.data.normalisation import normalisation
+from nmcore.evaluation.comparison import Runner, compare
+from nmcore.evaluation.inputs import MADE, made
+from nmcore.plugins import protocols
+from nmcore.utils.progress import Progress
+
+# A model and its compressed form are compared on so many inputs of the data at most, and slow ones
+# on fewer: so many multiply-accumulates, or so few inputs.
+FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA = 1_000, 500_000_000_000, 64
+
+
+# The same where inputs are made.
+COMPARED_MACS, FEWEST_COMPARED = 32_000_000_000, 16
+
+
+# Added to the seed of made inputs that no step before has seen.
+UNSEEN_SEED = 1_000_000
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How the results of a compressed model compare with those of its original.
+
+    Attributes
+    ----------
+    data : str
+        The inputs, as given.
+    n : int
+        How many of them were used.
+    top1_before, top1_after : float or None
+        Percent whose top class is ``y``; None without ``y`` or class scores.
+    agreement, deviation : float or None
+        As in :class:`Evaluation`.
+    made : bool
+        Whether the inputs were made, and for nothing but this comparison.
+    """
+
+    data: str
+    n: int
+    top1_before: float | None
+    top1_after: float | None
+    agreement: float | None
+    deviation: float | None
+    made: bool = False
+
+    @property
+    def inputs(self) -> str:
+        """The inputs in words."""
+        return f"{self.n} {self.data}" if self.made else f"{self.n} inputs of {self.data}"
+
+
+def fidelity(
+    before: protocols.Session,
+    after: protocols.Session,
+    data: Data,
+    progress: Progress | None = None,
+) -> Fidelity:
+    """Run a model and its compressed form on the same inputs and compare them.
+
+    Raises
+    ------
+    ModelError, DataError
+        A model cannot be used, or the data does not fit it.
+    """
+    runners = [Runner("the original", before, data), Runner("the result", after, data)]
+    original, result = compare(runners, data, progress or (lambda _text, starts: starts))
+    return Fidelity(
+        data.name, result.n, original.top1, result.top1, result.agreement, result.deviation
+    )
+
+
+def compared(
+    before: protocols.Session,
+    after: protocols.Session,
+    data: str | Path | None,
+    *,
+    macs: int | None,
+    seed: int,
+    progress: Progress | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Fidelity:
+    """Compare a model and its compressed form on data, or on inputs made for nothing else.
+
+    Parameters
+    ----------
+    data : path or None
+        A file, of which the first inputs are used, or a folder of pictures.
+    macs : int or None
+        The multiply-accumulates of the model for one input, None where unknown; fewer inputs are
+        made for one that takes many.
+    seed : int
+        What the model was compressed with; the inputs that are made are others.
+    scale, mean, std
+        See :func:`nmcore.data.loading.load`.
+
+    Raises
+    ------
+    ModelError, DataError
+        A model cannot be used, or the data does not fit it.
+    """
+    if data is None:
+        count = _affordable(macs, MADE, COMPARED_MACS, FEWEST_COMPARED)
+        unseen = made(
+            before, count, seed=seed + UNSEEN_SEED, normalisation=normalisation(scale, mean, std)
+        )
+        return replace(fidelity(before, after, unseen, progress), made=True)
+    given = opened(data, scale, mean, std)
+    count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
+    if isinstance(given, (Path, tuple)):
+        spec = only_input(before.inputs)
+        given = load_pictures(given, spec, count, normalisation(scale, mean, std))
+    assert given is not None
+    return fidelity(before, after, given.first(count), progress)
+
+
+def _affordable(macs: int | None, most: int, total: int, fewest: int) -> int:
+    """How many inputs to compare a model on that takes so many multiply-accumulates for one."""
+    return min(most, max(fewest, total // macs)) if macs else most

@@ -1,0 +1,169 @@
+"""How much a result owes to the seed of made inputs: several seeds, compared with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from nmcore.calibration.collect import work
+from nmcore.data.normalisation import normalisation
+from nmcore.errors import ArgumentError
+from nmcore.evaluation.fidelity import Fidelity, fidelity
+from nmcore.evaluation.inputs import made
+from nmcore.options.recipe import RECONSTRUCTION, Options
+from nmcore.plugins import protocols, registry
+
+# Made inputs that the results are compared on, fewer for a model that takes much work: so many
+# multiply-accumulates in all, or so few inputs.
+COMPARED, COMPARED_WORK, FEWEST = 1_000, 1.3e11, 16
+# Added to the first seed, for inputs that no result was measured on.
+_SEED = 2_000_000
+# What a result on made inputs says of itself.
+SEED_HINT = "other seeds make other inputs: --tries 5 warns where results depend on them"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How alike the results of several seeds are, as far as made inputs tell.
+
+    Attributes
+    ----------
+    seeds : tuple of int
+        What was tried.
+    kept : int
+        The seed whose result was nearest to the original on these inputs, and was taken; the first
+        where nothing can be compared.
+    n : int
+        Inputs that they were compared on; no result was measured on any of them.
+    agreement : tuple of float, or None
+        Percent of them on which each result gives the original's top class; None without class
+        scores.
+    agreement_among : float or None
+        The same of two results, the mean over all pairs.
+    deviation : tuple of float, or None
+        Root mean square of each result's difference to the original in the first output, in percent
+        of the root mean square of that output; None where they cannot be compared.
+    deviation_among : float or None
+        The same for two results, the mean over all pairs.
+    """
+
+    seeds: tuple[int, ...]
+    kept: int
+    n: int
+    agreement: tuple[float, ...] | None
+    agreement_among: float | None
+    deviation: tuple[float, ...] | None
+    deviation_among: float | None
+
+    @classmethod
+    def of(cls, seeds: Sequence[int], own: Sequence[Fidelity], among: Sequence[Fidelity]) -> Spread:
+        """Sum up comparisons with the original, one a seed, and of all pairs of results."""
+        agreement, deviation = (
+            _all(getattr(each, name) for each in own) for name in ("agreement", "deviation")
+        )
+
+        def nearness(index: int) -> tuple[float, float, int]:
+            alike = agreement[index] if agreement else 0.0
+            return alike, -deviation[index] if deviation else 0.0, -index
+
+        nearest = max(range(len(seeds)), key=nearness)
+        return cls(
+            seeds=tuple(seeds),
+            kept=seeds[nearest],
+            n=own[0].n,
+            agreement=agreement,
+            agreement_among=_mean(_all(each.agreement for each in among)),
+            deviation=deviation,
+            deviation_among=_mean(_all(each.deviation for each in among)),
+        )
+
+    def __str__(self) -> str:
+        tried = f"seeds {self.seeds[0]} to {self.seeds[-1]}"
+        kept = f"seed {self.kept} was kept"
+        inputs = f"{self.n:,} made inputs that nothing was measured on"
+        if self.agreement is not None:
+            own = f"on {_range(self.agreement)} % of {inputs} they give the original's top class"
+            return f"{tried}: {own}, on {self.agreement_among:.1f} % each other's; {kept}"
+        if self.deviation is not None and self.deviation_among is not None:
+            own = f"on {inputs} they deviate by {_range(self.deviation)} % from the original"
+            return f"{tried}: {own}, by {self.deviation_among:.1f} % from each other; {kept}"
+        return f"{tried}: their outputs cannot be compared; {kept}"
+
+
+def _all(values: Iterable[float | None]) -> tuple[float, ...] | None:
+    """All of them to two decimals; None where one is missing."""
+    found = tuple(values)
+    return None if None in found else tuple(round(v, 2) for v in found if v is not None)
+
+
+def _mean(values: tuple[float, ...] | None) -> float | None:
+    return round(sum(values) / len(values), 2) if values else None
+
+
+def _range(numbers: Sequence[float]) -> str:
+    return f"{min(numbers):.1f} to {max(numbers):.1f}"
+
+
+def check_tries(given: Mapping[str, Any]) -> None:
+    """Raise where the seed changes nothing.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        The arguments of :func:`nmcore.compress`.
+
+    Raises
+    ------
+    ArgumentError
+        There is data to measure on or a largest drop, which needs some, or the method looks at
+        weights alone.
+    """
+    options = Options(**{name: given[name] for name in ("method", "threshold", "lam", "bn_form")})
+    if given["max_drop"] is not None:
+        raise ArgumentError("tries and max-drop were given; one works without data, one with it")
+    if given["data"] is not None:
+        raise ArgumentError(
+            "tries compares seeds of made inputs, and with data none are made; leave out either"
+        )
+    method = options.method
+    if method not in ("auto", RECONSTRUCTION) or options.of_merging:
+        shown = "merge" if method == "auto" else method
+        raise ArgumentError(
+            f"tries compares seeds of made inputs, and method {shown} looks at weights alone; "
+            "leave out tries"
+        )
+
+
+def spread_of(
+    original: protocols.Graph, results: Mapping[int, protocols.Graph], given: Mapping[str, Any]
+) -> Spread:
+    """Compare results with the original and with each other, on made inputs.
+
+    Parameters
+    ----------
+    original : Graph
+        Before the compression.
+    results : mapping of int to Graph
+        By their seeds, at least two.
+    given : mapping of str to object
+        The arguments of :func:`nmcore.compress`.
+
+    Raises
+    ------
+    ModelError, DataError
+        The model runs on no input that can be made.
+    """
+    providers = given["providers"]
+    first, *others = (
+        registry.runtime().session(graph.serialize(), providers=providers)
+        for graph in (original, *results.values())
+    )
+    count = int(min(COMPARED, max(FEWEST, COMPARED_WORK // max(1, work(original)))))
+    steps = normalisation(given["scale"], given["mean"], given["std"])
+    inputs = made(first, count, seed=min(results) + _SEED, normalisation=steps)
+    pairs = [*((first, each) for each in others), *combinations(others, 2)]
+    compared = given["progress"]("comparing seeds", pairs)
+    found = [fidelity(one, other, inputs) for one, other in compared]
+    return Spread.of(tuple(results), found[: len(others)], found[len(others) :])

@@ -1,0 +1,178 @@
+"""The proof that cutting channels out of a model changed nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.calibration.random_inputs import runnable_inputs
+from nmcore.errors import ModelError, VerificationError
+from nmcore.group import Scaling
+from nmcore.plugins import protocols, registry
+
+Outputs = Sequence[NDArray[Any]]
+
+log = logging.getLogger(__name__)
+
+# The two models add up the same products in another order, layer after layer.
+_TOLERANCE = {np.dtype(np.float16): 5e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-9}
+
+# In rows of fewer weights the median is no more usual than the largest.
+_FEW = 4
+# Few rows of a layer are damaged, but many may be all but zero: below this quantile none is large.
+_HEALTHY = 0.9
+# Absolute differences up to so many units in the last place of 1 count as none.
+SATURATED = 4
+
+
+def verify(
+    graph: protocols.Graph,
+    scalings: Mapping[str, Scaling],
+    *,
+    original: Callable[[], bytes] | None = None,
+    providers: Sequence[str] = ("auto",),
+    seed: int = 0,
+) -> float:
+    """Compare the compressed model with its full-width reference.
+
+    Groups with a scaling matrix are rebuilt through Z in the original, which proves absorption and
+    cutting; groups without one have their refitted weights there, which proves the cutting alone.
+
+    Parameters
+    ----------
+    graph : Graph
+        All of its groups are written.
+    scalings : mapping of group name to Scaling
+        What was applied.
+    original : callable, optional
+        Gives the model before anything was removed; asked only where the two differ.
+    providers : sequence of str
+        Where both models run.
+    seed : int
+        For the random inputs.
+
+    Returns
+    -------
+    float
+        The largest difference of any output, relative to the largest entry of that output.
+
+    Raises
+    ------
+    VerificationError
+        The outputs differ by more than rounding.
+    ModelError
+        They do, but the original itself gives NaN or infinity there, or its outputs move as much
+        when its inputs change in their last digit, or single weights are so large that sums hold
+        nothing else.
+    """
+    runtime = registry.runtime()
+    small = runtime.session(graph.serialize(), providers=providers)
+    full = runtime.session(graph.reference(scalings), providers=providers)
+    feeds = runnable_inputs(full, seed=seed)
+    wanted = full.run(feeds)
+    try:
+        found = small.run(feeds)
+    except ModelError as refusal:
+        raise VerificationError(f"where the original runs: {refusal}") from refusal
+    try:
+        worst = _compare(found, wanted, feeds)
+    except VerificationError as difference:
+        session = None if original is None else runtime.session(original(), providers=providers)
+        reason = None if session is None else _unsteadiness(session, feeds) or _excess(graph)
+        if reason is None:
+            raise
+        raise ModelError(
+            f"nothing can be proven of this model: {reason}; are its weights damaged?"
+        ) from difference
+    log.info("verified: largest relative difference %.1e", worst)
+    return worst
+
+
+def _compare(found: Outputs, wanted: Outputs, feeds: Mapping[str, NDArray[Any]]) -> float:
+    """The largest relative difference; raises VerificationError where it is more than rounding."""
+    worst = 0.0
+    for number, (got, want) in enumerate(zip(found, wanted, strict=True)):
+        if got.shape != want.shape:
+            raise VerificationError(f"output {number} has shape {got.shape}, not {want.shape}")
+        if not np.issubdtype(want.dtype, np.floating):
+            continue
+        error = relative_error(got, want)
+        worst = max(worst, error)
+        if not error <= _tolerance(want.dtype, feeds):
+            raise VerificationError(
+                f"output {number} differs from the full-width reference by {error:.2e}"
+            )
+    return worst
+
+
+def _unsteadiness(session: protocols.Session, feeds: Mapping[str, NDArray[Any]]) -> str | None:
+    """Why the outputs of the original say nothing themselves, or None.
+
+    With weights of 1e30, say, sums overflow, or rounding alone changes everything.
+    """
+    nudged = {
+        name: np.nextafter(array, array.dtype.type(np.inf)) if array.dtype.kind == "f" else array
+        for name, array in feeds.items()
+    }
+    for first, second in zip(session.run(feeds), session.run(nudged), strict=True):
+        if not np.issubdtype(first.dtype, np.floating):
+            continue
+        if not np.isfinite(first).all():
+            return "it gives NaN or infinity"
+        moved = relative_error(second, first)
+        if moved > _tolerance(first.dtype, feeds):
+            return f"its outputs move by {moved:.0e} where inputs move by their last digit"
+    return None
+
+
+def _excess(graph: protocols.Graph) -> str | None:
+    """Which row of weights makes sums of which nothing but one product is left, or None.
+
+    Beside a product with 1e28 the others of its sum vanish, so that what is left of them is
+    rounding, which no change of the inputs need show: the next layer may saturate.
+    """
+    for group in graph.groups:
+        for producer in graph.producers(group):
+            rows = np.abs(producer.weight.reshape(len(producer.weight), -1))
+            if rows.shape[1] < _FEW or rows.dtype.kind != "f":
+                continue
+            usual, largest = np.median(rows, axis=1), rows.max(axis=1)
+            # Training leaves rows that are all but zero, so it takes one that is large besides.
+            lost = largest * np.finfo(rows.dtype).eps
+            healthy = np.quantile(largest, _HEALTHY, method="lower")
+            alone = (usual > 0) & (usual < lost) & (healthy < lost)
+            if alone.any():
+                row = int(np.argmax(np.where(alone, largest, 0)))
+                return (
+                    f"of the weights for channel {row} of {producer.name} most are about "
+                    f"{usual[row]:.0e} and one is {largest[row]:.0e}, beside which sums lose the "
+                    "others"
+                )
+    return None
+
+
+def _tolerance(dtype: np.dtype[Any], feeds: Mapping[str, NDArray[Any]]) -> float:
+    """By the coarsest type at hand: a model may widen its output after computing in less."""
+    inputs = [each.dtype for each in feeds.values() if each.dtype.kind == "f"]
+    return max(_TOLERANCE.get(kind, 5e-2) for kind in (dtype, *inputs))
+
+
+def relative_error(got: NDArray[Any], want: NDArray[Any]) -> float:
+    """The largest difference, relative to the largest finite entry; equal infinities agree.
+
+    >>> round(relative_error(np.array([1.0, np.inf]), np.array([1.5, np.inf])), 6)
+    0.333333
+    """
+    same = (got == want) | (np.isnan(got) & np.isnan(want))
+    if same.all():
+        return 0.0
+    finite = want[np.isfinite(want)]
+    scale = float(np.abs(finite).max()) if finite.size else 1.0
+    difference = np.abs(got[~same].astype(np.float64) - want[~same].astype(np.float64))
+    # Runtimes compute sigmoids to a few units in the last place of 1, however small they come out.
+    difference -= SATURATED * np.finfo(want.dtype).eps
+    return max(float(difference.max()), 0.0) / (scale or 1.0) if difference.size else 0.0

@@ -1,0 +1,1 @@
+"""From a model to a smaller one: the order of the steps."""

@@ -1,0 +1,425 @@
+"""From a model to a smaller one: groups, kept channels, compensation, proof.
+
+This module decides the order of the steps and nothing else; each step lives in its own module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from nmcore.budgets.allocation import Budget, Spent
+from nmcore.calibration.collect import REAL_SAMPLES, Inputs, probes_for
+from nmcore.compression.baseline import Rival
+from nmcore.compression.merging import merge_all
+from nmcore.compression.reconstruction import reconstruct_all
+from nmcore.data.dataset import Dataset
+from nmcore.data.loading import DataLike, opened
+from nmcore.data.normalisation import normalisation
+from nmcore.errors import DataError, ModelError, blaming
+from nmcore.evaluation.seed_spread import SEED_HINT
+from nmcore.evaluation.verification import verify as prove
+from nmcore.group import Cost
+from nmcore.options import checks
+from nmcore.options.recipe import (
+    RECONSTRUCTION,
+    Options,
+    strategy,
+    unused,
+)
+from nmcore.pipeline.resolve import scope, task_of
+from nmcore.pipeline.result import Result
+from nmcore.pipeline.search import best_of_seeds, parts, within_drop
+from nmcore.plan import fingerprint, replay, serialization
+from nmcore.plan.outcome import Outcome, untouched
+from nmcore.plan.plan import UNTOUCHED, Plan, Source
+from nmcore.plan.task import Task
+from nmcore.plugins import protocols, registry
+from nmcore.utils.files import size_of
+from nmcore.utils.logs import step
+from nmcore.utils.progress import Progress, silent
+from nmcore.utils.versions import installed_versions
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """What became of the groups.
+
+    Attributes
+    ----------
+    graph, outcomes, notes
+        As in :class:`Result`.
+    shown : Source or None
+        The data that was measured on.
+    latency : float or None
+        The share of the original's time that was reached, where that was the budget.
+    cautions : sequence of str
+        Why what was measured may be worth little.
+    """
+
+    graph: protocols.Graph
+    outcomes: Sequence[Outcome]
+    notes: Sequence[str]
+    shown: Source | None = None
+    latency: float | None = None
+    cautions: Sequence[str] = ()
+
+
+def compress(
+    model: Any,
+    *,
+    ratio: float | None = None,
+    macs: float | None = None,
+    params: float | None = None,
+    latency: float | None = None,
+    max_drop: float | None = None,
+    round_to: int | str | None = None,
+    method: str = "auto",
+    criterion: str = "auto",
+    threshold: float | None = None,
+    lam: float | None = None,
+    bn_form: str = "auto",
+    keep: Mapping[str, int] | None = None,
+    exclude: Sequence[str] = (),
+    only: Sequence[str] = (),
+    plan: str | Path | Plan | Mapping[str, Any] | None = None,
+    data: DataLike | None = None,
+    samples: int | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    verify: bool = False,
+    providers: Sequence[str] = ("auto",),
+    threads: int = 0,
+    seed: int = 0,
+    tries: int = 1,
+    progress: Progress = silent,
+    executor: Executor | None = None,
+) -> Result:
+    """Remove channels from a model and fold what they did into the next layers.
+
+    Parameters
+    ----------
+    model : path or object
+        A model file, or an object that an installed backend understands. It is never changed.
+    ratio : float, in [0, 1), optional
+        The share of channels removed in every group. Without it and without a budget, half of
+        them; or none where ``keep`` says which groups to touch.
+    macs, params : float, above 0 and up to 1, optional
+        A budget instead of a ratio: keep at most this share of the whole model's
+        multiply-accumulates or parameters. Groups then lose different shares.
+    latency : float, above 0 and up to 1, optional
+        Another budget: take at most this share of the original's time, in the runtime on this
+        machine, as timed on the first inputs of ``data``, else on random ones.
+    max_drop : float, in [0, 100), optional
+        Or, instead: the smallest model, by its multiply-accumulates, that loses at most so many
+        percentage points, of top-1 accuracy where ``data`` has ``y``, else of agreement with the
+        original. ``samples`` of the inputs, but at most half of them, are measured on; the loss is
+        estimated on others.
+    round_to : int or "auto", optional
+        Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
+        Many runtimes are slow on odd widths. ``auto`` times multiples of 1, 4, 8 and 16 and takes
+        what suits the runtime. The default is ``auto`` with ``latency``; 4 with another budget, or
+        1 where that cannot be met with 4; and 1 with ``ratio``.
+    method, criterion, threshold, lam, bn_form, seed
+        See :class:`nmcore.options.recipe.Options`.
+    keep : mapping of pattern to count, optional
+        How many channels the groups keep whose names match; the last match counts.
+    exclude, only : sequence of pattern
+        Nodes whose channels must not, or alone may, be removed.
+    plan : path, Plan or mapping, optional
+        Which channels each group keeps, instead of all that chooses them: a file for
+        :func:`nmcore.plan.load`, or ``{"groups": {name: channels}}`` with channels as a list or an
+        int array of shape (P,). Groups that it does not name keep all. A plan that nmcore saved
+        also states the options, the model and the data it was made with, and gives the same result
+        to the bit; one from elsewhere is compensated as the options say.
+    data : path, array, mapping of str to array, or sequence of path, optional
+        Unlabelled inputs: an .npz with ``x``, a folder of pictures or a list of their files, an
+        array (n, ...), or a mapping with ``x`` and optionally ``y``; see
+        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made.
+    samples : int, optional
+        How many inputs to use or to make; 256 of ``data``, or up to 2048 made ones, fewer for
+        large models.
+    scale, mean, std
+        Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
+    verify : bool
+        Prove in the runtime that the result equals a full-width model: for methods with a Z, the
+        original with its removed channels rebuilt through Z; for ``moments``, the original with
+        the refitted weights, which proves the cutting and not the refitting.
+    providers : sequence of {"auto", "cuda", "cpu"}
+        Where models run.
+    threads : int
+        Threads that one operator may use on the CPU where latency is measured; 0 for all.
+    tries : int, from 1
+        Without data the result depends on the seed of the made inputs. Compress with so many
+        seeds, from ``seed`` on, take what is nearest to the original on other made inputs, which
+        need not be the best on real ones, and tell in :attr:`Result.spread` how alike they are.
+    progress : callable
+        Wraps the iteration over groups, as in ``progress("merging", groups)``.
+    executor : concurrent.futures.Executor, optional
+        Solves groups side by side where a method looks at weights alone: threads, processes, or
+        ``client.get_executor()`` of dask.distributed. The result is the same to the bit where every
+        worker uses as many threads as this process; the weights of up to eight groups are held at a
+        time, instead of one's. ``moments`` walks groups one after the other, each on what became of
+        those before, so only the merged model that it is compared with gains. One model seldom
+        does, as matrix products use all threads already and weights have to travel to processes.
+        Cells of :func:`nmcore.sweep` are worth more.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    nmcore.errors.NmcoreError
+        The model, the data, the plan or an option cannot be used.
+    nmcore.errors.VerificationError
+        The result is not what it should be: a bug in nmcore.
+
+    Examples
+    --------
+    >>> import nmcore
+    >>> model = "examples/fashion_mnist/lenet5.onnx"
+    >>> first = nmcore.compress(model, ratio=0.5, method="merge")
+    >>> again = nmcore.compress(model, plan=first.plan)
+    >>> again.graph.serialize() == first.graph.serialize()
+    True
+    """
+    given = checks.checked(locals())
+    calls = _call(given), _call(given, _file_name)
+    decided = None if plan is None else serialization.plan_of(plan)
+    if decided is not None:
+        given |= replay.settle(decided, _changed(given))
+    if not isinstance(data, (str, Path)):
+        given["data"] = opened(data, given["scale"], given["mean"], given["std"])
+
+    def once(changed: Mapping[str, Any]) -> Result:
+        return _once({**given, **changed}, None, calls)
+
+    if tries > 1:
+        return best_of_seeds(given, once)
+    if decided is None and max_drop is not None:
+        return within_drop(given, once)
+    return _once(given, decided, calls)
+
+
+def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]) -> Result:
+    """Compress to what the options, or a plan, say."""
+    # A plan's criterion is told and not used: its channels are chosen.
+    options = Options(criterion=given["criterion"], **{name: given[name] for name in _OPTIONS})
+    model = given["model"]
+    with step("opening the model"):
+        graph = registry.open_graph(model)
+    with blaming("the model", graph.fault):
+        before, size, source = graph.cost(), _size(model, graph), fingerprint.aside(model, graph)
+        notes = [] if decided is None else [*replay.check_model(decided, source())]
+        with step("deciding how much goes"):
+            task, found = task_of(graph, given, options, decided)
+        task = replace(task, executor=given["executor"], proves=given["verify"])
+        done = _compensated(graph, given, task, decided)
+        graph, outcomes, after = done.graph, done.outcomes, done.graph.cost()
+        with step("checking the result"):
+            graph.check()
+        if given["verify"]:
+            scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
+            with step("verifying"):
+                prove(
+                    graph,
+                    scalings,
+                    original=lambda: registry.open_graph(model).serialize(),
+                    providers=given["providers"],
+                    seed=options.seed,
+                )
+        return Result(
+            graph=graph,
+            plan=_made(outcomes, given, source(), done.shown, calls[1]),
+            outcomes=outcomes,
+            declined=graph.declined,
+            before=before,
+            after=after,
+            size=size,
+            call=calls[0],
+            seed=options.seed,
+            verified=given["verify"],
+            notes=[*notes, *found, *done.notes, *scope(graph, given, task, before)],
+            budget=_spent(task.budget, before, after, done.latency),
+            cautions=done.cautions,
+        )
+
+
+def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | None) -> Spent | None:
+    """What became of a budget."""
+    if budget is None:
+        return None
+    if budget.kind == "latency":
+        reached = latency
+    else:
+        now, whole = (getattr(cost, budget.kind) for cost in (after, before))
+        reached = now / whole if whole else None
+    return None if reached is None else Spent(budget.kind, budget.share, reached)
+
+
+# What a plan settles of :class:`Options`, and all that it states.
+_OPTIONS = ("method", "threshold", "lam", "bn_form", "seed")
+_STATED = ("criterion", *_OPTIONS, "samples", "scale", "mean", "std")
+
+
+def _changed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call that differ from their defaults."""
+    defaults = {name: p.default for name, p in signature(compress).parameters.items()}
+    apart = ("model", "plan", "data", "progress", "executor")
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in apart and value != defaults[name]
+    }
+
+
+def _call(given: Mapping[str, Any], name_of: Callable[[str | Path], str] = str) -> str:
+    """The call as it was written, with the arguments that differ from their defaults."""
+    words = [f"{name}={value!r}" for name, value in _changed(given).items()]
+    words += [
+        f"{name}={_named(given[name], name_of)}"
+        for name in ("plan", "data")
+        if given[name] is not None
+    ]
+    return f"nmcore.compress({', '.join([_named(given['model'], name_of), *words])})"
+
+
+def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
+    """A file's name, or of what kind an object is."""
+    value = value.name if isinstance(value, Dataset) else value
+    return repr(name_of(value)) if isinstance(value, (str, Path)) else type(value).__name__
+
+
+def _file_name(path: str | Path) -> str:
+    """The name without its folder, which is nobody else's business."""
+    return Path(path).name
+
+
+def _compensated(
+    graph: protocols.Graph, given: Mapping[str, Any], task: Task, decided: Plan | None
+) -> _Done:
+    """Remove the channels."""
+    data, notes = given["data"], []
+    held_out = given["max_drop"] is not None
+    if data is not None and decided is not None and replay.needs_no_data(decided):
+        data = None
+        notes.append(f"data was not read: method {task.options.method} of the plan uses none")
+    chosen, reason = strategy(task.options, graph, data is not None and not held_out)
+    if decided is not None:
+        replay.check_methods(decided, chosen)
+        notes += replay.versions_note(decided)
+        reason = f"channels kept as planned, method {chosen}"
+    if not task.removes(graph.groups):
+        outcomes = [untouched(group) for group in graph.groups]
+        return _Done(graph, outcomes, [*notes, "nothing is to be removed"])
+    if decided is None:
+        # How many inputs also says which part of the data a largest drop is judged on.
+        notes += unused(task.options, chosen, None if held_out else given["samples"])
+    if chosen != RECONSTRUCTION:
+        outcomes, spent = merge_all(graph, task)
+        return _Done(graph, outcomes, [*spent.notes, *notes, reason], latency=spent.latency)
+    inputs = _inputs(graph, given, data)
+    samples = given["samples"] or REAL_SAMPLES
+    shown = (
+        None if data is None else fingerprint.of_data(data, 2 * samples if held_out else samples)
+    )
+    if decided is not None:
+        notes += replay.check_data(decided, shown)
+    model, providers = given["model"], given["providers"]
+    done = _measured(model, graph, task, inputs, providers, reason)
+    return replace(done, notes=[*notes, *done.notes], shown=shown)
+
+
+def _inputs(
+    graph: protocols.Graph, given: Mapping[str, Any], data: str | Path | Dataset | None
+) -> Inputs:
+    """What is measured on."""
+    steps = given["scale"], given["mean"], given["std"]
+    shown = opened(data, *steps)
+    if shown is not None and given["max_drop"] is not None:
+        session = registry.runtime().session(graph.serialize(), providers=given["providers"])
+        shown = parts(given, session.inputs)[0]
+    return Inputs(shown, given["samples"], normalisation(*steps))
+
+
+def _made(
+    outcomes: Sequence[Outcome],
+    given: Mapping[str, Any],
+    model: Source,
+    data: Source | None,
+    call: str,
+) -> Plan:
+    """The plan that gives the same result again.
+
+    What chose the channels has done so: ``auto`` has become a method, and data that nothing but
+    the choice rests on is not needed again.
+    """
+    methods = {outcome.plan.method for outcome in outcomes} - {UNTOUCHED}
+    measured = RECONSTRUCTION in methods
+    options = {name: replay.plain(given[name]) for name in _STATED}
+    if measured and given["max_drop"] is not None:
+        # Part of the data was kept apart to judge on.
+        options["max_drop"] = given["max_drop"]
+    if measured or given["method"] in ("auto", RECONSTRUCTION):
+        options["method"] = RECONSTRUCTION if measured else "merge"
+    return Plan(
+        groups=tuple(outcome.plan for outcome in outcomes),
+        options=options if methods else {},
+        model=model,
+        data=data if measured else None,
+        call=call,
+        versions=installed_versions(),
+    )
+
+
+def _size(model: Any, graph: protocols.Graph) -> int:
+    """The bytes of a model, as a file where it is one."""
+    is_file = isinstance(model, (str, Path))
+    if not is_file:
+        return graph.size()
+    return size_of([Path(model), *graph.data_files()])
+
+
+def _measured(
+    model: Any,
+    graph: protocols.Graph,
+    task: Task,
+    inputs: Inputs,
+    providers: Sequence[str],
+    reason: str,
+) -> _Done:
+    """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
+
+    A model that runs on no made input cannot be measured, but its weights can still be merged.
+    """
+    assert isinstance(graph, protocols.Measurable)
+    by_choice = task.options.method == "auto"
+    cautions: Sequence[str] = ()
+    try:
+        with step("taking or making inputs"):
+            probes = probes_for(graph, inputs, providers, task.options.seed)
+        outcomes, spent = reconstruct_all(graph, task, probes, providers)
+        cautions, measured = probes.cautions, [f"measured on {probes.source}"]
+        if not (probes.real or task.planned):
+            measured.append(SEED_HINT)
+        notes = [*spent.notes, reason, *measured]
+        if by_choice:
+            mine = graph
+            with step("comparing with the published method"):
+                rival = Rival(model, task, probes, providers)
+                graph, outcomes, note = rival.better(graph, outcomes)
+            notes = [*notes, note] if graph is mine else [*spent.notes, note, *measured]
+    except (ModelError, DataError) as error:
+        ill_prepared = isinstance(error, DataError) and inputs.normalisation is not None
+        if not by_choice or inputs.data is not None or ill_prepared:
+            raise
+        graph = registry.open_graph(model)
+        outcomes, spent = merge_all(graph, task)
+        notes = [*spent.notes, f"merged instead, since nothing can be measured: {error}"]
+    return _Done(graph, outcomes, notes, latency=spent.latency, cautions=cautions)

@@ -1,0 +1,169 @@
+"""What a compression gives: the smaller model, and the account of how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nmcore.budgets.allocation import Spent
+from nmcore.evaluation.seed_spread import Spread
+from nmcore.group import Cost, Declined
+from nmcore.plan.outcome import Outcome
+from nmcore.plan.plan import Plan
+from nmcore.plugins import protocols
+from nmcore.report import notebook, writers
+from nmcore.report.report import Measures, Report, group_reports
+from nmcore.report.warnings import warnings_of
+from nmcore.utils.files import Draft, drafting
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """A compressed model and the account of how it came about.
+
+    Attributes
+    ----------
+    plan : Plan
+        The decision for every group, and what replaying it needs.
+    outcomes : sequence of Outcome
+        What was done, group by group, in topological order.
+    declined : sequence of Declined
+        What was left alone, and why.
+    before, after : Cost
+        Size and work of the two models.
+    size : int
+        Bytes of the original.
+    call, seed, verified
+        How it was made.
+    notes : sequence of str
+        What was chosen on the user's behalf, and why, a line each.
+    budget : Spent or None
+        What became of the budget, where one was given.
+    spread : Spread or None
+        How results with other seeds differ, where several were tried.
+    cautions : sequence of str
+        Why what was measured may be worth little, a line each.
+    """
+
+    graph: protocols.Graph = field(repr=False)
+    plan: Plan = field(repr=False)
+    outcomes: Sequence[Outcome] = field(repr=False)
+    declined: Sequence[Declined] = field(repr=False)
+    before: Cost
+    after: Cost
+    size: int
+    call: str
+    seed: int
+    verified: bool
+    notes: Sequence[str] = ()
+    budget: Spent | None = None
+    spread: Spread | None = None
+    cautions: Sequence[str] = ()
+
+    @property
+    def model(self) -> Any:
+        """The compressed model, in the backend's own format."""
+        return self.graph.result()
+
+    @property
+    def report(self) -> Report:
+        """The account as data, without latencies: those are measured by the command line."""
+        return report_of(
+            self,
+            before=Measures.of(self.before, self.size, None),
+            after=Measures.of(self.after, self.graph.size(), None),
+            command=self.call,
+            seed=self.seed,
+            provider=None,
+            threads=None,
+            verified=self.verified,
+        )
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What makes the result useless, or next to it, a line each."""
+        return self.report.warnings
+
+    def __repr__(self) -> str:
+        return notebook.report_text(self.report)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return notebook.report_html(self.report)
+
+    def save_report(self, path: str | Path) -> None:
+        """Write the account as JSON, or as a page, whichever the name asks for.
+
+        Raises
+        ------
+        nmcore.errors.ArgumentError
+            The name ends neither in ``.json`` nor in ``.html``, or cannot be written to.
+        """
+        writers.save(self.report, path)
+
+    def save(self, path: str | Path, *, external_data: bool | None = None) -> None:
+        """Write the compressed model; a crash leaves the old file at ``path`` or none.
+
+        Parameters
+        ----------
+        path : path
+            The model's file.
+        external_data : bool, optional
+            Whether large weights go into a file of their own beside it, whose name tells its
+            content: ``<name>.<digits>.data``. By default only what one file cannot hold does
+            (2 GiB).
+
+        Raises
+        ------
+        nmcore.errors.ArgumentError
+            The file cannot be written, or the disk is full.
+        """
+        with self.draft(path, external_data=external_data) as draft:
+            draft.publish(keep=self.graph.data_files())
+
+    @contextmanager
+    def draft(self, path: str | Path, *, external_data: bool | None = None) -> Iterator[Draft]:
+        """Write the compressed model beside ``path``, to be looked at before it is published.
+
+        ``draft.path`` loads in a runtime, whatever its size. Without ``draft.publish()`` nothing is
+        left at the end.
+
+        Examples
+        --------
+        >>> import tempfile, nmcore
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", method="merge")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with result.draft(Path(folder) / "small.onnx") as draft:
+        ...         draft.size() == result.graph.size()
+        True
+        """
+        with drafting(Path(path)) as draft:
+            self.graph.write_files(draft.folder, draft.target.name, external_data)
+            yield draft
+
+
+def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any) -> Report:
+    """The account of a result as data, with the warnings that it calls for.
+
+    Parameters
+    ----------
+    unmeasured : sequence of str
+        What could not be measured of the two models, and why.
+    measured
+        The attributes of :class:`~nmcore.report.report.Report` that a result does not tell.
+    """
+    source = result.plan.model
+    report = Report(
+        model=source.file if source else None,
+        groups=group_reports(result.outcomes),
+        declined=tuple(result.declined),
+        notes=tuple(result.notes),
+        budget=result.budget,
+        spread=result.spread,
+        unmeasured=tuple(unmeasured),
+        **measured,
+    )
+    return replace(report, warnings=(*warnings_of(report), *result.cautions, *unmeasured))

@@ -1,0 +1,288 @@
+"""What each group of channels can lose: predicted without labels, and measured where there is data.
+
+The prediction is the error curve that the default method rests on: channels go one by one, each
+time the one that costs least, and what reads them is refitted. The measurement cuts one group at a
+time and compares the whole model with the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nmcore.arrays.elimination import (
+    Curve,
+    Problem,
+    eliminate,
+    problem,
+)
+from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.collect import REAL_SAMPLES, Inputs, probes_for
+from nmcore.compression.merging import joined
+from nmcore.compression.reconstruction import MAX_FEATURES, Reconstruction, reconstruct_all
+from nmcore.data.dataset import Dataset, only_input
+from nmcore.data.images import load_pictures
+from nmcore.data.loading import DataLike, opened
+from nmcore.data.normalisation import normalisation
+from nmcore.errors import DataError, ModelError
+from nmcore.evaluation.fidelity import Fidelity, fidelity
+from nmcore.group import Consumer, Group
+from nmcore.options import checks
+from nmcore.options.recipe import RECONSTRUCTION, Options
+from nmcore.plan.selection import kept_count
+from nmcore.plan.summaries import CurveSummary
+from nmcore.plan.task import Task
+from nmcore.plugins import protocols, registry
+from nmcore.report.sensitivity import RATIOS, GroupSensitivity, Sensitivity
+from nmcore.utils.logs import step
+from nmcore.utils.progress import Progress, silent
+
+# A group whose loss but for one channel is below this has nothing to lose on the inputs at hand.
+NO_SIGNAL = 1e-12
+WEIGHTS_ALONE = "weights alone, as if inputs were white noise and activations linear"
+
+
+def sensitivity(
+    model: Any,
+    *,
+    data: DataLike | None = None,
+    samples: int | None = None,
+    scale: float | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    providers: Sequence[str] = ("auto",),
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Sensitivity:
+    """Tell what each group of channels can lose, cut alone.
+
+    Without data the errors are predicted on made inputs, or from the weights alone where the model
+    runs on none. With data they are predicted on that, and what the model loses is measured too.
+
+    Parameters
+    ----------
+    model : path or object
+        A model file, or an object that an installed backend understands. It is never changed.
+    data : path, array, mapping of str to array, or sequence of path, optional
+        An .npz with ``x`` and optionally the classes ``y``, or a folder of pictures; or the same in
+        memory, as for :func:`nmcore.compress`.
+    samples : int, optional
+        How many inputs to use or to make; at most 256 of ``data``, or 512 made ones.
+    scale, mean, std
+        Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
+    providers : sequence of {"auto", "cuda", "cpu"}
+        Where the model runs.
+    seed : int
+        For made inputs.
+    progress : callable
+        Wraps the iteration over groups, as in ``progress("measuring", groups)``.
+
+    Returns
+    -------
+    Sensitivity
+
+    Raises
+    ------
+    nmcore.errors.NmcoreError
+        The model or the data cannot be used.
+
+    Examples
+    --------
+    >>> import nmcore
+    >>> found = nmcore.sensitivity("examples/fashion_mnist/lenet5.onnx", samples=64)
+    >>> [group.width for group in found.groups], found.source
+    ([16, 32, 120, 84], '64 synthetic inputs')
+    >>> all(a < b for group in found.groups for a, b in zip(group.error, group.error[1:]))
+    True
+    """
+    said = checks.checked(locals())
+    graph = registry.open_graph(model)
+    steps, providers = (said["scale"], said["mean"], said["std"]), said["providers"]
+    given = Inputs(opened(data, *steps), said["samples"], normalisation(*steps))
+    curves, probes, source = _predicted(graph, given, providers, seed, progress)
+    groups = _rows(graph, curves)
+    if data is None or probes is None:
+        return Sensitivity(groups, source)
+    measuring = _Measuring(model, probes, _evaluated(graph, given, providers), providers, seed)
+    return measuring.complete(Sensitivity(groups, source), progress)
+
+
+def _predicted(
+    graph: protocols.Graph,
+    given: Inputs,
+    providers: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, Curve], Probes | None, str]:
+    """The error curves, what was shown to the model, and what they rest on."""
+    try:
+        if not isinstance(graph, protocols.Measurable):
+            raise ModelError("its backend measures nothing")
+        probes = probes_for(graph, given, providers, seed)
+        walk = Reconstruction(graph, registry.runtime(), probes, providers)
+        walk.prepare()
+        fitting = [group for group in graph.groups if walk.fits(group)]
+        with step(f"measuring the error curves of {len(fitting)} groups"):
+            return walk.curves(fitting, progress), probes, probes.source
+    except (ModelError, DataError) as error:
+        if given.data is not None:
+            raise
+        groups = progress("measuring", graph.groups)
+        curves = {g.name: weight_curve(graph, g) for g in groups if g.width <= MAX_FEATURES}
+        return curves, None, f"{WEIGHTS_ALONE}: {error}"
+
+
+def weight_curve(graph: protocols.Graph, group: Group) -> Curve:
+    """The error curve of a group if its inputs were white noise and its activations linear.
+
+    The covariance of the channels is W W' then, with the biases as one more column of W; the taps
+    of a channel are taken to be as alike as those of another.
+    """
+    producer = joined(graph.producers(group)).folded()
+    rows = producer.weight.reshape(len(producer.weight), -1).astype(np.float64)
+    if producer.bias is not None:
+        rows = np.column_stack([rows, producer.bias])
+    covariance = rows @ rows.T
+    problems = [_weight_problem(consumer, covariance) for consumer in graph.consumers(group)]
+    return Curve(*eliminate(problems, 1))
+
+
+def _weight_problem(consumer: Consumer, covariance: np.ndarray[Any, Any]) -> Problem:
+    weight = np.swapaxes(consumer.weight, 0, 1).reshape(len(covariance), -1).astype(np.float64)
+    cross = covariance @ weight
+    return problem(covariance, cross, weight, 1, unit=float((weight * cross).sum()) or 1.0)
+
+
+def _rows(graph: protocols.Graph, curves: Mapping[str, Curve]) -> tuple[GroupSensitivity, ...]:
+    known = graph.cost().macs is not None
+    terms = graph.terms()
+    rows = []
+    for group in graph.groups:
+        own = [term for term in terms if group.name in term.groups]
+        curve = curves.get(group.name)
+        rows.append(
+            _row(
+                group,
+                round(sum(term.params for term in own)),
+                round(sum(term.macs for term in own)) if known else None,
+                None if curve is None else curve.averaged(len(group.consumers)),
+            )
+        )
+    return tuple(rows)
+
+
+def _row(group: Group, params: int, macs: int | None, curve: Curve | None) -> GroupSensitivity:
+    removed = tuple(group.width - kept_count(group.width, ratio) for ratio in RATIOS)
+    note = _silence(curve)
+    errors: tuple[float | None, ...] = (None,) * len(RATIOS)
+    if curve is not None and not note:
+        errors = tuple(float(curve.error[count - 1]) if count else None for count in removed)
+    return GroupSensitivity(
+        name=group.name,
+        width=group.width,
+        params=params,
+        macs=macs,
+        removed=removed,
+        error=errors,
+        drop=(None,) * len(RATIOS),
+        note=note,
+        curve=None if curve is None or note else CurveSummary.of(curve, group.width, group.width),
+    )
+
+
+def _silence(curve: Curve | None) -> str:
+    """Why a curve says nothing about a group, which must not pass for robust; else empty."""
+    if curve is None:
+        return f"more than {MAX_FEATURES:,} features: not measured"
+    if not np.isfinite(curve.error).all():
+        return "what reads it computes no finite numbers"
+    if curve.error.max(initial=0.0) < NO_SIGNAL:
+        return "constant on these inputs, which says nothing about others"
+    return ""
+
+
+def _evaluated(graph: protocols.Graph, given: Inputs, providers: Sequence[str]) -> Dataset:
+    """The inputs to measure on, evenly spread over the data."""
+    count = given.samples or REAL_SAMPLES
+    data = given.data
+    if isinstance(data, (Path, tuple)):
+        session = registry.runtime().session(graph.serialize(), providers=providers)
+        return load_pictures(data, only_input(session.inputs), count, given.normalisation)
+    assert data is not None
+    chosen = np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(int)
+    return replace(data, x=data.x[chosen], y=None if data.y is None else data.y[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class _Measuring:
+    """Cutting one group at a time and comparing the whole model with the original."""
+
+    model: Any
+    probes: Probes
+    data: Dataset
+    providers: Sequence[str]
+    seed: int
+
+    def complete(self, found: Sensitivity, progress: Progress) -> Sensitivity:
+        """Add what the model loses."""
+        tasks = [
+            (row.name, row.width, count)
+            for row in found.groups
+            for count in sorted(set(row.removed) - {0})
+        ]
+        with step(f"cutting one group at a time, {len(tasks)} times"):
+            lost = {
+                (name, count): self._cut(name, width - count)
+                for name, width, count in progress("cutting one group at a time", tasks)
+            }
+        measure = _measure(lost.values())
+        groups = tuple(
+            replace(row, drop=tuple(_drop(measure, lost.get((row.name, n))) for n in row.removed))
+            for row in found.groups
+        )
+        on = f"{len(self.data)} inputs of {self.data.name}"
+        return replace(found, groups=groups, measure=measure, measured_on=on)
+
+    def _cut(self, name: str, kept: int) -> Fidelity:
+        graph = registry.open_graph(self.model)
+        assert isinstance(graph, protocols.Measurable)
+        counts = {group.name: group.width for group in graph.groups} | {name: kept}
+        options = Options(method=RECONSTRUCTION, seed=self.seed)
+        original = graph.serialize()
+        reconstruct_all(
+            graph, Task(counts, frozenset(), None, options), self.probes, self.providers
+        )
+        before, after = (
+            registry.runtime().session(each, providers=self.providers)
+            for each in (original, graph.serialize())
+        )
+        return fidelity(before, after, self.data)
+
+
+def _measure(results: Collection[Fidelity]) -> str | None:
+    """The best measure that all comparisons have."""
+    for name, attribute in (
+        ("accuracy", "top1_after"),
+        ("agreement", "agreement"),
+        ("deviation", "deviation"),
+    ):
+        if results and all(getattr(one, attribute) is not None for one in results):
+            return name
+    return None
+
+
+def _drop(measure: str | None, found: Fidelity | None) -> float | None:
+    if found is None or measure is None:
+        return None
+    if measure == "accuracy":
+        assert found.top1_before is not None
+        assert found.top1_after is not None
+        return found.top1_before - found.top1_after
+    if measure == "agreement":
+        assert found.agreement is not None
+        return 100 - found.agreement
+    return found.deviation

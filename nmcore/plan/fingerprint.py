@@ -1,0 +1,77 @@
+"""Digests by which a plan recognises the model and the data that it was made with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+
+from nmcore.data.dataset import Dataset, Pictures
+from nmcore.data.images import chosen_pictures
+from nmcore.errors import ArgumentError
+from nmcore.plan.plan import Source
+from nmcore.plugins.protocols import Graph
+
+_CHUNK = 2**20
+
+
+def of_model(model: Any, graph: Graph) -> Source:
+    """The digest of a model file, or of an object as it is just after it was opened."""
+    if isinstance(model, (str, Path)):
+        return _of_files(Path(model).name, _files(Path(model), graph))
+    return Source(None, hashlib.sha256(graph.serialize()).hexdigest())
+
+
+def aside(model: Any, graph: Graph) -> Callable[[], Source]:
+    """Begin :func:`of_model`, and return what waits for it: files are read in another thread.
+
+    Where something else fails first nobody waits; the thread then reads to the end of the file, or
+    until the process ends.
+    """
+    if not isinstance(model, (str, Path)):
+        found = of_model(model, graph)
+        return lambda: found
+    path, paths = Path(model), _files(Path(model), graph)
+    future: Future[Source] = Future()
+
+    def read() -> None:
+        try:
+            future.set_result(_of_files(path.name, paths))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=read, daemon=True).start()
+    return future.result
+
+
+def of_data(data: Pictures | str | Dataset, samples: int) -> Source:
+    """The digest of a data file, of the pictures that are used, or of an array."""
+    if isinstance(data, tuple):
+        return _of_files(f"{len(data)} pictures", chosen_pictures(data, samples))
+    if not isinstance(data, Dataset):
+        path = Path(data)
+        return _of_files(path.name, chosen_pictures(path, samples) if path.is_dir() else [path])
+    digest = hashlib.sha256(f"{data.x.dtype} {data.x.shape} {data.normalisation}".encode())
+    digest.update(np.ascontiguousarray(data.x).data)
+    return Source(None, digest.hexdigest())
+
+
+def _files(model: Path, graph: Graph) -> list[Path]:
+    return [model, *graph.data_files()]
+
+
+def _of_files(name: str, paths: Iterable[Path]) -> Source:
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+        except OSError as error:  # it was there when the model was opened
+            raise ArgumentError(f"{path} can no longer be read: {error.strerror}") from error
+    return Source(name, digest.hexdigest())

@@ -1,0 +1,214 @@
+"""What a given plan means for a model: which options it settles, and whether it fits.
+
+A plan that nmcore saved states its options, its model and its data, and is replayed to the bit. One
+from elsewhere states which channels are kept, and everything else is as it would be without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nmcore.errors import ArgumentError
+from nmcore.group import Declined, Group
+from nmcore.options.recipe import RECONSTRUCTION, Options
+from nmcore.plan.plan import GroupPlan, Plan, Source
+from nmcore.plan.task import Task
+from nmcore.plugins.protocols import Graph
+from nmcore.utils.progress import Progress
+from nmcore.utils.versions import installed_versions
+
+# What says which channels are kept, as a plan does.
+_DECIDING = (
+    "ratio",
+    "macs",
+    "params",
+    "latency",
+    "max_drop",
+    "round_to",
+    "keep",
+    "only",
+    "exclude",
+    "criterion",
+    "tries",
+)
+_ONLY_GROUPS = 'or keep nothing but "groups" in the plan'
+
+
+def settle(plan: Plan, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options that a plan states.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        The arguments of :func:`nmcore.compress` that differ from their defaults.
+
+    Raises
+    ------
+    ArgumentError
+        An argument decides what the plan decides, or differs from what the plan states.
+
+    Examples
+    --------
+    >>> settle(Plan((), options={"method": "merge", "seed": 3}), {"method": "merge"})
+    {'method': 'merge', 'seed': 3}
+    """
+    deciding = [name.replace("_", "-") for name in _DECIDING if name in given]
+    if deciding:
+        raise ArgumentError(
+            f"{' and '.join(deciding)} cannot be given with a plan, which says which channels "
+            "each group keeps; leave out either of them"
+        )
+    for name, value in given.items():
+        stated = plan.options.get(name, value)
+        if plain(value) != plain(stated):
+            made = "without it" if stated is None else f"with {stated}"
+            raise ArgumentError(
+                f"{name.replace('_', '-')} is {plain(value)}; the plan was made {made}: "
+                f"leave it out, {_ONLY_GROUPS}"
+            )
+    return plan.options
+
+
+def plain(value: Any) -> Any:
+    """The value of an option as JSON has it: lists for tuples and arrays, Python's own numbers.
+
+    >>> plain((0.5, 1)), plain(3), plain(None)
+    ([0.5, 1], 3, None)
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [plain(each) for each in value] if isinstance(value, (tuple, list)) else value
+
+
+def check_model(plan: Plan, source: Source) -> Iterator[str]:
+    """Raise where a plan was made for another model; yield what could not be compared.
+
+    Raises
+    ------
+    ArgumentError
+        The digests differ.
+    """
+    made = plan.model
+    if made is None:
+        return
+    if (made.file is None) != (source.file is None):
+        yield (
+            f"the plan was made for {_called(made)} and is used for {_called(source)}: "
+            "the groups alone were compared"
+        )
+    elif made.sha256 != source.sha256:
+        raise ArgumentError(
+            f"the plan was made for {_named(made)}, not for {_named(source)}: "
+            f"give that model, {_ONLY_GROUPS}"
+        )
+
+
+def check_data(plan: Plan, source: Source | None) -> Iterator[str]:
+    """Raise where a plan was made on other calibration data; yield what could not be compared.
+
+    Raises
+    ------
+    ArgumentError
+        The digests differ, or there was data and is none, or the other way round.
+    """
+    made = plan.data
+    if not plan.options or made == source:
+        return
+    if made is None:
+        raise ArgumentError(f"the plan was made without data: leave out data, {_ONLY_GROUPS}")
+    if source is None:
+        raise ArgumentError(
+            f"the plan was made with data, {_named(made)}: give it again, {_ONLY_GROUPS}"
+        )
+    if (made.file is None) != (source.file is None):
+        yield (
+            f"the plan was made with {_called(made)} and is used with {_called(source)}: "
+            "the data was not compared"
+        )
+    elif made.sha256 != source.sha256:
+        raise ArgumentError(
+            f"the plan was made with data {_named(made)}, not {_named(source)}: "
+            f"give that file, {_ONLY_GROUPS}"
+        )
+
+
+def _named(source: Source) -> str:
+    return f"{_called(source)} (sha256 {source.sha256[:12]}...)"
+
+
+def _called(source: Source) -> str:
+    return source.file or "an object in memory"
+
+
+def needs_no_data(plan: Plan) -> bool:
+    """Whether a plan states a method that looks at weights alone."""
+    return plan.options.get("method", "auto") not in ("auto", RECONSTRUCTION)
+
+
+def versions_note(plan: Plan) -> Iterator[str]:
+    """Yield one line where packages have other versions than when the plan was made."""
+    here = installed_versions()
+    others = [
+        f"{name} {version} (here {here.get(name, 'none')})"
+        for name, version in plan.versions.items()
+        if here.get(name) != version
+    ]
+    if others:
+        yield f"the last digits may differ: the plan was made with {', '.join(others)}"
+
+
+def task_for(plan: Plan, graph: Graph, options: Options, progress: Progress) -> Task:
+    """Keep in every group of a graph the channels that a plan names, and all in the others.
+
+    Raises
+    ------
+    ArgumentError
+        The plan names a group that the model has not, or channels that the group has not.
+    """
+    widths = {group.name: group.width for group in graph.groups}
+    for group in plan.groups:
+        if group.name not in widths:
+            raise ArgumentError(_unknown(group.name, graph.groups, graph.declined))
+        _check_channels(group, widths[group.name])
+    planned = {group.name: group for group in plan.groups}
+    counts = widths | {name: len(group.kept) for name, group in planned.items()}
+    return Task(counts, frozenset(), None, options, progress, planned=planned)
+
+
+def _unknown(name: str, groups: Sequence[Group], declined: Sequence[Declined]) -> str:
+    for place in declined:
+        if place.node == name:
+            return f"the plan names {name}, which is left alone: {place.reason}"
+    return (
+        f"the plan names group {name}, which the model has not; "
+        f"`nmcore inspect` lists the {len(groups)} there are"
+    )
+
+
+def _check_channels(group: GroupPlan, width: int) -> None:
+    if group.width and group.width != width:
+        raise ArgumentError(
+            f"the plan says that group {group.name} has {group.width} channels; it has {width}"
+        )
+    if group.kept[-1] >= width:
+        raise ArgumentError(
+            f"the plan keeps channel {group.kept[-1]} of group {group.name}, "
+            f"whose channels are 0 to {width - 1}"
+        )
+
+
+def check_methods(plan: Plan, method: str) -> None:
+    """Raise where a group states a method that nothing would be measured for.
+
+    Raises
+    ------
+    ArgumentError
+        A group is to be refitted, but the whole model is not.
+    """
+    for group in plan.groups:
+        if group.method == RECONSTRUCTION and method != RECONSTRUCTION:
+            raise ArgumentError(
+                f"the plan refits group {group.name} by method {RECONSTRUCTION}; the method of "
+                f"the whole is {method}, which measures nothing: change either of them"
+            )

@@ -1,0 +1,34 @@
+"""What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
+
+from nmcore.plugins.protocols import (
+    Absorbing,
+    Graph,
+    GraphBackend,
+    Informative,
+    InputHint,
+    InputSpec,
+    Measurable,
+    Pair,
+    Pairable,
+    RuntimeBackend,
+    Session,
+)
+from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, runtime
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Absorbing",
+    "Graph",
+    "GraphBackend",
+    "Informative",
+    "InputHint",
+    "InputSpec",
+    "Measurable",
+    "Pair",
+    "Pairable",
+    "RuntimeBackend",
+    "Session",
+    "installed",
+    "open_graph",
+    "runtime",
+]

@@ -1,0 +1,97 @@
+"""Sizes for the axes that a model leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nmcore.plugins.protocols import InputSpec
+
+# What dynamic axes become in random inputs: sizes of pictures, and of everything else. Both are
+# multiples of 32, since networks that halve their input five times want that.
+IMAGE_SIZE = 224
+
+
+SEQUENCE_SIZE = 32
+
+
+def assumed_shapes(
+    inputs: Sequence[InputSpec],
+    image_size: int = IMAGE_SIZE,
+    sequence_size: int = SEQUENCE_SIZE,
+) -> list[tuple[int, ...]]:
+    """A shape of each input, as :func:`assumed_shape` makes it; axes of one name have one length.
+
+    Examples
+    --------
+    >>> kind = np.dtype(np.float32)
+    >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
+    >>> state = InputSpec("state", (2, None, None, 64), kind, (None, "batch", "heads", None))
+    >>> assumed_shapes([sound, state])
+    [(1, 32), (2, 1, 224, 64)]
+    """
+    lengths = dict.fromkeys(_leading_symbols(inputs), 1)
+    shapes = []
+    for spec in inputs:
+        symbols = spec.symbols or (None,) * len(spec.shape)
+        known = [
+            size if symbol is None else lengths.get(symbol, size)
+            for size, symbol in zip(spec.shape, symbols, strict=True)
+        ]
+        shape = assumed_shape(known, image_size, sequence_size)
+        for symbol, size in zip(symbols, shape, strict=True):
+            if symbol is not None:
+                lengths.setdefault(symbol, size)
+        shapes.append(shape)
+    return shapes
+
+
+def batch_axis(spec: InputSpec, inputs: Sequence[InputSpec]) -> int:
+    """The axis that counts inputs: the first, or one that is named like the first of another.
+
+    Examples
+    --------
+    >>> kind = np.dtype(np.float32)
+    >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
+    >>> state = InputSpec("state", (2, None, 128), kind, (None, "batch", None))
+    >>> batch_axis(sound, [sound, state]), batch_axis(state, [sound, state])
+    (0, 1)
+    """
+    if spec.shape and spec.shape[0] is None:
+        return 0
+    leading = _leading_symbols(inputs)
+    named = (axis for axis, symbol in enumerate(spec.symbols) if symbol in leading)
+    return next(named, 0)
+
+
+def _leading_symbols(inputs: Sequence[InputSpec]) -> set[str]:
+    return {spec.symbols[0] for spec in inputs if spec.symbols and spec.symbols[0] is not None}
+
+
+def assumed_shape(
+    shape: Sequence[int | None],
+    image_size: int = IMAGE_SIZE,
+    sequence_size: int = SEQUENCE_SIZE,
+) -> tuple[int, ...]:
+    """Fill in the dynamic axes, whose lengths no model states: one input, of a usual size.
+
+    Axes of rank 3 are told apart by what else is fixed.
+
+    Examples
+    --------
+    >>> assumed_shape((None, 3, None, None))  # (batch, channels, height, width)
+    (1, 3, 224, 224)
+    >>> assumed_shape((None, None, 80))  # (batch, time, features)
+    (1, 32, 80)
+    >>> assumed_shape((None, None, None))  # (batch, channels, time)
+    (1, 1, 32)
+    >>> assumed_shape((2, None, 128))  # (layers, batch, hidden), the state of a recurrent network
+    (2, 1, 128)
+    """
+    long = image_size if len(shape) == 4 else sequence_size
+    ones = {0}
+    if len(shape) == 3 and (shape[2] is None or shape[0] not in (None, 1)):
+        ones.add(1)
+    sizes = (1 if axis in ones else long for axis in range(len(shape)))
+    return tuple(
+        default if size is None else size for size, default in zip(shape, sizes, strict=True)
+    )

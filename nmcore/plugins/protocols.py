@@ -1,0 +1,385 @@
+"""What a plugin must offer, and how it is found.
+
+A plugin is a package with an entry point in the group ``nmcore.backends``. The entry point names
+an object that fulfils one of two protocols:
+
+* :class:`GraphBackend` reads a model of some format, tells its groups of channels, hands their
+  weights over as NumPy arrays and writes changed ones back (``nmcore_onnx`` is one);
+* :class:`RuntimeBackend` runs a model (``nmcore_ort`` is one).
+
+nmcore itself knows no format, no framework and no operator. To add a framework, write a package
+with such an entry point; nothing in this repository changes::
+
+    [options.entry_points]
+    nmcore.backends =
+        myformat = nmcore_myformat:backend
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.group import (
+    Consumer,
+    Cost,
+    Declined,
+    FloatArray,
+    Group,
+    IntArray,
+    Producer,
+    Reading,
+    Scaling,
+    Term,
+)
+
+
+class Graph(Protocol):
+    """An opened model: its groups of channels, and the working copy that becomes the result.
+
+    The object handed to :meth:`GraphBackend.open` is never changed.
+    """
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """The groups whose channels can be removed, in topological order."""
+        ...
+
+    @property
+    def declined(self) -> Sequence[Declined]:
+        """Every weighted node whose channels stay, and why."""
+        ...
+
+    def producers(self, group: Group) -> Sequence[Producer]:
+        """The weights whose rows make the group's channels, as they were when opened."""
+        ...
+
+    def consumers(self, group: Group) -> Sequence[Consumer]:
+        """The weights that read the group's channels, with earlier groups already folded in."""
+        ...
+
+    def write(
+        self,
+        group: Group,
+        kept: IntArray,
+        weights: Sequence[FloatArray],
+        biases: Sequence[FloatArray | None],
+    ) -> None:
+        """Keep only ``kept`` of the group's channels.
+
+        Parameters
+        ----------
+        group : Group
+            One of :attr:`groups`, written at most once.
+        kept : int array, shape (P,)
+            The kept channels, ascending: positions among those that :meth:`consumers` gives.
+        weights : sequence of array, shape (O, P, T)
+            The new weight of each consumer, in the order of :meth:`consumers`.
+        biases : sequence of array, shape (O,), or None
+            What to add to the bias of each consumer.
+        """
+        ...
+
+    def cost(self) -> Cost:
+        """What the working copy weighs once the removed channels are gone."""
+        ...
+
+    def result(self) -> Any:
+        """The compressed model, as an object of the backend's own format."""
+        ...
+
+    def check(self) -> None:
+        """Raise :class:`~nmcore.errors.VerificationError` unless the result is a valid model."""
+        ...
+
+    def fault(self) -> str | None:
+        """Why the model that was opened breaks the rules of its format, in one line, or None."""
+        ...
+
+    def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
+        """The original at full width with its removed channels made up for, serialised.
+
+        Groups with a scaling matrix have their channels rebuilt through Z; the consumers of others
+        have their new weights, with zeros for removed channels. It must give the same outputs as
+        :meth:`result`: the proof that ``--verify`` runs.
+        """
+        ...
+
+    def terms(self) -> Sequence[Term]:
+        """The parts of the original's cost that depend on how many channels groups keep."""
+        ...
+
+    def serialize(self) -> bytes:
+        """The compressed model as bytes that a runtime loads."""
+        ...
+
+    def size(self) -> int:
+        """How many bytes the compressed model takes, written as one file."""
+        ...
+
+    def write_files(self, folder: Path, name: str, external_data: bool | None) -> None:
+        """Write the compressed model into an empty folder.
+
+        Parameters
+        ----------
+        folder : Path
+            From here all files are moved to where they belong, the one called ``name`` last.
+        name : str
+            Of the file that stands for the model. Names of others must start with it, tell what is
+            in them apart from anything else, and end in ``.data``.
+        external_data : bool or None
+            Whether large weights go into files of their own; None where only size decides.
+        """
+        ...
+
+    def data_files(self) -> Sequence[Path]:
+        """The files that hold weights of the original, beside its own file."""
+        ...
+
+
+@runtime_checkable
+class Absorbing(Graph, Protocol):
+    """A graph that folds Z into its weights by itself, so as not to hold all that have changed."""
+
+    def absorb(self, group: Group, scaling: Scaling) -> None:
+        """Keep only ``scaling.kept`` of a group's channels, and fold the others into its consumers.
+
+        The same as :meth:`write` of what :func:`nmcore.absorb` gives for each consumer.
+        """
+        ...
+
+
+@runtime_checkable
+class Measurable(Graph, Protocol):
+    """A graph whose activations can be measured."""
+
+    def norm_probe(self) -> bytes | None:
+        """A model that gives, for each batch norm, the mean and the variance of its input over
+        the batch, while it normalises with them; None where there is no batch norm.
+        """
+        ...
+
+    def set_norms(self, statistics: Sequence[FloatArray]) -> None:
+        """Let moment probes run with what a norm probe gave, instead of the model's statistics."""
+        ...
+
+    def largest_value(self) -> int:
+        """How many numbers the largest value inside the model holds for one input."""
+        ...
+
+    def readings(self) -> Sequence[Reading]:
+        """Every consumer of every group, in topological order."""
+        ...
+
+    def consumer(self, reading: Reading) -> Consumer:
+        """One of :meth:`consumers`, alone."""
+        ...
+
+    def fold(
+        self, reading: Reading, kept: IntArray, weight: FloatArray, bias: FloatArray | None
+    ) -> None:
+        """Give one consumer new weights on some of the group's channels, and none on the others.
+
+        Parameters
+        ----------
+        kept : int array, shape (P,)
+            Positions among the channels that :meth:`consumers` gives, ascending.
+        weight : array, shape (O, P, T)
+            The new weight.
+        bias : array, shape (O,), or None
+            What to add to the bias.
+        """
+        ...
+
+    def remove(self, group: Group, kept: IntArray) -> None:
+        """Take all but ``kept`` of a group's channels out, as :meth:`write` does after folding."""
+        ...
+
+    def unfolded_numbers(self, reading: Reading) -> int:
+        """How many numbers a moment probe holds for one input: rows times features."""
+        ...
+
+    def moment_probe(
+        self, readings: Sequence[Reading], *, targets: bool, rows: int, samples: int
+    ) -> bytes:
+        """A model whose outputs are sums over the rows that consumers read, serialised.
+
+        A row is one output position of one input; a feature is a channel at a tap, in the order of
+        a consumer's weight (N, T). For each reading come ``count`` (1,), ``sum_x`` (F,), ``gram``
+        (F, F); then with ``targets`` ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O), with y
+        what these channels should give there: the original's output, plus what a sum behind it has
+        lost in the working copy, less what the consumer makes of other groups' channels. Without
+        targets, where the consumer feeds a sum, come ``sum_s`` and ``power_s`` (O,) of it.
+
+        Parameters
+        ----------
+        targets : bool
+            Whether to compare with the original; features come from the working copy.
+        rows : int
+            About how many rows to use at most.
+        samples : int
+            How many inputs the probe will see.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two fully connected layers, of which one makes all that the other reads.
+
+    Attributes
+    ----------
+    maker : Reading
+        The first of them, as a consumer of the group before.
+    rows : bytes
+        A model that gives for n inputs what the first reads now, (n, F), and what the second gave
+        in the original, (n, O), serialised.
+    between : bytes
+        A model of what lies between, from (n, P) to (n, P), each channel by itself.
+    """
+
+    maker: Reading
+    rows: bytes
+    between: bytes
+
+
+@runtime_checkable
+class Pairable(Measurable, Protocol):
+    """A graph that tells which fully connected layers can be fitted together."""
+
+    def pair(self, reading: Reading) -> Pair | None:
+        """A consumer, and the layer that makes all that it reads for nobody else, if there are."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class InputHint:
+    """What a graph tells of the inputs that it was trained on.
+
+    Attributes
+    ----------
+    mean, std : float64 array or None
+        Inputs of this mean and deviation reach the first layer as standard ones. They broadcast
+        against one input, without the batch.
+    measured : bool
+        Whether these are statistics of the training set, as a batch norm has them, rather than the
+        constants of a preprocessing, which often only say what pixels range over.
+    weight : float array, shape (N, F), or None
+        The fully connected layer that reads all F numbers of an input first, so prepared.
+    """
+
+    mean: NDArray[np.float64] | None = None
+    std: NDArray[np.float64] | None = None
+    measured: bool = False
+    weight: FloatArray | None = None
+
+
+@runtime_checkable
+class Informative(Graph, Protocol):
+    """A graph that tells what its inputs are like."""
+
+    def input_hints(self) -> Mapping[str, InputHint]:
+        """What there is to tell, by the name of the input."""
+        ...
+
+
+@runtime_checkable
+class GraphBackend(Protocol):
+    """Opens models of one format."""
+
+    name: str
+
+    def accepts(self, model: Any) -> bool:
+        """Whether ``model`` (a path or an object) is of this backend's format."""
+        ...
+
+    def open(self, model: Any) -> Graph:
+        """Read the model; raises :class:`~nmcore.errors.ModelError` where it is broken."""
+        ...
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input of a model.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    shape : tuple of int or None
+        Its axes; None where one is dynamic.
+    dtype : dtype
+        The type of its elements.
+    symbols : tuple of str or None
+        What the model calls each dynamic axis; axes of one name have one length, in all inputs.
+        Empty where nothing is known.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+    symbols: tuple[str | None, ...] = field(default=(), compare=False)
+
+
+class Session(Protocol):
+    """A model that is loaded and ready to run."""
+
+    @property
+    def inputs(self) -> Sequence[InputSpec]:
+        """What the model wants."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Where it runs now: ``"cpu"`` or ``"cuda"``; a run that fails there may end on the CPU."""
+        ...
+
+    @property
+    def notice(self) -> str | None:
+        """One line that a user should know, such as why CUDA is not used."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads one operator may use on the CPU."""
+        ...
+
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], *, divisible: bool = False
+    ) -> list[NDArray[Any]]:
+        """All outputs, in the model's order.
+
+        Parameters
+        ----------
+        feeds : mapping of input name to array
+            What the model reads.
+        divisible : bool
+            Whether the caller will try with fewer inputs where memory does not suffice for these.
+            Otherwise a device whose memory does not suffice is left for the CPU.
+
+        Raises
+        ------
+        OutOfMemoryError
+            Memory does not suffice.
+        ModelError
+            The model fails on these inputs.
+        """
+        ...
+
+
+@runtime_checkable
+class RuntimeBackend(Protocol):
+    """Runs models."""
+
+    name: str
+
+    def session(
+        self, model: bytes | Path, *, providers: Sequence[str] = ("auto",), threads: int = 0
+    ) -> Session:
+        """Load a model on the first of ``providers`` that really starts."""
+        ...

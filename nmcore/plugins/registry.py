@@ -1,0 +1,63 @@
+"""Finding the plugins that are installed, and opening models with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from nmcore.errors import ArgumentError, ModelError
+from nmcore.plugins.protocols import Graph, GraphBackend, RuntimeBackend
+
+ENTRY_POINT_GROUP = "nmcore.backends"
+
+
+def installed() -> Iterator[Any]:
+    """Every plugin object that an installed package offers, in the order of their names."""
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        yield entry.load()
+
+
+def open_graph(model: Any) -> Graph:
+    """Open a model with the first backend that accepts it.
+
+    Parameters
+    ----------
+    model : path or object
+        A file, or whatever object an installed backend understands.
+
+    Raises
+    ------
+    ModelError
+        The file does not exist, or no installed backend accepts it.
+    """
+    if isinstance(model, (str, Path)):
+        model = Path(model)
+        if model.is_dir():
+            raise ModelError(f"{model} is a directory; a model file is needed")
+        if not model.is_file():
+            raise ModelError(f"{model} does not exist")
+    names = []
+    for backend in installed():
+        if isinstance(backend, GraphBackend):
+            names.append(backend.name)
+            if backend.accepts(model):
+                return backend.open(model)
+    what = model if isinstance(model, Path) else f"an object of type {type(model).__name__}"
+    known = ", ".join(names) or "none"
+    raise ModelError(f"{what} is of no format that an installed backend opens ({known})")
+
+
+def runtime() -> RuntimeBackend:
+    """Return the first installed runtime.
+
+    Raises
+    ------
+    ArgumentError
+        No installed package offers one.
+    """
+    for backend in installed():
+        if isinstance(backend, RuntimeBackend):
+            return backend
+    raise ArgumentError("no runtime is installed; pip install nmcore brings onnxruntime")

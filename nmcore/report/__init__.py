@@ -1,0 +1,1 @@
+"""Results as data and in words: report, warnings, tables, pages."""

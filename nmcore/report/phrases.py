@@ -1,0 +1,194 @@
+"""Results in words: numbers with their units, and the sentences that terminal and page share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from nmcore.evaluation.fidelity import Fidelity
+from nmcore.group import Cost, Declined, Group
+from nmcore.report.report import GroupReport, Measures, Report
+from nmcore.utils.text import change, percent, printable
+
+# What is printed where these measures are.
+AGREEMENT = "percent of inputs with the same top class"
+DEVIATION = "root mean square of the difference, in percent of that of the outputs"
+# So many groups are named for one reason.
+NAMED = 4
+# A change of latency that is less than the times vary.
+UNCERTAIN = "not certain"
+Range = tuple[float, float]
+NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
+
+
+def cost_notes(cost: Cost) -> Iterator[str]:
+    """Say what the multiply-accumulates of a model rest on, or why they are unknown.
+
+    >>> list(cost_notes(Cost(3, 10, 50, assumed={"image": (1, 3, 224, 224)})))
+    ['MACs are of image (1, 3, 224, 224); the model leaves sizes open']
+    >>> list(cost_notes(Cost(3, 10, uncounted=("conv7", "conv8"))))
+    ['MACs unknown: sizes at 2 nodes are computed while the model runs, first at conv7']
+    """
+    if cost.macs is None:
+        count = len(cost.uncounted)
+        nodes = f" at {count} node{'s' if count > 1 else ''}" if count else ""
+        first = f", first at {cost.uncounted[0]}" if count else ""
+        yield f"MACs unknown: sizes{nodes} are computed while the model runs{first}"
+    elif cost.assumed:
+        inputs = " and ".join(f"{name} {shape}" for name, shape in cost.assumed.items())
+        yield f"MACs are of {inputs}; the model leaves sizes open"
+
+
+def streams_note(cut: Iterable[Group]) -> Iterator[str]:
+    """Name the groups that a ratio cuts though several layers make them together.
+
+    >>> stream = Group("stem", 64, ("stem", "block1", "block2"), ("head",))
+    >>> list(streams_note([stream, Group("conv1", 64, ("conv1",), ("conv2",))]))
+    ['cut as well: stem, made by several layers together; --exclude spares it, --macs weighs it']
+    """
+    streams = [group.name for group in cut if len(group.producers) > 1]
+    if not streams:
+        return
+    one = len(streams) == 1
+    more = "" if one else f" and {len(streams) - 1} more"
+    pronoun = "it" if one else "them"
+    yield (
+        f"cut as well: {streams[0]}{more}, made by several layers together; "
+        f"--exclude spares {pronoun}, --macs weighs {pronoun}"
+    )
+
+
+def ratio_range(before: Range, after: Range) -> Range | None:
+    """Between which ratios one time lies to another; None where their ranges overlap.
+
+    >>> ratio_range((9, 11), (4.5, 5.5)), ratio_range((9, 11), (10, 12))
+    ((0.4090909090909091, 0.6111111111111112), None)
+    """
+    if after[0] <= before[1] and before[0] <= after[1]:
+        return None
+    return after[0] / before[1], after[1] / before[0]
+
+
+def latency_change(before: Measures, after: Measures) -> str:
+    """Write by how much a latency changed, with its spread, or that it is not certain.
+
+    >>> from nmcore.report.report import Measures
+    >>> slow, fast, like = (Measures(3, 10, 10, 99, *t) for t in ((2, 1.9, 2.2), (1, 0.9, 1.1),
+    ...                                                           (1.9, 1.6, 2.1)))
+    >>> latency_change(slow, fast), latency_change(slow, like), latency_change(slow, slow)
+    ('-50.0 % (-59 to -42)', 'not certain', 'not certain')
+    """
+    old, new = before.latency_range, after.latency_range
+    if old is None or new is None:
+        return change(before.latency_ms, after.latency_ms)
+    between = ratio_range(old, new)
+    if between is None:
+        return UNCERTAIN
+    low, high = (f"{100 * (ratio - 1):+.0f}" for ratio in between)
+    return f"{change(before.latency_ms, after.latency_ms)} ({low} to {high})"
+
+
+def where(provider: str, threads: int) -> str:
+    """Say how latency was measured.
+
+    >>> where("cpu", 2)
+    'latency: median of warm runs on cpu, 2 threads'
+    """
+    cores = f", {threads} thread{'s' if threads > 1 else ''}" if provider == "cpu" else ""
+    return f"latency: median of warm runs on {provider}{cores}"
+
+
+def by_reason(declined: Sequence[Declined]) -> list[tuple[str, list[Declined]]]:
+    """Group declined nodes by what their reasons say apart from quoted names, commonest first."""
+    kinds: dict[str, list[Declined]] = {}
+    for place in declined:
+        kinds.setdefault(re.sub(r" '[^']*'", "", place.reason), []).append(place)
+    ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    return [(_common(kind, places), places) for kind, places in ordered]
+
+
+def why_nothing(groups: Sequence[Any], declined: Sequence[Declined]) -> str:
+    """Say why no channel goes.
+
+    >>> why_nothing([], [Declined("a", "Conv", "it meets Add 'b'")])
+    "it meets Add 'b' (1 of 1 nodes)"
+    """
+    if groups:
+        return "the options keep all channels of every group"
+    if not declined:
+        return "the model has no weights whose channels could be traced"
+    kinds = by_reason(declined)
+    reason, places = kinds[0]
+    rest = "; nmcore inspect lists the other reasons" if len(kinds) > 1 else ""
+    return f"{reason} ({len(places)} of {len(declined)} nodes{rest})"
+
+
+def _common(kind: str, places: Sequence[Declined]) -> str:
+    reasons = {place.reason for place in places}
+    return reasons.pop() if len(reasons) == 1 else kind
+
+
+def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
+    """Say why groups became what they are, each reason once, and of which groups it holds.
+
+    >>> from nmcore.report.report import GroupReport
+    >>> cut = [GroupReport(name, 8, 4, 4, 0, "merge", "l1") for name in "ab"]
+    >>> list(shared_reasons(cut))
+    ['l1']
+    >>> list(shared_reasons([*cut, GroupReport("c", 8, 8, 0, 0, "none", "all kept")]))
+    ['l1: a, b', 'all kept: c']
+    """
+    named: dict[str, list[str]] = {}
+    for group in groups:
+        named.setdefault(group.reason, []).append(group.name)
+    for reason, names in named.items():
+        more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        which = f": {', '.join(names[:NAMED])}{more}" if len(named) > 1 else ""
+        yield printable(f"{reason}{which}")
+
+
+def comparison(found: Fidelity) -> Iterator[str]:
+    """Say how alike the original and the result are, and what that was seen on."""
+    doubt = "real ones may fare worse" if found.made else "which it may have been fitted to"
+    words = []
+    if found.top1_before is not None and found.top1_after is not None:
+        words.append(f"top-1 {percent(found.top1_after)} % ({percent(found.top1_before)} % before)")
+    if found.agreement is not None:
+        words.append(f"agreement {percent(found.agreement)} %")
+    if found.deviation is not None:
+        words.append(f"deviation {percent(found.deviation)} %")
+    if words:
+        yield f"on {found.inputs} ({doubt}): {', '.join(words)}"
+    shown = {"agreement": (found.agreement, AGREEMENT), "deviation": (found.deviation, DEVIATION)}
+    meanings = [f"{name}: {what}" for name, (value, what) in shown.items() if value is not None]
+    if meanings:
+        yield "; ".join(meanings)
+
+
+def closing_lines(report: Report) -> Iterator[str]:
+    """Yield the end of a report: what holds for the result as a whole."""
+    yield from map(printable, report.shortfall)
+    if report.provider is None or report.threads is None:
+        yield "checked and verified" if report.verified else "checked"
+    else:
+        proofs = "checked, verified and loaded" if report.verified else "checked and loaded"
+        yield f"{proofs}; {where(report.provider, report.threads)}"
+    if latency_change(report.before, report.after) == UNCERTAIN:
+        yield (
+            "the change of latency is not certain: runs of the one model take as long as runs of "
+            "the other (10th to 90th percentile)"
+        )
+    if uncertain(report):
+        yield NOISE
+
+
+def uncertain(report: Report) -> bool:
+    """Whether the latency of either model varied too much."""
+    models = (report.before, report.after)
+    return any(noisy(model.latency_low_ms, model.latency_high_ms) for model in models)
+
+
+def noisy(low: float | None, high: float | None) -> bool:
+    """Whether the 10th and 90th percentile of a time are too far apart to trust its median."""
+    return low is not None and high is not None and high > 2 * low

@@ -1,0 +1,68 @@
+"""When a result is useless, or next to it: what the user must not miss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nmcore.budgets.allocation import Spent
+from nmcore.evaluation.fidelity import Fidelity
+from nmcore.report.phrases import why_nothing
+from nmcore.report.report import Report
+from nmcore.utils.text import percent, printable
+
+# A group of which nothing but the mean is left has an error of 1.
+LOST_ERROR = 1.0
+# Below this agreement, in percent, or above this deviation a model is another one.
+LOST_AGREEMENT, LOST_DEVIATION = 50.0, 100.0
+REMEDIES = (
+    "Try a smaller --ratio, a budget in its place (--macs), real inputs (--data), "
+    "or other groups (--only, --exclude; nmcore inspect --sensitivity)"
+)
+
+
+def warnings_of(report: Report) -> Iterator[str]:
+    """Yield what makes a result useless, or next to it, a line each."""
+    if not report.removed:
+        yield f"nothing was removed: {printable(why_nothing(report.groups, report.declined))}"
+    if report.budget is not None and not report.budget.met:
+        yield _overspent(report.budget)
+    own, seen = [*_worst_groups(report)], [*_unlike(report.fidelity)]
+    if own or seen:
+        # What is seen on made inputs alone may be better or worse on real ones.
+        made = not own and report.fidelity is not None and report.fidelity.made
+        verdict = "accuracy may be gone" if made else "accuracy is probably gone"
+        yield f"{verdict}: {'; '.join([*own, *seen])}. {REMEDIES}"
+
+
+def _overspent(budget: Spent) -> str:
+    line = f"the budget is not met: {budget.kind} is {budget.reached:.3g}, {budget.asked:g} at most"
+    if budget.kind != "latency":
+        return f"{line} was asked for"
+    return (
+        f"{line} was asked for; the times vary too much to come closer: repeat it while nothing "
+        "else runs here, or ask for a little less"
+    )
+
+
+def _worst_groups(report: Report) -> Iterator[str]:
+    chosen = [(g.curve.chosen, g.name) for g in report.groups if g.curve and g.curve.chosen]
+    lost = [(error, name) for error, name in chosen if error > LOST_ERROR]
+    if lost:
+        error, name = max(lost)
+        yield (
+            f"the error is above 1 in {len(lost)} of {len(report.groups)} groups, "
+            f"the largest {error:.2f} in {printable(name)}"
+        )
+
+
+def _unlike(found: Fidelity | None) -> Iterator[str]:
+    if found is None:
+        return
+    if found.top1_before is not None and found.top1_after is not None:
+        if found.top1_after < found.top1_before / 2:
+            yield f"top-1 is {percent(found.top1_after)} % on {found.inputs}"
+    elif found.agreement is not None:
+        if found.agreement < LOST_AGREEMENT:
+            yield f"{percent(found.agreement)} % keep their top class on {found.inputs}"
+    elif found.deviation is not None and found.deviation > LOST_DEVIATION:
+        yield f"the outputs deviate by {percent(found.deviation)} % on {found.inputs}"

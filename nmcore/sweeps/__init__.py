@@ -1,0 +1,1 @@
+"""Many compressions: models by methods by sizes, each once."""
