@@ -74,6 +74,14 @@ class OnnxGraph:
         self._norms = norms.batch_norms(model.graph, self._shapes)
         self._statistics: dict[Place, FloatArray] = {}
 
+    def clone(self) -> OnnxGraph:
+        """A graph of the same state; the original, its trace and unchanged weights are shared."""
+        copy = object.__new__(OnnxGraph)
+        copy.__dict__.update(self.__dict__)
+        copy._ledger = self._ledger.copy()
+        copy._kept = dict(self._kept)
+        return copy
+
     @property
     def groups(self) -> Sequence[Group]:
         """The groups whose channels can be removed, in topological order."""

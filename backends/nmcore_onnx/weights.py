@@ -133,6 +133,10 @@ class Ledger:
         """Whether anything has been changed."""
         return bool(self.weights or self.biases)
 
+    def copy(self) -> Ledger:
+        """The same changes; further ones to either are not seen by the other."""
+        return Ledger(dict(self.weights), dict(self.biases), self.spool)
+
     def at(self, place: Place) -> FloatArray:
         """The weight at a place as it is now, at full width."""
         changed = self.weights.get(place)

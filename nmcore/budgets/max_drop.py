@@ -12,6 +12,7 @@ import numpy as np
 from nmcore.data.dataset import Dataset
 from nmcore.errors import BudgetError, DataError
 from nmcore.evaluation.fidelity import Fidelity
+from nmcore.utils.spread import spread
 
 T = TypeVar("T")
 
@@ -154,7 +155,6 @@ def halves(data: Dataset, samples: int) -> tuple[Dataset, Dataset]:
     count = min(samples, len(data) // 2)
     if count < 1:
         raise DataError(f"{data.name} holds one input; max-drop needs one more to judge on")
-    first = np.linspace(0, len(data) - 1, count).round().astype(np.intp)
+    first = spread(len(data), count)
     rest = np.delete(np.arange(len(data)), first)
-    spread = np.linspace(0, len(rest) - 1, min(MOST_JUDGED, len(rest))).round().astype(np.intp)
-    return data.part(first), data.part(rest[spread])
+    return data.part(first), data.part(rest[spread(len(rest), MOST_JUDGED)])

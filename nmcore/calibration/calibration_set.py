@@ -13,6 +13,7 @@ from nmcore.data.batches import Feeds, length_of, part_of
 from nmcore.data.dataset import Dataset
 from nmcore.errors import DataError
 from nmcore.plugins.protocols import InputSpec
+from nmcore.utils.spread import spread
 
 # The most inputs that one run sees, and the most numbers in them: activations take many times that.
 _MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
@@ -66,8 +67,7 @@ def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probe
     """Calibration data, evenly spread over the file where it holds more than ``samples``."""
     spec = data.fit(inputs)
     count = min(samples, len(data))
-    chosen = np.linspace(0, len(data) - 1, count).round().astype(int)
-    part = Dataset(data.name, data.x[chosen], None, data.normalisation, data.axis)
+    part = data.part(spread(len(data), count))
     if count > 1 and (part.x == part.x[:1]).all():
         raise DataError(f"{data.name}: the {count} inputs to measure on are all the same")
     length = _batch_length(spec, data.x.shape[1:], count)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from nmcore.calibration.synthetic import _pixel_range, synthesise
 from nmcore.data.batches import (
     Divided,
 )
-from nmcore.data.dataset import Dataset, Pictures, only_input
-from nmcore.data.images import load_pictures
+from nmcore.data.dataset import Dataset, only_input
+from nmcore.data.images import Pictures
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.plugins.protocols import (
@@ -27,7 +26,6 @@ from nmcore.plugins.protocols import (
     Measurable,
     Session,
 )
-from nmcore.plugins.registry import runtime
 
 # Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
@@ -50,8 +48,8 @@ class Inputs:
 
     Attributes
     ----------
-    data : Dataset, Path, tuple of Path or None
-        Calibration data, or the folder that holds pictures, or their files.
+    data : Dataset, Pictures or None
+        Calibration data.
     samples : int or None
         How many inputs to use or make.
     normalisation : Normalisation or None
@@ -63,9 +61,18 @@ class Inputs:
     normalisation: Normalisation | None = None
 
 
-def probes_for(graph: Graph, inputs: Inputs, providers: Sequence[str], seed: int) -> Probes:
-    """Calibration data where there is any, else made inputs of a shape on which the model runs."""
-    session = runtime().session(graph.serialize(), providers=providers)
+def probes_for(graph: Graph, session: Session, inputs: Inputs, seed: int) -> Probes:
+    """Calibration data where there is any, else made inputs of a shape on which the model runs.
+
+    Parameters
+    ----------
+    graph, session : Graph, Session
+        The model, opened and loaded.
+    inputs : Inputs
+        What a user gave.
+    seed : int
+        For made inputs.
+    """
     if inputs.data is not None:
         return _runnable(_given(session, graph, inputs), graph, session)
     feeds = runnable_inputs(session, seed=seed)
@@ -154,10 +161,8 @@ def _affordable(graph: Graph) -> int:
 def _given(session: Session, graph: Graph, inputs: Inputs) -> Probes:
     """The calibration data of a file or a folder."""
     count = inputs.samples or REAL_SAMPLES
-    data = inputs.data
-    if isinstance(data, (Path, tuple)):
-        data = load_pictures(data, only_input(session.inputs), count, inputs.normalisation)
-    assert data is not None
+    assert inputs.data is not None
+    data = inputs.data.for_model(session.inputs, count)
     probes = from_data(data, session.inputs, count)
     found = [scaling_doubt(data, graph, only_input(session.inputs).dtype), _scarcity(probes.count)]
     return replace(probes, cautions=tuple(filter(None, found)))

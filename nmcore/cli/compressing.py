@@ -30,7 +30,6 @@ from nmcore.cli.options import (
 from nmcore.cli.printing import print_declined, print_json
 
 if TYPE_CHECKING:
-    from nmcore.data.dataset import Dataset
     from nmcore.evaluation.fidelity import Fidelity
     from nmcore.evaluation.latency import Latency
     from nmcore.pipeline.result import Result
@@ -239,14 +238,13 @@ def compress(
         given["keep"] = dict(keep)
     with t.working("compressing") as track:
         result = compress_model(source, providers=providers, progress=track, **given)
-    data = _data(result, options)
     unmeasured: list[str] = []
     with _drafted(result, target, external_data) as draft:
         with t.working("timing both models"):
             with step("loading both models"):
-                sessions = _load_both(source, draft.path, providers, options["threads"] or 0)
+                sessions = _load_both(result, draft.path, providers, options["threads"] or 0)
             with step("timing both models"):
-                before, after = _time_both(sessions, data, result.seed, unmeasured)
+                before, after = _time_both(sessions, result, unmeasured)
         measures = (
             Measures.of(result.before, result.size, before),
             Measures.of(result.after, draft.size(), after),
@@ -254,7 +252,7 @@ def compress(
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.graph.data_files())
-    fidelity = _fidelity(sessions, result, options, unmeasured)
+    fidelity = _fidelity(sessions, result, unmeasured)
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
     report = report_of(
@@ -353,57 +351,37 @@ def _drafted(result: Result, target: Path | None, external_data: bool | None) ->
 
 
 def _load_both(
-    source: Path, written: Path, providers: Sequence[str], threads: int
+    result: Result, written: Path, providers: Sequence[str], threads: int
 ) -> list[Session]:
     from nmcore.cli import terminal as t
     from nmcore.errors import ModelError, VerificationError
     from nmcore.plugins import registry
 
-    runtime = registry.runtime()
-    before = runtime.session(source, providers=providers, threads=threads)
+    assert result.original is not None
+    before = result.original.session(threads)
     if before.notice:
         t.notify(before.notice)
     try:
-        return [before, runtime.session(written, providers=providers, threads=threads)]
+        after = registry.runtime().session(written, providers=providers, threads=threads)
     except ModelError as error:
         raise VerificationError(f"the original loads, but the result does not: {error}") from error
-
-
-def _data(result: Result, options: Mapping[str, Any]) -> Dataset | None:
-    """The data that was given, where it lies in a file that can be read.
-
-    One that cannot was not needed, or there would be no result.
-    """
-    from nmcore.data.loading import load
-    from nmcore.errors import DataError
-
-    path = options["data"]
-    if path is None or path.is_dir():
-        return None
-    try:
-        return load(path, **_form(result, options))
-    except DataError:  # Said where the results would be compared.
-        return None
-
-
-def _form(result: Result, options: Mapping[str, Any]) -> dict[str, Any]:
-    """How data is read; a plan that is replayed says so."""
-    stated = result.plan.options or options
-    return {name: stated[name] for name in ("scale", "mean", "std")}
+    return [before, after]
 
 
 def _time_both(
-    sessions: Sequence[Session], data: Dataset | None, seed: int, unmeasured: list[str]
+    sessions: Sequence[Session], result: Result, unmeasured: list[str]
 ) -> Sequence[Latency | None]:
     from functools import partial
 
+    from nmcore.data.dataset import Dataset
     from nmcore.errors import DataError, ModelError, VerificationError
     from nmcore.evaluation.latency import measure, on_one_device
     from nmcore.evaluation.stopwatch import timed_inputs
 
     before, after = sessions
+    data = result.data if isinstance(result.data, Dataset) else None
     try:
-        feeds = timed_inputs(before, data, seed=seed)
+        feeds = timed_inputs(before, data, seed=result.seed)
         before.run(feeds)
     except (ModelError, DataError) as error:
         unmeasured.append(f"no latency: {error}")
@@ -421,7 +399,7 @@ def _time_both(
 
 
 def _fidelity(
-    sessions: Sequence[Session], result: Result, options: Mapping[str, Any], unmeasured: list[str]
+    sessions: Sequence[Session], result: Result, unmeasured: list[str]
 ) -> Fidelity | None:
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
@@ -434,11 +412,11 @@ def _fidelity(
             return compared(
                 before,
                 after,
-                options["data"],
+                result.data,
                 macs=result.before.macs,
                 seed=result.seed,
+                steps=result.normalisation,
                 progress=track,
-                **_form(result, options),
             )
     except (ModelError, DataError) as error:
         unmeasured.append(f"the results are not compared: {error}")

@@ -20,7 +20,8 @@ from nmcore.plugins import protocols, registry
 class Rival:
     """The published method on the same model, with the same number of channels."""
 
-    model: Any
+    original: protocols.Graph
+    session: protocols.Session
     task: Task
     probes: Probes
     providers: Sequence[str]
@@ -29,9 +30,8 @@ class Rival:
         self, graph: protocols.Graph, outcomes: list[Outcome]
     ) -> tuple[protocols.Graph, list[Outcome], str]:
         """Whichever of ``graph`` and the merged model is closer to the original on the probes."""
-        original = registry.open_graph(self.model).serialize()
         counts = {outcome.plan.name: len(outcome.plan.kept) for outcome in outcomes}
-        merged = registry.open_graph(self.model)
+        merged = self.original.clone()
         task = replace(
             self.task,
             counts=counts,
@@ -39,7 +39,7 @@ class Rival:
             options=replace(self.task.options, method="merge"),
         )
         rivals, _ = merge_all(merged, task)
-        found = self._deviations(original, [graph.serialize(), merged.serialize()])
+        found = self._deviations([graph.serialize(), merged.serialize()])
         if found is None:
             note = "not compared with merging, as the shapes of the outputs depend on their numbers"
             return graph, outcomes, note
@@ -50,18 +50,16 @@ class Rival:
         note = f"merged instead: the outputs deviate by {theirs:.1f} %, refitted by {mine:.1f} %"
         return merged, rivals, note
 
-    def _deviations(self, original: bytes, models: Sequence[bytes]) -> list[float] | None:
+    def _deviations(self, models: Sequence[bytes]) -> list[float] | None:
         """The root mean square of each model's difference, in percent of that of the outputs.
 
         Outputs of other shapes than the original's are left out; None where all are.
         """
         runtime = registry.runtime()
-        first, *others = (
-            runtime.session(model, providers=self.providers) for model in (original, *models)
-        )
+        others = [runtime.session(model, providers=self.providers) for model in models]
         wrong, total, compared = np.zeros(len(others)), 0.0, False
         for feeds in self.probes.unseen or self.probes.batches:
-            wanted = _floats(first.run(feeds))
+            wanted = _floats(self.session.run(feeds))
             found = [_floats(session.run(feeds)) for session in others]
             for want, *got in zip(wanted, *found, strict=True):
                 if any(each.shape != want.shape for each in got):

@@ -17,12 +17,8 @@ from nmcore.budgets.allocation import proportional
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, FloatArray, Group, IntArray, Producer, Scaling
-from nmcore.options.recipe import (
-    LAM,
-    Options,
-    Recipe,
-    recipe_for,
-)
+from nmcore.options.options import LAM, MethodOptions
+from nmcore.options.recipe import Recipe, recipe_for
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import GroupPlan
 from nmcore.plan.summaries import ScalingSummary
@@ -99,7 +95,7 @@ def merge_group(
     graph: protocols.Graph,
     group: Group,
     count: int,
-    options: Options,
+    options: MethodOptions,
     why: str = "",
     planned: IntArray | None = None,
 ) -> Outcome:
@@ -125,7 +121,7 @@ def merged(
     producers: Sequence[Producer],
     consumers: Sequence[Consumer],
     count: int,
-    options: Options,
+    options: MethodOptions,
     planned: IntArray | None,
 ) -> Merged:
     """Solve one group: arrays in, arrays out, so that any process can do it."""

@@ -16,10 +16,6 @@ from nmcore.group import Array
 from nmcore.plugins.protocols import InputSpec
 from nmcore.utils.text import shape_text
 
-# A folder of pictures, or their files; they are read once the model's input is known.
-Pictures = Path | tuple[Path, ...]
-
-
 # Whether inputs are scaled is seen on so many; bytes of pictures reach this number.
 _LOOKED_AT, _USED = 64, 128
 
@@ -40,6 +36,8 @@ class Dataset:
         What batches go through; None hands ``x`` over as it is.
     axis : int
         The channel axis of ``x`` that the normalisation runs along.
+    path : Path or None
+        The file that the inputs are from.
     """
 
     name: str
@@ -47,6 +45,11 @@ class Dataset:
     y: NDArray[np.int64] | None = None
     normalisation: Normalisation | None = None
     axis: int = 1
+    path: Path | None = None
+
+    def for_model(self, inputs: Sequence[InputSpec], count: int) -> Dataset:
+        """All inputs: what was read does not depend on the model."""
+        return self
 
     def __len__(self) -> int:
         return len(self.x)

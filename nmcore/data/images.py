@@ -3,69 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.data.dataset import Dataset, Pictures
+from nmcore.data.dataset import Dataset, only_input
 from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.plugins.protocols import InputSpec
+from nmcore.utils.spread import spread
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 # What a dynamic height or width becomes.
 DEFAULT_SIZE = 224
 
 
-def load_pictures(
-    source: Pictures, spec: InputSpec, samples: int, normalisation: Normalisation | None
-) -> Dataset:
-    """Read pictures: the shorter side scaled to fit, the centre cut out.
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Files of pictures, which are read once the model's input is known.
 
-    Parameters
+    Attributes
     ----------
     source : Path or tuple of Path
         A folder, whose pictures are taken in the order of their names, those of its subfolders as
-        well; or files in their order. Where there are more than ``samples``, they are evenly
-        spread.
-    spec : InputSpec
-        The model's input: (n, channels, height, width) or (n, height, width, channels).
-    samples : int
-        How many pictures to read at most.
+        well; or files in their order.
     normalisation : Normalisation or None
         What the pixels, from 0 to 255, go through; without it they are divided by 255 alone.
-
-    Raises
-    ------
-    DataError
-        There are no pictures, one cannot be read, the model takes no pictures, or Pillow
-        is not installed.
     """
-    height, width, channels, last = _layout(spec)
-    paths = chosen_pictures(source, samples)
-    x = np.stack([_read(path, height, width, channels) for path in paths])
-    if not last:
-        x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
-    steps = normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
-    axis = 1 if steps is None else channel_axis(x.shape, steps.channels)
-    name = str(source) if isinstance(source, Path) else f"{len(source)} pictures"
-    return Dataset(name, x, None, steps, axis)
 
+    source: Path | tuple[Path, ...]
+    normalisation: Normalisation | None = None
+    _read: dict[tuple[InputSpec, int], Dataset] = field(default_factory=dict, repr=False)
 
-def chosen_pictures(source: Pictures, samples: int) -> list[Path]:
-    """The pictures that are used; see :func:`load_pictures`.
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        if isinstance(self.source, tuple):
+            return f"{len(self.source)} pictures"
+        return str(self.source)
 
-    Raises
-    ------
-    DataError
-        There are none.
-    """
-    paths: Sequence[Path] = source if isinstance(source, tuple) else _in_folder(source)
-    chosen = np.linspace(0, len(paths) - 1, min(samples, len(paths))).round().astype(int)
-    return [paths[k] for k in chosen]
+    def files(self, samples: int | None = None) -> list[Path]:
+        """The files that are used, evenly spread where there are more than ``samples``.
+
+        Raises
+        ------
+        DataError
+            There are none.
+        """
+        paths = self.source if isinstance(self.source, tuple) else _in_folder(self.source)
+        count = len(paths) if samples is None else min(samples, len(paths))
+        return [paths[k] for k in spread(len(paths), count)]
+
+    def for_model(self, inputs: Sequence[InputSpec], count: int) -> Dataset:
+        """Read at most ``count`` pictures: the shorter side scaled to fit, the centre cut out.
+
+        Pictures of one count for inputs of one shape are read once.
+
+        Parameters
+        ----------
+        inputs : sequence of InputSpec
+            The model's one input: (n, channels, height, width) or (n, height, width, channels).
+
+        Raises
+        ------
+        DataError
+            There are no pictures, one cannot be read, the model takes no pictures, or Pillow
+            is not installed.
+        """
+        spec = only_input(inputs)
+        if (spec, count) not in self._read:
+            self._read[spec, count] = self._loaded(spec, count)
+        return self._read[spec, count]
+
+    def _loaded(self, spec: InputSpec, count: int) -> Dataset:
+        height, width, channels, last = _layout(spec)
+        x = np.stack([_read(path, height, width, channels) for path in self.files(count)])
+        if not last:
+            x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+        steps = self.normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
+        axis = 1 if steps is None else channel_axis(x.shape, steps.channels)
+        return Dataset(self.name, x, None, steps, axis)
 
 
 def _in_folder(folder: Path) -> list[Path]:

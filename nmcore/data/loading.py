@@ -9,13 +9,15 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nmcore.data.dataset import Dataset, Pictures
+from nmcore.data.dataset import Dataset
+from nmcore.data.images import Pictures
 from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation, normalisation
 from nmcore.errors import DataError
@@ -24,12 +26,14 @@ from nmcore.utils.text import shape_text
 
 # What errors call data that lies in no file.
 IN_MEMORY = "data"
+# What was given, opened: inputs, or pictures that are read once the model's input is known.
+Data = Dataset | Pictures
 # So many numbers are looked through at a time.
 _CHUNK = 2**22
 
 
 # What a caller may hand over as data; see :func:`load` and :func:`in_memory`.
-DataLike = str | Path | Dataset | ArrayLike | Mapping[str, ArrayLike] | Sequence[str | Path]
+DataLike = str | Path | Data | ArrayLike | Mapping[str, ArrayLike] | Sequence[str | Path]
 
 
 def load(
@@ -61,7 +65,8 @@ def load(
     if "x" not in arrays:
         raise DataError(f"{path} holds no array named x")
     steps = normalisation(scale, mean, std)
-    return _dataset(str(path), arrays["x"], arrays.get("y"), samples, steps)
+    found = _dataset(str(path), arrays["x"], arrays.get("y"), samples, steps)
+    return replace(found, path=Path(path))
 
 
 def in_memory(
@@ -71,7 +76,7 @@ def in_memory(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> Dataset | tuple[Path, ...]:
+) -> Dataset | Pictures:
     """Data that a caller holds, as :func:`load` would return it.
 
     Parameters
@@ -92,9 +97,9 @@ def in_memory(
     >>> in_memory({"x": np.zeros((4, 2)), "y": [0, 1, 1, 0]}, samples=3).y
     array([0, 1, 1])
     """
-    if _are_paths(data):
-        return _picture_files(data)
     steps = normalisation(scale, mean, std)
+    if _are_paths(data):
+        return Pictures(_picture_files(data), steps)
     if not isinstance(data, Mapping):
         return _dataset(IN_MEMORY, as_array(data, IN_MEMORY), None, samples, steps)
     arrays = {name: as_array(array, f"{IN_MEMORY}: {name}") for name, array in data.items()}
@@ -225,7 +230,7 @@ def _with_classes(
     return found, _labels(where, y, len(y) if y.ndim else 0)
 
 
-def normalised(data: Dataset, steps: Normalisation | None) -> Dataset:
+def normalised(data: Data, steps: Normalisation | None) -> Data:
     """Data that goes through what the options say, or through what it says itself.
 
     Raises
@@ -244,25 +249,36 @@ def normalised(data: Dataset, steps: Normalisation | None) -> Dataset:
         raise DataError(
             f"{data.name} has a normalisation of its own; leave out scale, mean and std"
         )
-    return _dataset(data.name, data.x, data.y, None, steps)
+    if isinstance(data, Pictures):
+        return Pictures(data.source, steps)
+    return replace(_dataset(data.name, data.x, data.y, None, steps), path=data.path)
 
 
-def opened(
-    data: Any,
-    scale: float | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> Dataset | Pictures | None:
-    """Data as it is read; pictures can only be read once the model's input is known."""
+def open_data(data: Any, steps: Normalisation | None = None) -> Data | None:
+    """Data in whatever form it is given, read once; None where none is given.
+
+    Parameters
+    ----------
+    data : path, array, mapping of str to array, sequence of path, Dataset, Pictures or None
+        A file for :func:`load`, a folder of pictures, or what :func:`in_memory` takes.
+    steps : Normalisation or None
+        What raw inputs go through.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or is none of these.
+    """
     if data is None:
         return None
-    if isinstance(data, Dataset):
-        return normalised(data, normalisation(scale, mean, std))
+    if isinstance(data, (Dataset, Pictures)):
+        return normalised(data, steps)
+    form: dict[str, Any] = {}
+    if steps is not None:
+        form = {"scale": steps.scale, "mean": steps.mean, "std": steps.std}
     if not isinstance(data, (str, Path)):
-        return in_memory(data, scale=scale, mean=mean, std=std)
-    if Path(data).is_dir():
-        return Path(data)
-    return load(data, scale=scale, mean=mean, std=std)
+        return in_memory(data, **form)
+    return Pictures(Path(data), steps) if Path(data).is_dir() else load(data, **form)
 
 
 def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:

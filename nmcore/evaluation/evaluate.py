@@ -20,8 +20,8 @@ from nmcore.errors import DataError
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
-from nmcore.group import Cost
 from nmcore.options import checks
+from nmcore.options.options import CompressOptions
 from nmcore.plugins import protocols, registry
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
@@ -132,20 +132,28 @@ def evaluate(
         A model cannot be used, or the data does not fit it, or one model runs on another device
         than the rest.
     """
-    said = checks.checked(locals())
+    checks.checked({"progress": progress, "runs": runs})
+    options = CompressOptions.checked(
+        samples=samples,
+        scale=scale,
+        mean=mean,
+        std=std,
+        seed=seed,
+        providers=providers,
+        threads=threads,
+    )
     paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
-    weights = [_weight(path) for path in paths]
-    runtime = registry.runtime()
+    graphs = [registry.open_graph(path) for path in paths]
     sessions = [
-        runtime.session(path, providers=said["providers"], threads=said["threads"])
+        registry.runtime().session(path, providers=options.providers, threads=options.threads)
         for path in paths
     ]
-    form = {name: said[name] for name in ("samples", "scale", "mean", "std", "seed")}
-    inputs = data_for(sessions[0], data, **form)
+    inputs = data_for(
+        sessions[0], data, options.normalisation, samples=options.samples, seed=options.seed
+    )
     runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
     if isinstance(inputs, Dataset) and data is not None:
-        takes = sessions[0].inputs[0].dtype
-        doubt = scaling_doubt(inputs, registry.open_graph(paths[0]), takes)
+        doubt = scaling_doubt(inputs, graphs[0], sessions[0].inputs[0].dtype)
         if doubt is not None:
             notify(doubt)
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
@@ -154,11 +162,11 @@ def evaluate(
         tallies = compare(runners, inputs, progress)
     with step("timing"):
         once = [runner.once for runner in runners]
-        times = on_one_device(sessions, lambda: measure(once, said["runs"]))
+        times = on_one_device(sessions, lambda: measure(once, runs))
     source = None if data is None else inputs.name
     return [
-        _evaluation(runner, tally, time, *weight, source)
-        for runner, tally, time, weight in zip(runners, tallies, times, weights, strict=True)
+        _evaluation(*each, source)
+        for each in zip(runners, tallies, times, graphs, paths, strict=True)
     ]
 
 
@@ -169,15 +177,15 @@ def _runner(path: Path, session: protocols.Session, inputs: Data) -> Runner:
         raise DataError(f"{path} does not take these inputs: {error}") from error
 
 
-def _weight(path: Path) -> tuple[Cost, int]:
-    """What a model costs, and the bytes of its file and of those that hold its weights."""
-    graph = registry.open_graph(path)
-    return graph.cost(), size_of([path, *graph.data_files()])
-
-
 def _evaluation(
-    runner: Runner, tally: Tally, time: Latency, cost: Cost, size: int, source: str | None
+    runner: Runner,
+    tally: Tally,
+    time: Latency,
+    graph: protocols.Graph,
+    path: Path,
+    source: str | None,
 ) -> Evaluation:
+    cost = graph.cost()
     return Evaluation(
         model=runner.name,
         n=tally.n,
@@ -190,7 +198,7 @@ def _evaluation(
         latency_batch=runner.feed.fixed or 1,
         params=cost.params,
         macs=cost.macs,
-        bytes=size,
+        bytes=size_of([path, *graph.data_files()]),
         provider=runner.session.provider,
         threads=runner.session.threads,
         data=source,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from nmcore.data.dataset import only_input
+from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import Data
-from nmcore.data.images import load_pictures
-from nmcore.data.loading import opened
-from nmcore.data.normalisation import normalisation
+from nmcore.data.images import Pictures
+from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, compare
 from nmcore.evaluation.inputs import MADE, made
 from nmcore.plugins import protocols
@@ -84,28 +81,26 @@ def fidelity(
 def compared(
     before: protocols.Session,
     after: protocols.Session,
-    data: str | Path | None,
+    data: Dataset | Pictures | None,
     *,
     macs: int | None,
     seed: int,
+    steps: Normalisation | None = None,
     progress: Progress | None = None,
-    scale: float | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
 ) -> Fidelity:
     """Compare a model and its compressed form on data, or on inputs made for nothing else.
 
     Parameters
     ----------
-    data : path or None
-        A file, of which the first inputs are used, or a folder of pictures.
+    data : Dataset, Pictures or None
+        The first inputs of it are used.
     macs : int or None
         The multiply-accumulates of the model for one input, None where unknown; fewer inputs are
         made for one that takes many.
     seed : int
         What the model was compressed with; the inputs that are made are others.
-    scale, mean, std
-        See :func:`nmcore.data.loading.load`.
+    steps : Normalisation or None
+        What inputs that are made go through.
 
     Raises
     ------
@@ -114,16 +109,10 @@ def compared(
     """
     if data is None:
         count = _affordable(macs, MADE, COMPARED_MACS, FEWEST_COMPARED)
-        unseen = made(
-            before, count, seed=seed + UNSEEN_SEED, normalisation=normalisation(scale, mean, std)
-        )
+        unseen = made(before, count, seed=seed + UNSEEN_SEED, normalisation=steps)
         return replace(fidelity(before, after, unseen, progress), made=True)
-    given = opened(data, scale, mean, std)
     count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
-    if isinstance(given, (Path, tuple)):
-        spec = only_input(before.inputs)
-        given = load_pictures(given, spec, count, normalisation(scale, mean, std))
-    assert given is not None
+    given = data.for_model(before.inputs, count)
     return fidelity(before, after, given.first(count), progress)
 
 

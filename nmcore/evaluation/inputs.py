@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,18 +11,16 @@ from nmcore.calibration.random_inputs import check_makeable, runnable_inputs
 from nmcore.calibration.synthetic import synthesise
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import Data, NamedInputs
-from nmcore.data.images import load_pictures
+from nmcore.data.images import Pictures
 from nmcore.data.loading import (
     IN_MEMORY,
     DataLike,
     arrays_of,
     check_finite,
-    in_memory,
-    load,
     load_arrays,
-    normalised,
+    open_data,
 )
-from nmcore.data.normalisation import Normalisation, normalisation
+from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
 from nmcore.plugins.protocols import InputSpec, Session
@@ -36,11 +33,9 @@ MADE = 64
 def data_for(
     session: Session,
     data: DataLike | NamedInputs | None,
+    steps: Normalisation | None = None,
     *,
     samples: int | None = None,
-    scale: float | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
     seed: int = 0,
 ) -> Data:
     """The inputs to compare models on: those given, those of a file, or made ones.
@@ -52,8 +47,10 @@ def data_for(
     data : path, array, mapping of str to array, sequence of path, NamedInputs or None
         A file or a mapping holds ``x``, or for a model with several inputs an array for each, by
         its name.
-    samples, scale, mean, std
-        See :func:`nmcore.data.loading.load`; what is made goes through the same.
+    steps : Normalisation or None
+        What raw inputs go through, those that are made as well.
+    samples : int, optional
+        Use the first so many, or make so many.
     seed : int
         For made inputs.
 
@@ -62,31 +59,21 @@ def data_for(
     DataError
         The file cannot be read or does not fit, or no inputs can be made.
     """
-    steps = normalisation(scale, mean, std)
     if data is None:
         return made(session, samples or MADE, seed=seed, normalisation=steps)
-    if isinstance(data, Dataset):
-        data = normalised(data, steps)
-        return data if samples is None else data.first(samples)
     if isinstance(data, NamedInputs):
         if steps is not None:
             raise DataError(f"{data.name} is fed as it is; leave out scale, mean and std")
         return data if samples is None else data.first(samples)
     if len(session.inputs) == 1:
-        return _single(session.inputs[0], data, samples, scale=scale, mean=mean, std=std)
+        given = open_data(data, steps)
+        assert given is not None
+        every = len(given.files()) if isinstance(given, Pictures) else len(given)
+        found = given.for_model(session.inputs, samples or every)
+        return found if samples is None else found.first(samples)
     if steps is not None:
         raise DataError("scale, mean and std are for models with one input; this has several")
     return _named(data, session.inputs, samples)
-
-
-def _single(spec: InputSpec, data: DataLike, samples: int | None, **form: Any) -> Dataset:
-    """The inputs of a model with one."""
-    if isinstance(data, (str, Path)):
-        return load(data, samples=samples, **form)
-    found = in_memory(data, samples=samples, **form)
-    if isinstance(found, Dataset):
-        return found
-    return load_pictures(found, spec, samples or len(found), normalisation(**form))
 
 
 def _named(data: DataLike, inputs: Sequence[InputSpec], samples: int | None) -> NamedInputs:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from nmcore.calibration.collect import work
-from nmcore.data.normalisation import normalisation
 from nmcore.errors import ArgumentError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.evaluation.inputs import made
-from nmcore.options.recipe import RECONSTRUCTION, Options
+from nmcore.options.options import RECONSTRUCTION, CompressOptions
 from nmcore.plugins import protocols, registry
+from nmcore.utils.progress import Progress, silent
 
 # Made inputs that the results are compared on, fewer for a model that takes much work: so many
 # multiply-accumulates in all, or so few inputs.
@@ -106,13 +105,13 @@ def _range(numbers: Sequence[float]) -> str:
     return f"{min(numbers):.1f} to {max(numbers):.1f}"
 
 
-def check_tries(given: Mapping[str, Any]) -> None:
+def check_tries(options: CompressOptions, *, data: bool) -> None:
     """Raise where the seed changes nothing.
 
     Parameters
     ----------
-    given : mapping of str to object
-        The arguments of :func:`nmcore.compress`.
+    data : bool
+        Whether there is data to measure on.
 
     Raises
     ------
@@ -120,15 +119,14 @@ def check_tries(given: Mapping[str, Any]) -> None:
         There is data to measure on or a largest drop, which needs some, or the method looks at
         weights alone.
     """
-    options = Options(**{name: given[name] for name in ("method", "threshold", "lam", "bn_form")})
-    if given["max_drop"] is not None:
+    if options.max_drop is not None:
         raise ArgumentError("tries and max-drop were given; one works without data, one with it")
-    if given["data"] is not None:
+    if data:
         raise ArgumentError(
             "tries compares seeds of made inputs, and with data none are made; leave out either"
         )
     method = options.method
-    if method not in ("auto", RECONSTRUCTION) or options.of_merging:
+    if method not in ("auto", RECONSTRUCTION) or options.of_method.of_merging:
         shown = "merge" if method == "auto" else method
         raise ArgumentError(
             f"tries compares seeds of made inputs, and method {shown} looks at weights alone; "
@@ -137,33 +135,38 @@ def check_tries(given: Mapping[str, Any]) -> None:
 
 
 def spread_of(
-    original: protocols.Graph, results: Mapping[int, protocols.Graph], given: Mapping[str, Any]
+    original: protocols.Graph,
+    session: protocols.Session,
+    results: Mapping[int, protocols.Graph],
+    options: CompressOptions,
+    progress: Progress = silent,
 ) -> Spread:
     """Compare results with the original and with each other, on made inputs.
 
     Parameters
     ----------
-    original : Graph
-        Before the compression.
+    original, session : Graph, Session
+        The model before the compression.
     results : mapping of int to Graph
         By their seeds, at least two.
-    given : mapping of str to object
-        The arguments of :func:`nmcore.compress`.
+    options : CompressOptions
+        Of all of them.
+    progress : callable
+        Wraps the iteration over comparisons.
 
     Raises
     ------
     ModelError, DataError
         The model runs on no input that can be made.
     """
-    providers = given["providers"]
-    first, *others = (
-        registry.runtime().session(graph.serialize(), providers=providers)
-        for graph in (original, *results.values())
-    )
+    runtime = registry.runtime()
+    others = [
+        runtime.session(graph.serialize(), providers=options.providers)
+        for graph in results.values()
+    ]
     count = int(min(COMPARED, max(FEWEST, COMPARED_WORK // max(1, work(original)))))
-    steps = normalisation(given["scale"], given["mean"], given["std"])
-    inputs = made(first, count, seed=min(results) + _SEED, normalisation=steps)
-    pairs = [*((first, each) for each in others), *combinations(others, 2)]
-    compared = given["progress"]("comparing seeds", pairs)
+    inputs = made(session, count, seed=min(results) + _SEED, normalisation=options.normalisation)
+    pairs = [*((session, each) for each in others), *combinations(others, 2)]
+    compared = progress("comparing seeds", pairs)
     found = [fidelity(one, other, inputs) for one, other in compared]
     return Spread.of(tuple(results), found[: len(others)], found[len(others) :])

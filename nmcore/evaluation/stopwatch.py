@@ -29,8 +29,10 @@ class Stopwatch:
 
     Attributes
     ----------
-    model : path or object
-        What is timed, as :func:`nmcore.plugins.registry.open_graph` takes it.
+    graph : Graph
+        What is timed.
+    original : Session
+        The same, loaded.
     data : Dataset or None
         Inputs of the shape that counts; without them, or where they do not fit, random ones.
     providers : sequence of str
@@ -41,7 +43,8 @@ class Stopwatch:
         For random inputs.
     """
 
-    model: Any
+    graph: protocols.Graph
+    original: protocols.Session
     data: Dataset | None = None
     providers: Sequence[str] = ("auto",)
     threads: int = 0
@@ -57,14 +60,9 @@ class Stopwatch:
         """
         feeds = self.feeds
         with step(f"timing {len(candidates)} candidate widths"):
-            sessions = [self.original, *(self._session(cut(self.model, c)) for c in candidates)]
+            sessions = [self.original, *(self._session(cut(self.graph, c)) for c in candidates)]
             runs = [partial(session.run, feeds) for session in sessions]
             return on_one_device(sessions, lambda: relative(runs))
-
-    @cached_property
-    def original(self) -> protocols.Session:
-        """The model at full width, loaded."""
-        return self._session(registry.open_graph(self.model).serialize())
 
     @cached_property
     def feeds(self) -> dict[str, NDArray[Any]]:
@@ -103,9 +101,9 @@ def timed_inputs(
     return {spec.name: np.resize(data.batch(0, count, spec.dtype), (count, *data.x.shape[1:]))}
 
 
-def cut(model: Any, counts: Counts) -> bytes:
+def cut(original: protocols.Graph, counts: Counts) -> bytes:
     """A model whose groups keep their first so many channels, and nothing makes up for the rest."""
-    graph = registry.open_graph(model)
+    graph = original.clone()
     for group in graph.groups:
         if counts[group.name] < group.width:
             kept = np.arange(counts[group.name])

@@ -33,7 +33,7 @@ def verify(
     graph: protocols.Graph,
     scalings: Mapping[str, Scaling],
     *,
-    original: Callable[[], bytes] | None = None,
+    original: Callable[[], protocols.Session] | None = None,
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
 ) -> float:
@@ -49,7 +49,7 @@ def verify(
     scalings : mapping of group name to Scaling
         What was applied.
     original : callable, optional
-        Gives the model before anything was removed; asked only where the two differ.
+        Gives the model before anything was removed, loaded; asked only where the two differ.
     providers : sequence of str
         Where both models run.
     seed : int
@@ -81,7 +81,7 @@ def verify(
     try:
         worst = _compare(found, wanted, feeds)
     except VerificationError as difference:
-        session = None if original is None else runtime.session(original(), providers=providers)
+        session = None if original is None else original()
         reason = None if session is None else _unsteadiness(session, feeds) or _excess(graph)
         if reason is None:
             raise

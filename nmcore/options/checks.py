@@ -1,4 +1,4 @@
-"""What options may be, checked where they come in: one table for Python and the command line."""
+"""What options may be: one table of checks for Python and the command line."""
 
 from __future__ import annotations
 
@@ -191,3 +191,14 @@ _NEVER_NONE = frozenset(
         *("seed", "tries", "progress"),
     )
 )
+
+
+def plain(value: Any) -> Any:
+    """The value of an option as JSON has it: lists for tuples and arrays, Python's own numbers.
+
+    >>> plain((0.5, 1)), plain(3), plain(None)
+    ([0.5, 1], 3, None)
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [plain(each) for each in value] if isinstance(value, (tuple, list)) else value

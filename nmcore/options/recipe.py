@@ -7,56 +7,11 @@ from dataclasses import dataclass
 
 from nmcore.errors import ArgumentError
 from nmcore.group import Producer
+from nmcore.options.options import RECONSTRUCTION, MethodOptions
 from nmcore.plugins.protocols import Graph, Measurable
 
 
-@dataclass(frozen=True)
-class Options:
-    """How channels are chosen and compensated; the words of the command line.
-
-    Attributes
-    ----------
-    method : str
-        How the removed channels are made up for: ``prune`` (not at all), ``merge`` (each by its
-        most similar kept one), ``moments`` (all by all kept ones, fitted to measured moments), or
-        another of :data:`nmcore.arrays.scaling.METHODS`; ``auto`` takes the best applicable one.
-    criterion : str
-        The score by which channels are kept, of :data:`nmcore.arrays.criteria.CRITERIA`; ``auto``
-        takes what suits the method and the graph.
-    threshold : float or None
-        Merge only where the cosine reaches it; None takes the published value for the form.
-    lam : float or None
-        Weight of the cosine distance against the bias distance, where there is one; None takes
-        the published 0.85.
-    bn_form : {"auto", "released", "folded"}
-        How a batch norm enters the similarity; see :func:`nmcore.scaling_matrix`.
-    seed : int
-        For whatever is random.
-    """
-
-    method: str = "auto"
-    criterion: str = "auto"
-    threshold: float | None = None
-    lam: float | None = None
-    bn_form: str = "auto"
-    seed: int = 0
-
-    @property
-    def of_merging(self) -> list[str]:
-        """Which of those that only ``merge`` reads were given, in the words of the user."""
-        given = {
-            "threshold": self.threshold is not None,
-            "lam": self.lam is not None,
-            "bn-form": self.bn_form != "auto",
-        }
-        return [word for word, is_given in given.items() if is_given]
-
-
-RECONSTRUCTION = "moments"
-LAM = 0.85
-
-
-def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
+def strategy(options: MethodOptions, graph: Graph, data: bool) -> tuple[str, str]:
     """Resolve ``auto`` for the whole model, and say why in one line.
 
     Parameters
@@ -67,7 +22,7 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
     Raises
     ------
     ArgumentError
-        Options contradict each other.
+        MethodOptions contradict each other.
     """
     merge_words = options.of_merging
     if options.criterion == "error" and options.method not in ("auto", RECONSTRUCTION):
@@ -93,7 +48,7 @@ def strategy(options: Options, graph: Graph, data: bool) -> tuple[str, str]:
     return method, reason
 
 
-def unused(options: Options, method: str, samples: int | None) -> Iterator[str]:
+def unused(options: MethodOptions, method: str, samples: int | None) -> Iterator[str]:
     """Yield a line where options were given that a method does not read.
 
     Parameters
@@ -105,7 +60,7 @@ def unused(options: Options, method: str, samples: int | None) -> Iterator[str]:
 
     Examples
     --------
-    >>> list(unused(Options(lam=0.5), "prune", 64))
+    >>> list(unused(MethodOptions(lam=0.5), "prune", 64))
     ['lam, samples: not used by method prune']
     """
     words = options.of_merging if method != "merge" else []
@@ -125,7 +80,7 @@ class Recipe:
     reason: str
 
 
-def recipe_for(producer: Producer, options: Options, *, planned: bool = False) -> Recipe:
+def recipe_for(producer: Producer, options: MethodOptions, *, planned: bool = False) -> Recipe:
     """Resolve ``auto`` for a group, whose kept channels may be planned already, and say why."""
     criterion, why_criterion = _criterion(producer, options.criterion)
     bn_form, why_form = _form(producer, options.bn_form)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,17 @@ from nmcore.compression.baseline import Rival
 from nmcore.compression.merging import merge_all
 from nmcore.compression.reconstruction import reconstruct_all
 from nmcore.data.dataset import Dataset
-from nmcore.data.loading import DataLike, opened
-from nmcore.data.normalisation import normalisation
+from nmcore.data.images import Pictures
+from nmcore.data.loading import DataLike, open_data
 from nmcore.errors import DataError, ModelError, blaming
-from nmcore.evaluation.seed_spread import SEED_HINT
+from nmcore.evaluation.seed_spread import SEED_HINT, check_tries
 from nmcore.evaluation.verification import verify as prove
 from nmcore.group import Cost
 from nmcore.options import checks
-from nmcore.options.recipe import (
-    RECONSTRUCTION,
-    Options,
-    strategy,
-    unused,
-)
+from nmcore.options.options import RECONSTRUCTION, CompressOptions
+from nmcore.options.recipe import strategy, unused
+from nmcore.pipeline.job import Job
+from nmcore.pipeline.original import Original
 from nmcore.pipeline.resolve import scope, task_of
 from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import best_of_seeds, parts, within_drop
@@ -38,8 +35,7 @@ from nmcore.plan import fingerprint, replay, serialization
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import UNTOUCHED, Plan, Source
 from nmcore.plan.task import Task
-from nmcore.plugins import protocols, registry
-from nmcore.utils.files import size_of
+from nmcore.plugins import protocols
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.versions import installed_versions
@@ -189,65 +185,98 @@ def compress(
     >>> again.graph.serialize() == first.graph.serialize()
     True
     """
-    given = checks.checked(locals())
-    calls = _call(given), _call(given, _file_name)
+    checks.checked({"progress": progress, "executor": executor})
+    options = CompressOptions.checked(
+        ratio=ratio,
+        macs=macs,
+        params=params,
+        latency=latency,
+        max_drop=max_drop,
+        round_to=round_to,
+        method=method,
+        criterion=criterion,
+        threshold=threshold,
+        lam=lam,
+        bn_form=bn_form,
+        keep=keep,
+        exclude=exclude,
+        only=only,
+        samples=samples,
+        scale=scale,
+        mean=mean,
+        std=std,
+        verify=verify,
+        providers=providers,
+        threads=threads,
+        seed=seed,
+        tries=tries,
+    )
     decided = None if plan is None else serialization.plan_of(plan)
+    calls = [_call(model, options, plan, data, name_of) for name_of in (str, _file_name)]
     if decided is not None:
-        given |= replay.settle(decided, _changed(given))
-    if not isinstance(data, (str, Path)):
-        given["data"] = opened(data, given["scale"], given["mean"], given["std"])
+        options = replay.settle(decided, options)
+    job = Job(
+        _opened(model, options.providers),
+        options,
+        open_data(data, options.normalisation),
+        progress,
+        executor,
+        call=calls[0],
+        portable_call=calls[1],
+    )
+    if options.tries > 1:
+        check_tries(options, data=job.data is not None)
+        return best_of_seeds(job, _once)
+    if decided is None and options.max_drop is not None:
+        return within_drop(job, _once)
+    return _once(job, decided)
 
-    def once(changed: Mapping[str, Any]) -> Result:
-        return _once({**given, **changed}, None, calls)
 
-    if tries > 1:
-        return best_of_seeds(given, once)
-    if decided is None and max_drop is not None:
-        return within_drop(given, once)
-    return _once(given, decided, calls)
-
-
-def _once(given: Mapping[str, Any], decided: Plan | None, calls: tuple[str, str]) -> Result:
-    """Compress to what the options, or a plan, say."""
-    # A plan's criterion is told and not used: its channels are chosen.
-    options = Options(criterion=given["criterion"], **{name: given[name] for name in _OPTIONS})
-    model = given["model"]
+def _opened(model: Any, providers: Sequence[str]) -> Original:
     with step("opening the model"):
-        graph = registry.open_graph(model)
+        return Original(model, providers)
+
+
+def _once(job: Job, decided: Plan | None = None) -> Result:
+    """Compress to what the options, or a plan, say."""
+    original, options = job.original, job.options
+    graph = original.graph.clone()
     with blaming("the model", graph.fault):
-        before, size, source = graph.cost(), _size(model, graph), fingerprint.aside(model, graph)
-        notes = [] if decided is None else [*replay.check_model(decided, source())]
+        notes = [] if decided is None else [*replay.check_model(decided, original.source())]
         with step("deciding how much goes"):
-            task, found = task_of(graph, given, options, decided)
-        task = replace(task, executor=given["executor"], proves=given["verify"])
-        done = _compensated(graph, given, task, decided)
+            task, found = task_of(job, decided)
+        task = replace(task, executor=job.executor, proves=options.verify)
+        done = _compensated(job, graph, task, decided)
         graph, outcomes, after = done.graph, done.outcomes, done.graph.cost()
         with step("checking the result"):
             graph.check()
-        if given["verify"]:
+        if options.verify:
             scalings = {o.plan.name: o.scaling for o in outcomes if o.scaling is not None}
             with step("verifying"):
                 prove(
                     graph,
                     scalings,
-                    original=lambda: registry.open_graph(model).serialize(),
-                    providers=given["providers"],
+                    original=original.session,
+                    providers=options.providers,
                     seed=options.seed,
                 )
         return Result(
             graph=graph,
-            plan=_made(outcomes, given, source(), done.shown, calls[1]),
+            plan=_made(outcomes, job, done.shown),
             outcomes=outcomes,
             declined=graph.declined,
-            before=before,
+            before=original.cost,
             after=after,
-            size=size,
-            call=calls[0],
+            size=original.size,
+            call=job.call,
             seed=options.seed,
-            verified=given["verify"],
-            notes=[*notes, *found, *done.notes, *scope(graph, given, task, before)],
-            budget=_spent(task.budget, before, after, done.latency),
+            verified=options.verify,
+            notes=[*notes, *found, *done.notes, *scope(job, task)],
+            budget=_spent(task.budget, original.cost, after, done.latency),
             cautions=done.cautions,
+            original=original,
+            data=job.data,
+            normalisation=options.normalisation,
         )
 
 
@@ -263,36 +292,26 @@ def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | No
     return None if reached is None else Spent(budget.kind, budget.share, reached)
 
 
-# What a plan settles of :class:`Options`, and all that it states.
-_OPTIONS = ("method", "threshold", "lam", "bn_form", "seed")
-_STATED = ("criterion", *_OPTIONS, "samples", "scale", "mean", "std")
-
-
-def _changed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call that differ from their defaults."""
-    defaults = {name: p.default for name, p in signature(compress).parameters.items()}
-    apart = ("model", "plan", "data", "progress", "executor")
-    return {
-        name: value
-        for name, value in given.items()
-        if name not in apart and value != defaults[name]
-    }
-
-
-def _call(given: Mapping[str, Any], name_of: Callable[[str | Path], str] = str) -> str:
-    """The call as it was written, with the arguments that differ from their defaults."""
-    words = [f"{name}={value!r}" for name, value in _changed(given).items()]
+def _call(
+    model: Any,
+    options: CompressOptions,
+    plan: Any,
+    data: Any,
+    name_of: Callable[[str | Path], str],
+) -> str:
+    """The call as it was written, with the options that differ from their defaults."""
+    words = [f"{name}={value!r}" for name, value in options.changed.items()]
     words += [
-        f"{name}={_named(given[name], name_of)}"
-        for name in ("plan", "data")
-        if given[name] is not None
+        f"{name}={_named(value, name_of)}"
+        for name, value in (("plan", plan), ("data", data))
+        if value is not None
     ]
-    return f"nmcore.compress({', '.join([_named(given['model'], name_of), *words])})"
+    return f"nmcore.compress({', '.join([_named(model, name_of), *words])})"
 
 
 def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
     """A file's name, or of what kind an object is."""
-    value = value.name if isinstance(value, Dataset) else value
+    value = value.name if isinstance(value, (Dataset, Pictures)) else value
     return repr(name_of(value)) if isinstance(value, (str, Path)) else type(value).__name__
 
 
@@ -301,15 +320,13 @@ def _file_name(path: str | Path) -> str:
     return Path(path).name
 
 
-def _compensated(
-    graph: protocols.Graph, given: Mapping[str, Any], task: Task, decided: Plan | None
-) -> _Done:
+def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | None) -> _Done:
     """Remove the channels."""
-    data, notes = given["data"], []
-    held_out = given["max_drop"] is not None
+    options, data, notes = job.options, job.data, []
+    held_out = options.max_drop is not None
     if data is not None and decided is not None and replay.needs_no_data(decided):
         data = None
-        notes.append(f"data was not read: method {task.options.method} of the plan uses none")
+        notes.append(f"data was not used: method {task.options.method} of the plan needs none")
     chosen, reason = strategy(task.options, graph, data is not None and not held_out)
     if decided is not None:
         replay.check_methods(decided, chosen)
@@ -320,91 +337,63 @@ def _compensated(
         return _Done(graph, outcomes, [*notes, "nothing is to be removed"])
     if decided is None:
         # How many inputs also says which part of the data a largest drop is judged on.
-        notes += unused(task.options, chosen, None if held_out else given["samples"])
+        notes += unused(task.options, chosen, None if held_out else options.samples)
     if chosen != RECONSTRUCTION:
         outcomes, spent = merge_all(graph, task)
         return _Done(graph, outcomes, [*spent.notes, *notes, reason], latency=spent.latency)
-    inputs = _inputs(graph, given, data)
-    samples = given["samples"] or REAL_SAMPLES
-    shown = (
-        None if data is None else fingerprint.of_data(data, 2 * samples if held_out else samples)
-    )
+    samples = options.samples or REAL_SAMPLES
+    shown = None
+    if data is not None:
+        shown = fingerprint.of_data(data, 2 * samples if held_out else samples)
     if decided is not None:
         notes += replay.check_data(decided, shown)
-    model, providers = given["model"], given["providers"]
-    done = _measured(model, graph, task, inputs, providers, reason)
+    done = _measured(job, graph, task, data, reason)
     return replace(done, notes=[*notes, *done.notes], shown=shown)
 
 
-def _inputs(
-    graph: protocols.Graph, given: Mapping[str, Any], data: str | Path | Dataset | None
-) -> Inputs:
-    """What is measured on."""
-    steps = given["scale"], given["mean"], given["std"]
-    shown = opened(data, *steps)
-    if shown is not None and given["max_drop"] is not None:
-        session = registry.runtime().session(graph.serialize(), providers=given["providers"])
-        shown = parts(given, session.inputs)[0]
-    return Inputs(shown, given["samples"], normalisation(*steps))
-
-
-def _made(
-    outcomes: Sequence[Outcome],
-    given: Mapping[str, Any],
-    model: Source,
-    data: Source | None,
-    call: str,
-) -> Plan:
+def _made(outcomes: Sequence[Outcome], job: Job, data: Source | None) -> Plan:
     """The plan that gives the same result again.
 
     What chose the channels has done so: ``auto`` has become a method, and data that nothing but
     the choice rests on is not needed again.
     """
+    given = job.options
     methods = {outcome.plan.method for outcome in outcomes} - {UNTOUCHED}
     measured = RECONSTRUCTION in methods
-    options = {name: replay.plain(given[name]) for name in _STATED}
-    if measured and given["max_drop"] is not None:
+    options = {name: checks.plain(getattr(given, name)) for name in replay.STATED}
+    if measured and given.max_drop is not None:
         # Part of the data was kept apart to judge on.
-        options["max_drop"] = given["max_drop"]
-    if measured or given["method"] in ("auto", RECONSTRUCTION):
+        options["max_drop"] = given.max_drop
+    if measured or given.method in ("auto", RECONSTRUCTION):
         options["method"] = RECONSTRUCTION if measured else "merge"
     return Plan(
         groups=tuple(outcome.plan for outcome in outcomes),
         options=options if methods else {},
-        model=model,
+        model=job.original.source(),
         data=data if measured else None,
-        call=call,
+        call=job.portable_call,
         versions=installed_versions(),
     )
 
 
-def _size(model: Any, graph: protocols.Graph) -> int:
-    """The bytes of a model, as a file where it is one."""
-    is_file = isinstance(model, (str, Path))
-    if not is_file:
-        return graph.size()
-    return size_of([Path(model), *graph.data_files()])
-
-
 def _measured(
-    model: Any,
-    graph: protocols.Graph,
-    task: Task,
-    inputs: Inputs,
-    providers: Sequence[str],
-    reason: str,
+    job: Job, graph: protocols.Graph, task: Task, data: Dataset | Pictures | None, reason: str
 ) -> _Done:
     """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
 
     A model that runs on no made input cannot be measured, but its weights can still be merged.
     """
     assert isinstance(graph, protocols.Measurable)
+    original, options = job.original, job.options
     by_choice = task.options.method == "auto"
     cautions: Sequence[str] = ()
     try:
         with step("taking or making inputs"):
-            probes = probes_for(graph, inputs, providers, task.options.seed)
-        outcomes, spent = reconstruct_all(graph, task, probes, providers)
+            if data is not None and options.max_drop is not None:
+                data = parts(job)[0]
+            inputs = Inputs(data, options.samples, options.normalisation)
+            probes = probes_for(graph, original.session(), inputs, task.options.seed)
+        outcomes, spent = reconstruct_all(graph, task, probes, options.providers)
         cautions, measured = probes.cautions, [f"measured on {probes.source}"]
         if not (probes.real or task.planned):
             measured.append(SEED_HINT)
@@ -412,14 +401,14 @@ def _measured(
         if by_choice:
             mine = graph
             with step("comparing with the published method"):
-                rival = Rival(model, task, probes, providers)
+                rival = Rival(original.graph, original.session(), task, probes, options.providers)
                 graph, outcomes, note = rival.better(graph, outcomes)
             notes = [*notes, note] if graph is mine else [*spent.notes, note, *measured]
     except (ModelError, DataError) as error:
-        ill_prepared = isinstance(error, DataError) and inputs.normalisation is not None
-        if not by_choice or inputs.data is not None or ill_prepared:
+        ill_prepared = isinstance(error, DataError) and options.normalisation is not None
+        if not by_choice or data is not None or ill_prepared:
             raise
-        graph = registry.open_graph(model)
+        graph = original.graph.clone()
         outcomes, spent = merge_all(graph, task)
         notes = [*spent.notes, f"merged instead, since nothing can be measured: {error}"]
     return _Done(graph, outcomes, notes, latency=spent.latency, cautions=cautions)

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from nmcore.budgets.allocation import Spent
+from nmcore.data.dataset import Dataset
+from nmcore.data.images import Pictures
+from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.seed_spread import Spread
 from nmcore.group import Cost, Declined
+from nmcore.pipeline.original import Original
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import Plan
 from nmcore.plugins import protocols
@@ -46,6 +50,12 @@ class Result:
         How results with other seeds differ, where several were tried.
     cautions : sequence of str
         Why what was measured may be worth little, a line each.
+    original : Original or None
+        The model that was compressed, opened.
+    data : Dataset, Pictures or None
+        What was given to measure on, opened.
+    normalisation : Normalisation or None
+        What raw inputs go through.
     """
 
     graph: protocols.Graph = field(repr=False)
@@ -62,6 +72,9 @@ class Result:
     budget: Spent | None = None
     spread: Spread | None = None
     cautions: Sequence[str] = ()
+    original: Original | None = field(default=None, repr=False)
+    data: Dataset | Pictures | None = field(default=None, repr=False)
+    normalisation: Normalisation | None = field(default=None, repr=False)
 
     @property
     def model(self) -> Any:

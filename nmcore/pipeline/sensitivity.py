@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,15 +23,15 @@ from nmcore.calibration.calibration_set import Probes
 from nmcore.calibration.collect import REAL_SAMPLES, Inputs, probes_for
 from nmcore.compression.merging import joined
 from nmcore.compression.reconstruction import MAX_FEATURES, Reconstruction, reconstruct_all
-from nmcore.data.dataset import Dataset, only_input
-from nmcore.data.images import load_pictures
-from nmcore.data.loading import DataLike, opened
-from nmcore.data.normalisation import normalisation
+from nmcore.data.dataset import Dataset
+from nmcore.data.loading import DataLike, open_data
 from nmcore.errors import DataError, ModelError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.group import Consumer, Group
 from nmcore.options import checks
-from nmcore.options.recipe import RECONSTRUCTION, Options
+from nmcore.options.options import RECONSTRUCTION, CompressOptions, MethodOptions
+from nmcore.pipeline.job import Job
+from nmcore.pipeline.original import Original
 from nmcore.plan.selection import kept_count
 from nmcore.plan.summaries import CurveSummary
 from nmcore.plan.task import Task
@@ -40,6 +39,7 @@ from nmcore.plugins import protocols, registry
 from nmcore.report.sensitivity import RATIOS, GroupSensitivity, Sensitivity
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
+from nmcore.utils.spread import spread
 
 # A group whose loss but for one channel is below this has nothing to lose on the inputs at hand.
 NO_SIGNAL = 1e-12
@@ -99,39 +99,40 @@ def sensitivity(
     >>> all(a < b for group in found.groups for a, b in zip(group.error, group.error[1:]))
     True
     """
-    said = checks.checked(locals())
-    graph = registry.open_graph(model)
-    steps, providers = (said["scale"], said["mean"], said["std"]), said["providers"]
-    given = Inputs(opened(data, *steps), said["samples"], normalisation(*steps))
-    curves, probes, source = _predicted(graph, given, providers, seed, progress)
-    groups = _rows(graph, curves)
-    if data is None or probes is None:
-        return Sensitivity(groups, source)
-    measuring = _Measuring(model, probes, _evaluated(graph, given, providers), providers, seed)
-    return measuring.complete(Sensitivity(groups, source), progress)
+    checks.checked({"progress": progress})
+    options = CompressOptions.checked(
+        samples=samples, scale=scale, mean=mean, std=std, providers=providers, seed=seed
+    )
+    job = Job(
+        Original(model, options.providers),
+        options,
+        open_data(data, options.normalisation),
+        progress,
+    )
+    curves, probes, source = _predicted(job)
+    found = Sensitivity(_rows(job.original.graph, curves), source)
+    if job.data is None or probes is None:
+        return found
+    return _Measuring(job, probes, _evaluated(job)).complete(found)
 
 
-def _predicted(
-    graph: protocols.Graph,
-    given: Inputs,
-    providers: Sequence[str],
-    seed: int,
-    progress: Progress,
-) -> tuple[dict[str, Curve], Probes | None, str]:
+def _predicted(job: Job) -> tuple[dict[str, Curve], Probes | None, str]:
     """The error curves, what was shown to the model, and what they rest on."""
+    graph, options = job.original.graph.clone(), job.options
     try:
         if not isinstance(graph, protocols.Measurable):
             raise ModelError("its backend measures nothing")
-        probes = probes_for(graph, given, providers, seed)
-        walk = Reconstruction(graph, registry.runtime(), probes, providers)
+        inputs = Inputs(job.data, options.samples, options.normalisation)
+        probes = probes_for(graph, job.original.session(), inputs, options.seed)
+        walk = Reconstruction(graph, registry.runtime(), probes, options.providers)
         walk.prepare()
         fitting = [group for group in graph.groups if walk.fits(group)]
         with step(f"measuring the error curves of {len(fitting)} groups"):
-            return walk.curves(fitting, progress), probes, probes.source
+            return walk.curves(fitting, job.progress), probes, probes.source
     except (ModelError, DataError) as error:
-        if given.data is not None:
+        if job.data is not None:
             raise
-        groups = progress("measuring", graph.groups)
+        groups = job.progress("measuring", graph.groups)
         curves = {g.name: weight_curve(graph, g) for g in groups if g.width <= MAX_FEATURES}
         return curves, None, f"{WEIGHTS_ALONE}: {error}"
 
@@ -205,29 +206,23 @@ def _silence(curve: Curve | None) -> str:
     return ""
 
 
-def _evaluated(graph: protocols.Graph, given: Inputs, providers: Sequence[str]) -> Dataset:
+def _evaluated(job: Job) -> Dataset:
     """The inputs to measure on, evenly spread over the data."""
-    count = given.samples or REAL_SAMPLES
-    data = given.data
-    if isinstance(data, (Path, tuple)):
-        session = registry.runtime().session(graph.serialize(), providers=providers)
-        return load_pictures(data, only_input(session.inputs), count, given.normalisation)
-    assert data is not None
-    chosen = np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(int)
-    return replace(data, x=data.x[chosen], y=None if data.y is None else data.y[chosen])
+    assert job.data is not None
+    count = job.options.samples or REAL_SAMPLES
+    data = job.data.for_model(job.original.session().inputs, count)
+    return data.part(spread(len(data), count))
 
 
 @dataclass(frozen=True, eq=False)
 class _Measuring:
     """Cutting one group at a time and comparing the whole model with the original."""
 
-    model: Any
+    job: Job
     probes: Probes
     data: Dataset
-    providers: Sequence[str]
-    seed: int
 
-    def complete(self, found: Sensitivity, progress: Progress) -> Sensitivity:
+    def complete(self, found: Sensitivity) -> Sensitivity:
         """Add what the model loses."""
         tasks = [
             (row.name, row.width, count)
@@ -237,7 +232,7 @@ class _Measuring:
         with step(f"cutting one group at a time, {len(tasks)} times"):
             lost = {
                 (name, count): self._cut(name, width - count)
-                for name, width, count in progress("cutting one group at a time", tasks)
+                for name, width, count in self.job.progress("cutting one group at a time", tasks)
             }
         measure = _measure(lost.values())
         groups = tuple(
@@ -248,19 +243,16 @@ class _Measuring:
         return replace(found, groups=groups, measure=measure, measured_on=on)
 
     def _cut(self, name: str, kept: int) -> Fidelity:
-        graph = registry.open_graph(self.model)
+        original, options = self.job.original, self.job.options
+        graph = original.graph.clone()
         assert isinstance(graph, protocols.Measurable)
         counts = {group.name: group.width for group in graph.groups} | {name: kept}
-        options = Options(method=RECONSTRUCTION, seed=self.seed)
-        original = graph.serialize()
-        reconstruct_all(
-            graph, Task(counts, frozenset(), None, options), self.probes, self.providers
+        task = Task(
+            counts, frozenset(), None, MethodOptions(method=RECONSTRUCTION, seed=options.seed)
         )
-        before, after = (
-            registry.runtime().session(each, providers=self.providers)
-            for each in (original, graph.serialize())
-        )
-        return fidelity(before, after, self.data)
+        reconstruct_all(graph, task, self.probes, options.providers)
+        after = registry.runtime().session(graph.serialize(), providers=options.providers)
+        return fidelity(original.session(), after, self.data)
 
 
 def _measure(results: Collection[Fidelity]) -> str | None:

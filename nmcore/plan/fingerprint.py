@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nmcore.data.dataset import Dataset, Pictures
-from nmcore.data.images import chosen_pictures
+from nmcore.data.dataset import Dataset
+from nmcore.data.images import Pictures
 from nmcore.errors import ArgumentError
 from nmcore.plan.plan import Source
 from nmcore.plugins.protocols import Graph
@@ -49,16 +49,21 @@ def aside(model: Any, graph: Graph) -> Callable[[], Source]:
     return future.result
 
 
-def of_data(data: Pictures | str | Dataset, samples: int) -> Source:
-    """The digest of a data file, of the pictures that are used, or of an array."""
-    if isinstance(data, tuple):
-        return _of_files(f"{len(data)} pictures", chosen_pictures(data, samples))
-    if not isinstance(data, Dataset):
-        path = Path(data)
-        return _of_files(path.name, chosen_pictures(path, samples) if path.is_dir() else [path])
+def of_data(data: Dataset | Pictures, samples: int) -> Source:
+    """The digest of the file of the data, of the pictures that are used, or of an array."""
+    if isinstance(data, Pictures):
+        return _of_files(Path(data.name).name, data.files(samples))
+    if data.path is not None:
+        return of_path(data.path, samples)
     digest = hashlib.sha256(f"{data.x.dtype} {data.x.shape} {data.normalisation}".encode())
     digest.update(np.ascontiguousarray(data.x).data)
     return Source(None, digest.hexdigest())
+
+
+def of_path(path: Path, samples: int) -> Source:
+    """The digest of a data file, or of the pictures of a folder that are used."""
+    files = Pictures(path).files(samples) if path.is_dir() else [path]
+    return _of_files(path.name, files)
 
 
 def _files(model: Path, graph: Graph) -> list[Path]:

@@ -6,12 +6,13 @@ from elsewhere states which channels are kept, and everything else is as it woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from nmcore.errors import ArgumentError
 from nmcore.group import Declined, Group
-from nmcore.options.recipe import RECONSTRUCTION, Options
+from nmcore.options import checks
+from nmcore.options.options import RECONSTRUCTION, CompressOptions, MethodOptions
 from nmcore.plan.plan import GroupPlan, Plan, Source
 from nmcore.plan.task import Task
 from nmcore.plugins.protocols import Graph
@@ -35,24 +36,28 @@ _DECIDING = (
 _ONLY_GROUPS = 'or keep nothing but "groups" in the plan'
 
 
-def settle(plan: Plan, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options that a plan states.
+# What a plan states of the options.
+STATED = (
+    *("method", "criterion", "threshold", "lam", "bn_form", "seed"),
+    *("samples", "scale", "mean", "std"),
+)
 
-    Parameters
-    ----------
-    given : mapping of str to object
-        The arguments of :func:`nmcore.compress` that differ from their defaults.
+
+def settle(plan: Plan, options: CompressOptions) -> CompressOptions:
+    """The options with those that a plan states.
 
     Raises
     ------
     ArgumentError
-        An argument decides what the plan decides, or differs from what the plan states.
+        An option decides what the plan decides, or differs from what the plan states.
 
     Examples
     --------
-    >>> settle(Plan((), options={"method": "merge", "seed": 3}), {"method": "merge"})
-    {'method': 'merge', 'seed': 3}
+    >>> plan = Plan((), options={"method": "merge", "seed": 3})
+    >>> settle(plan, CompressOptions(method="merge")).seed
+    3
     """
+    given = options.changed
     deciding = [name.replace("_", "-") for name in _DECIDING if name in given]
     if deciding:
         raise ArgumentError(
@@ -61,24 +66,13 @@ def settle(plan: Plan, given: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     for name, value in given.items():
         stated = plan.options.get(name, value)
-        if plain(value) != plain(stated):
+        if checks.plain(value) != checks.plain(stated):
             made = "without it" if stated is None else f"with {stated}"
             raise ArgumentError(
-                f"{name.replace('_', '-')} is {plain(value)}; the plan was made {made}: "
+                f"{name.replace('_', '-')} is {checks.plain(value)}; the plan was made {made}: "
                 f"leave it out, {_ONLY_GROUPS}"
             )
-    return plan.options
-
-
-def plain(value: Any) -> Any:
-    """The value of an option as JSON has it: lists for tuples and arrays, Python's own numbers.
-
-    >>> plain((0.5, 1)), plain(3), plain(None)
-    ([0.5, 1], 3, None)
-    """
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return [plain(each) for each in value] if isinstance(value, (tuple, list)) else value
+    return replace(options, **checks.checked(plan.options))
 
 
 def check_model(plan: Plan, source: Source) -> Iterator[str]:
@@ -158,7 +152,7 @@ def versions_note(plan: Plan) -> Iterator[str]:
         yield f"the last digits may differ: the plan was made with {', '.join(others)}"
 
 
-def task_for(plan: Plan, graph: Graph, options: Options, progress: Progress) -> Task:
+def task_for(plan: Plan, graph: Graph, options: MethodOptions, progress: Progress) -> Task:
     """Keep in every group of a graph the channels that a plan names, and all in the others.
 
     Raises

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nmcore.arrays.elimination import Curve
 from nmcore.group import Float64Array, IntArray, Scaling
+from nmcore.utils.spread import spread
 
 # Points of a curve, bins of a histogram, cells of a picture along each axis.
 POINTS = 100
@@ -55,8 +56,7 @@ class CurveSummary:
         CurveSummary(removed=(1, 2, 3), error=(0.0, 0.01235, 0.5), chosen=0.01235, original=True)
         """
         finite = np.flatnonzero(np.isfinite(curve.error))
-        places = np.linspace(0, max(len(finite) - 1, 0), min(POINTS, len(finite)))
-        taken = finite[np.round(places).astype(np.intp)]
+        taken = finite[spread(len(finite), POINTS)]
         known = {0: 0.0} | {int(n) + 1: float(curve.error[n]) for n in finite}
         chosen = known.get(width - kept)
         return cls(

@@ -12,7 +12,7 @@ from nmcore.budgets.allocation import Budget
 from nmcore.budgets.allotment import Choices
 from nmcore.evaluation.timer import Timer
 from nmcore.group import Group, IntArray
-from nmcore.options.recipe import RECONSTRUCTION, Options
+from nmcore.options.options import RECONSTRUCTION, MethodOptions
 from nmcore.plan.plan import UNTOUCHED, GroupPlan
 from nmcore.utils.progress import Progress, silent
 
@@ -29,7 +29,7 @@ class Task:
         The groups that a budget may cut.
     budget : Budget or None
         What may be left of the whole model.
-    options : Options
+    options : MethodOptions
         How channels are chosen and made up for.
     progress : callable
         Wraps the iteration over groups.
@@ -49,7 +49,7 @@ class Task:
     counts: Mapping[str, int]
     free: frozenset[str]
     budget: Budget | None
-    options: Options
+    options: MethodOptions
     progress: Progress = silent
     multiples: tuple[int, ...] = (1,)
     timer: Timer | None = None
@@ -67,7 +67,7 @@ class Task:
         plan = self.planned.get(group.name)
         return None if plan is None else np.array(plan.kept, np.intp)
 
-    def options_for(self, group: Group) -> Options:
+    def options_for(self, group: Group) -> MethodOptions:
         """The options, with the method that a plan states for a group."""
         plan = self.planned.get(group.name)
         if plan is None or plan.method in ("", UNTOUCHED):

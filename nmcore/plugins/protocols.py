@@ -63,6 +63,13 @@ class Graph(Protocol):
         """The weights that read the group's channels, with earlier groups already folded in."""
         ...
 
+    def clone(self) -> Graph:
+        """A second graph of the same state; what happens to either does not change the other.
+
+        It must be cheap: nothing is read or traced again, and weights are shared until written.
+        """
+        ...
+
     def write(
         self,
         group: Group,

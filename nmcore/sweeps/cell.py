@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import nmcore
+from nmcore.data.normalisation import normalisation
 from nmcore.errors import ArgumentError, NmcoreError
 from nmcore.evaluation.fidelity import fidelity
 from nmcore.evaluation.inputs import data_for
@@ -113,7 +114,7 @@ def _figures(cell: Cell) -> dict[str, Any]:
     _check_source(cell.data, result.plan.data, key["data_sha256"])
     if cell.evaluate_data is not None:
         _check_source(
-            cell.evaluate_data, fingerprint.of_data(cell.evaluate_data, 1), key["evaluate_sha256"]
+            cell.evaluate_data, fingerprint.of_path(cell.evaluate_data, 1), key["evaluate_sha256"]
         )
     with _drafted(result, cell.target) as draft:
         found = {
@@ -155,8 +156,8 @@ def _evaluated(cell: Cell, draft: Draft) -> dict[str, Any]:
     if cell.evaluate_data is None:
         return {}
     before = runtime.session(cell.model, **how)
-    form = {name: options.get(name) for name in ("scale", "mean", "std")}
-    found = fidelity(before, after, data_for(before, cell.evaluate_data, **form))
+    steps = normalisation(*(options.get(name) for name in ("scale", "mean", "std")))
+    found = fidelity(before, after, data_for(before, cell.evaluate_data, steps))
     return {
         "n": found.n,
         "top1_before": found.top1_before,

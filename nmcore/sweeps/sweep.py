@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import closing
-from inspect import signature
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,8 @@ import nmcore
 from nmcore.calibration.collect import REAL_SAMPLES
 from nmcore.errors import ArgumentError, DataError
 from nmcore.options import checks
-from nmcore.options.recipe import RECONSTRUCTION
-from nmcore.pipeline.compress import compress
+from nmcore.options.options import RECONSTRUCTION, CompressOptions
 from nmcore.plan import fingerprint
-from nmcore.plan.replay import plain
 from nmcore.plugins import registry
 from nmcore.sweeps.cell import Cell, on_one_line, run
 from nmcore.sweeps.records import Record, records_in
@@ -26,13 +24,9 @@ from nmcore.utils.progress import Progress, silent
 
 # Those that look at data; the others are not shown it.
 _MEASURING = ("auto", RECONSTRUCTION)
-# What of nmcore.compress is not the same for all cells, or depends on what else the machine does.
-_APART = ("model", "method", "ratio", "macs", "params", "latency", "max_drop", "plan", "data")
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in signature(compress).parameters.items()
-    if name not in (*_APART, "threads", "progress", "executor")
-}
+# What of the options is not the same for all cells, or depends on what else the machine does.
+_APART = ("method", "ratio", "macs", "params", "latency", "max_drop", "threads")
+_DEFAULTS = {each.name: each.default for each in fields(CompressOptions) if each.name not in _APART}
 
 
 def sweep(
@@ -167,9 +161,9 @@ class _Grid:
             raise ArgumentError(f"out-dir {out_dir} is no folder")
         # What is stated though it is the default makes no other cell.
         self.options = {
-            name: plain(value)
+            name: checks.plain(value)
             for name, value in sorted(options.items())
-            if plain(value) != plain(_DEFAULTS[name])
+            if checks.plain(value) != checks.plain(_DEFAULTS[name])
         }
         if "keep" in self.options:  # A mapping, of which the last match counts.
             self.options["keep"] = [list(pair) for pair in self.options["keep"].items()]
@@ -216,7 +210,7 @@ def _existing(what: str, path: str | Path | None) -> Path | None:
 
 
 def _digest(data: Path | None, samples: int) -> str | None:
-    return None if data is None else fingerprint.of_data(data, samples).sha256
+    return None if data is None else fingerprint.of_path(data, samples).sha256
 
 
 def _run_all(cells: Sequence[Cell], executor: Executor | None) -> Generator[Record, None, None]:

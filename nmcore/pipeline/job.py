@@ -1,0 +1,46 @@
+"""What a compression works on, opened at the door and passed on."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nmcore.data.dataset import Dataset
+from nmcore.data.images import Pictures
+from nmcore.options.options import CompressOptions
+from nmcore.pipeline.original import Original
+from nmcore.utils.progress import Progress, silent
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A model, the data that is at hand, and what is wanted.
+
+    Attributes
+    ----------
+    original : Original
+        What is compressed.
+    options : CompressOptions
+        How.
+    data : Dataset, Pictures or None
+        What it is measured on; None for synthetic inputs.
+    progress : callable
+        Wraps the iteration over groups.
+    executor : concurrent.futures.Executor or None
+        Solves groups that do not depend on one another.
+    call, portable_call : str
+        The call as it was written, and the same without the folders of files.
+    """
+
+    original: Original
+    options: CompressOptions
+    data: Dataset | Pictures | None = None
+    progress: Progress = silent
+    executor: Executor | None = None
+    call: str = ""
+    portable_call: str = ""
+
+    def changed(self, **options: Any) -> Job:
+        """The same with other options."""
+        return replace(self, options=replace(self.options, **options))

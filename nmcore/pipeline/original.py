@@ -1,0 +1,62 @@
+"""The model that is compressed, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nmcore.group import Cost
+from nmcore.plan import fingerprint
+from nmcore.plan.plan import Source
+from nmcore.plugins import protocols, registry
+from nmcore.utils.files import size_of
+
+
+class Original:
+    """An opened model and what is known of it; what changes it takes a clone of its graph.
+
+    Parameters
+    ----------
+    model : path or object
+        As :func:`nmcore.plugins.open_graph` takes it.
+    providers : sequence of str
+        Where it runs.
+
+    Attributes
+    ----------
+    graph : Graph
+        The model, traced.
+    source : callable
+        Gives the digest of the model, which begins to be computed here, in another thread.
+    """
+
+    def __init__(self, model: Any, providers: Sequence[str] = ("auto",)) -> None:
+        self.model = model
+        self.graph: protocols.Graph = registry.open_graph(model)
+        self.source: Callable[[], Source] = fingerprint.aside(model, self.graph)
+        self._providers = providers
+        self._sessions: dict[int, protocols.Session] = {}
+        self._cost: Cost | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """Its parameters and multiply-accumulates."""
+        if self._cost is None:
+            self._cost = self.graph.cost()
+        return self._cost
+
+    @property
+    def size(self) -> int:
+        """The bytes of its files, or as one file where it is an object in memory."""
+        if not isinstance(self.model, (str, Path)):
+            return self.graph.size()
+        return size_of([Path(self.model), *self.graph.data_files()])
+
+    def session(self, threads: int = 0) -> protocols.Session:
+        """The model, loaded once for each number of threads that one operator may use."""
+        if threads not in self._sessions:
+            self._sessions[threads] = registry.runtime().session(
+                self.graph.serialize(), providers=self._providers, threads=threads
+            )
+        return self._sessions[threads]
