@@ -35,8 +35,8 @@ class BatchNorm:
     --------
     >>> one, zero = np.ones(2), np.zeros(2)
     >>> norm = BatchNorm(gamma=one, beta=zero, mean=zero, var=np.array([4.0, 1.0]), eps=0)
-    >>> norm.gamma / np.sqrt(norm.var + norm.eps)
-    array([0.5, 1. ])
+    >>> norm.gain, norm.folded_bias(np.array([3.0, 3.0]))
+    (array([0.5, 1. ]), array([1.5, 3. ]))
     """
 
     gamma: FloatArray
@@ -44,6 +44,17 @@ class BatchNorm:
     mean: FloatArray
     var: FloatArray
     eps: float = 1e-5
+
+    @property
+    def gain(self) -> FloatArray:
+        """``gamma / sqrt(var + eps)``, shape (N,); zero where the deviation is: x is constant."""
+        deviation = np.sqrt(self.var + self.eps)
+        gain: FloatArray = self.gamma / np.where(deviation > 0, deviation, np.inf)
+        return gain
+
+    def folded_bias(self, bias: FloatArray | float = 0.0) -> FloatArray:
+        """``beta + gain (bias - mean)``, shape (N,): a layer's bias with the norm folded in."""
+        return self.beta + self.gain * (bias - self.mean)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +166,8 @@ class Producer:
             weight = flat[:, :, None] * filters[:, None, :]
         norm = self.batchnorm
         if norm is not None:
-            scale = norm.gamma / np.sqrt(norm.var + norm.eps)
-            weight = weight * scale.reshape(-1, *([1] * (weight.ndim - 1)))
-            bias = norm.beta + scale * ((0 if bias is None else bias) - norm.mean)
+            weight = weight * norm.gain.reshape(-1, *([1] * (weight.ndim - 1)))
+            bias = norm.folded_bias(0.0 if bias is None else bias)
         return Producer(self.name, weight, bias)
 
 

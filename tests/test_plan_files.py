@@ -14,10 +14,11 @@ import pytest
 import nmcore
 from chain import Chain
 from nmcore.arrays.criteria import CRITERIA
-from nmcore.arrays.scaling import BN_FORMS, METHODS
+from nmcore.arrays.scaling import BN_FORMS
 from nmcore.compression import reconstruction
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ArgumentError, DataError, NmcoreError
+from nmcore.options.methods import METHODS
 from nmcore.plan import plan, replay, serialization
 from nmcore.plan.plan import GroupPlan, Plan, Source
 from nmcore.plan.serialization import load

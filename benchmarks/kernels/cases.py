@@ -6,7 +6,7 @@ A case is a dict of calls and a function that raises where what a call returned 
 import numpy as np
 
 from nmcore import absorb, scaling_matrix, select
-from nmcore.arrays.criteria import error_selection
+from nmcore.arrays.elimination import error_selection
 from nmcore.bench import WrongAnswerError
 
 DAMPING = 1e-3

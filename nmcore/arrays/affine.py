@@ -141,11 +141,11 @@ def checked(moments: Any, width: int | None = None) -> tuple[Float64Array, Float
     return mean, second
 
 
-def moments(request: Request) -> Scaling:
+def fitted(request: Request) -> Scaling:
     """Z and shift of least squares on the activations' moments; see :func:`affine`."""
     if request.moments is None:
         raise ArgumentError(
-            "moments: got None; method 'moments' needs the activations' mean (N,) and second "
+            "moments: got None; method 'affine' needs the activations' mean (N,) and second "
             "moment (N, N)"
         )
     mean, second = checked(request.moments, request.width)

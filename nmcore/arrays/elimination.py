@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nmcore.arrays import validation
 from nmcore.errors import ArgumentError
-from nmcore.group import Float64Array, IntArray
+from nmcore.group import Float64Array, FloatArray, IntArray
 
 # Rows of the inverse that are updated at once: small enough for the cache.
 _BLOCK = 256
@@ -235,3 +236,89 @@ def _eliminate_wide(wide: Problem, count: int) -> tuple[IntArray, Float64Array]:
         kernel = get_kernel("auto", gram.size * count)
         order, cost = eliminate_inverted(wide.inverse, gram, count, kernel, pool)
     return order, np.cumsum(np.maximum(cost, 0))
+
+
+def error_selection(
+    covariance: ArrayLike,
+    gram: ArrayLike,
+    keep: int,
+    *,
+    damping: float = 1e-3,
+    kernel: str = "auto",
+    threads: int | None = None,
+) -> tuple[IntArray, Float64Array]:
+    """Remove channels one by one, always the one that the others, refitted, miss least.
+
+    Parameters
+    ----------
+    covariance : float array, shape (N, N)
+        C, of the activations.
+    gram : float array, shape (N, N)
+        H = V V' summed over outputs and taps, of the weights that read them.
+    keep : int
+        How many to keep, from 1 to N.
+    damping : float
+        This share of the mean variance is added to each variance, so that dead and duplicate
+        channels do no harm.
+    kernel, threads
+        As in :func:`nmcore.scaling_matrix`.
+
+    Returns
+    -------
+    kept : int array, shape (keep,)
+        The kept channels, ascending.
+    curve : float64 array, shape (N - keep + 1,)
+        ``curve[r]`` is the share of the next layer's input energy, trace(H C), that is lost with r
+        channels removed and the others refitted; from 0, rising.
+
+    Raises
+    ------
+    ArgumentError
+        If a shape does not fit, or the damped covariance is not positive definite.
+
+    Notes
+    -----
+    Removing j costs x_j' H x_j / [C_KK^-1]_jj with X = C_KK^-1 C_K:, what is left of it
+    once the others are refitted. Costs that are equal to 9 digits count as equal, and the lower
+    channel goes. The work is about 2.5 N^3 operations for half of the channels, nearly all in
+    matrix products.
+
+    Examples
+    --------
+    >>> C = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    >>> kept, curve = error_selection(C, np.eye(3), 2, damping=0)
+    >>> kept, curve.round(4)
+    (array([1, 2]), array([0.    , 0.0475]))
+    """
+    from nmcore.kernels import get_kernel
+    from nmcore.kernels.elimination import eliminate
+    from nmcore.kernels.threads import workers
+
+    C = validation.symmetric(covariance, "covariance")
+    H = validation.symmetric(gram, "gram", len(C))
+    keep = validation.keep_count(keep, len(C))
+    share = validation.number(damping, "damping", 0, float("inf"))
+    # A layer that never fires has no mean variance to take a share of.
+    C.flat[:: len(C) + 1] += share * (C.trace() / len(C) or 1.0)
+    with workers(validation.thread_limit(threads)) as pool:
+        gone = eliminate(C, H, len(C) - keep, get_kernel(kernel, C.size * (len(C) - keep)), pool)
+    curve = np.concatenate([[0.0], np.cumsum(gone.cost)]) / (gone.total or 1.0)
+    return np.delete(np.arange(len(C)), gone.removed), curve
+
+
+def reading_gram(weight: FloatArray) -> Float64Array:
+    """Gram matrix H = V V' over outputs and taps of a weight V (O, N, ...), shape (N, N).
+
+    Examples
+    --------
+    >>> reading_gram(np.array([[1.0, 2.0], [0.0, 1.0]]))
+    array([[1., 2.],
+           [2., 5.]])
+    """
+    gram = np.zeros((weight.shape[1], weight.shape[1]))
+    step = max(1, (1 << 21) * len(weight) // weight.size)
+    for start in range(0, len(weight), step):
+        block = np.moveaxis(weight[start : start + step].astype(np.float64), 1, 0)
+        flat = block.reshape(len(block), -1)
+        gram += flat @ flat.T
+    return gram

@@ -132,9 +132,7 @@ def folded(
     offset = np.zeros(width) if bias is None else bias.astype(np.float64)
     if batchnorm is None:
         return np.ones(width), offset
-    deviation = np.sqrt(batchnorm.var + batchnorm.eps)
-    gain = batchnorm.gamma / np.where(deviation > 0, deviation, np.inf)
-    return gain, batchnorm.beta + gain * (offset - batchnorm.mean)
+    return batchnorm.gain.astype(np.float64), batchnorm.folded_bias(offset).astype(np.float64)
 
 
 def row_products(

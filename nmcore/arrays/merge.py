@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from nmcore.arrays.linalg import folded
 from nmcore.arrays.request import Request
-from nmcore.group import BatchNorm, Float64Array, IntArray, Scaling
+from nmcore.group import Float64Array, IntArray, Scaling
 
 
 def prune(request: Request) -> Scaling:
@@ -68,16 +69,10 @@ def _factors(request: Request) -> list[Any]:
 
     gain = None
     if request.batchnorm is not None and request.bn_form == "folded":
-        gain = request.batchnorm.gamma / _deviation(request.batchnorm)
+        gain = request.batchnorm.gain.astype(np.float64)
     if request.depthwise is not None:
         return [make_rows(request.weight, factor=gain), make_rows(request.depthwise)]
     return [make_rows(request.weight, request.bias if _is_linear(request) else None, gain)]
-
-
-def _deviation(norm: BatchNorm) -> Float64Array:
-    """The standard deviation that a batch norm divides by; infinite where it would be zero."""
-    deviation = np.sqrt(norm.var + norm.eps).astype(np.float64)
-    return np.where(deviation > 0, deviation, np.inf)
 
 
 def _bias_distance(request: Request) -> Any:
@@ -116,8 +111,5 @@ def _released_columns(request: Request) -> tuple[list[Float64Array], list[Float6
 
 
 def _folded_columns(request: Request) -> tuple[list[Float64Array], list[Float64Array]]:
-    bias = np.zeros(request.width) if request.bias is None else request.bias.astype(np.float64)
-    if request.batchnorm is not None:
-        norm = request.batchnorm
-        bias = norm.beta - norm.gamma * (norm.mean - bias) / _deviation(norm)
+    _, bias = folded(request.width, request.bias, request.batchnorm)
     return [bias], [bias]

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from nmcore.arrays import validation
-from nmcore.arrays.affine import moments
+from nmcore.arrays.affine import fitted
 from nmcore.arrays.merge import merge, prune
 from nmcore.arrays.nmf import nmf
 from nmcore.arrays.request import Request
@@ -53,7 +53,7 @@ def scaling_matrix(
     method : str
         ``prune`` drops the removed channels; ``merge`` rebuilds each from its most similar kept
         one; ``ridge`` from all kept ones, by regression between rows and, with less weight,
-        biases (:func:`nmcore.arrays.ridge.mixed_rows` has the formula); ``moments`` from all kept
+        biases (:func:`nmcore.arrays.ridge.mixed_rows` has the formula); ``affine`` from all kept
         ones and a constant, by regression between activations; ``nmf`` is a baseline.
     bias : float array, shape (N,), or None
         The constant added to each channel before any batch norm.
@@ -74,10 +74,10 @@ def scaling_matrix(
         after the depthwise convolution, and `bias` is that convolution's.
     moments : object or None
         With ``mean`` (N,) and ``second`` (N, N), the first and second moment of the activations;
-        ``moments`` needs it.
+        ``affine`` needs it.
     ridge : float or None
-        Damping of ``ridge`` and ``moments``, as a share of the diagonal; None takes 0.03 for
-        ``ridge`` and 0.001 for ``moments``.
+        Damping of ``ridge`` and ``affine``, as a share of the diagonal; None takes 0.03 for
+        ``ridge`` and 0.001 for ``affine``.
     kernel : str
         ``numpy``, ``numba``, one that is installed (``ort``), or ``auto``; all give the same Z.
     threads : int or None
@@ -175,6 +175,6 @@ METHODS: dict[str, Callable[[Request], Scaling]] = {
     "prune": prune,
     "merge": merge,
     "ridge": ridge,
-    "moments": moments,
+    "affine": fitted,
     "nmf": nmf,
 }

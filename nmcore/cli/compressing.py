@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def methods() -> Sequence[str]:
     """Return the names that ``--method`` takes."""
-    from nmcore.arrays.scaling import METHODS
+    from nmcore.options.methods import METHODS
 
     return ("auto", *METHODS)
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from nmcore.calibration.calibration_set import Probes
 from nmcore.compression.merging import merge_all
+from nmcore.evaluation.comparison import Deviation
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.task import Task
 from nmcore.plugins import protocols, registry
@@ -51,31 +48,13 @@ class Rival:
         return merged, rivals, note
 
     def _deviations(self, models: Sequence[bytes]) -> list[float] | None:
-        """The root mean square of each model's difference, in percent of that of the outputs.
-
-        Outputs of other shapes than the original's are left out; None where all are.
-        """
+        """The deviation of each model from the original, in percent; None where one has none."""
         runtime = registry.runtime()
-        others = [runtime.session(model, providers=self.providers) for model in models]
-        wrong, total, compared = np.zeros(len(others)), 0.0, False
+        sessions = [runtime.session(model, providers=self.providers) for model in models]
+        deviations = [Deviation() for _ in sessions]
         for feeds in self.probes.unseen or self.probes.batches:
-            wanted = _floats(self.session.run(feeds))
-            found = [_floats(session.run(feeds)) for session in others]
-            for want, *got in zip(wanted, *found, strict=True):
-                if any(each.shape != want.shape for each in got):
-                    continue
-                compared = True
-                total += float(np.square(want).sum())
-                wrong += [float(np.square(each - want).sum()) for each in got]
-        if not compared:
-            return None
-        return [float(share) for share in 100 * np.sqrt(wrong / (total or 1.0))]
-
-
-def _floats(outputs: Sequence[NDArray[Any]]) -> list[NDArray[np.float64]]:
-    """The outputs that are numbers one can subtract, with infinities left out."""
-    return [
-        np.nan_to_num(output.astype(np.float64), posinf=0, neginf=0)
-        for output in outputs
-        if np.issubdtype(output.dtype, np.floating)
-    ]
+            wanted = self.session.run(feeds)
+            for session, deviation in zip(sessions, deviations, strict=True):
+                deviation.add(wanted, session.run(feeds))
+        found = [deviation.percent for deviation in deviations]
+        return None if None in found else [each for each in found if each is not None]

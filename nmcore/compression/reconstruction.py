@@ -45,7 +45,7 @@ from nmcore.compression.refit import (
 from nmcore.compression.shrinkage import Doubt
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, Float64Array, Group, IntArray, Reading
-from nmcore.options.options import RECONSTRUCTION
+from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import GroupPlan
 from nmcore.plan.task import Task

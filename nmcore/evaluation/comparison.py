@@ -10,12 +10,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore.data.batches import Divided
 from nmcore.data.feeds import Data, batch_size, feeder
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.group import Array
 from nmcore.plugins import protocols
 from nmcore.utils.progress import Progress
 from nmcore.utils.text import shape_text
+
+# A model's outputs for some inputs; None for one whose parts have different shapes.
+Outputs = Sequence[Array | None]
 
 
 class Runner:
@@ -26,7 +30,8 @@ class Runner:
         self.session = session
         self.data = data
         self.feed = feeder(data, session.inputs)
-        self.size = self.feed.fixed or batch_size(data)
+        self._divided = Divided(session, divisible=self.feed.fixed is None)
+        self._alone = False
 
     def once(self) -> object:
         """Run the first input, or the first fixed batch."""
@@ -36,52 +41,97 @@ class Runner:
     def _first(self) -> dict[str, Array]:
         return self.feed(0, min(self.feed.fixed or 1, len(self.data)))
 
-    def __call__(self, start: int, stop: int) -> Array | None:
-        """Return the first output for a range of inputs; None where they cannot be stacked."""
-        parts: list[Array] = []
-        while start < stop:
-            end = min(start + self.size, stop)
-            try:
-                parts += self._parts(start, end)
-            except OutOfMemoryError:
-                if self.feed.fixed or end - start == 1:
-                    raise
-                self.size = (end - start + 1) // 2
-                continue
-            start = end
-        arrays = all(isinstance(part, np.ndarray) and part.dtype.kind in "fiub" for part in parts)
-        if not arrays or len({part.shape[1:] for part in parts}) != 1:
-            return None
-        return np.concatenate(parts)
+    def __call__(self, start: int, stop: int) -> Outputs:
+        """Return each output for a range of inputs; None for one that cannot be stacked."""
+        size = self.feed.fixed or (stop - start)
+        runs = [
+            run
+            for first in range(start, stop, size)
+            for run in self._runs(first, min(first + size, stop))
+        ]
+        return [_stacked(parts) for parts in zip(*runs, strict=True)]
 
-    def _parts(self, start: int, stop: int) -> list[Array]:
-        """What one run gives, or as many runs as the model turns out to want."""
+    def _runs(self, start: int, stop: int) -> list[list[Array]]:
+        """What one run gives, or as many runs as memory and the model turn out to want."""
         count = stop - start
+        if self._alone and count > 1:
+            return [run for one in range(start, stop) for run in self._runs(one, one + 1)]
         feeds = self.feed(start, stop)
         if self.feed.fixed or count == 1:
-            return [self._per_input(self.session.run(feeds)[0], count)]
+            return [self._per_input(self.session.run(feeds), count)]
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
         try:
-            output = self.session.run(feeds, divisible=True)[0]
+            runs = [*self._divided(feeds)]
         except OutOfMemoryError:
             raise
         except ModelError:
-            output = None
-        if output is not None and output.shape[:1] == (count,):
-            return [output]
-        self.size = 1
-        return [part for one in range(start, stop) for part in self._parts(one, one + 1)]
+            runs = []
+        if runs and all(outputs[0].shape[:1] == (taken,) for taken, outputs in runs):
+            return [self._per_input(outputs, taken) for taken, outputs in runs]
+        self._alone = True
+        return self._runs(start, stop)
 
-    def _per_input(self, output: Array, count: int) -> Array:
-        taken = self.feed.fixed or 1
-        if output.shape[:1] == (taken,):
-            return output[:count]
-        if taken == 1:
-            return output[None]
-        raise ModelError(
-            f"{self.name} takes {taken} inputs at a time, but its first output has shape "
-            f"{shape_text(output.shape)}, which is not one part an input"
-        )
+    def _per_input(self, outputs: Sequence[Array], count: int) -> list[Array]:
+        """The outputs with a part for each input; the first output must have them."""
+        taken = self.feed.fixed or count
+        first = outputs[0]
+        if first.shape[:1] != (taken,) and taken != 1:
+            raise ModelError(
+                f"{self.name} takes {taken} inputs at a time, but its first output has shape "
+                f"{shape_text(first.shape)}, which is not one part an input"
+            )
+        return [
+            output[:count] if output.shape[:1] == (taken,) else output[None] for output in outputs
+        ]
+
+
+def _stacked(parts: Sequence[Array]) -> Array | None:
+    """The parts as one array; None where they have different shapes or are no numbers."""
+    numbers = all(isinstance(part, np.ndarray) and part.dtype.kind in "fiub" for part in parts)
+    if not numbers or len({part.shape[1:] for part in parts}) != 1:
+        return None
+    return np.concatenate(parts)
+
+
+@dataclass(eq=False)
+class Deviation:
+    """How far outputs are from others, over all those that are floating-point numbers.
+
+    The root mean square of the difference, relative to that of the wanted outputs. Outputs of
+    other shapes than those wanted are left out, and what is not finite counts as zero.
+
+    Examples
+    --------
+    >>> deviation = Deviation()
+    >>> deviation.add([np.array([3.0, 4.0])], [np.array([3.0, 5.0])])
+    >>> deviation.percent
+    20.0
+    """
+
+    wrong: float = 0.0
+    total: float = 0.0
+    compared: bool = False
+    has_nan: bool = False
+
+    def add(self, wanted: Outputs, found: Outputs) -> None:
+        """Account for the outputs of a batch."""
+        for want, got in zip(wanted, found, strict=True):
+            if want is None or got is None or got.shape != want.shape:
+                continue
+            if not np.issubdtype(want.dtype, np.floating):
+                continue
+            self.has_nan |= bool(np.isnan(want).any() or np.isnan(got).any())
+            want, got = (
+                np.nan_to_num(each.astype(np.float64), posinf=0, neginf=0) for each in (want, got)
+            )
+            self.compared = True
+            self.total += float(np.square(want).sum())
+            self.wrong += float(np.square(got - want).sum())
+
+    @property
+    def percent(self) -> float | None:
+        """In percent; None where nothing could be compared."""
+        return 100 * math.sqrt(self.wrong / (self.total or 1.0)) if self.compared else None
 
 
 @dataclass
@@ -92,27 +142,25 @@ class Tally:
     n: int = 0
     right: int | None = 0
     same: int | None = 0
-    squares: list[float] | None = field(default_factory=lambda: [0.0, 0.0])
+    difference: Deviation = field(default_factory=Deviation)
 
     def add(
         self,
-        output: Array | None,
-        reference: Array | None,
+        outputs: Outputs,
+        reference: Outputs | None,
         labels: NDArray[np.int64] | None,
         count: int,
     ) -> None:
-        """Account for one batch: a model's output, the first model's, and the true classes."""
+        """Account for one batch: a model's outputs, the first model's, and the true classes."""
         self.n += count
-        top = None if output is None else top_class(output)
-        reference_top = None if reference is None else top_class(reference)
+        top = None if outputs[0] is None else top_class(outputs[0])
         self.right = _count(self.right, top, labels)
+        if reference is None:
+            return
+        reference_top = None if reference[0] is None else top_class(reference[0])
         self.same = _count(self.same, top, reference_top)
-        if output is None or reference is None or output.shape != reference.shape:
-            self.squares = None
-        elif self.squares is not None:
-            difference = output.astype(np.float64) - reference
-            self.squares[0] += float(np.sum(difference**2))
-            self.squares[1] += float(np.sum(reference.astype(np.float64) ** 2))
+        if len(reference) == len(outputs):
+            self.difference.add(reference, outputs)
 
     @property
     def top1(self) -> float | None:
@@ -126,11 +174,8 @@ class Tally:
 
     @property
     def deviation(self) -> float | None:
-        """Root mean square of the difference to the first model, in percent of its outputs'."""
-        if self.first or self.squares is None or not self.squares[1]:
-            return None
-        deviation = 100 * math.sqrt(self.squares[0] / self.squares[1])
-        return deviation if math.isfinite(deviation) else None
+        """See :class:`Deviation`; None where a number is none."""
+        return None if self.first or self.difference.has_nan else self.difference.percent
 
 
 def compare(runners: Sequence[Runner], data: Data, progress: Progress) -> list[Tally]:
@@ -140,13 +185,13 @@ def compare(runners: Sequence[Runner], data: Data, progress: Progress) -> list[T
     for start in progress("evaluating", range(0, len(data), size)):
         stop = min(start + size, len(data))
         labels = None if data.y is None else data.y[start:stop]
-        reference = None
+        reference: Outputs | None = None
         for runner, tally in zip(runners, tallies, strict=True):
-            output = runner(start, stop)
-            reference = output if tally.first else reference
-            if output is not None and labels is not None:
-                _check_labels(runner.name, output, labels)
-            tally.add(output, reference, labels, stop - start)
+            outputs = runner(start, stop)
+            if outputs[0] is not None and labels is not None:
+                _check_labels(runner.name, outputs[0], labels)
+            tally.add(outputs, reference, labels, stop - start)
+            reference = outputs if tally.first else reference
     return tallies
 
 

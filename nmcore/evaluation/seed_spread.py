@@ -10,7 +10,8 @@ from nmcore.calibration.collect import work
 from nmcore.errors import ArgumentError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.evaluation.inputs import made
-from nmcore.options.options import RECONSTRUCTION, CompressOptions
+from nmcore.options.methods import RECONSTRUCTION
+from nmcore.options.options import CompressOptions
 from nmcore.plugins import protocols, registry
 from nmcore.utils.progress import Progress, silent
 

@@ -9,9 +9,10 @@ from numbers import Real
 from typing import Any
 
 from nmcore.arrays.criteria import CRITERIA
-from nmcore.arrays.scaling import BN_FORMS, METHODS
+from nmcore.arrays.scaling import BN_FORMS
 from nmcore.data.normalisation import normalisation
 from nmcore.errors import ArgumentError
+from nmcore.options.methods import METHODS
 
 # Takes what was given and returns it in its plain form; a TypeError or ValueError says that it
 # cannot be used.

@@ -10,8 +10,6 @@ from typing import Any
 from nmcore.data.normalisation import Normalisation, normalisation
 from nmcore.options import checks
 
-# The method that measures activations.
-RECONSTRUCTION = "moments"
 # The published weight of the cosine distance.
 LAM = 0.85
 
@@ -25,7 +23,7 @@ class MethodOptions:
     method : str
         How the removed channels are made up for: ``prune`` (not at all), ``merge`` (each by its
         most similar kept one), ``moments`` (all by all kept ones, fitted to measured moments), or
-        another of :data:`nmcore.arrays.scaling.METHODS`; ``auto`` takes the best applicable one.
+        another of :data:`nmcore.options.methods.METHODS`; ``auto`` takes the best applicable one.
     criterion : str
         The score by which channels are kept, of :data:`nmcore.arrays.criteria.CRITERIA`; ``auto``
         takes what suits the method and the graph.

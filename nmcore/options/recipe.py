@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from nmcore.errors import ArgumentError
 from nmcore.group import Producer
-from nmcore.options.options import RECONSTRUCTION, MethodOptions
+from nmcore.options.methods import RECONSTRUCTION
+from nmcore.options.options import MethodOptions
 from nmcore.plugins.protocols import Graph, Measurable
 
 

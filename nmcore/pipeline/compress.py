@@ -24,7 +24,8 @@ from nmcore.evaluation.seed_spread import SEED_HINT, check_tries
 from nmcore.evaluation.verification import verify as prove
 from nmcore.group import Cost
 from nmcore.options import checks
-from nmcore.options.options import RECONSTRUCTION, CompressOptions
+from nmcore.options.methods import RECONSTRUCTION
+from nmcore.options.options import CompressOptions
 from nmcore.options.recipe import strategy, unused
 from nmcore.pipeline.job import Job
 from nmcore.pipeline.original import Original

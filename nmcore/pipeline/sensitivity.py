@@ -29,7 +29,8 @@ from nmcore.errors import DataError, ModelError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.group import Consumer, Group
 from nmcore.options import checks
-from nmcore.options.options import RECONSTRUCTION, CompressOptions, MethodOptions
+from nmcore.options.methods import RECONSTRUCTION
+from nmcore.options.options import CompressOptions, MethodOptions
 from nmcore.pipeline.job import Job
 from nmcore.pipeline.original import Original
 from nmcore.plan.selection import kept_count

@@ -12,7 +12,8 @@ from dataclasses import replace
 from nmcore.errors import ArgumentError
 from nmcore.group import Declined, Group
 from nmcore.options import checks
-from nmcore.options.options import RECONSTRUCTION, CompressOptions, MethodOptions
+from nmcore.options.methods import RECONSTRUCTION
+from nmcore.options.options import CompressOptions, MethodOptions
 from nmcore.plan.plan import GroupPlan, Plan, Source
 from nmcore.plan.task import Task
 from nmcore.plugins.protocols import Graph

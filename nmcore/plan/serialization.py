@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from nmcore.arrays.criteria import CRITERIA
-from nmcore.arrays.scaling import BN_FORMS, METHODS
+from nmcore.arrays.scaling import BN_FORMS
 from nmcore.errors import ArgumentError
+from nmcore.options.methods import METHODS
 from nmcore.plan.plan import (
     UNTOUCHED,
     VERSION,

@@ -12,7 +12,8 @@ from nmcore.budgets.allocation import Budget
 from nmcore.budgets.allotment import Choices
 from nmcore.evaluation.timer import Timer
 from nmcore.group import Group, IntArray
-from nmcore.options.options import RECONSTRUCTION, MethodOptions
+from nmcore.options.methods import RECONSTRUCTION
+from nmcore.options.options import MethodOptions
 from nmcore.plan.plan import UNTOUCHED, GroupPlan
 from nmcore.utils.progress import Progress, silent
 

@@ -14,7 +14,8 @@ import nmcore
 from nmcore.calibration.collect import REAL_SAMPLES
 from nmcore.errors import ArgumentError, DataError
 from nmcore.options import checks
-from nmcore.options.options import RECONSTRUCTION, CompressOptions
+from nmcore.options.methods import RECONSTRUCTION
+from nmcore.options.options import CompressOptions
 from nmcore.plan import fingerprint
 from nmcore.plugins import registry
 from nmcore.sweeps.cell import Cell, on_one_line, run

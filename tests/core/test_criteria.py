@@ -8,7 +8,8 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmcore.arrays.criteria import error_selection, reading_gram, select
+from nmcore.arrays.criteria import select
+from nmcore.arrays.elimination import error_selection, reading_gram
 from nmcore.errors import ArgumentError
 
 KERNELS = ("numpy", "numba")
