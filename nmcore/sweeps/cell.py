@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import nmcore
+from nmcore._version import __version__
 from nmcore.data.normalisation import normalisation
 from nmcore.errors import ArgumentError, NmcoreError
 from nmcore.evaluation.fidelity import fidelity
@@ -96,9 +96,9 @@ def on_one_line(error: BaseException) -> str:
 
 def _figures(cell: Cell) -> dict[str, Any]:
     key = cell.key
-    if key["nmcore"] != nmcore.__version__:
+    if key["nmcore"] != __version__:
         raise ArgumentError(
-            f"this worker has nmcore {nmcore.__version__}; the sweep needs {key['nmcore']}"
+            f"this worker has nmcore {__version__}; the sweep needs {key['nmcore']}"
         )
     options = dict(key["options"])
     if "keep" in options:

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import nmcore
+from nmcore._version import __version__
 from nmcore.calibration.collect import REAL_SAMPLES
 from nmcore.errors import ArgumentError, DataError
 from nmcore.options import checks
@@ -185,7 +185,7 @@ class _Grid:
                 "budget": budget,
                 "share": share,
                 "options": self.options,
-                "nmcore": nmcore.__version__,
+                "nmcore": __version__,
             }
             data = self.data if measures else None
             yield Cell(model.absolute(), key, data, self.evaluate_data, self.folder)
