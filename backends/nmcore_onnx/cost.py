@@ -12,13 +12,14 @@ from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.group import Cost, IntArray, Term
 from nmcore.runnable import assumed_shape
-from nmcore_onnx import constants
-from nmcore_onnx.constants import Place
-from nmcore_onnx.grouping import TracedGroup
-from nmcore_onnx.shapes import Dim, Shapes
-from nmcore_onnx.sizing import Sizing
-from nmcore_onnx.slots import ConsumerSlot, ProducerSlot, Slot
-from nmcore_onnx.trace import Trace, label
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.nodes import label
+from nmcore_onnx.ir.types import Dim, Shapes
+from nmcore_onnx.shapes.per_node import Sizing
+from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.groups import TracedGroup
+from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 
 
 def assumed_shapes(model: ir.Model) -> Shapes:

@@ -10,11 +10,12 @@ import onnx
 import onnx_ir as ir
 
 from nmcore.errors import blaming
-from nmcore_onnx import constants, files
 from nmcore_onnx.graph import OnnxGraph
-from nmcore_onnx.refining import refined
-from nmcore_onnx.shapes import Shapes
-from nmcore_onnx.turning import turn_weights, turnable
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.rewrite.fold_transposes import turn_weights, turnable
+from nmcore_onnx.shapes.refinement import refined
+from nmcore_onnx.storage import files
 
 
 class OnnxBackend:
