@@ -36,7 +36,7 @@ from nmcore_onnx.probes import batch_norms, input_statistics, moments, pairs
 from nmcore_onnx.rewrite import model_copy, reference, rewrite
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import external_data, files
-from nmcore_onnx.trace import consumers, producers
+from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
 from nmcore_onnx.trace.slots import ConsumerSlot
 from nmcore_onnx.trace.walk import trace
@@ -112,7 +112,7 @@ class OnnxGraph:
     def _consumer(self, traced: TracedGroup, slot: ConsumerSlot) -> Consumer:
         width, rows = consumers.width_of(slot), self._rows(slot)
         alive = rows + slot.outputs.start
-        bias = consumers.added_bias(slot.node, width)
+        bias = operators.weighted(slot.node).bias(slot.node, width)
         added = self._ledger.total_biases().get(slot.node)
         if added is not None:
             bias = added if bias is None else bias + added
@@ -278,7 +278,7 @@ class OnnxGraph:
         """
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
-        per_sample = sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all)
+        per_sample = self._rows_per_sample(slot)
         step = max(1, round(per_sample * samples / rows))
         own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
         return [
@@ -338,7 +338,14 @@ class OnnxGraph:
             consumers.width_of(slot) * len(slot.atoms)
         )
         features = self._columns(traced, slot).size * taps
-        return sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all) * features
+        return self._rows_per_sample(slot) * features
+
+    def _rows_per_sample(self, slot: ConsumerSlot) -> int:
+        """How many rows all readers of a weight have for one input."""
+        return sum(
+            operators.weighted(each.node).positions(each.node, self._assumed_shapes)
+            for each in slot.all
+        )
 
     @cached_property
     def _assumed_shapes(self) -> Shapes:

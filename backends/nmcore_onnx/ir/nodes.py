@@ -15,6 +15,11 @@ def attribute(node: ir.Node, name: str, default: float = 1.0) -> float:
     return node.attributes[name].as_float() if name in node.attributes else default
 
 
+def flag(node: ir.Node, name: str) -> bool:
+    """Whether an integer attribute of a node is given and not 0."""
+    return name in node.attributes and node.attributes[name].as_int() != 0
+
+
 def only_reader(value: ir.Value) -> ir.Node | None:
     """The one node that reads a value, where nothing else does."""
     uses = value.uses()

@@ -16,6 +16,7 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import attribute
 from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.trace import operators
 
 Float64Array = NDArray[np.float64]
 
@@ -72,7 +73,7 @@ def _follow(start: ir.Value, path: _Path, shapes: Shapes) -> InputHint | None:
         node = _reader(value)
         if node is None:
             return path.hint(None)
-        if node.op_type in ("Gemm", "MatMul"):
+        if (operator := operators.find(node)) is not None and operator.is_dense:
             return path.hint(_rows(node, value, shapes[start.name or ""][1:]))
         if node.op_type in ("Flatten", "Reshape") and _flattens(node, start, shapes):
             flat = True
@@ -154,16 +155,12 @@ def _flattens(node: ir.Node, start: ir.Value, shapes: Shapes) -> bool:
 
 def _rows(node: ir.Node, value: ir.Value, size: tuple[Any, ...]) -> FloatArray | None:
     """Case 4: the layer's weight (N, F), where F is as many numbers as one input has."""
-    if node.inputs[0] is not value or not constants.is_float(node.inputs[1]):
+    operator = operators.weighted(node)
+    weight = node.inputs[operator.weight_input]
+    if node.inputs[operator.data_input] is not value or not constants.is_float(weight):
         return None
-    weight = constants.array(node.inputs[1])
-    assert weight is not None
-    flags = {name: node.attributes[name].as_int() for name in _FLAGS if name in node.attributes}
-    if flags.get("transA") or weight.ndim != 2:
+    rows = operator.dense_rows(node)
+    if rows is None:
         return None
-    rows = weight if flags.get("transB") else weight.T
     whole = all(isinstance(length, int) for length in size) and rows.shape[1] == math.prod(size)
     return rows.astype(np.float64) if whole else None
-
-
-_FLAGS = ("transA", "transB")

@@ -9,7 +9,6 @@ Every output is a plain sum over rows, so that sums over batches add up.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,7 @@ from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.nodes import attribute, only_reader
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.rewrite.model_copy import Copy
-from nmcore_onnx.trace.consumers import output_of, width_of
+from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.slots import ConsumerSlot
 
 _PREFIX = "nmcore.original."
@@ -54,9 +53,11 @@ class Residual:
 
 def residual(node: ir.Node, shapes: Shapes) -> Residual | None:
     """The sum of equals that a node's output goes into, alone or through one batch norm."""
-    output, norm = output_of(node), None
-    reader = only_reader(output)
-    if reader is not None and reader.op_type == "BatchNormalization" and node.op_type != "MatMul":
+    operator = operators.weighted(node)
+    output, norm = operator.output(node), None
+    reader = only_reader(output) if operator.output_axis is not None else None
+    behind = operator.output_axis == 1  # batch norms work on axis 1
+    if reader is not None and reader.op_type == "BatchNormalization" and behind:
         norm, output = reader, reader.outputs[0]
         reader = only_reader(output)
     if reader is None or reader.op_type != "Add":
@@ -77,38 +78,6 @@ def _alike(one: ir.Value, other: ir.Value, shapes: Shapes) -> bool:
         x == y if isinstance(x, int) and isinstance(y, int) else 1 not in (x, y)
         for x, y in zip(a, b, strict=True)
     )
-
-
-def unfold(build: Builder, node: ir.Node, value: ir.Value, length: int) -> ir.Value:
-    """The input of a consumer as rows (n, length * taps), channel by channel, tap by tap.
-
-    A convolution with one-hot filters, one a channel and tap, puts each tap at its place with the
-    strides, dilations and pads of the consumer itself.
-    """
-    weight = constants.shape(node.inputs[1]) or ()
-    if node.op_type == "MatMul":
-        value = build.node("Reshape", value, build.ints(-1, length))
-        return build.node("Cast", value, to=int(ir.DataType.FLOAT))
-    if node.op_type == "Gemm":
-        transposed = "transA" in node.attributes and node.attributes["transA"].as_int()
-        return build.rows(value, 0 if transposed else 1, 2, length)
-    kernel = weight[2:]
-    taps = math.prod(kernel)
-    one_hot = np.eye(taps, dtype=np.float32).reshape(taps, *kernel)
-    backward = node.op_type == "ConvTranspose"
-    one_hot = one_hot[None] if backward else one_hot[:, None]
-    filters = np.tile(one_hot, (length, 1, *([1] * len(kernel))))
-    value = build.node("Cast", value, to=int(ir.DataType.FLOAT))
-    value = build.node(node.op_type, value, build.constant(filters), group=length)
-    unfolding = value.producer()
-    assert unfolding is not None
-    for name in _GEOMETRY:
-        if name in node.attributes:
-            unfolding.attributes[name] = node.attributes[name]
-    return build.rows(value, 1, len(weight), length * taps)
-
-
-_GEOMETRY = ("strides", "pads", "dilations", "auto_pad", "output_padding", "output_shape")
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,10 +225,11 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
         square = build.node("Mul", wanted, wanted)
         outputs += [build.total(wanted), build.total(square), build.product(rows, wanted)]
     elif reading.residual is not None or reading.own is not None:
-        stream = (
-            output_of(slot.node) if reading.residual is None else (reading.residual.add.outputs[0])
-        )
-        sums = _output_rows(build, current.value(stream), slot, reading.outputs)
+        if reading.residual is None:
+            sums = _given(build, current, slot, reading.outputs)
+        else:
+            stream = current.value(reading.residual.add.outputs[0])
+            sums = _as_rows(build, stream, slot, reading.outputs)
         sums = build.every(sums, reading.step)
         outputs += [build.total(sums), build.total(build.node("Mul", sums, sums))]
     return outputs
@@ -267,13 +237,13 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
 
 def features(build: Builder, current: Copy, reading: Reading) -> ir.Value:
     """The rows (n, F) that a consumer reads now."""
-    node = current.node(reading.slot.node)
-    value = node.inputs[0]
-    assert value is not None
+    slot, node = reading.slot, current.node(reading.slot.node)
+    operator = operators.weighted(node)
+    value = operator.data(build, node, slot.place.index)
     if not np.array_equal(reading.columns, np.arange(reading.width)):
         picked = build.ints(*reading.columns.tolist())
-        value = build.node("Gather", value, picked, axis=reading.slot.source_axis)
-    return unfold(build, node, value, len(reading.columns))
+        value = build.node("Gather", value, picked, axis=slot.source_axis)
+    return operator.unfold(build, node, slot.place.index, value, len(reading.columns))
 
 
 def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> ir.Value:
@@ -283,8 +253,7 @@ def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> i
     make up for it. A batch norm on the way divides the difference by its own factor.
     """
     slot, found = reading.slot, reading.residual
-    then = original.value(output_of(slot.node))
-    rows = _output_rows(build, then, slot, reading.original)
+    rows = _given(build, original, slot, reading.original)
     if found is None:
         return rows
     before, now = (copy.node(found.add).inputs[found.index] for copy in (original, current))
@@ -292,8 +261,8 @@ def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> i
     assert now is not None
     lost = build.node(
         "Sub",
-        _output_rows(build, before, slot, reading.original),
-        _output_rows(build, now, slot, reading.outputs),
+        _as_rows(build, before, slot, reading.original),
+        _as_rows(build, now, slot, reading.outputs),
     )
     if found.norm is not None:
         factor = _inverse_factor(original.node(found.norm))[reading.original]
@@ -309,11 +278,23 @@ def _without_others(
     weights, bias = (build.constant(part.astype(np.float32)) for part in reading.own)
     if reading.alone:
         return build.node("Add", build.node("MatMul", rows, weights), bias)
-    now = current.value(output_of(reading.slot.node))
-    total = _output_rows(build, now, reading.slot, reading.outputs)
+    total = _given(build, current, reading.slot, reading.outputs)
     total = build.every(total, reading.step)
     own = build.node("Add", build.node("MatMul", rows, weights), bias)
     return build.node("Add", build.node("Sub", target, total), own)
+
+
+def _given(build: Builder, copy: Copy, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:
+    """Some of what a consumer gives in a copy of the model, as rows (n, O)."""
+    operator = operators.weighted(slot.node)
+    value = copy.value(operator.output(slot.node))
+    value = operator.product(build, copy.node(slot.node), slot.place.index, value)
+    return operator.output_rows(build, slot, value, chosen)
+
+
+def _as_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:
+    """Some columns of a value of the shape of a consumer's output, as rows (n, O)."""
+    return operators.weighted(slot.node).output_rows(build, slot, value, chosen)
 
 
 def _inverse_factor(norm: ir.Node) -> FloatArray:
@@ -324,15 +305,3 @@ def _inverse_factor(norm: ir.Node) -> FloatArray:
     scale = gamma.astype(np.float64) / np.sqrt(var + attribute(norm, "epsilon", 1e-5))
     open_ = np.abs(gamma) > _BLOCKED * np.abs(gamma).max()
     return np.where(open_, 1 / np.where(open_, scale, 1), 0).astype(np.float32)
-
-
-def _output_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:
-    """Some columns of a value of the shape of a consumer's output, as rows (n, O)."""
-    rank = len(constants.shape(slot.place.value) or ())
-    axis = 1 if slot.node.op_type in ("Conv", "ConvTranspose") else -1
-    if not np.array_equal(chosen, np.arange(width_of(slot))):
-        value = build.node("Gather", value, build.ints(*chosen.tolist()), axis=axis)
-    if axis == 1:
-        return build.rows(value, 1, rank, len(chosen))
-    value = build.node("Reshape", value, build.ints(-1, len(chosen)))
-    return build.node("Cast", value, to=int(ir.DataType.FLOAT))

@@ -10,16 +10,17 @@ from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.probes import moments
 from nmcore_onnx.rewrite.model_copy import Copy
-from nmcore_onnx.trace import consumers
+from nmcore_onnx.trace import consumers, operators
 from nmcore_onnx.trace.groups import TracedGroup
 from nmcore_onnx.trace.slots import ConsumerSlot
 
 
 def is_alone(group: TracedGroup, slot: ConsumerSlot, shapes: Shapes) -> bool:
     """Whether a consumer is a fully connected layer of one row an input, on this group alone."""
-    output = shapes.get(consumers.output_of(slot.node).name or "")
+    operator = operators.weighted(slot.node)
+    output = shapes.get(operator.output(slot.node).name or "")
     return (
-        slot.node.op_type in ("Gemm", "MatMul")
+        operator.is_dense
         and len(constants.shape(slot.place.value) or ()) == 2
         and output is not None
         and len(output) == 2
@@ -57,7 +58,8 @@ def between(current: Copy, maker: ir.Node, reader: moments.Reading) -> ir.Model 
     made = ir.Value(
         name="nmcore.made", shape=ir.Shape(["n", None]), type=ir.TensorType(ir.DataType.FLOAT)
     )
-    ir.convenience.replace_all_uses_with(current.value(consumers.output_of(maker)), made)
+    output = operators.weighted(maker).output(maker)
+    ir.convenience.replace_all_uses_with(current.value(output), made)
     _give(current.model, moments.features(Builder(graph), current, reader))
     if any(value.uses() for value in graph.inputs):
         return None

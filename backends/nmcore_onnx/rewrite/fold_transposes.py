@@ -12,8 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from nmcore_onnx.ir import constants
-
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+from nmcore_onnx.trace import operators
 
 
 def turnable(graph: ir.Graph) -> list[str]:
@@ -77,4 +76,9 @@ def _order(node: ir.Node, rank: int) -> tuple[int, ...] | None:
 
 
 def _reads_weight(graph: ir.Graph, node: ir.Node, index: int) -> bool:
-    return node.graph is graph and index == 1 and node.op_type in _WEIGHTED
+    operator = operators.find(node)
+    return (
+        node.graph is graph
+        and isinstance(operator, operators.Weighted)
+        and index == operator.weight_input
+    )

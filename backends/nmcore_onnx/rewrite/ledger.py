@@ -14,8 +14,8 @@ from nmcore.group import FloatArray, IntArray, Scaling
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import Masks, as_matrix, compact, cut, read
 from nmcore_onnx.ir.constants import Place
-from nmcore_onnx.ir.nodes import attribute
 from nmcore_onnx.storage.disk_cache import Spool
+from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.slots import ConsumerSlot
 
 
@@ -98,8 +98,8 @@ class Ledger:
         """A consumer's weight as (O, columns, taps), as it acts: Gemm's alpha multiplied in."""
         array = self.at(slot.place)
         full = as_matrix(array, slot.rows, slot.axis)[slot.outputs.start : slot.outputs.stop]
-        alpha = attribute(slot.node, "alpha")
-        return full if alpha == 1 else full * array.dtype.type(alpha)
+        factor = operators.weighted(slot.node).factor(slot.node)
+        return full if factor == 1 else full * array.dtype.type(factor)
 
     def write(
         self,
@@ -115,8 +115,8 @@ class Ledger:
         """
         before = self.at(slot.place)
         everything = before.shape[slot.rows], before.shape[slot.axis]
-        alpha = attribute(slot.node, "alpha")
-        block = (block if alpha == 1 else block / before.dtype.type(alpha)).astype(before.dtype)
+        factor = operators.weighted(slot.node).factor(slot.node)
+        block = (block if factor == 1 else block / before.dtype.type(factor)).astype(before.dtype)
         if cleared is not None and (len(rows), len(cleared)) == everything:
             self.weights[slot.place] = self._only(slot, columns, block, before.shape)
             return
@@ -139,16 +139,16 @@ class Ledger:
         whole = (len(slot.outputs), owned.size) == (shape[slot.rows], shape[slot.axis])
         if not whole or slot.place in self.weights or scaling.shift is not None:
             return False
-        alpha = attribute(slot.node, "alpha")
+        constant = operators.weighted(slot.node).factor(slot.node)
         columns = owned[scaling.kept].ravel()
 
         def stored(masks: Masks) -> FloatArray:
             array = cut(read(slot.place), masks)
             matrix = as_matrix(array, slot.rows, slot.axis)[:, compact(owned.ravel(), owned.size)]
-            factor = array.dtype.type(alpha)
-            matrix = matrix if alpha == 1 else matrix * factor
+            factor = array.dtype.type(constant)
+            matrix = matrix if constant == 1 else matrix * factor
             block, _ = absorb(matrix.reshape(len(matrix), len(owned), -1), scaling)
-            block = (block if alpha == 1 else block / factor).astype(array.dtype, copy=False)
+            block = (block if constant == 1 else block / factor).astype(array.dtype, copy=False)
             return _arranged(slot, columns, block, array.shape)
 
         self.weights[slot.place] = Changed(stored, np.sort(columns), slot.axis, shape[slot.axis])

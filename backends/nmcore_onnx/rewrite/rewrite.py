@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from nmcore.group import FloatArray
 from nmcore_onnx.ir import constants
-from nmcore_onnx.ir.arrays import computable, cut
+from nmcore_onnx.ir.arrays import cut
 from nmcore_onnx.ir.constant_folding import fold
 from nmcore_onnx.ir.constants import Place
-from nmcore_onnx.ir.nodes import attribute
 from nmcore_onnx.rewrite.ledger import Changed, Ledger
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.storage.external_data import forget
-from nmcore_onnx.trace.consumers import bias_node, bias_place
+from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.slots import (
     ConsumerSlot,
@@ -58,7 +57,8 @@ def rewrite(
     _declare(trace, copy, removed)
     for node, addition in ledger.total_biases().items():
         kept = _kept_rows(trace, node, removed)
-        total = _add_bias(copy.node(node), addition if kept is None else addition[kept])
+        addition = addition if kept is None else addition[kept]
+        total = operators.weighted(node).add_bias(copy.node(node), addition)
         if total is not None:
             copy.move(node.outputs[0], total)
     _reunite(model, copy)
@@ -166,54 +166,6 @@ def _kept_rows(trace: Trace, node: ir.Node, gone: NDArray[np.intp]) -> NDArray[n
         if slot.node is node:
             return ~np.isin(slot.atoms, gone)
     return None
-
-
-def _add_bias(node: ir.Node, addition: FloatArray) -> ir.Value | None:
-    """Add to a node's bias; give it one where it has none.
-
-    Returns the value that takes the place of the node's output, where a new node makes it.
-    """
-    added = bias_node(node, len(addition))
-    if added is not None:
-        place = bias_place(added)
-    elif node.op_type == "MatMul":
-        return _insert_add(node, addition)
-    else:
-        place = Place(node, 2)
-    addition = (
-        addition / np.float32(attribute(node, "beta")) if node.op_type == "Gemm" else addition
-    )
-    if place.value is None:
-        constants.insert(
-            place,
-            f"{node.name or node.outputs[0].name}.bias",
-            addition.astype(constants.dtype(node.inputs[1])),
-        )
-        return None
-    old = constants.array(place.value)
-    assert old is not None
-    constants.replace(place, (computable(old) + addition).astype(old.dtype))
-    return None
-
-
-def _insert_add(node: ir.Node, addition: FloatArray) -> ir.Value:
-    """Put an Add behind a MatMul that has no bias; the sum takes over the output's name."""
-    output, graph = node.outputs[0], node.graph
-    assert isinstance(graph, ir.Graph)
-    name = f"{node.name or output.name}.bias"
-    added = ir.node("Add", [output, None], name=name, num_outputs=1)
-    graph.insert_after(node, added)
-    total = added.outputs[0]
-    total.shape, total.type = output.shape, output.type
-    total.name, output.name = output.name, f"{output.name}_without_bias"
-    constants.insert(Place(added, 1), name, addition.astype(constants.dtype(node.inputs[1])))
-    for use in list(output.uses()):
-        if use.node is not added:
-            use.node.replace_input_with(use.idx, total)
-    for index, value in enumerate(graph.outputs):
-        if value is output:
-            graph.outputs[index] = total
-    return total
 
 
 def _recount(copy: Copy, slot: CountSlot, removed: NDArray[np.intp]) -> None:

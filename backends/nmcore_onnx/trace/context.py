@@ -93,15 +93,22 @@ class Trace:
 
     # what a rule says
 
-    def produce(self, node: ir.Node, place: Place, rows: int, columns: int, axis: int) -> Channels:
-        """The rows of a weight make fresh channels on ``axis`` of the node's output."""
+    def produce(
+        self, node: ir.Node, place: Place, rows: int, columns: int, axis: int, runs: int = 1
+    ) -> Channels:
+        """The rows of a weight make fresh channels on ``axis`` of the node's output.
+
+        Where the rows are several ``runs`` of the same channels, as the gates of a recurrent layer,
+        each channel owns one row in each.
+        """
         found = constants.shape(place.value)
         assert found is not None
-        atoms = self.atoms.fresh(found[rows])
-        self.producers.append(ProducerSlot(node, place, rows, columns, atoms))
+        atoms = self.atoms.fresh(found[rows] // runs)
+        owners = np.tile(atoms, runs)
+        self.producers.append(ProducerSlot(node, place, rows, columns, owners))
         for index, slot in enumerate(self.consumers):
             if slot.node is node:
-                self.consumers[index] = replace(slot, made=atoms)
+                self.consumers[index] = replace(slot, made=owners)
         made = Channels(axis, atoms)
         self.carry(node, made)
         return made
@@ -141,12 +148,9 @@ class Trace:
         else:
             self.slots.append(Slot(place, axis, atoms))
 
-    def filter(self, node: ir.Node, groups: IntArray, made: IntArray) -> None:
-        """The channels pass a grouped convolution: ``groups`` owns its groups, ``made`` its
-        filters.
-        """
-        self.filters.append(FilterSlot(node, Place(node, 1), groups, made))
-        self.count(node, "group", groups)
+    def filter(self, node: ir.Node, index: int, groups: IntArray, made: IntArray) -> None:
+        """The channels pass a weight in groups: ``groups`` owns these, ``made`` its filters."""
+        self.filters.append(FilterSlot(node, Place(node, index), groups, made))
 
     def count(
         self,
@@ -186,26 +190,40 @@ class Trace:
         """Input ``index`` holds constant indices into the positions that ``atoms`` owns."""
         self.indices.append(IndexSlot(Place(node, index), atoms))
 
-    def consume(self, node: ir.Node, index: int, axis: int, rows: int, channels: Channels) -> None:
-        """The weight at input ``index`` reads the channels along ``axis``."""
+    def consume(
+        self,
+        node: ir.Node,
+        index: int,
+        axis: int,
+        rows: int,
+        channels: Channels,
+        source: ir.Value | None = None,
+    ) -> None:
+        """The weight at input ``index`` reads the channels along ``axis``.
+
+        ``source`` is the value that brings them, where that is not the node's first input, such as
+        the state of a recurrent layer.
+        """
         found = constants.shape(Place(node, index).value)
         atoms = channels.expand(found[axis]) if found is not None else None
         if found is None or atoms is None:
             self.decline(node, channels, "its weight does not fit the channels that reach it")
             return
-        self._consume(
-            node, index, (axis, rows), channels.axis, (atoms, atoms, 0), range(found[rows])
-        )
+        columns, outputs = (atoms, atoms, 0), range(found[rows])
+        self._consume(node, index, (axis, rows), channels.axis, columns, outputs, source)
 
-    def consume_grouped(self, node: ir.Node, channels: Channels, groups: int) -> None:
-        """A convolution in groups: each reads its own run of channels, the weight's axis 1."""
-        found = constants.shape(node.inputs[1])
+    def consume_grouped(
+        self, node: ir.Node, index: int, axis: int, rows: int, channels: Channels, groups: int
+    ) -> None:
+        """As :meth:`consume` of a weight in groups, each of which reads its own run of channels."""
+        found = constants.shape(Place(node, index).value)
         assert found is not None
-        width, outputs = found[1], found[0] // groups
+        width, outputs = found[axis], found[rows] // groups
         for group in range(groups):
             part = channels.atoms[group * width : (group + 1) * width]
             mine = range(group * outputs, (group + 1) * outputs)
-            self._consume(node, 1, (1, 0), 1, (part, channels.atoms, group * width), mine)
+            columns = (part, channels.atoms, group * width)
+            self._consume(node, index, (axis, rows), channels.axis, columns, mine)
 
     def _consume(
         self,
@@ -215,12 +233,16 @@ class Trace:
         source_axis: int,
         columns: tuple[IntArray, IntArray, int],
         outputs: range,
+        source: ir.Value | None = None,
     ) -> None:
-        value = node.inputs[0]
+        value = node.inputs[0] if source is None else source
         assert value is not None
         place = Place(node, index)
         own, everything, start = columns
         slot = ConsumerSlot(node, place, *axes, own, value, source_axis, everything, start, outputs)
+        if source is not None:  # channels that the node itself has made
+            owners = next((made.atoms for made in self.producers if made.node is node), None)
+            slot = replace(slot, made=owners)
         self.consumers.append(slot)
 
     def decline(self, node: ir.Node, channels: Channels, why: str) -> None:
@@ -261,7 +283,7 @@ class Trace:
             check()
 
     def finish(self) -> None:
-        """Freeze what leaves the graph, and name each set of atoms by the one that stands for it."""
+        """Freeze what leaves the graph; name each set of atoms by the one that stands for it."""
         self._freeze_open_ends()
         roots = self.atoms.roots
         for value, channels in self.channels.items():

@@ -13,6 +13,7 @@ from onnx_ir.traversal import RecursiveGraphIterator
 from nmcore.group import Declined, Group, IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.nodes import label
+from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.slots import ConsumerSlot, FilterSlot, ProducerSlot
 
@@ -174,7 +175,9 @@ def _declined(trace: Trace, frozen: Mapping[int, str]) -> list[Declined]:
 
 def _is_weighted(node: ir.Node) -> bool:
     """Whether a node multiplies with a constant matrix or filter."""
-    ops = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
-    return node.op_type in ops and any(
-        len(constants.shape(value) or ()) > 1 for value in node.inputs
+    operator = operators.find(node)
+    return (
+        operator is not None
+        and operator.has_weight
+        and any(len(constants.shape(value) or ()) > 1 for value in node.inputs)
     )

@@ -12,7 +12,8 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import compact, computable, read
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import attribute, label, only_reader
-from nmcore_onnx.trace.consumers import _batchnorm, added_bias, bias_node
+from nmcore_onnx.trace import operators
+from nmcore_onnx.trace.consumers import batch_norm
 from nmcore_onnx.trace.groups import TracedGroup, positions
 from nmcore_onnx.trace.slots import FilterSlot, ProducerSlot
 
@@ -32,7 +33,7 @@ def producers(traced: TracedGroup) -> list[Producer]:
 
 def _producer(slot: ProducerSlot, units: IntArray, behind: FilterSlot | None = None) -> Producer:
     """The rows of a producer with what follows it, or follows the filters behind it."""
-    weight = rows_of(slot)
+    weight = operators.weighted(slot.node).rows(slot)
     last = slot.node
     if behind is not None and np.array_equal(behind.made, slot.atoms):
         last = behind.node
@@ -57,14 +58,15 @@ def _followed(rows: Producer, node: ir.Node, width: int) -> Producer:
     An instance norm takes the offset and the scale of a row away, whatever they are; it is
     multiplied into the rows.
     """
-    rows = replace(rows, bias=added_bias(node, width))
-    norm = only_reader((bias_node(node, width) or node).outputs[0])
-    if norm is None or node.op_type == "MatMul":  # norms work on axis 1, not on a MatMul's last
+    operator = operators.weighted(node)
+    rows = replace(rows, bias=operator.bias(node, width))
+    norm = only_reader(operator.output(node))
+    if norm is None or operator.output_axis != 1:  # norms work on axis 1
         return rows
     if norm.op_type == "InstanceNormalization":
         found = _instance_norm(norm, rows)
         return rows if found is None else replace(rows, batchnorm=found).folded()
-    found = _batchnorm(norm)
+    found = batch_norm(norm)
     if found is not None:
         return rows if len(found.gamma) != width else replace(rows, batchnorm=found)
     affine = _affine(norm, node, width)
@@ -77,7 +79,8 @@ def _affine(reader: ir.Node | None, node: ir.Node, width: int) -> BatchNorm | No
     They are given as the batch norm that does the same to inputs of mean 0 and variance 1.
     """
     scale, shift = np.ones(width), np.zeros(width)
-    value, rank = node.outputs[0], len(constants.shape(node.inputs[1]) or ())
+    weight = node.inputs[operators.weighted(node).weight_input]
+    value, rank = node.outputs[0], len(constants.shape(weight) or ())
     found = False
     while reader is not None and reader.op_type in ("Mul", "Add", "Sub", "Div"):
         place = Place(reader, 0 if reader.inputs[1] is value else 1)
@@ -143,10 +146,3 @@ def _instance_norm(node: ir.Node, rows: Producer) -> BatchNorm | None:
     power = np.square(rows.weight.reshape(len(gamma), -1)).sum(1)
     mean = np.zeros_like(beta) if rows.bias is None else np.asarray(rows.bias)
     return BatchNorm(gamma, beta, mean, power, attribute(node, "epsilon", 1e-5))
-
-
-def rows_of(slot: ProducerSlot) -> FloatArray:
-    """A producer's weight as (N, columns, *kernel), as it acts: Gemm's alpha multiplied in."""
-    array = np.moveaxis(read(slot.place), (slot.axis, slot.columns), (0, 1))
-    alpha = attribute(slot.node, "alpha")
-    return array if alpha == 1 else array * array.dtype.type(alpha)

@@ -15,8 +15,8 @@ import onnx_ir as ir
 
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
-from nmcore_onnx.ir.nodes import attribute
-from nmcore_onnx.trace.consumers import added_bias
+from nmcore_onnx.trace import operators
+from nmcore_onnx.trace.consumers import width_of
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot
 
@@ -71,14 +71,14 @@ def _alike(slots: Sequence[ProducerSlot | ConsumerSlot], places: Sequence[Place]
 
 def _way(slot: ProducerSlot | ConsumerSlot) -> tuple[object, ...]:
     axes = (slot.rows,) if isinstance(slot, ConsumerSlot) else (slot.columns,)
-    return (slot.node.op_type, slot.axis, *axes, len(slot.atoms), attribute(slot.node, "alpha"))
+    factor = operators.weighted(slot.node).factor(slot.node)
+    return (slot.node.op_type, slot.axis, *axes, len(slot.atoms), factor)
 
 
 def _same_bias(slots: Sequence[ConsumerSlot]) -> bool:
     """Whether all readers add the same bias, which a refit then changes for all alike."""
     first, *others = (
-        added_bias(slot.node, (constants.shape(slot.place.value) or ())[slot.rows])
-        for slot in slots
+        operators.weighted(slot.node).bias(slot.node, width_of(slot)) for slot in slots
     )
     return all(
         (first is None and other is None)
