@@ -16,7 +16,7 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.ir.types import Shapes
-from nmcore_onnx.shapes.per_node import Sizing
+from nmcore_onnx.shapes.per_node import NodeInference
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.groups import TracedGroup
@@ -25,7 +25,7 @@ from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 
 def assumed_shapes(model: ir.Model) -> Shapes:
     """The shapes of a model's values for one sample; see :func:`assumed_inputs`."""
-    return Sizing(model).shapes(assumed_inputs(model))
+    return NodeInference(model).shapes(assumed_inputs(model))
 
 
 def cost(model: ir.Model, known: Shapes) -> Cost:

@@ -1,4 +1,4 @@
-"""Appending nodes to a graph in few words."""
+"""Appending nodes to a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluating small constant expressions, such as padding that is computed in the graph."""
+"""Constant folding of small expressions, such as padding that is computed in the graph."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ _ELEMENTWISE = ("Add", "Cast", "Div", "Equal", "Floor", "Identity", "Mul", "Sub"
 _MOVING = ("Concat", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _REDUCING = ("ReduceProd", "Shape", "Size")
 _BOUNDED = frozenset((*_ELEMENTWISE, *_MOVING, *_REDUCING))
-# Subgraphs may loop for ever.
+# Subgraphs may loop without end.
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _UNKNOWN = _MAX_COMPUTED + 1
 

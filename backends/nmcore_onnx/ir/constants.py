@@ -1,4 +1,4 @@
-"""Constants of a graph: reading them wherever an exporter hid them, and replacing them.
+"""Constants of a graph, initialisers or Constant nodes: reading and replacing them.
 
 A constant is addressed by the place that reads it, ``(node, input index)``, because one tensor may
 be read in several places and only some of them may change.

@@ -1,4 +1,4 @@
-"""What a graph tells of the inputs it was trained on: its own preprocessing and its first layer."""
+"""Statistics of the training inputs, from a graph's own preprocessing and its first layer."""
 
 from __future__ import annotations
 

@@ -119,9 +119,9 @@ class Reading:
 
 
 def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
-    """Let only the first of several consumers make up for what has been lost before all of them.
+    """Let only the first of several consumers compensate what has been lost before all of them.
 
-    They are fitted without knowing of each other; each would make up for the same loss.
+    They are fitted independently; each would compensate the same loss.
     """
     result = []
     corrected = False

@@ -1,7 +1,7 @@
-"""Weights that a graph turns before it uses them, stored as their readers want them.
+"""Transposes of constant weights, folded into the weights.
 
-Some exporters write a linear layer as a product with ``Transpose(W)``. Turned once and for all the
-weight is one that channels can be removed from, and the graph computes the same with a node less.
+Some exporters write a linear layer as a product with ``Transpose(W)``. With the transposed weight
+stored instead, channels can be removed from it, and the graph computes the same with a node less.
 """
 
 from __future__ import annotations
@@ -15,44 +15,44 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.trace import operators
 
 
-def turnable(graph: ir.Graph) -> list[str]:
+def foldable(graph: ir.Graph) -> list[str]:
     """Return the names of all constants that only weighted nodes read, behind equal Transposes."""
     return [
         name
         for name, weight in graph.initializers.items()
         if _common_order(weight) is not None
         and constants.is_float(weight)
-        and all(turn.graph is graph for turn, _ in weight.uses())
+        and all(transpose.graph is graph for transpose, _ in weight.uses())
         and all(
             _reads_weight(graph, reader, index)
-            for turn, _ in weight.uses()
-            for reader, index in turn.outputs[0].uses()
+            for transpose, _ in weight.uses()
+            for reader, index in transpose.outputs[0].uses()
         )
     ]
 
 
-def turn_weights(graph: ir.Graph, names: Iterable[str]) -> None:
-    """Store some of what :func:`turnable` names as its readers want it."""
+def fold_transposes(graph: ir.Graph, names: Iterable[str]) -> None:
+    """Store some of what :func:`foldable` names transposed, and remove the Transposes."""
     for name in names:
         weight = graph.initializers[name]
         order, tensor = _common_order(weight), constants.tensor(weight)
         assert order is not None
         assert tensor is not None
-        data = _turned(tensor, order, name)
-        for turn, _ in list(weight.uses()):
-            ir.convenience.replace_all_uses_with(turn.outputs[0], weight)
-            graph.remove(turn, safe=True)
+        data = _transposed(tensor, order, name)
+        for transpose, _ in list(weight.uses()):
+            ir.convenience.replace_all_uses_with(transpose.outputs[0], weight)
+            graph.remove(transpose, safe=True)
         weight.const_value, weight.shape = data, data.shape
 
 
-def _turned(tensor: ir.TensorProtocol, order: Sequence[int], name: str) -> ir.LazyTensor:
-    """The tensor turned whenever it is read, and not held in between."""
+def _transposed(tensor: ir.TensorProtocol, order: Sequence[int], name: str) -> ir.LazyTensor:
+    """The tensor, transposed whenever it is read and not held in between."""
     sizes = [int(tensor.shape.numpy()[axis]) for axis in order]
 
-    def turn() -> ir.TensorProtocol:
+    def compute() -> ir.TensorProtocol:
         return ir.Tensor(np.ascontiguousarray(np.transpose(tensor.numpy(), order)))
 
-    return ir.LazyTensor(turn, tensor.dtype, ir.Shape(sizes), name=name)
+    return ir.LazyTensor(compute, tensor.dtype, ir.Shape(sizes), name=name)
 
 
 def _common_order(weight: ir.Value) -> tuple[int, ...] | None:
@@ -71,7 +71,7 @@ def _order(node: ir.Node, rank: int) -> tuple[int, ...] | None:
     if "perm" not in node.attributes:
         return tuple(reversed(range(rank)))
     order = tuple(node.attributes["perm"].as_ints())
-    # A file from a stranger may say anything; the runtime will refuse it in its own words.
+    # An invalid order is left for the runtime to report.
     return order if len(order) == rank else None
 
 

@@ -14,7 +14,7 @@ from nmcore.group import FloatArray, IntArray, Scaling
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import Masks, as_matrix, compact, cut, read
 from nmcore_onnx.ir.constants import Place
-from nmcore_onnx.storage.disk_cache import Spool
+from nmcore_onnx.storage.disk_cache import DiskCache
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.slots import ConsumerSlot
 
@@ -79,11 +79,13 @@ class Ledger:
         Each changed weight.
     biases : dict of (node, group name) to array, shape (O,)
         What each group adds to a node's bias.
+    cache : DiskCache
+        Holds the changed weights.
     """
 
     weights: dict[Place, Changed] = field(default_factory=dict)
     biases: dict[tuple[ir.Node, str], FloatArray] = field(default_factory=dict)
-    spool: Spool = field(default_factory=Spool)
+    cache: DiskCache = field(default_factory=DiskCache)
 
     def __bool__(self) -> bool:
         """Whether anything has been changed."""
@@ -163,7 +165,7 @@ class Ledger:
 
     def _put(self, array: FloatArray) -> Callable[[Masks], FloatArray]:
         """Keep an array in memory or on disk."""
-        found = self.spool.put(array)
+        found = self.cache.put(array)
         return lambda masks: cut(found(), masks)
 
     def add_bias(self, node: ir.Node, group: str, addition: FloatArray) -> None:
@@ -186,7 +188,7 @@ class Ledger:
         undone : mapping of group name to list of (slot, columns)
         """
         biases = {key: array for key, array in self.biases.items() if key[1] not in undone}
-        result = Ledger(dict(self.weights), biases, self.spool)
+        result = Ledger(dict(self.weights), biases, self.cache)
         for slot, columns in (pair for pairs in undone.values() for pair in pairs):
             original = Ledger().matrix(slot)[:, columns]
             result.write(slot, np.arange(len(slot.outputs)), columns, original)

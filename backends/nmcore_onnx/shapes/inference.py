@@ -22,7 +22,7 @@ _LARGE = 2**16
 
 
 class Inference:
-    """The shapes of a model's values, which may be told what cannot be inferred.
+    """The shapes of a model's values by ONNX's own inference; some may be declared.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ _MAX_FOLLOWED = 2**20
 
 
 def _explodes(graph: ir.Graph, bounds: Mapping[str, tuple[int | None, ...]]) -> bool:
-    """Whether following values would take forever, or all memory.
+    """Whether following values would take too long, or too much memory.
 
     Sixty Concats may double theirs, and of a vector whose numbers are unknown the inference holds
     one entry for each.

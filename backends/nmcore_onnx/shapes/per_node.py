@@ -37,7 +37,7 @@ _SIZED_BY_FLOATS = ("Range", "Resize", "Upsample")
 _UNKNOWN = onnx.TypeProto()
 
 
-class Sizing:
+class NodeInference:
     """Infers the shapes of one model for inputs of any sizes, again and again.
 
     Parameters
@@ -141,7 +141,7 @@ class _Pass:
             self._fixed.update(node.outputs)
         for name, found in self._outputs(node, rule).items():
             self._learn(name, found)
-        shape = shape_operators.more(node, self.known)
+        shape = shape_operators.refine(node, self.known)
         if shape is not None and node.inputs[0] is not None:
             name = str(node.outputs[0].name)
             kind = self._types.get(name, self._types[str(node.inputs[0].name)])

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from nmcore_onnx.ir.types import Dim, Shapes
 from nmcore_onnx.shapes import shape_operators
 from nmcore_onnx.shapes.inference import Inference
-from nmcore_onnx.shapes.per_node import Sizing
+from nmcore_onnx.shapes.per_node import NodeInference
 
 # Each round may uncover what the next one needs, as in a chain of units that each halve and shuffle
 # their channels. The longest ones known have 16 units.
@@ -34,9 +34,9 @@ def refined(model: ir.Model) -> Shapes:
     axes = _dynamic(given)
     if not axes or not any(_is_open(shape, axes) for shape in known.values()):
         return known
-    sizing = Sizing(model)
-    trials = [_tried(sizing, given, _lengths(axes, *trial)) for trial in _TRIALS]
-    shortest = [_tried(sizing, given, _shortest(axes, side))[0] for side in _SHORT_SIDES]
+    inference = NodeInference(model)
+    trials = [_tried(inference, given, _lengths(axes, *trial)) for trial in _TRIALS]
+    shortest = [_tried(inference, given, _shortest(axes, side))[0] for side in _SHORT_SIDES]
     for name in set(known).union(*(shapes for shapes, _ in trials)):
         agreed = _agreed(name, known.get(name), trials)
         if agreed is not None:
@@ -49,12 +49,12 @@ def refined(model: ir.Model) -> Shapes:
 Trial = tuple[Shapes, Mapping[int, str]]
 
 
-def _tried(sizing: Sizing, given: Shapes, lengths: Mapping[str, int]) -> Trial:
+def _tried(inference: NodeInference, given: Shapes, lengths: Mapping[str, int]) -> Trial:
     inputs = {
         name: tuple(lengths[dim] if isinstance(dim, str) else dim for dim in shape)
         for name, shape in given.items()
     }
-    return sizing.shapes(inputs), {size: dim for dim, size in lengths.items()}
+    return inference.shapes(inputs), {size: dim for dim, size in lengths.items()}
 
 
 def _inferred(model: ir.Model) -> Shapes:
@@ -64,7 +64,7 @@ def _inferred(model: ir.Model) -> Shapes:
         new = {
             str(node.outputs[0].name): shape
             for node in model.graph
-            if (shape := shape_operators.more(node, known)) is not None
+            if (shape := shape_operators.refine(node, known)) is not None
         }
         if not new:
             break

@@ -1,4 +1,4 @@
-"""What operators give that are told the shape they shall make, read entry by entry.
+"""Output shapes of operators that take a target shape as input, such as Reshape and Expand.
 
 Exporters compute the width of an attention head, or half of the channels, as Shape, Gather and Div.
 ONNX's inference gives up where only some entries of such a target are known, and on every such
@@ -18,12 +18,12 @@ from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.types import Dim, Shapes
 from nmcore_onnx.shapes import shape_values
 
-# What products of sizes from strangers may come to, and no file can say.
+# Sizes of untrusted files may multiply to this; no file can hold it.
 _TOO_LONG = 2**63
 
 
-def more(node: ir.Node, known: Shapes) -> tuple[Dim, ...] | None:
-    """The shape of a node's output, where more of it can be told than is known."""
+def refine(node: ir.Node, known: Shapes) -> tuple[Dim, ...] | None:
+    """The shape of a node's output, where more of it can be inferred than is known; else None."""
     if node.op_type not in _RULES or node.domain not in ("", "ai.onnx"):
         return None
     before = known.get(str(node.outputs[0].name))

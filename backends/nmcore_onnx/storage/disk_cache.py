@@ -1,4 +1,4 @@
-"""Arrays that may be too many for memory: the first ones stay there, the others go to disk."""
+"""A disk cache: the first arrays stay in memory, the others go to a temporary file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Array = NDArray[Any]
 MEMORY = 2**25
 
 
-class Spool:
-    """A place for arrays that are written once and read some time later.
+class DiskCache:
+    """A cache for arrays that are written once and read later.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class Spool:
 
     Examples
     --------
-    >>> spool = Spool(memory=8)
-    >>> first, second = spool.put(np.arange(2)), spool.put(np.ones((2, 2)))
+    >>> cache = DiskCache(memory=8)
+    >>> first, second = cache.put(np.arange(2)), cache.put(np.ones((2, 2)))
     >>> second()
     array([[1., 1.],
            [1., 1.]])

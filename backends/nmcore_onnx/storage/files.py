@@ -14,7 +14,7 @@ from nmcore.errors import ModelError, VerificationError
 from nmcore_onnx.ir.tensors import tensors
 from nmcore_onnx.shapes.inference import is_outline, outline
 from nmcore_onnx.storage import external_data as external
-from nmcore_onnx.storage.validation import admit, one_line
+from nmcore_onnx.storage.validation import one_line, validate
 
 _PROTOBUF_LIMIT = 2**31 - 1
 # Leave room for the graph around the weights.
@@ -29,25 +29,25 @@ def load(path: Path) -> ir.Model:
     ModelError
         The file is no ONNX model, is damaged, or misses its external data.
     """
-    return _admitted(lambda: _read(path), str(path))
+    return _validated(lambda: _read(path), str(path))
 
 
 def from_proto(proto: onnx.ModelProto) -> ir.Model:
-    """Take over a model that was read by somebody else.
+    """Take over a model that was read elsewhere.
 
     Raises
     ------
     ModelError
-        It is damaged, or its weights lie in files whose folder nobody knows.
+        It is damaged, or its weights lie in files of an unknown folder.
     """
-    return _admitted(lambda: _deserialised(proto), "the model")
+    return _validated(lambda: _deserialised(proto), "the model")
 
 
-def _admitted(read: Callable[[], ir.Model], name: str) -> ir.Model:
+def _validated(read: Callable[[], ir.Model], name: str) -> ir.Model:
     """Read a model and look at all of it: whatever goes wrong here lies in the model."""
     try:
         model = read()
-        admit(model, name)
+        validate(model, name)
         _embed_attributes(model)
         _skeleton(model)  # what cannot be written again is refused before any work is done
     except ModelError:
@@ -68,7 +68,7 @@ def _read(path: Path) -> ir.Model:
 
 
 def _embed_attributes(model: ir.Model) -> None:
-    """Read constants in external files that are no initialisers; nobody else looks after them."""
+    """Read constants in external files that are no initialisers."""
     for node in RecursiveGraphIterator(model.graph):
         for name, attribute in list(node.attributes.items()):
             if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():

@@ -1,4 +1,4 @@
-"""What a model must fulfil before anything is computed with it: files come from strangers.
+"""Validation of untrusted models: their tensors, their data files and their wiring.
 
 Each check costs next to nothing beside tracing the graph; weights in external files are not read.
 """
@@ -16,7 +16,7 @@ from nmcore.errors import ModelError
 from nmcore_onnx.ir.tensors import tensors
 
 
-def admit(model: ir.Model, name: str) -> None:
+def validate(model: ir.Model, name: str) -> None:
     """Refuse a model whose tensors or wiring cannot be trusted; sort its nodes where needed.
 
     Parameters

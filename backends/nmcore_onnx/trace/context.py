@@ -1,4 +1,4 @@
-"""Following channels through a graph, node by node.
+"""The state of a trace: the channels of every value, and every place that they touch.
 
 The trace walks the nodes once in topological order and hands each to the rule of its operator
 (:mod:`nmcore_onnx.trace.rules`). A rule may
@@ -37,12 +37,12 @@ from nmcore_onnx.trace.slots import (
     ProducerSlot,
     Slot,
 )
-from nmcore_onnx.trace.union_find import Atoms
+from nmcore_onnx.trace.union_find import UnionFind
 
 
 @dataclass(eq=False)
 class Trace:
-    """What is known so far; the rules' view of the graph."""
+    """What is known of a graph's channels so far; rules and adapters ask it and add to it."""
 
     graph: ir.Graph
     shapes: Shapes
@@ -54,7 +54,7 @@ class Trace:
     counts: list[CountSlot] = field(default_factory=list)
     indices: list[IndexSlot] = field(default_factory=list)
     left: dict[ir.Node, str] = field(default_factory=dict)
-    atoms: Atoms = field(default_factory=Atoms)
+    atoms: UnionFind = field(default_factory=UnionFind)
     reasons: dict[int, str] = field(default_factory=dict)
     settled: set[tuple[ir.Node, int]] = field(default_factory=set)
     _checks: list[Callable[[], None]] = field(default_factory=list)

@@ -22,7 +22,7 @@ from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot
 
 
 def tie(trace: Trace) -> None:
-    """Let the channels of all readers of a weight live and die together, or not at all.
+    """Let all readers of a weight keep the same channels, or freeze them where they differ.
 
     The first reader's :class:`ConsumerSlot` then stands for all; the others are its ``twins``.
     """

@@ -1,4 +1,4 @@
-"""Channels as atoms: plain integers, and which of them must be kept or removed together."""
+"""A union-find over atoms: integers that stand for channels."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from nmcore.group import IntArray
 
 
-class Atoms:
+class UnionFind:
     """A union-find over integers.
 
     Every weight makes one fresh atom a channel. Where two values are added, multiplied or otherwise
-    matched position by position, their atoms are united: the channels live and die together.
+    matched position by position, their atoms are united: the channels are kept or removed together.
 
     Examples
     --------
-    >>> atoms = Atoms()
+    >>> atoms = UnionFind()
     >>> one, other = atoms.fresh(3), atoms.fresh(3)
     >>> atoms.unite(one[:2], other[1:])
     >>> atoms.roots(other)

@@ -7,12 +7,12 @@ import onnx_ir as ir
 from onnx import TensorProto, helper
 
 from chain import Chain
-from nmcore_onnx.shapes.per_node import Sizing
+from nmcore_onnx.shapes.per_node import NodeInference
 from nmcore_onnx.shapes.refinement import refined
 
 
 def sized(chain: Chain, *shape: int):
-    return Sizing(ir.from_proto(chain.build(check=False))).shapes({"input": shape})
+    return NodeInference(ir.from_proto(chain.build(check=False))).shapes({"input": shape})
 
 
 def test_sizes_that_follow_from_sizes_are_known_in_one_pass():
@@ -33,9 +33,9 @@ def test_sizes_may_be_asked_for_again():
     chain = Chain(("n", 8))
     shape = chain.raw("Shape", "input").value
     filled = chain.raw("ConstantOfShape", shape).value
-    sizing = Sizing(ir.from_proto(chain.build(check=False)))
-    assert sizing.shapes({"input": (3, 8)})[filled] == (3, 8)
-    assert sizing.shapes({"input": (4, 8)})[filled] == (4, 8)
+    inference = NodeInference(ir.from_proto(chain.build(check=False)))
+    assert inference.shapes({"input": (3, 8)})[filled] == (3, 8)
+    assert inference.shapes({"input": (4, 8)})[filled] == (4, 8)
 
 
 def test_what_a_function_of_the_model_gives():
@@ -47,7 +47,7 @@ def test_what_a_function_of_the_model_gives():
     opsets = [helper.make_opsetid("", 17)]
     model.functions.append(helper.make_function("own", "Double", ["x"], ["y"], body, opsets))
     model.opset_import.append(helper.make_opsetid("own", 1))
-    assert Sizing(ir.from_proto(model)).shapes({"input": (3, 8)})[chain.value] == (16, 3)
+    assert NodeInference(ir.from_proto(model)).shapes({"input": (3, 8)})[chain.value] == (16, 3)
 
 
 def test_what_is_behind_an_unknown_operator_stays_unknown():
@@ -57,7 +57,7 @@ def test_what_is_behind_an_unknown_operator_stays_unknown():
     beside = chain.raw("Relu", "input").value
     model = chain.build(check=False)
     model.opset_import.append(helper.make_opsetid("own", 1))
-    found = Sizing(ir.from_proto(model)).shapes({"input": (3, 8)})
+    found = NodeInference(ir.from_proto(model)).shapes({"input": (3, 8)})
     assert found[beside] == (3, 8)
     assert not {strange, behind} & set(found)
 
@@ -107,4 +107,4 @@ def test_an_operator_of_somebody_else_is_no_namesake():
     strange = chain.raw("Mul", "input", "input", domain="own").value
     model = chain.build(check=False)
     model.opset_import.append(helper.make_opsetid("own", 1))
-    assert strange not in Sizing(ir.from_proto(model)).shapes({"input": (3, 8)})
+    assert strange not in NodeInference(ir.from_proto(model)).shapes({"input": (3, 8)})

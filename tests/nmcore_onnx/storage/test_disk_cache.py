@@ -18,7 +18,7 @@ def test_no_room_for_weights_beyond_memory(monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(disk_cache.tempfile, "TemporaryFile", lambda **_: Full())
-    full = disk_cache.Spool(memory=0)
+    full = disk_cache.DiskCache(memory=0)
     first = full.put(np.zeros(100))
     for failing in (first, lambda: full.put(np.zeros(3))):
         with pytest.raises(ArgumentError, match="no room for 800 bytes of changed weights"):

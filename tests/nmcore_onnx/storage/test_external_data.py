@@ -166,7 +166,7 @@ def test_nothing_is_kept_of_large_folded_weights(attributes, monkeypatch):
     model = chain.build()
     wanted = compress(model).graph.serialize()
     monkeypatch.setattr(rewrite, "LARGE", 0)
-    monkeypatch.delattr(disk_cache.Spool, "put")
+    monkeypatch.delattr(disk_cache.DiskCache, "put")
     assert compress(model).graph.serialize() == wanted
 
 
@@ -179,7 +179,7 @@ def test_nor_of_those_whose_rows_go_first(monkeypatch):
     model = chain.node("Relu").gemm(8).build()
     wanted = compress(model, verify=True).graph.serialize()
     monkeypatch.setattr(rewrite, "LARGE", 0)
-    monkeypatch.delattr(disk_cache.Spool, "put")
+    monkeypatch.delattr(disk_cache.DiskCache, "put")
     assert compress(model).graph.serialize() == wanted
 
 

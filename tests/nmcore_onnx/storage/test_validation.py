@@ -320,7 +320,7 @@ def test_fewer_axes_are_declared_than_there_are(name):
 @pytest.mark.parametrize(("length", "known"), [(2**61, (2**62)), (2**62, None)])
 def test_sizes_beyond_all_numbers(length, known):
     model = ir.from_proto(Chain().node("Reshape", np.array([0, -1, 4])).build(check=False))
-    found = shape_operators.more(model.graph[0], {"input": ("n", length, 8)})
+    found = shape_operators.refine(model.graph[0], {"input": ("n", length, 8)})
     assert found == (known and ("n", known, 4))
 
 
