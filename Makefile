@@ -44,6 +44,7 @@ dist: $(VENV)/.ready
 lint: $(VENV)/.ready
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.ready
 	$(BIN)/mypy

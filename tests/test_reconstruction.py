@@ -439,9 +439,9 @@ class TestNotMeasurable:
 
 
 def test_a_wrong_cut_does_not_pass_verification(monkeypatch):
-    from nmcore_onnx import rewriting
+    from nmcore_onnx.rewrite import rewrite
 
-    cut = rewriting._cut
+    cut = rewrite._cut
 
     def reversed_rows(copy, trace, ledger, gone):
         found = cut(copy, trace, ledger, gone)
@@ -450,7 +450,7 @@ def test_a_wrong_cut_does_not_pass_verification(monkeypatch):
             found[place] = found[place][::-1]
         return found
 
-    monkeypatch.setattr(rewriting, "_cut", reversed_rows)
+    monkeypatch.setattr(rewrite, "_cut", reversed_rows)
     with pytest.raises(VerificationError, match="differs"):
         nmcore.compress(network(), method="moments", ratio=0.5, samples=8, verify=True)
 

@@ -1,4 +1,16 @@
-"""nmcore's plugin for ONNX graphs: tracing channels, reading weights, writing smaller models."""
+"""nmcore's plugin for ONNX graphs: tracing channels, reading weights, writing smaller models.
+
+From the top; imports go down only:
+
+* ``plugin`` opens models, ``graph`` is an opened one, as :class:`nmcore.plugins.Graph` asks;
+* ``probes`` makes graphs that measure; ``cost`` counts parameters and multiply-accumulates;
+* ``rewrite`` makes the smaller model;
+* ``trace`` is the dependency graph: ``rules`` say where channels go, ``operators`` what an operator
+  with weights is;
+* ``storage`` reads, validates and writes files;
+* ``shapes`` infers the shapes of all values;
+* ``ir`` holds helpers over onnx-ir.
+"""
 
 from nmcore_onnx.plugin import OnnxBackend
 

@@ -24,31 +24,26 @@ from nmcore.group import (
     Scaling,
     Term,
 )
-from nmcore.plugins.protocols import InputHint, Pair
-from nmcore_onnx import (
-    constants,
-    cost,
-    external,
-    files,
-    following,
-    hints,
-    norms,
-    pairing,
-    probing,
-    reference,
-    rewriting,
-    shapes,
-)
-from nmcore_onnx.constants import Place
-from nmcore_onnx.grouping import TracedGroup, find_groups
-from nmcore_onnx.intake import tensors
-from nmcore_onnx.slots import ConsumerSlot
-from nmcore_onnx.trace import label, trace
-from nmcore_onnx.weights import Ledger, compact
+from nmcore.plugins import InputHint, Pair
+from nmcore_onnx import cost
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.arrays import compact
+from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.nodes import label
+from nmcore_onnx.ir.tensors import tensors
+from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.probes import batch_norms, input_statistics, moments, pairs
+from nmcore_onnx.rewrite import model_copy, reference, rewrite
+from nmcore_onnx.rewrite.ledger import Ledger
+from nmcore_onnx.storage import external_data, files
+from nmcore_onnx.trace import consumers, operators, producers
+from nmcore_onnx.trace.groups import TracedGroup, find_groups
+from nmcore_onnx.trace.slots import ConsumerSlot
+from nmcore_onnx.trace.walk import trace
 
 
 class OnnxGraph:
-    """Fulfils :class:`nmcore.plugins.protocols.Graph` for ONNX.
+    """Fulfils :class:`nmcore.plugins.Graph` for ONNX.
 
     The original stays untouched. Changed weights are kept at full width in a ledger until the
     result is asked for; then every constant is cut once, however many groups touch it.
@@ -58,10 +53,10 @@ class OnnxGraph:
     model : ir.Model
         Not changed.
     known : mapping of value name to shape
-        What :func:`nmcore_onnx.refining.refined` says of it.
+        What :func:`nmcore_onnx.shapes.refinement.refined` says of it.
     """
 
-    def __init__(self, model: ir.Model, known: shapes.Shapes) -> None:
+    def __init__(self, model: ir.Model, known: Shapes) -> None:
         self._original = model
         self._shapes = known
         self._trace = trace(model.graph, known)
@@ -71,7 +66,7 @@ class OnnxGraph:
         self._removed = np.array([], dtype=np.intp)
         # The units of each group that are left.
         self._kept = {item.group.name: np.arange(item.group.width) for item in traced}
-        self._norms = norms.batch_norms(model.graph, self._shapes)
+        self._norms = batch_norms.batch_norms(model.graph, self._shapes)
         self._statistics: dict[Place, FloatArray] = {}
 
     def clone(self) -> OnnxGraph:
@@ -100,7 +95,7 @@ class OnnxGraph:
 
     def producers(self, group: Group) -> Sequence[Producer]:
         """The weights whose rows make the group's channels, as they were when opened."""
-        return following.producers(self._traced[group.name])
+        return producers.producers(self._traced[group.name])
 
     def readings(self) -> Sequence[Reading]:
         """Every consumer of every group, in topological order."""
@@ -123,27 +118,27 @@ class OnnxGraph:
         return self._consumer(traced, traced.consumers[reading.index])
 
     def _consumer(self, traced: TracedGroup, slot: ConsumerSlot) -> Consumer:
-        width, rows = probing.width_of(slot), self._rows(slot)
+        width, rows = consumers.width_of(slot), self._rows(slot)
         alive = rows + slot.outputs.start
-        bias = following.added_bias(slot.node, width)
+        bias = operators.weighted(slot.node).bias(slot.node, width)
         added = self._ledger.total_biases().get(slot.node)
         if added is not None:
             bias = added if bias is None else bias + added
-        scale = following.norm_scale(slot.node, width, self._statistics)
+        scale = consumers.norm_scale(slot.node, width, self._statistics)
         owned = self._columns(traced, slot)
-        matrix = self._ledger.matrix(slot)[compact(rows, probing.width_of(slot))]
+        matrix = self._ledger.matrix(slot)[compact(rows, consumers.width_of(slot))]
         matrix = matrix[:, compact(owned.ravel(), matrix.shape[1])]
         return Consumer(
             label(slot.node),
             matrix.reshape(len(rows), len(owned), -1),
             None if bias is None else bias[alive],
             None if scale is None else scale[alive],
-            self._residuals(slot)[0] is not None or probing.is_partial(traced, slot),
+            self._residuals(slot)[0] is not None or consumers.is_partial(traced, slot),
         )
 
-    def _residuals(self, slot: ConsumerSlot) -> list[probing.Residual | None]:
+    def _residuals(self, slot: ConsumerSlot) -> list[moments.Residual | None]:
         """The sum that each reader of a weight goes into; None for all unless all have one."""
-        found = [probing.residual(each.node, self._shapes) for each in slot.all]
+        found = [moments.residual(each.node, self._shapes) for each in slot.all]
         return [None for _ in found] if None in found else found
 
     def write(
@@ -153,14 +148,14 @@ class OnnxGraph:
         weights: Sequence[FloatArray],
         biases: Sequence[FloatArray | None],
     ) -> None:
-        """Keep only ``kept`` of the group's channels; see :class:`nmcore.plugins.protocols.Graph`."""
+        """Keep only ``kept`` of the group's channels; see :class:`nmcore.plugins.Graph`."""
         traced = self._traced[group.name]
         for slot, weight, bias in zip(traced.consumers, weights, biases, strict=True):
             self._fold(traced, slot, kept, weight, bias)
         self.remove(group, kept)
 
     def absorb(self, group: Group, scaling: Scaling) -> None:
-        """Fold Z into the consumers; see :class:`nmcore.plugins.protocols.Absorbing`."""
+        """Fold Z into the consumers; see :class:`nmcore.plugins.Absorbing`."""
         traced = self._traced[group.name]
         for slot in traced.consumers:
             if not self._absorb_later(traced, slot, scaling):
@@ -171,7 +166,7 @@ class OnnxGraph:
     def _absorb_later(self, traced: TracedGroup, slot: ConsumerSlot, scaling: Scaling) -> bool:
         """Fold a large weight only when it is written, where Z is no matrix that needs room too."""
         tensor = constants.tensor(slot.place.value)
-        if tensor is None or tensor.nbytes < rewriting.LARGE or scaling.assignment is None:
+        if tensor is None or tensor.nbytes < rewrite.LARGE or scaling.assignment is None:
             return False
         return self._ledger.absorb(slot, self._columns(traced, slot), scaling)
 
@@ -185,7 +180,7 @@ class OnnxGraph:
         for place in {slot.place for slot in traced.producers} | {
             slot.place for slot in traced.consumers
         }:
-            external.forget(constants.tensor(place.value))
+            external_data.forget(constants.tensor(place.value))
 
     def fold(
         self, reading: Reading, kept: IntArray, weight: FloatArray, bias: FloatArray | None
@@ -207,7 +202,7 @@ class OnnxGraph:
         owned, rows = self._columns(traced, slot), self._rows(slot)
         self._ledger.write(slot, rows, owned[kept].ravel(), weight, cleared=owned.ravel())
         if bias is not None:
-            addition = np.zeros(probing.width_of(slot), bias.dtype)
+            addition = np.zeros(consumers.width_of(slot), bias.dtype)
             addition[rows + slot.outputs.start] = bias
             for reader in slot.all:
                 self._ledger.add_bias(reader.node, traced.group.name, addition)
@@ -225,7 +220,7 @@ class OnnxGraph:
 
     @cached_property
     def _result(self) -> ir.Model:
-        return rewriting.rewrite(self._original, self._trace, self._ledger, self._removed).model
+        return rewrite.rewrite(self._original, self._trace, self._ledger, self._removed).model
 
     def result(self) -> ir.Model:
         """The compressed model."""
@@ -235,37 +230,37 @@ class OnnxGraph:
         """A model that gives the batch's mean and variance at each batch norm, or None."""
         if not self._norms:
             return None
-        copy = rewriting.Copy(self._original)
-        return files.serialize(norms.probe(copy, self._norms, self._shapes))
+        copy = model_copy.Copy(self._original)
+        return files.serialize(batch_norms.probe(copy, self._norms, self._shapes))
 
     def set_norms(self, statistics: Sequence[FloatArray]) -> None:
         """Let probes run with these batch norm statistics instead of the model's own."""
-        self._statistics = norms.overrides(self._norms, statistics)
+        self._statistics = batch_norms.overrides(self._norms, statistics)
 
     def moment_probe(
         self, readings: Sequence[Reading], *, targets: bool, rows: int, samples: int
     ) -> bytes:
-        """A model whose outputs are sums over rows; see :class:`nmcore.plugins.protocols.Graph`."""
+        """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Graph`."""
         found = [self._readings(reading, targets, rows, samples) for reading in readings]
         if targets:
-            found = probing.correcting_once(found)
+            found = moments.correcting_once(found)
         current = self._copy(self._ledger, self._removed)
         nothing = np.array([], dtype=np.intp)
         original = self._copy(Ledger(), nothing) if targets else None
-        return files.serialize(probing.probe(current, original, found))
+        return files.serialize(moments.probe(current, original, found))
 
     def pair(self, reading: Reading) -> Pair | None:
-        """A fully connected layer and the one before; see :class:`nmcore.plugins.protocols.Pairable`."""
+        """A fully connected layer and the one before; see :class:`nmcore.plugins.Pairable`."""
         maker = self._maker(reading)
         if maker is None:
             return None
         nothing = np.array([], dtype=np.intp)
         (before,), (after,) = (self._readings(each, True, 1, 1) for each in (maker, reading))
         copies = [self._copy(self._ledger, self._removed) for _ in range(2)]
-        path = pairing.between(copies[0], before.slot.node, after)
+        path = pairs.between(copies[0], before.slot.node, after)
         if path is None:
             return None
-        rows = pairing.rows(copies[1], self._copy(Ledger(), nothing), before, after)
+        rows = pairs.rows(copies[1], self._copy(Ledger(), nothing), before, after)
         return Pair(maker, files.serialize(rows), files.serialize(path))
 
     def _maker(self, reading: Reading) -> Reading | None:
@@ -273,27 +268,27 @@ class OnnxGraph:
         group = self._traced[reading.group]
         slot = group.consumers[reading.index]
         single = len(group.producers) == len(group.consumers) == 1 and not group.filters
-        if not single or not pairing.is_alone(group, slot, self._shapes):
+        if not single or not pairs.is_alone(group, slot, self._shapes):
             return None
         for other in self.readings():
             before = self._traced[other.group]
             place = before.consumers[other.index]
             if place.node is group.producers[0].node:
-                alone = pairing.is_alone(before, place, self._shapes)
+                alone = pairs.is_alone(before, place, self._shapes)
                 return other if alone else None
         return None
 
     def _readings(
         self, reading: Reading, targets: bool, rows: int, samples: int
-    ) -> list[probing.Reading]:
+    ) -> list[moments.Reading]:
         """Every place where a consumer's weight is read; rows are skipped where ``samples`` inputs
         would give more than asked for.
         """
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
-        per_sample = sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all)
+        per_sample = self._rows_per_sample(slot)
         step = max(1, round(per_sample * samples / rows))
-        own = self._own(traced, slot) if probing.is_partial(traced, slot) else None
+        own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
         return [
             self._reading(traced, each, own, step, targets, residual)
             for each, residual in zip(slot.all, self._residuals(slot), strict=True)
@@ -313,15 +308,15 @@ class OnnxGraph:
         own: tuple[FloatArray, FloatArray] | None,
         step: int,
         targets: bool,
-        residual: probing.Residual | None,
-    ) -> probing.Reading:
+        residual: moments.Residual | None,
+    ) -> moments.Reading:
         owned = self._columns(traced, slot) + slot.start
         source = ~np.isin(slot.source_atoms, self._removed)
         alive = self._rows(slot) + slot.outputs.start
-        made = np.ones(probing.width_of(slot), bool)
+        made = np.ones(consumers.width_of(slot), bool)
         if slot.made is not None:
             made = ~np.isin(slot.made, self._removed)
-        return probing.Reading(
+        return moments.Reading(
             slot,
             (np.cumsum(source) - 1)[owned.ravel()],
             int(source.sum()),
@@ -335,7 +330,7 @@ class OnnxGraph:
 
     def input_hints(self) -> Mapping[str, InputHint]:
         """What the original's first nodes tell of the inputs it was trained on."""
-        return hints.input_hints(self._original.graph, self._shapes)
+        return input_statistics.input_hints(self._original.graph, self._shapes)
 
     def largest_value(self) -> int:
         """How many numbers the largest value inside the model holds for one input."""
@@ -348,17 +343,24 @@ class OnnxGraph:
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
         taps = math.prod(constants.shape(slot.place.value) or ()) // (
-            probing.width_of(slot) * len(slot.atoms)
+            consumers.width_of(slot) * len(slot.atoms)
         )
         features = self._columns(traced, slot).size * taps
-        return sum(cost.rows(each.node, self._assumed_shapes) for each in slot.all) * features
+        return self._rows_per_sample(slot) * features
+
+    def _rows_per_sample(self, slot: ConsumerSlot) -> int:
+        """How many rows all readers of a weight have for one input."""
+        return sum(
+            operators.weighted(each.node).positions(each.node, self._assumed_shapes)
+            for each in slot.all
+        )
 
     @cached_property
-    def _assumed_shapes(self) -> shapes.Shapes:
+    def _assumed_shapes(self) -> Shapes:
         return cost.assumed_shapes(self._original)
 
-    def _copy(self, ledger: Ledger, removed: IntArray) -> rewriting.Copy:
-        return rewriting.rewrite(self._original, self._trace, ledger, removed, self._statistics)
+    def _copy(self, ledger: Ledger, removed: IntArray) -> model_copy.Copy:
+        return rewrite.rewrite(self._original, self._trace, ledger, removed, self._statistics)
 
     def terms(self) -> Sequence[Term]:
         """The parts of the original's cost that depend on the groups' widths."""
@@ -381,20 +383,20 @@ class OnnxGraph:
         return files.fault(self._original)
 
     def reference(self, scalings: Mapping[str, Scaling]) -> bytes:
-        """The original at full width; see :class:`nmcore.plugins.protocols.Graph`.
+        """The original at full width; see :class:`nmcore.plugins.Graph`.
 
         Groups without a scaling matrix were refitted: their consumers have the new weights, with
         zeros for the removed channels.
         """
-        pairs = [(self._traced[name], scaling) for name, scaling in scalings.items()]
+        scaled = [(self._traced[name], scaling) for name, scaling in scalings.items()]
         undone = {
             item.group.name: [(slot, item.positions(slot.atoms).ravel()) for slot in item.consumers]
-            for item, _ in pairs
+            for item, _ in scaled
         }
         nothing = np.array([], dtype=np.intp)
         ledger = self._ledger.without(undone)
-        copy = rewriting.rewrite(self._original, self._trace, ledger, nothing)
-        return files.serialize(reference.rebuild(copy, pairs))
+        copy = rewrite.rewrite(self._original, self._trace, ledger, nothing)
+        return files.serialize(reference.rebuild(copy, scaled))
 
     def serialize(self) -> bytes:
         """The compressed model as bytes."""
@@ -405,9 +407,9 @@ class OnnxGraph:
         return files.size(self._result)
 
     def write_files(self, folder: Path, name: str, external_data: bool | None) -> None:
-        """Write the compressed model into a folder; see :class:`nmcore.plugins.protocols.Graph`."""
+        """Write the compressed model into a folder; see :class:`nmcore.plugins.Graph`."""
         files.write(self._result, folder, name, external_data)
 
     def data_files(self) -> Sequence[Path]:
         """The files beside the original's own that hold weights of it."""
-        return external.data_files(tensors(self._original))
+        return external_data.data_files(tensors(self._original))

@@ -10,11 +10,12 @@ import onnx
 import onnx_ir as ir
 
 from nmcore.errors import blaming
-from nmcore_onnx import constants, files
 from nmcore_onnx.graph import OnnxGraph
-from nmcore_onnx.refining import refined
-from nmcore_onnx.shapes import Shapes
-from nmcore_onnx.turning import turn_weights, turnable
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.rewrite.fold_transposes import fold_transposes, foldable
+from nmcore_onnx.shapes.refinement import refined
+from nmcore_onnx.storage import files
 
 
 class OnnxBackend:
@@ -44,19 +45,19 @@ class OnnxBackend:
 
 
 def _traced(model: ir.Model) -> OnnxGraph:
-    """Trace a model with those weights turned that channels can then be removed from."""
+    """Trace a model, with Transposes folded into the weights that channels are removed from."""
     shapes = refined(model)
-    names = turnable(model.graph)
+    names = foldable(model.graph)
     if not names:
         return OnnxGraph(model, shapes)
-    graph = _turned(model, shapes, names)
+    graph = _folded(model, shapes, names)
     useful = [name for name in names if name in graph.weights()]
-    return graph if useful == names else _turned(model, shapes, useful)
+    return graph if useful == names else _folded(model, shapes, useful)
 
 
-def _turned(model: ir.Model, shapes: Shapes, names: Sequence[str]) -> OnnxGraph:
+def _folded(model: ir.Model, shapes: Shapes, names: Sequence[str]) -> OnnxGraph:
     """Trace a copy, as the caller's own model stays as it is; only the weights' shapes change."""
     copy = model.clone()
-    turn_weights(copy.graph, names)
-    turned = {name: constants.shape(copy.graph.initializers[name]) or () for name in names}
-    return OnnxGraph(copy, {**shapes, **turned})
+    fold_transposes(copy.graph, names)
+    transposed = {name: constants.shape(copy.graph.initializers[name]) or () for name in names}
+    return OnnxGraph(copy, {**shapes, **transposed})

@@ -22,8 +22,8 @@ from nmcore.kernels.numba_ import compare, distance_sums, fill_panel, unit_rows
 from nmcore.kernels.protocol import Shortlist
 from nmcore.kernels.threads import Workers
 from nmcore_ort.fallback import tell_of_cpu
+from nmcore_ort.native_output import captured_output
 from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, choose
-from nmcore_ort.quiet import captured_output
 
 __all__ = ["NAME", "compare", "distance_sums", "fill_panel", "shortlist", "unit_rows"]
 

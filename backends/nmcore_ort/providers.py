@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nmcore.errors import ArgumentError
-from nmcore_ort.quiet import captured_output
+from nmcore_ort.native_output import captured_output
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from nmcore.errors import ArgumentError, ModelError, OutOfMemoryError
 from nmcore.plugins.protocols import InputSpec
 from nmcore_ort.fallback import is_of_the_device, is_out_of_memory, tell_of_cpu
+from nmcore_ort.native_output import captured_output
 from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, Choice, choose, one_line
-from nmcore_ort.quiet import captured_output
 
 FATAL_ONLY = 4
 # More threads than processors can be worth a try; thousands never are.

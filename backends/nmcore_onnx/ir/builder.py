@@ -1,0 +1,83 @@
+"""Appending nodes to a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+
+class Builder:
+    """Appends nodes to a graph; every method returns the new value."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self._count = 0
+        self._anchor: ir.Node | None = None
+        self._opset = graph.opset_imports.get("", graph.opset_imports.get("ai.onnx", 1))
+
+    def before(self, node: ir.Node | None) -> None:
+        """Put what follows before ``node``; None: at the end."""
+        self._anchor = node
+
+    def constant(self, array: NDArray[Any] | np.generic) -> ir.Value:
+        """A constant."""
+        self._count += 1
+        tensor = ir.Tensor(np.ascontiguousarray(array), name=f"nmcore.constant.{self._count}")
+        value = ir.Value(
+            name=tensor.name,
+            shape=tensor.shape,
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        self.graph.register_initializer(value)
+        return value
+
+    def node(self, op: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
+        """The output of a new node."""
+        self._count += 1
+        node = ir.node(op, inputs, attributes, name=f"nmcore.{op}.{self._count}")
+        node.outputs[0].name = f"nmcore.value.{self._count}"
+        if self._anchor is None:
+            self.graph.append(node)
+        else:
+            self.graph.insert_before(self._anchor, node)
+        return node.outputs[0]
+
+    def ints(self, *numbers: int) -> ir.Value:
+        """A vector of integers."""
+        return self.constant(np.array(numbers, np.int64))
+
+    def rows(self, value: ir.Value, axis: int, rank: int, width: int) -> ir.Value:
+        """(..., width on ``axis``, ...) as float32 rows (n, width)."""
+        if axis != rank - 1:
+            order = [k for k in range(rank) if k != axis] + [axis]
+            value = self.node("Transpose", value, perm=order)
+        value = self.node("Reshape", value, self.ints(-1, width))
+        return self.node("Cast", value, to=int(ir.DataType.FLOAT))
+
+    def every(self, value: ir.Value, step: int) -> ir.Value:
+        """Every ``step``-th row; all of them where Slice knows no steps yet."""
+        if step == 1 or self._opset < 10:
+            return value
+        bounds = [self.ints(0), self.ints(np.iinfo(np.int64).max), self.ints(0), self.ints(step)]
+        return self.node("Slice", value, *bounds)
+
+    def total(self, value: ir.Value) -> ir.Value:
+        """The sum over rows."""
+        if self._opset < 13:
+            return self.node("ReduceSum", value, axes=[0], keepdims=0)
+        length = self.node("Gather", self.node("Shape", value), self.ints(0), axis=0)
+        ones = self.node("ConstantOfShape", length, value=ir.tensor(np.ones(1, np.float32)))
+        return self.node("MatMul", ones, value)
+
+    def product(self, left: ir.Value, right: ir.Value) -> ir.Value:
+        """Left' right: the sum over rows of outer products."""
+        return self.node("MatMul", self.node("Transpose", left, perm=[1, 0]), right)
+
+    def count(self, value: ir.Value) -> ir.Value:
+        """How many rows there are, as (1,)."""
+        first = self.node("Gather", self.node("Shape", value), self.ints(0), axis=0)
+        return self.node("Cast", first, to=int(ir.DataType.FLOAT))

@@ -1,0 +1,307 @@
+"""Probe graphs: second moments formed inside the runtime, so that only small matrices leave it.
+
+A probe holds the model as it stands now and, where targets are asked for, the original beside it,
+both reading the same inputs. For each consumer it unfolds the consumer's input into rows of
+features (one row an output position, one feature a channel and tap) and multiplies them together.
+Of a consumer that reads several groups only the columns of the group in question are unfolded.
+Every output is a plain sum over rows, so that sums over batches add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from nmcore.group import FloatArray, IntArray
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.builder import Builder
+from nmcore_onnx.ir.nodes import attribute, only_reader
+from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.rewrite.model_copy import Copy
+from nmcore_onnx.trace import operators
+from nmcore_onnx.trace.slots import ConsumerSlot
+
+_PREFIX = "nmcore.original."
+
+# A batch norm whose scale is this small against its largest blocks the channel: nothing that comes
+# before it can make up for anything behind it.
+_BLOCKED = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """What happens to a consumer's output before it is added to another value.
+
+    Attributes
+    ----------
+    norm : ir.Node or None
+        A batch norm on the way.
+    add : ir.Node
+        The sum.
+    index : int
+        Which of the sum's inputs is the other value.
+    """
+
+    norm: ir.Node | None
+    add: ir.Node
+    index: int
+
+
+def residual(node: ir.Node, shapes: Shapes) -> Residual | None:
+    """The sum of equals that a node's output goes into, alone or through one batch norm."""
+    operator = operators.weighted(node)
+    output, norm = operator.output(node), None
+    reader = only_reader(output) if operator.output_axis is not None else None
+    behind = operator.output_axis == 1  # batch norms work on axis 1
+    if reader is not None and reader.op_type == "BatchNormalization" and behind:
+        norm, output = reader, reader.outputs[0]
+        reader = only_reader(output)
+    if reader is None or reader.op_type != "Add":
+        return None
+    index = 1 if reader.inputs[0] is output else 0
+    other = reader.inputs[index]
+    if other is None or other is output or not _alike(other, output, shapes):
+        return None
+    return Residual(norm, reader, index)
+
+
+def _alike(one: ir.Value, other: ir.Value, shapes: Shapes) -> bool:
+    """Whether two values have the same shape as far as it is known, with nothing broadcast."""
+    a, b = shapes.get(one.name or ""), shapes.get(other.name or "")
+    if a is None or b is None or len(a) != len(b) or constants.tensor(one) is not None:
+        return False
+    return all(
+        x == y if isinstance(x, int) and isinstance(y, int) else 1 not in (x, y)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One consumer of a group in the model as it stands, and what its probe gives.
+
+    Attributes
+    ----------
+    slot : ConsumerSlot
+        The consumer.
+    columns : int array, shape (N * r,)
+        Where the group's channels stand now on the axis that the consumer reads.
+    width : int
+        How long that axis is now.
+    outputs, original : int array, shape (O,)
+        Which outputs of the node they are made into, now and in the original.
+    own : (array of shape (F, O), array of shape (O,)) or None
+        The weights on these columns and the bias, where the consumer reads other columns too.
+    step : int
+        Every how many-th row counts.
+    targets : bool
+        Whether the original's outputs are compared.
+    residual : Residual or None
+        The sum that the consumer's output goes into.
+    alone : bool
+        Whether the target is what these columns give now, whatever others have lost.
+    """
+
+    slot: ConsumerSlot
+    columns: IntArray
+    width: int
+    outputs: IntArray
+    original: IntArray
+    own: tuple[FloatArray, FloatArray] | None
+    step: int
+    targets: bool
+    residual: Residual | None
+    alone: bool = False
+
+
+def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
+    """Let only the first of several consumers compensate what has been lost before all of them.
+
+    They are fitted independently; each would compensate the same loss.
+    """
+    result = []
+    corrected = False
+    seen: set[ir.Node] = set()
+    for readings in weights:
+        keep = not corrected and readings[0].residual is not None
+        corrected |= keep
+        result.append(
+            [
+                replace(
+                    reading,
+                    residual=reading.residual if keep else None,
+                    alone=reading.slot.node in seen and reading.slot.start == 0,
+                )
+                for reading in readings
+            ]
+        )
+        seen |= {reading.slot.node for reading in readings}
+    return result
+
+
+def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Reading]]) -> ir.Model:
+    """Turn a copy of a model into a graph whose outputs are sums for the given consumers.
+
+    Parameters
+    ----------
+    current : Copy
+        The model as it stands; it becomes the probe.
+    original : Copy or None
+        The model that sets the targets, where any consumer wants them; it is used up.
+    weights : sequence of sequence of Reading
+        What to form moments for: of each consumer all places where its weight is read, which are
+        summed.
+
+    Returns
+    -------
+    ir.Model
+        For each consumer the outputs ``count`` (), ``sum_x`` (F,), ``gram`` (F, F); with targets
+        ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O); without, where what it makes goes into a
+        sum, ``sum_s`` and ``power_s`` (O,) of that sum. F counts features in the order of the
+        group's channels, then taps.
+    """
+    graph = current.model.graph
+    if original is not None:
+        adopt(graph, original.model.graph)
+    build = Builder(graph)
+    outputs: list[ir.Value] = []
+    for readings in weights:
+        parts = [_sums(build, current, original, reading) for reading in readings]
+        outputs += [_added(build, same) for same in zip(*parts, strict=True)]
+    for value in outputs:
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+    RemoveUnusedNodesPass()(current.model)
+    return current.model
+
+
+def adopt(graph: ir.Graph, other: ir.Graph) -> None:
+    """Move the nodes and weights of another graph over; it reads this graph's inputs."""
+    for mine, theirs in zip(graph.inputs, other.inputs, strict=True):
+        if not theirs.is_initializer():
+            ir.convenience.replace_all_uses_with(theirs, mine)
+    for value in list(other.initializers.values()):
+        assert value.const_value is not None
+        # A new value: renaming this one would rename the tensor, which the caller's model shares.
+        data = ir.Tensor(value.const_value.numpy(), name=_PREFIX + (value.name or ""))
+        mine = ir.Value(
+            name=data.name, shape=data.shape, type=ir.TensorType(data.dtype), const_value=data
+        )
+        graph.register_initializer(mine)
+        ir.convenience.replace_all_uses_with(value, mine)
+    nodes = list(other)
+    other.outputs.clear()
+    other.remove(nodes)
+    for node in nodes:
+        if node.name:  # the runtime wants names to differ, but none at all is fine
+            node.name = _PREFIX + node.name
+        for value in node.outputs:
+            value.name = _PREFIX + (value.name or "")
+    graph.extend(nodes)
+
+
+def _added(build: Builder, parts: Sequence[ir.Value]) -> ir.Value:
+    total = parts[0]
+    for part in parts[1:]:
+        total = build.node("Add", total, part)
+    return total
+
+
+def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading) -> list[ir.Value]:
+    """The sums of one consumer."""
+    slot = reading.slot
+    rows = build.every(features(build, current, reading), reading.step)
+    outputs = [build.count(rows), build.total(rows), build.product(rows, rows)]
+    if reading.targets:
+        assert original is not None
+        wanted = build.every(target(build, current, original, reading), reading.step)
+        if reading.own is not None:
+            wanted = _without_others(build, current, reading, wanted, rows)
+        square = build.node("Mul", wanted, wanted)
+        outputs += [build.total(wanted), build.total(square), build.product(rows, wanted)]
+    elif reading.residual is not None or reading.own is not None:
+        if reading.residual is None:
+            sums = _given(build, current, slot, reading.outputs)
+        else:
+            stream = current.value(reading.residual.add.outputs[0])
+            sums = _as_rows(build, stream, slot, reading.outputs)
+        sums = build.every(sums, reading.step)
+        outputs += [build.total(sums), build.total(build.node("Mul", sums, sums))]
+    return outputs
+
+
+def features(build: Builder, current: Copy, reading: Reading) -> ir.Value:
+    """The rows (n, F) that a consumer reads now."""
+    slot, node = reading.slot, current.node(reading.slot.node)
+    operator = operators.weighted(node)
+    value = operator.data(build, node, slot.place.index)
+    if not np.array_equal(reading.columns, np.arange(reading.width)):
+        picked = build.ints(*reading.columns.tolist())
+        value = build.node("Gather", value, picked, axis=slot.source_axis)
+    return operator.unfold(build, node, slot.place.index, value, len(reading.columns))
+
+
+def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> ir.Value:
+    """The original's output of a consumer, plus what the sum behind it has lost so far.
+
+    Where the output is added to another value, that value has changed already; the consumer can
+    make up for it. A batch norm on the way divides the difference by its own factor.
+    """
+    slot, found = reading.slot, reading.residual
+    rows = _given(build, original, slot, reading.original)
+    if found is None:
+        return rows
+    before, now = (copy.node(found.add).inputs[found.index] for copy in (original, current))
+    assert before is not None
+    assert now is not None
+    lost = build.node(
+        "Sub",
+        _as_rows(build, before, slot, reading.original),
+        _as_rows(build, now, slot, reading.outputs),
+    )
+    if found.norm is not None:
+        factor = _inverse_factor(original.node(found.norm))[reading.original]
+        lost = build.node("Mul", lost, build.constant(factor))
+    return build.node("Add", rows, lost)
+
+
+def _without_others(
+    build: Builder, current: Copy, reading: Reading, target: ir.Value, rows: ir.Value
+) -> ir.Value:
+    """What these columns alone should give: the target less what all others give now."""
+    assert reading.own is not None
+    weights, bias = (build.constant(part.astype(np.float32)) for part in reading.own)
+    if reading.alone:
+        return build.node("Add", build.node("MatMul", rows, weights), bias)
+    total = _given(build, current, reading.slot, reading.outputs)
+    total = build.every(total, reading.step)
+    own = build.node("Add", build.node("MatMul", rows, weights), bias)
+    return build.node("Add", build.node("Sub", target, total), own)
+
+
+def _given(build: Builder, copy: Copy, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:
+    """Some of what a consumer gives in a copy of the model, as rows (n, O)."""
+    operator = operators.weighted(slot.node)
+    value = copy.value(operator.output(slot.node))
+    value = operator.product(build, copy.node(slot.node), slot.place.index, value)
+    return operator.output_rows(build, slot, value, chosen)
+
+
+def _as_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:
+    """Some columns of a value of the shape of a consumer's output, as rows (n, O)."""
+    return operators.weighted(slot.node).output_rows(build, slot, value, chosen)
+
+
+def _inverse_factor(norm: ir.Node) -> FloatArray:
+    """What undoes the scale of a batch norm; 0 where it nearly blocks a channel."""
+    gamma, var = (constants.array(norm.inputs[index]) for index in (1, 4))
+    assert gamma is not None
+    assert var is not None
+    scale = gamma.astype(np.float64) / np.sqrt(var + attribute(norm, "epsilon", 1e-5))
+    open_ = np.abs(gamma) > _BLOCKED * np.abs(gamma).max()
+    return np.where(open_, 1 / np.where(open_, scale, 1), 0).astype(np.float32)

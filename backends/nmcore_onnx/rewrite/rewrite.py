@@ -1,0 +1,226 @@
+"""Making the compressed model: a copy of the original with the removed channels cut out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from nmcore.group import FloatArray
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.arrays import cut
+from nmcore_onnx.ir.constant_folding import fold
+from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.rewrite.ledger import Changed, Ledger
+from nmcore_onnx.rewrite.model_copy import Copy
+from nmcore_onnx.storage.external_data import forget
+from nmcore_onnx.trace import operators
+from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.slots import (
+    ConsumerSlot,
+    CountSlot,
+    ProducerSlot,
+    Slot,
+)
+
+Array = NDArray[Any]
+
+# Weights of so many bytes are cut only when they are written.
+LARGE = 2**22
+
+
+def rewrite(
+    model: ir.Model,
+    trace: Trace,
+    ledger: Ledger,
+    removed: NDArray[np.intp],
+    overrides: Mapping[Place, FloatArray] | None = None,
+) -> Copy:
+    """Copy a model, write the changed weights and cut what the removed atoms own.
+
+    Everything that is not touched stays the same, down to the name. ``overrides`` are constants to
+    use instead of the model's own, before they are cut.
+    """
+    copy = Copy(model)
+    for place, array in (overrides or {}).items():
+        constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
+    if not len(removed) and not ledger.weights:
+        return copy
+    constants.unlist_initialisers(copy.model)
+    for place, weight in _cut(copy, trace, ledger, removed).items():
+        constants.replace(copy.place(place), weight)
+    _declare(trace, copy, removed)
+    for node, addition in ledger.total_biases().items():
+        kept = _kept_rows(trace, node, removed)
+        addition = addition if kept is None else addition[kept]
+        total = operators.weighted(node).add_bias(copy.node(node), addition)
+        if total is not None:
+            copy.move(node.outputs[0], total)
+    _reunite(model, copy)
+    constants.list_initialisers(copy.model)
+    for count in trace.counts:
+        _recount(copy, count, removed)
+    for index in trace.indices:
+        _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
+    return copy
+
+
+def _cut(
+    copy: Copy, trace: Trace, ledger: Ledger, gone: NDArray[np.intp]
+) -> dict[Place, Array | ir.LazyTensor]:
+    """All weights that changed or lost entries; large ones are computed when they are written."""
+    masks: dict[Place, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
+    cuts: list[Slot | ProducerSlot | ConsumerSlot]
+    readers = [twin for slot in trace.consumers for twin in slot.all]
+    first = {each.place: slot.place for slot in trace.consumers for each in slot.all}
+    cuts = [*trace.slots, *trace.producers, *readers]
+    for slot in cuts:
+        keep = ~np.isin(slot.atoms, gone)
+        if not keep.all():
+            masks[slot.place][slot.axis] = keep
+    changed = {
+        place: ledger.weights[first[place]] for place in first if first[place] in ledger.weights
+    }
+    result: dict[Place, Array | ir.LazyTensor] = {}
+    done: dict[tuple[object, ...], Array | ir.LazyTensor] = {}
+    for place in dict.fromkeys([*masks, *changed]):
+        cuts_made = tuple((axis, keep.tobytes()) for axis, keep in sorted(masks[place].items()))
+        key = (constants.source(place.value), changed.get(place), cuts_made)
+        if key not in done:  # What several nodes share is computed once.
+            done[key] = _new(copy.place(place).value, changed.get(place), masks[place])
+        result[place] = done[key]
+    return result
+
+
+def _new(
+    value: ir.Value | None,
+    changed: Changed | None,
+    masks: Mapping[int, NDArray[np.bool_]],
+) -> Array | ir.LazyTensor:
+    tensor = constants.tensor(value)
+    if tensor is not None and tensor.nbytes >= LARGE:
+        return _later(tensor, changed, masks)
+    original = fold(value)
+    assert original is not None
+    array = cut(original, masks) if changed is None else changed.cut(masks)
+    return array.astype(original.dtype, copy=False)
+
+
+def _later(
+    tensor: ir.TensorProtocol,
+    changed: Changed | None,
+    masks: Mapping[int, NDArray[np.bool_]],
+) -> ir.LazyTensor:
+    """A weight that is cut whenever it is read, and not held in between."""
+
+    def compute() -> ir.TensorProtocol:
+        array = cut(tensor.numpy(), masks) if changed is None else changed.cut(masks)
+        data = ir.Tensor(np.ascontiguousarray(array, tensor.dtype.numpy()))
+        forget(tensor)
+        return data
+
+    sizes = [
+        int(np.count_nonzero(masks[axis])) if axis in masks else int(size)
+        for axis, size in enumerate(tensor.shape.numpy())
+    ]
+    return ir.LazyTensor(compute, tensor.dtype, ir.Shape(sizes), name=tensor.name)
+
+
+def _reunite(model: ir.Model, copy: Copy) -> None:
+    """Let the readers of what was one constant share one again, where theirs are still equal."""
+    initialisers = copy.model.graph.initializers
+    for value in model.graph.initializers.values():
+        found = [each for each in constants.readers(value) if copy.has(each.node)]
+        places = [copy.place(each) for each in found]
+        distinct = {id(place.value): place for place in places}.values()
+        for place, other in combinations(distinct, 2):
+            if _equal(place.value, other.value):
+                redundant = other.value
+                assert redundant is not None
+                other.node.replace_input_with(other.index, place.value)
+                constants.drop(redundant)
+        left = places[0].value if len(places) > 1 else None
+        if left is not None and left.name in initialisers and value.name not in initialisers:
+            left.name = value.name
+
+
+def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
+    """Whether two constants that are not one are equal."""
+    tensors = constants.tensor(one), constants.tensor(other)
+    if one is other or tensors[0] is None or tensors[1] is None:
+        return False
+    if max(tensor.nbytes for tensor in tensors if tensor is not None) >= LARGE:
+        return tensors[0] is tensors[1]
+    mine, theirs = (tensor.numpy() for tensor in tensors if tensor is not None)
+    return mine.dtype == theirs.dtype and np.array_equal(mine, theirs)
+
+
+def _kept_rows(trace: Trace, node: ir.Node, gone: NDArray[np.intp]) -> NDArray[np.bool_] | None:
+    """Which outputs of a consumer stay, where it is a producer itself."""
+    for slot in trace.producers:
+        if slot.node is node:
+            return ~np.isin(slot.atoms, gone)
+    return None
+
+
+def _recount(copy: Copy, slot: CountSlot, removed: NDArray[np.intp]) -> None:
+    """Write how many positions are left into a constant, a computed place or an attribute.
+
+    Written even where all are kept: a bound counted from the end moves with what is behind it.
+    """
+    if isinstance(slot.place, str):
+        assert slot.atoms is not None
+        attributes = copy.node(slot.node).attributes
+        count = int(np.count_nonzero(~np.isin(slot.atoms, removed)))
+        if slot.position is None:
+            attributes[slot.place] = ir.AttrInt64(slot.place, count)
+        else:
+            numbers = list(attributes[slot.place].as_ints())
+            numbers[slot.position] = count
+            attributes[slot.place] = ir.AttrInt64s(slot.place, numbers)
+        return
+    before = fold(slot.place.value) if slot.computed is None else slot.computed
+    assert before is not None
+    number = int(before.reshape(-1)[slot.position])
+    if slot.atoms is not None:
+        number = int(np.count_nonzero(~np.isin(slot.atoms, removed)))
+    if slot.computed is None and before.reshape(-1)[slot.position] == number:
+        return
+    place = copy.private(slot.node, slot.place, slot.path)
+    found = fold(place.value)
+    found = (before if found is None else found).copy()
+    found.reshape(-1)[slot.position] = number
+    constants.replace(place, found)
+
+
+def _reindex(place: Place, keep: NDArray[np.bool_]) -> None:
+    """Drop indices of positions that are gone, and renumber the others."""
+    if keep.all():
+        return
+    indices = fold(place.value)
+    assert indices is not None
+    left = indices[keep[indices]]
+    constants.replace(place, (np.cumsum(keep)[left % len(keep)] - 1).astype(indices.dtype))
+
+
+def _declare(trace: Trace, copy: Copy, gone: NDArray[np.intp]) -> None:
+    """Correct the declared shapes of the values that lost channels."""
+    for value, channels in trace.channels.items():
+        if not np.isin(channels.atoms, gone).any():
+            continue
+        declared = copy.value(value)
+        if declared.shape is None:
+            continue
+        sizes = list(declared.shape)
+        length = sizes[channels.axis] if channels.axis < len(sizes) else None
+        atoms = channels.expand(length) if isinstance(length, int) else None
+        if atoms is None:
+            declared.shape = None
+            continue
+        sizes[channels.axis] = int(np.count_nonzero(~np.isin(atoms, gone)))
+        declared.shape = ir.Shape(sizes)

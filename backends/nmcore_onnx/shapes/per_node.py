@@ -1,0 +1,234 @@
+"""The shapes of every value for inputs of given sizes.
+
+Where all sizes are numbers, one pass over the nodes finds what the inference of a whole graph
+(:mod:`nmcore_onnx.shapes.inference`) would need several rounds for: what is computed from sizes is
+known as soon as the nodes that compute it have been met.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx.helper import make_opsetid, make_tensor_type_proto
+
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.constant_folding import (
+    Folded,
+    has_subgraphs,
+    is_fixed,
+    is_random,
+    sizes_given,
+)
+from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.shapes import shape_operators
+from nmcore_onnx.shapes.inference import keeps_shape
+
+log = logging.getLogger(__name__)
+
+# Sizes, axes and bounds are integers; no output shape depends on longer lists of them.
+_MAX_SIZES = 1000
+# What depends on numbers that are no integers: factors of a picture's sides, bounds of a range.
+_SIZED_BY_FLOATS = ("Range", "Resize", "Upsample")
+_UNKNOWN = onnx.TypeProto()
+
+
+class NodeInference:
+    """Infers the shapes of one model for inputs of any sizes, again and again.
+
+    Parameters
+    ----------
+    model : ir.Model
+        Not changed.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._graph = model.graph
+        self._ir_version = model.ir_version
+        self._opsets = [make_opsetid(domain, n) for domain, n in model.graph.opset_imports.items()]
+        self._functions = {
+            (function.domain, function.name): ir.serde.serialize_function(function)
+            for function in model.functions.values()
+        }
+        self._constant = {
+            str(name): _type_of(value.const_value)
+            for name, value in model.graph.initializers.items()
+            if value.const_value is not None
+        }
+        self._rules: dict[ir.Node, Rule | None] = {}
+
+    def shapes(self, inputs: Mapping[str, tuple[int, ...]]) -> Shapes:
+        """Shapes by value name; an axis that stays unknown has a name of its own.
+
+        Parameters
+        ----------
+        inputs : mapping of input name to shape
+            Inputs that are not named have their declared shapes.
+        """
+        types = dict(self._constant)
+        for value in self._graph.inputs:
+            if value.name and value.dtype is not None and value.const_value is None:
+                shape = inputs.get(value.name, _declared(value))
+                types[value.name] = make_tensor_type_proto(value.dtype.value, shape)
+        found = _Pass(types)
+        for node in self._graph:
+            found.visit(node, self._rule(node))
+        return found.known
+
+    def _rule(self, node: ir.Node) -> Rule | None:
+        """What gives the types of a node's outputs; it is looked up once."""
+        if node not in self._rules:
+            self._rules[node] = self._found_rule(node)
+        return self._rules[node]
+
+    def _found_rule(self, node: ir.Node) -> Rule | None:
+        if node.op_type == "Constant" and (tensor := constants.tensor(node.outputs[0])) is not None:
+            constant = {str(node.outputs[0].name): _type_of(tensor)}
+            return lambda _types, _data: constant
+        proto = ir.serde.serialize_node(node)
+        if keeps_shape(node):
+            return _same(proto)
+        function = self._functions.get((node.domain, node.op_type))
+        if function is not None:
+            return _through_function(function, proto)
+        try:
+            version = self._graph.opset_imports[node.domain]
+            schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+        except (KeyError, onnx.defs.SchemaError):
+            return None
+
+        def infer(types: Types, data: Mapping[str, onnx.TensorProto]) -> Types:
+            return onnx.shape_inference.infer_node_outputs(
+                schema,
+                proto,
+                dict(types),
+                dict(data),
+                opset_imports=self._opsets,
+                ir_version=self._ir_version,
+            )
+
+        if schema.has_type_and_shape_inference_function or not schema.function_body.node:
+            return infer
+        return _through_function(schema.function_body, proto)
+
+
+Types = Mapping[str, onnx.TypeProto]
+Rule = Callable[[Types, Mapping[str, onnx.TensorProto]], Types]
+"""From the types of the inputs, and the numbers in some of them, to the types of the outputs."""
+
+
+class _Pass:
+    """What is known while the nodes of a graph are visited in order."""
+
+    def __init__(self, types: dict[str, onnx.TypeProto]) -> None:
+        self.known: Shapes = {}
+        self._types: dict[str, onnx.TypeProto] = {}
+        self._folded = Folded()
+        # Values that follow from the sizes alone.
+        self._fixed: set[ir.Value] = set()
+        for name, found in types.items():
+            self._learn(name, found)
+
+    def visit(self, node: ir.Node, rule: Rule | None) -> None:
+        """Learn what can be told of a node's outputs."""
+        if node.op_type in ("Shape", "Size") and node.domain in ("", "ai.onnx"):
+            self._measure(node)
+        elif all(is_fixed(value, self._fixed) for value in node.inputs) and not is_random(node):
+            self._fixed.update(node.outputs)
+        for name, found in self._outputs(node, rule).items():
+            self._learn(name, found)
+        shape = shape_operators.refine(node, self.known)
+        if shape is not None and node.inputs[0] is not None:
+            name = str(node.outputs[0].name)
+            kind = self._types.get(name, self._types[str(node.inputs[0].name)])
+            self._learn(name, make_tensor_type_proto(kind.tensor_type.elem_type, shape))
+
+    def _outputs(self, node: ir.Node, rule: Rule | None) -> Types:
+        if rule is None:
+            return {}
+        # The bodies of If and Loop read what is around them.
+        names = [value.name for value in node.inputs if value is not None and value.name]
+        types = {name: self._types.get(name, _UNKNOWN) for name in names}
+        if has_subgraphs(node):
+            types = self._types | types
+        try:
+            return rule(types, self._data(node))
+        except Exception as error:  # what the inference cannot do is not the user's fault
+            log.info("no shapes of %s %r: %s", node.op_type, node.name, error)
+            return {}
+
+    def _data(self, node: ir.Node) -> dict[str, onnx.TensorProto]:
+        """The numbers in a node's inputs that its output shapes may depend on."""
+        found = {}
+        for value in node.inputs:
+            if value is not None and value.name and self._sizes(node, value):
+                array = self._folded.value(value)
+                if array is not None:
+                    found[value.name] = onnx.numpy_helper.from_array(array, value.name)
+        return found
+
+    def _sizes(self, node: ir.Node, value: ir.Value) -> bool:
+        """Whether a value is a short list of numbers that are known and may be sizes."""
+        shape, found = self.known.get(str(value.name)), self._types.get(str(value.name))
+        if shape is None or found is None or not is_fixed(value, self._fixed):
+            return False
+        is_integer = found.tensor_type.elem_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+        if not is_integer and node.op_type not in _SIZED_BY_FLOATS:
+            return False
+        return math.prod(size for size in shape if isinstance(size, int)) <= _MAX_SIZES
+
+    def _measure(self, node: ir.Node) -> None:
+        """Note what a Shape or Size node gives, where all of it is known."""
+        shape = self.known.get(str(node.inputs[0].name)) if node.inputs[0] is not None else None
+        if shape is None or not all(isinstance(size, int) for size in shape):
+            return
+        if node.op_type == "Shape":
+            sizes = sizes_given(node, self.known)
+        else:
+            sizes = np.array(math.prod(int(size) for size in shape), np.int64)
+        self._folded.set(node.outputs[0], sizes)
+        self._fixed.add(node.outputs[0])
+
+    def _learn(self, name: str, found: onnx.TypeProto) -> None:
+        self._types[name] = found
+        if found.HasField("tensor_type") and found.tensor_type.HasField("shape"):
+            for size in found.tensor_type.shape.dim:
+                if size.dim_value < 0:  # a kernel is larger than what it reads
+                    size.ClearField("value")
+            self.known[name] = tuple(
+                size.dim_value if size.HasField("dim_value") else (size.dim_param or f"?{name}.{k}")
+                for k, size in enumerate(found.tensor_type.shape.dim)
+            )
+
+
+def _declared(value: ir.Value) -> tuple[int | None, ...] | None:
+    if value.shape is None:
+        return None
+    # Some exporters write -1 for sizes that are not known.
+    return tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
+
+
+def _type_of(tensor: ir.TensorProtocol) -> onnx.TypeProto:
+    return make_tensor_type_proto(tensor.dtype.value, [int(size) for size in tensor.shape.numpy()])
+
+
+def _same(node: onnx.NodeProto) -> Rule:
+    """The output is as its first input."""
+    return lambda types, _data: {node.output[0]: types[node.input[0]]}
+
+
+def _through_function(function: onnx.FunctionProto, node: onnx.NodeProto) -> Rule:
+    """The outputs are what a function of the model's own gives."""
+
+    def types_of(types: Types, _data: Mapping[str, onnx.TensorProto]) -> Types:
+        given = [types.get(name, _UNKNOWN) for name in node.input]
+        found = onnx.shape_inference.infer_function_output_types(
+            function, given, list(node.attribute)
+        )
+        return dict(zip(node.output, found, strict=False))
+
+    return types_of

@@ -1,0 +1,1 @@
+"""Files in and out: reading, validation, external data, and a disk cache for large arrays."""

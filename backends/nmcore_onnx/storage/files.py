@@ -1,0 +1,174 @@
+"""Reading, checking and writing ONNX files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.traversal import RecursiveGraphIterator
+
+from nmcore.errors import ModelError, VerificationError
+from nmcore_onnx.ir.tensors import tensors
+from nmcore_onnx.shapes.inference import is_outline, outline
+from nmcore_onnx.storage import external_data as external
+from nmcore_onnx.storage.validation import one_line, validate
+
+_PROTOBUF_LIMIT = 2**31 - 1
+# Leave room for the graph around the weights.
+_MAX_BYTES = 2**31 - 2**24
+
+
+def load(path: Path) -> ir.Model:
+    """Read a model file; weights in external files are mapped, not read.
+
+    Raises
+    ------
+    ModelError
+        The file is no ONNX model, is damaged, or misses its external data.
+    """
+    return _validated(lambda: _read(path), str(path))
+
+
+def from_proto(proto: onnx.ModelProto) -> ir.Model:
+    """Take over a model that was read elsewhere.
+
+    Raises
+    ------
+    ModelError
+        It is damaged, or its weights lie in files of an unknown folder.
+    """
+    return _validated(lambda: _deserialised(proto), "the model")
+
+
+def _validated(read: Callable[[], ir.Model], name: str) -> ir.Model:
+    """Read a model and look at all of it: whatever goes wrong here lies in the model."""
+    try:
+        model = read()
+        validate(model, name)
+        _embed_attributes(model)
+        _skeleton(model)  # what cannot be written again is refused before any work is done
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} cannot be read as an ONNX model: {one_line(error)}") from error
+    return model
+
+
+def _read(path: Path) -> ir.Model:
+    size = path.stat().st_size
+    if size > _PROTOBUF_LIMIT:
+        raise ValueError(f"it has {size:,} bytes, and protobuf takes {_PROTOBUF_LIMIT:,}")
+    model = _deserialised(onnx.load(path, format="protobuf", load_external_data=False))
+    # An absolute path: where the folder has no name, onnx_ir does not check what leaves it.
+    ir.external_data.set_base_dir(model.graph, path.absolute().parent)
+    return model
+
+
+def _embed_attributes(model: ir.Model) -> None:
+    """Read constants in external files that are no initialisers."""
+    for node in RecursiveGraphIterator(model.graph):
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                tensor = attribute.as_tensor()
+                if isinstance(tensor, ir.ExternalTensor):
+                    data = ir.Tensor(tensor.numpy(), name=tensor.name)
+                    node.attributes[name] = ir.AttrTensor(name, data)
+
+
+def _deserialised(proto: onnx.ModelProto) -> ir.Model:
+    """Refuse what onnx_ir would leave out in silence."""
+    if proto.graph.sparse_initializer:
+        raise ValueError("sparse weights are not supported; make them dense first")
+    if not all(tensor.name for tensor in proto.graph.initializer):
+        raise ValueError("a weight has no name")
+    return ir.from_proto(proto)
+
+
+def serialize(model: ir.Model) -> bytes:
+    """A model as the bytes of an ONNX file.
+
+    Raises
+    ------
+    ModelError
+        It is larger than protobuf allows.
+    """
+    size = weight_bytes(model)
+    if size > _MAX_BYTES:
+        raise ModelError(
+            f"the model's weights have {size:,} bytes, more than protobuf takes at once"
+        )
+    data: bytes = ir.to_proto(_embedded(model)).SerializeToString()
+    return data
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """How many bytes all tensors of a model take."""
+    return sum(tensor.nbytes for tensor in tensors(model))
+
+
+def _embedded(model: ir.Model) -> ir.Model:
+    """The model itself, or a copy of it without weights in external files."""
+    if not any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors(model)):
+        return model
+    copy = model.clone()
+    for graph in copy.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
+    return copy
+
+
+def write(model: ir.Model, folder: Path, name: str, external_data: bool | None) -> None:
+    """Write a model into a folder: one file, or its graph and its large weights.
+
+    Without ``external_data`` only what is too large for one file is divided.
+    """
+    if external_data is None:
+        external_data = weight_bytes(model) > _MAX_BYTES
+    if external_data:
+        model = external.write(model, folder, name)
+        data = ir.to_proto(model).SerializeToString()
+    else:
+        data = serialize(model)
+    with (folder / name).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def size(model: ir.Model) -> int:
+    """How many bytes a model takes, written as one file."""
+    weights = weight_bytes(model)
+    return len(serialize(model)) if weights <= _MAX_BYTES else weights + len(_skeleton(model))
+
+
+def check(model: ir.Model, original: ir.Model) -> None:
+    """Run the ONNX checker with strict shape inference.
+
+    Raises
+    ------
+    VerificationError
+        The model fails where the original passes.
+    """
+    found = fault(model)
+    if found is not None and fault(original) is None:
+        raise VerificationError(f"the compressed model is not valid: {found}")
+
+
+def fault(model: ir.Model) -> str | None:
+    """Why a model is not valid ONNX, in one line, or None."""
+    try:
+        onnx.checker.check_model(_skeleton(model), full_check=True)
+    except Exception as error:  # what cannot even be written down is not valid either
+        return one_line(error)
+    return None
+
+
+def _skeleton(model: ir.Model) -> bytes:
+    """A model whose large weights are inputs instead: as valid, and never beyond protobuf."""
+    plain = model if is_outline(model) else outline(model)
+    data: bytes = ir.to_proto(plain).SerializeToString()
+    return data

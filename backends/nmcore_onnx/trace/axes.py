@@ -1,0 +1,39 @@
+"""Where an axis is behind an operator that adds or drops others."""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.trace.context import Trace
+
+
+def squeezed_axes(node: ir.Node, trace: Trace) -> list[int] | None:
+    """The axes that a Squeeze drops or an Unsqueeze adds, from 0 on and in order."""
+    longer = trace.shape(node.inputs[0] if node.op_type == "Squeeze" else node.outputs[0])
+    if "axes" in node.attributes:
+        axes: list[int] | None = list(node.attributes["axes"].as_ints())
+    else:
+        axes = constants.ints(Place(node, 1).value)
+    if axes is None or longer is None:
+        return None
+    return sorted(axis % len(longer) for axis in axes)
+
+
+def axis_behind(node: ir.Node, axis: int, axes: list[int]) -> int | None:
+    """Where an axis is behind a Squeeze or Unsqueeze of ``axes``; None where it is dropped."""
+    if node.op_type == "Squeeze":
+        return None if axis in axes else axis - sum(gone < axis for gone in axes)
+    for new in axes:
+        axis += new <= axis
+    return axis
+
+
+def times(count: int | None, dims: list[int | str]) -> int | None:
+    """A count times some lengths, where all are known."""
+    if count is None or any(not isinstance(dim, int) for dim in dims):
+        return None
+    return count * math.prod(dim for dim in dims if isinstance(dim, int))

@@ -1,0 +1,129 @@
+"""MatMul with a weight (F, N): data (..., F) of any rank, the bias in an Add behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from nmcore.group import FloatArray
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.arrays import computable
+from nmcore_onnx.ir.builder import Builder
+from nmcore_onnx.ir.constant_folding import is_constant
+from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.nodes import only_reader
+from nmcore_onnx.trace.channels import Channels
+from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.operators.base import Known, matrix_macs
+from nmcore_onnx.trace.operators.dense import Dense
+from nmcore_onnx.trace.operators.weighted import add_to
+
+
+class MatMul(Dense):
+    """A fully connected layer on the last axis of its data."""
+
+    op_type = "MatMul"
+    rank = 1
+    output_axis = -1
+
+    def axes(self, node: ir.Node) -> tuple[int, int]:
+        """Rows on axis 1, columns on axis 0."""
+        return 1, 0
+
+    def input_axis(self, node: ir.Node) -> int:
+        """Features are the last axis."""
+        return -1
+
+    def is_product(self, node: ir.Node) -> bool:
+        """Whether neither factor is a constant."""
+        return not any(is_constant(value) for value in node.inputs)
+
+    def follow(self, node: ir.Node, trace: Trace) -> None:
+        """Nothing is followed where the weight is no matrix, or the data's rank is unknown."""
+        if not self.is_constant(node, trace):
+            return
+        shape = trace.shape(node.inputs[self.data_input])
+        weight = constants.shape(node.inputs[self.weight_input]) or ()
+        if len(weight) != 2 or shape is None or len(shape) < 2:
+            trace.decline_inputs(node, "whose weight is not a plain matrix")
+            trace.leave(node, "its weight is not a plain matrix, or its input's rank is unknown")
+            return
+        super().follow(node, trace)
+
+    def slice_bias(self, node: ir.Node, trace: Trace, made: Channels) -> None:
+        """The bias is another node's, which slices it as any constant that is added."""
+
+    def bias(self, node: ir.Node, width: int) -> FloatArray | None:
+        """The constant of the Add behind it."""
+        added = _adder(node, width)
+        return None if added is None else _addend(added, width)
+
+    def add_bias(self, node: ir.Node, addition: FloatArray) -> ir.Value | None:
+        """Change the Add behind it, or put one there; its sum takes over the output's name."""
+        added = _adder(node, len(addition))
+        if added is None:
+            return _insert_add(node, addition)
+        add_to(_bias_place(added), addition)
+        return None
+
+    def output(self, node: ir.Node) -> ir.Value:
+        """What the Add behind it gives, where there is one."""
+        width = (constants.shape(node.inputs[self.weight_input]) or (0,))[-1]
+        return (_adder(node, width) or node).outputs[0]
+
+    def unfold(
+        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int
+    ) -> ir.Value:
+        """Each position of each input is a row."""
+        value = build.node("Reshape", value, build.ints(-1, length))
+        return build.node("Cast", value, to=int(ir.DataType.FLOAT))
+
+    def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
+        """Each output element sums over the last axis of the left factor."""
+        return matrix_macs(inputs[0], output)
+
+
+def _adder(node: ir.Node, width: int) -> ir.Node | None:
+    """The Add that gives a MatMul its bias, or None."""
+    reader = only_reader(node.outputs[0])
+    if reader is None or reader.op_type != "Add":
+        return None
+    return reader if _addend(reader, width) is not None else None
+
+
+def _bias_place(added: ir.Node) -> Place:
+    """Where the Add reads the bias."""
+    return Place(added, 0 if constants.tensor(added.inputs[0]) is not None else 1)
+
+
+def _addend(added: ir.Node, width: int) -> FloatArray | None:
+    """The bias that an Add holds: a constant with one entry a channel on its last axis."""
+    value = _bias_place(added).value
+    shape = constants.shape(value)
+    if not shape or not constants.is_float(value) or not int(np.prod(shape)) == shape[-1] == width:
+        return None
+    found = constants.array(value)
+    assert found is not None
+    return computable(found).reshape(-1) if found.size == width else None
+
+
+def _insert_add(node: ir.Node, addition: FloatArray) -> ir.Value:
+    """Put an Add behind a MatMul that has no bias; the sum takes over the output's name."""
+    output, graph = node.outputs[0], node.graph
+    assert isinstance(graph, ir.Graph)
+    name = f"{node.name or output.name}.bias"
+    added = ir.node("Add", [output, None], name=name, num_outputs=1)
+    graph.insert_after(node, added)
+    total = added.outputs[0]
+    total.shape, total.type = output.shape, output.type
+    total.name, output.name = output.name, f"{output.name}_without_bias"
+    constants.insert(Place(added, 1), name, addition.astype(constants.dtype(node.inputs[1])))
+    for use in list(output.uses()):
+        if use.node is not added:
+            use.node.replace_input_with(use.idx, total)
+    for index, value in enumerate(graph.outputs):
+        if value is output:
+            graph.outputs[index] = total
+    return total

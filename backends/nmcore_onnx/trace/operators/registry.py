@@ -1,0 +1,57 @@
+"""Which adapter an operator has."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from nmcore_onnx.trace.operators.attention import Attention
+from nmcore_onnx.trace.operators.base import Operator
+from nmcore_onnx.trace.operators.conv import Conv
+from nmcore_onnx.trace.operators.conv_transpose import ConvTranspose
+from nmcore_onnx.trace.operators.einsum import Einsum
+from nmcore_onnx.trace.operators.gemm import Gemm
+from nmcore_onnx.trace.operators.matmul import MatMul
+from nmcore_onnx.trace.operators.quantised import QuantisedConv, QuantisedMatMul
+from nmcore_onnx.trace.operators.recurrent import Recurrent
+from nmcore_onnx.trace.operators.weighted import Weighted
+
+_ALL: tuple[Operator, ...] = (
+    Conv(),
+    ConvTranspose(),
+    Gemm(),
+    MatMul(),
+    Attention(),
+    Einsum(),
+    Recurrent("LSTM"),
+    Recurrent("GRU"),
+    Recurrent("RNN"),
+    QuantisedConv("ConvInteger", weight=1),
+    QuantisedConv("QLinearConv", weight=3),
+    QuantisedMatMul("MatMulInteger"),
+    QuantisedMatMul("QLinearMatMul"),
+)
+_BY_NAME = {operator.op_type: operator for operator in _ALL}
+
+
+def op_types() -> tuple[str, ...]:
+    """The names of all operators that may have a weight."""
+    return tuple(operator.op_type for operator in _ALL if operator.has_weight)
+
+
+def find(node: ir.Node) -> Operator | None:
+    """The adapter of a node's operator; None where it has none, or is another domain's."""
+    return _BY_NAME.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+
+
+def weighted(node: ir.Node) -> Weighted:
+    """The adapter of a node that reads or makes channels with a weight.
+
+    Raises
+    ------
+    TypeError
+        It is no such node.
+    """
+    operator = find(node)
+    if not isinstance(operator, Weighted):
+        raise TypeError(f"{node.op_type} is no operator whose channels can be removed")
+    return operator

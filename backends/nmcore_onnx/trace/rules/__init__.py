@@ -1,0 +1,33 @@
+"""One small rule per operator family; each says what becomes of the channels that reach it.
+
+To support an operator, add it to the family it belongs to, or write a function that takes the node
+and the :class:`~nmcore_onnx.trace.context.Trace` and decorate it with
+:func:`~nmcore_onnx.trace.rule_registry.rule`. The modules are independent of each other: what
+several need stands in :mod:`nmcore_onnx.trace.axes` and :mod:`nmcore_onnx.trace.target_sizes`.
+"""
+
+from nmcore_onnx.trace.rule_registry import rule_for
+from nmcore_onnx.trace.rules import (
+    attention,
+    concat_split,
+    elementwise,
+    layout,
+    linear,
+    normalization,
+    pooling,
+    reshape,
+    unsupported,
+)
+
+__all__ = [
+    "attention",
+    "concat_split",
+    "elementwise",
+    "layout",
+    "linear",
+    "normalization",
+    "pooling",
+    "reshape",
+    "rule_for",
+    "unsupported",
+]
