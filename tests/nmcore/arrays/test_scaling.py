@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reference
 from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm

@@ -13,7 +13,7 @@ from nmcore.data.loading import load
 from nmcore.evaluation.evaluate import evaluate
 from nmcore.plugins.registry import open_graph
 
-FOLDER = Path(__file__).parents[1] / "examples/fashion_mnist"
+FOLDER = Path(__file__).parents[2] / "examples/fashion_mnist"
 INPUTS = {"scale": 255, "mean": (0.2860,), "std": (0.3530,)}
 COMMON = {"Conv": 2, "Gemm": 3, "Relu": 4, "MaxPool": 2}
 NODES = {

@@ -15,7 +15,7 @@ from chain import Chain
 from nmcore.evaluation import latency
 from nmcore.evaluation.latency import Latency
 
-EXAMPLE = Path(__file__).parents[2] / "examples/fashion_mnist"
+EXAMPLE = Path(__file__).parents[3] / "examples/fashion_mnist"
 DATA = ["--data", EXAMPLE / "calibration_256.npz"]
 PIXELS = ["--scale", 255, "--mean", 0.286, "--std", 0.353]
 CPU = ["--providers", "cpu"]

@@ -23,7 +23,7 @@ from nmcore.plan import plan, replay, serialization
 from nmcore.plan.plan import GroupPlan, Plan, Source
 from nmcore.plan.serialization import load
 
-EXAMPLE = Path(__file__).parents[1] / "examples/fashion_mnist"
+EXAMPLE = Path(__file__).parents[3] / "examples/fashion_mnist"
 DATA = {"data": EXAMPLE / "calibration_256.npz", "scale": 255, "mean": (0.286,), "std": (0.353,)}
 FULL = Plan(
     groups=(

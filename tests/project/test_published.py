@@ -10,7 +10,7 @@ import pytest
 import nmcore
 from chain import run
 
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = Path(__file__).parents[3] / "shared"
 LENET = SHARED / "models" / "lenet300100_fashion_mnist.onnx"
 TEST_SET = SHARED / "data" / "fashion_mnist_test.npz"
 MODELS = sorted((SHARED / "models").glob("*.onnx"))

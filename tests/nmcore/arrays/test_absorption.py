@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from nmcore.arrays.absorption import absorb
 from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import reference
 from nmcore.arrays.criteria import select
 from nmcore.arrays.elimination import error_selection, reading_gram
 from nmcore.errors import ArgumentError
