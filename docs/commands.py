@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nmcore import cli
+from nmcore.cli import cli
 
 MARK = "<!-- commands -->"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from nmcore import cli
+from nmcore.cli import cli
 
 
 @pytest.fixture

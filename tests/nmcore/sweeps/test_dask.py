@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import nmcore
 from chain import Chain
-from nmcore import cli
+from nmcore.cli import cli
 from nmcore.utils import executors
 from small import small_network
 
