@@ -129,6 +129,25 @@ class Scaling:
 
 
 @dataclass(frozen=True, eq=False)
+class Refit:
+    """New weights of a consumer on some of the channels that it reads, and none on the others.
+
+    Attributes
+    ----------
+    kept : int array, shape (P,)
+        Positions among the channels that the consumer reads, ascending.
+    weight : array, shape (O, P, T)
+        The new weight.
+    bias : array, shape (O,), or None
+        What to add to the bias.
+    """
+
+    kept: IntArray
+    weight: FloatArray
+    bias: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Producer:
     """Weights whose rows make the channels of a group.
 

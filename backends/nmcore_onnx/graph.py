@@ -21,6 +21,7 @@ from nmcore.group import (
     IntArray,
     Producer,
     Reading,
+    Refit,
     Scaling,
     Term,
 )
@@ -141,27 +142,16 @@ class OnnxGraph:
         found = [moments.residual(each.node, self._shapes) for each in slot.all]
         return [None for _ in found] if None in found else found
 
-    def write(
-        self,
-        group: Group,
-        kept: IntArray,
-        weights: Sequence[FloatArray],
-        biases: Sequence[FloatArray | None],
-    ) -> None:
-        """Keep only ``kept`` of the group's channels; see :class:`nmcore.plugins.Graph`."""
+    def update(self, group: Group, index: int, change: Scaling | Refit) -> None:
+        """Change one consumer's weights; see :class:`nmcore.plugins.Graph`."""
         traced = self._traced[group.name]
-        for slot, weight, bias in zip(traced.consumers, weights, biases, strict=True):
-            self._fold(traced, slot, kept, weight, bias)
-        self.remove(group, kept)
-
-    def absorb(self, group: Group, scaling: Scaling) -> None:
-        """Fold Z into the consumers; see :class:`nmcore.plugins.Absorbing`."""
-        traced = self._traced[group.name]
-        for slot in traced.consumers:
-            if not self._absorb_later(traced, slot, scaling):
-                weight, bias = absorb(self._consumer(traced, slot).weight, scaling)
-                self._fold(traced, slot, scaling.kept, weight, bias)
-        self.remove(group, scaling.kept)
+        slot = traced.consumers[index]
+        if isinstance(change, Scaling):
+            if self._absorb_later(traced, slot, change):
+                return
+            change = Refit(change.kept, *absorb(self._consumer(traced, slot).weight, change))
+        self._refit(traced, slot, change)
+        self.__dict__.pop("_result", None)
 
     def _absorb_later(self, traced: TracedGroup, slot: ConsumerSlot, scaling: Scaling) -> bool:
         """Fold a large weight only when it is written, where Z is no matrix that needs room too."""
@@ -182,28 +172,14 @@ class OnnxGraph:
         }:
             external_data.forget(constants.tensor(place.value))
 
-    def fold(
-        self, reading: Reading, kept: IntArray, weight: FloatArray, bias: FloatArray | None
-    ) -> None:
-        """Give one consumer new weights on ``kept`` of the group's channels, and none on others."""
-        traced = self._traced[reading.group]
-        self._fold(traced, traced.consumers[reading.index], kept, weight, bias)
-        self.__dict__.pop("_result", None)
-
-    def _fold(
-        self,
-        traced: TracedGroup,
-        slot: ConsumerSlot,
-        kept: IntArray,
-        weight: FloatArray,
-        bias: FloatArray | None,
-    ) -> None:
+    def _refit(self, traced: TracedGroup, slot: ConsumerSlot, change: Refit) -> None:
         """Write a consumer's columns of the group: zeros but for the kept ones."""
         owned, rows = self._columns(traced, slot), self._rows(slot)
-        self._ledger.write(slot, rows, owned[kept].ravel(), weight, cleared=owned.ravel())
-        if bias is not None:
-            addition = np.zeros(consumers.width_of(slot), bias.dtype)
-            addition[rows + slot.outputs.start] = bias
+        columns = owned[change.kept].ravel()
+        self._ledger.write(slot, rows, columns, change.weight, cleared=owned.ravel())
+        if change.bias is not None:
+            addition = np.zeros(consumers.width_of(slot), change.bias.dtype)
+            addition[rows + slot.outputs.start] = change.bias
             for reader in slot.all:
                 self._ledger.add_bias(reader.node, traced.group.name, addition)
 

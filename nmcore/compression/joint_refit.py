@@ -22,7 +22,7 @@ from nmcore.compression.gauss_newton import (
 from nmcore.compression.refit import REFIT_RIDGE, SCARCITY
 from nmcore.data.batches import Divided
 from nmcore.errors import ModelError
-from nmcore.group import Float64Array, Group, Reading
+from nmcore.group import Float64Array, Group, Reading, Refit
 from nmcore.plugins import protocols
 
 log = logging.getLogger(__name__)
@@ -130,4 +130,5 @@ class PairRefit:
         consumer = self.graph.consumer(reading)
         kept = np.arange(consumer.weight.shape[1])
         weight = matrix.T.reshape(consumer.weight.shape)
-        self.graph.fold(reading, kept, weight, bias - consumer.offsets())
+        group = next(each for each in self.graph.groups if each.name == reading.group)
+        self.graph.update(group, reading.index, Refit(kept, weight, bias - consumer.offsets()))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nmcore.arrays.absorption import absorb
 from nmcore.arrays.criteria import select
 from nmcore.arrays.scaling import scaling_matrix
 from nmcore.arrays.validation import all_finite
@@ -148,11 +147,9 @@ def merged(
 def _write(graph: protocols.Graph, group: Group, solved: Merged, why: str = "") -> Outcome:
     """Put what was solved into the graph."""
     scaling, recipe = solved.scaling, solved.recipe
-    if isinstance(graph, protocols.Absorbing):
-        graph.absorb(group, scaling)
-    else:
-        folded = [absorb(each.weight, scaling) for each in graph.consumers(group)]
-        graph.write(group, scaling.kept, [w for w, _ in folded], [b for _, b in folded])
+    for index in range(len(graph.consumers(group))):
+        graph.update(group, index, scaling)
+    graph.remove(group, scaling.kept)
     reason = f"{why}; {recipe.reason}" if why else recipe.reason
     kept = tuple(map(int, scaling.kept))
     plan = GroupPlan(group.name, group.width, kept, recipe.method, reason)

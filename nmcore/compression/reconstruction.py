@@ -44,7 +44,7 @@ from nmcore.compression.refit import (
 )
 from nmcore.compression.shrinkage import Doubt
 from nmcore.errors import ModelError
-from nmcore.group import Consumer, Float64Array, Group, IntArray, Reading
+from nmcore.group import Consumer, Float64Array, Group, IntArray, Reading, Refit
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import GroupPlan
@@ -78,14 +78,8 @@ class Choice:
     kept: IntArray | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Solved:
-    """New weights of a consumer, (O, P, T), on the kept channels, and what its bias gains."""
-
-    reading: Reading
-    kept: IntArray
-    weight: Float64Array
-    bias: Float64Array
+# A new weight of a consumer, and which consumer it is of.
+Solved = tuple[Reading, Refit]
 
 
 @dataclass(eq=False)
@@ -203,11 +197,11 @@ class Reconstruction:
         for reading in again:
             consumer = self.graph.consumer(reading)
             kept = np.arange(consumer.weight.shape[1])
-            solved.append(Solved(reading, kept, *_solve(consumer, measured(sums), kept)))
-        # Nothing changes before all is solved, and no channel goes before all is folded: both would
-        # change what was measured.
-        for each in solved:
-            self.graph.fold(each.reading, each.kept, each.weight, each.bias)
+            solved.append((reading, _solve(consumer, measured(sums), kept)))
+        # Nothing changes before all is solved, and no channel goes before all are updated: both
+        # would change what was measured.
+        for reading, change in solved:
+            self.graph.update(groups[reading.group], reading.index, change)
         for outcome in outcomes:
             self.graph.remove(groups[outcome.plan.name], np.array(outcome.plan.kept))
         return outcomes
@@ -242,7 +236,7 @@ class Reconstruction:
             curve = Curve(order, error / len(problems), original=False)
             kept = np.delete(np.arange(group.width), order)
         for reading, consumer, moments in zip(readings, consumers, found, strict=True):
-            solved.append(Solved(reading, kept, *_solve(consumer, moments, kept)))
+            solved.append((reading, _solve(consumer, moments, kept)))
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - len(kept), curve=curve)
 
@@ -392,11 +386,9 @@ def _problem(consumer: Consumer, moments: Moments, unit: float) -> Problem:
     )
 
 
-def _solve(
-    consumer: Consumer, moments: Moments, kept: IntArray
-) -> tuple[Float64Array, Float64Array]:
-    """The consumer's new weight (O, P, T), and what to add to its bias (O,)."""
+def _solve(consumer: Consumer, moments: Moments, kept: IntArray) -> Refit:
+    """The consumer's new weight on the kept channels."""
     taps = consumer.weight.shape[2]
     start = mixed(moments, consumer.matrix(), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
     weights, bias = refit(moments, start, features(kept, taps), ridge=_ridge(REFIT_RIDGE, moments))
-    return weights.T.reshape(-1, len(kept), taps), bias - consumer.offsets()
+    return Refit(kept, weights.T.reshape(-1, len(kept), taps), bias - consumer.offsets())

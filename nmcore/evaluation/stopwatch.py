@@ -18,6 +18,7 @@ from nmcore.calibration.random_inputs import runnable_inputs
 from nmcore.data.dataset import Dataset
 from nmcore.evaluation.latency import on_one_device, relative
 from nmcore.evaluation.timer import Counts
+from nmcore.group import Refit
 from nmcore.plugins import protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.text import shape_text
@@ -107,6 +108,7 @@ def cut(original: protocols.Graph, counts: Counts) -> bytes:
     for group in graph.groups:
         if counts[group.name] < group.width:
             kept = np.arange(counts[group.name])
-            weights = [consumer.weight[:, kept] for consumer in graph.consumers(group)]
-            graph.write(group, kept, weights, [None] * len(weights))
+            for index, consumer in enumerate(graph.consumers(group)):
+                graph.update(group, index, Refit(kept, consumer.weight[:, kept]))
+            graph.remove(group, kept)
     return graph.serialize()

@@ -1,7 +1,6 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
 from nmcore.plugins.protocols import (
-    Absorbing,
     Graph,
     GraphBackend,
     Informative,
@@ -17,7 +16,6 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 
 __all__ = [
     "ENTRY_POINT_GROUP",
-    "Absorbing",
     "Graph",
     "GraphBackend",
     "Informative",

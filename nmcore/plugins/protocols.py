@@ -34,6 +34,7 @@ from nmcore.group import (
     IntArray,
     Producer,
     Reading,
+    Refit,
     Scaling,
     Term,
 )
@@ -70,25 +71,30 @@ class Graph(Protocol):
         """
         ...
 
-    def write(
-        self,
-        group: Group,
-        kept: IntArray,
-        weights: Sequence[FloatArray],
-        biases: Sequence[FloatArray | None],
-    ) -> None:
-        """Keep only ``kept`` of the group's channels.
+    def update(self, group: Group, index: int, change: Scaling | Refit) -> None:
+        """Change the weights of one consumer; the channels stay until they are removed.
 
         Parameters
         ----------
         group : Group
-            One of :attr:`groups`, written at most once.
+            One of :attr:`groups`.
+        index : int
+            Which of :meth:`consumers`.
+        change : Scaling or Refit
+            A scaling matrix, which is folded into the weights that the consumer has now as
+            :func:`nmcore.absorb` does, or new weights. A graph may wait with folding until the
+            weight is asked for, so that large ones need not be held.
+        """
+        ...
+
+    def remove(self, group: Group, kept: IntArray) -> None:
+        """Take all but ``kept`` of a group's channels out.
+
+        Parameters
+        ----------
         kept : int array, shape (P,)
-            The kept channels, ascending: positions among those that :meth:`consumers` gives.
-        weights : sequence of array, shape (O, P, T)
-            The new weight of each consumer, in the order of :meth:`consumers`.
-        biases : sequence of array, shape (O,), or None
-            What to add to the bias of each consumer.
+            Positions among the channels that are left, ascending. The consumers have been given
+            weights on these alone.
         """
         ...
 
@@ -150,18 +156,6 @@ class Graph(Protocol):
 
 
 @runtime_checkable
-class Absorbing(Graph, Protocol):
-    """A graph that folds Z into its weights by itself, so as not to hold all that have changed."""
-
-    def absorb(self, group: Group, scaling: Scaling) -> None:
-        """Keep only ``scaling.kept`` of a group's channels, and fold the others into its consumers.
-
-        The same as :meth:`write` of what :func:`nmcore.absorb` gives for each consumer.
-        """
-        ...
-
-
-@runtime_checkable
 class Measurable(Graph, Protocol):
     """A graph whose activations can be measured."""
 
@@ -185,26 +179,6 @@ class Measurable(Graph, Protocol):
 
     def consumer(self, reading: Reading) -> Consumer:
         """One of :meth:`consumers`, alone."""
-        ...
-
-    def fold(
-        self, reading: Reading, kept: IntArray, weight: FloatArray, bias: FloatArray | None
-    ) -> None:
-        """Give one consumer new weights on some of the group's channels, and none on the others.
-
-        Parameters
-        ----------
-        kept : int array, shape (P,)
-            Positions among the channels that :meth:`consumers` gives, ascending.
-        weight : array, shape (O, P, T)
-            The new weight.
-        bias : array, shape (O,), or None
-            What to add to the bias.
-        """
-        ...
-
-    def remove(self, group: Group, kept: IntArray) -> None:
-        """Take all but ``kept`` of a group's channels out, as :meth:`write` does after folding."""
         ...
 
     def unfolded_numbers(self, reading: Reading) -> int:

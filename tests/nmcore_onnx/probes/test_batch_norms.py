@@ -8,6 +8,7 @@ import pytest
 
 import nmcore
 from chain import Chain, initializer, run
+from cutting import cut
 from nmcore.compression.moments import average
 from nmcore.plugins import registry
 from unfolding import conv_rows, last, readings, sums, values
@@ -147,7 +148,7 @@ def test_they_are_cut_with_the_channels():
     graph.set_norms([each.astype(np.float32) for each in statistics])
     group, kept = graph.groups[0], np.array([1, 2, 4])
     (consumer,) = graph.consumers(group)
-    graph.write(group, kept, [consumer.weight[:, kept]], [None])
+    cut(graph, group, kept, [consumer.weight[:, kept]], [None])
     probe = graph.moment_probe(
         readings(graph, graph.groups[1:]), targets=True, rows=10**9, samples=6
     )

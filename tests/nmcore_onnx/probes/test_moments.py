@@ -9,6 +9,7 @@ import pytest
 from onnx import helper
 
 from chain import Chain, run
+from cutting import cut
 from nmcore.compression.moments import accumulate
 from nmcore.plugins import registry
 from unfolding import attributes, features, last, outputs, readings, sums, values
@@ -300,7 +301,7 @@ def cut_first(graph):
     group = blocks(graph)[0]
     (each,) = graph.consumers(group)
     kept = np.array([0, 2, 5])
-    graph.write(group, kept, [1.3 * each.weight[:, kept]], [np.float32([0.1, -0.2, 0.3, 0.4])])
+    cut(graph, group, kept, [1.3 * each.weight[:, kept]], [np.float32([0.1, -0.2, 0.3, 0.4])])
 
 
 def inner(model):
@@ -404,7 +405,7 @@ def test_earlier_groups_change_what_is_read_but_not_the_targets():
     graph = registry.open_graph(model)
     group = blocks(graph)[0]
     (each,) = graph.consumers(group)
-    graph.write(group, np.array([1, 3]), [each.weight[:, [1, 3]]], [np.ones(6, np.float32)])
+    cut(graph, group, np.array([1, 3]), [each.weight[:, [1, 3]]], [np.ones(6, np.float32)])
     current = onnx.load_from_string(graph.serialize())
     conv = node_of(model, "conv3")
     ((x,), (y,)) = (values(current, ["relu2_out"], feeds), values(model, ["conv3_out"], feeds))
@@ -422,7 +423,7 @@ def test_targets_do_not_read_cut_weights_that_are_also_inputs():
     graph = registry.open_graph(model)
     group = blocks(graph)[0]
     (each,) = graph.consumers(group)
-    graph.write(group, np.array([1, 3]), [each.weight[:, [1, 3]]], [np.ones(6, np.float32)])
+    cut(graph, group, np.array([1, 3]), [each.weight[:, [1, 3]]], [np.ones(6, np.float32)])
     (y,) = values(model, ["conv3_out"], feeds)
     found = probe(graph, blocks(graph)[1], feeds)
     np.testing.assert_allclose(found[3], last(y).sum(0), rtol=1e-4, atol=1e-3)
@@ -434,7 +435,7 @@ def test_a_group_that_was_cut_can_be_measured_in_its_neighbour_s_place():
     feeds = picture(model)
     graph = registry.open_graph(model)
     (each,) = graph.consumers(blocks(graph)[1])
-    graph.write(blocks(graph)[1], np.array([1, 3]), [each.weight[:, [1, 3]]], [None])
+    cut(graph, blocks(graph)[1], np.array([1, 3]), [each.weight[:, [1, 3]]], [None])
     conv = node_of(model, "conv2")
     x, y = values(model, ["relu1_out", "conv2_out"], feeds)
     assert_sums(
@@ -456,7 +457,7 @@ def test_a_matmul_that_got_a_bias_is_measured_behind_it():
     group = blocks(graph)[0]
     (each,) = graph.consumers(group)
     kept = np.array([0, 1, 5])
-    graph.write(group, kept, [each.weight[:, kept]], [np.float32([1, 2, 3, 4])])
+    cut(graph, group, kept, [each.weight[:, kept]], [np.float32([1, 2, 3, 4])])
     current = onnx.load_from_string(graph.serialize())
     adds = [
         n.output[0] for n in model.graph.node if n.op_type == "Add" and n.input[1] == "matmul1_out"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chain import Chain, run
+from cutting import cut
 from nmcore.plugins import protocols, registry
 from unfolding import values
 
@@ -76,7 +77,7 @@ def test_the_models_of_a_pair():
     kept = [np.array([0, 2, 5]), np.array([1, 2])]
     for group, each in zip(graph.groups, kept, strict=True):
         (consumer,) = graph.consumers(group)
-        graph.write(group, each, [2 * consumer.weight[:, each]], [None])
+        cut(graph, group, each, [2 * consumer.weight[:, each]], [None])
     pair = graph.pair(graph.readings()[-1])
     features, wanted = run(pair.rows, vectors())
     now = values(graph.serialize(), ["relu1_out", "gemm3_out"], vectors())

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
 from chain import run
+from cutting import cut
 from nmcore.plugins import registry
 
 F32 = TensorProto.FLOAT
@@ -174,7 +175,7 @@ def test_the_meter_counts_a_shared_weight_once():
     kept = np.arange(4)
     group = next(group for group in graph.groups if group.name == "low1")
     consumers = graph.consumers(group)
-    graph.write(group, kept, [c.weight[:, kept] for c in consumers], [None for _ in consumers])
+    cut(graph, group, kept, [c.weight[:, kept] for c in consumers], [None for _ in consumers])
     meter.kept["low1"] = 4
     assert before - meter.total() == pytest.approx(cost - graph.cost().params)
 
