@@ -34,7 +34,7 @@ PROVIDERS = ("cpu",)
 def compressed(model: Path, ratio: float, folder: Path) -> Iterator[Path]:
     """Write ``model`` without the share ``ratio`` of its channels, once for each method."""
     for name, options in METHODS.items():
-        # Whoever gives inputs also says how they are normalised; the made ones follow it too.
+        # Whoever gives inputs also says how they are normalised; the synthetic ones follow it too.
         preparation = INPUTS if "method" not in options else {}
         result = nmcore.compress(model, ratio=ratio, providers=PROVIDERS, **options, **preparation)
         target = folder / f"{model.stem}_{ratio}_{name}.onnx"

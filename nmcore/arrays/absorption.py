@@ -1,4 +1,4 @@
-"""Folding Z into the weights that read the channels, so that the removed ones are not missed."""
+"""Folding Z into the weights that read the channels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Many to one with a constant, from second moments: the least-squares fit of each channel.
 
-Where the moments come from does not matter here: from calibration data, from made inputs, or from
-batch norms alone (:mod:`nmcore.arrays.gaussian_moments`).
+Where the moments come from does not matter here: from calibration data, from synthetic inputs, or
+from batch norms alone (:mod:`nmcore.arrays.gaussian_moments`).
 """
 
 from __future__ import annotations

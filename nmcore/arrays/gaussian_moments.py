@@ -1,11 +1,11 @@
-"""Moments of activations from batch norms alone: no data, made or real.
+"""Moments of activations from batch norms alone, without any inputs.
 
 A batch norm has seen its input's mean and variance in training, so a pre-activation is taken for
 a Gaussian of mean beta and deviation ``|gamma|``; two of them correlate about as their weights do.
 What an elementwise activation makes of such a pair is a sum over Hermite polynomials.
 
 Nothing has to be run for it, so it serves where there are only arrays. ``nmcore compress`` measures
-on made inputs instead, which know correlations better: with a third of the channels inside the
+on synthetic inputs instead, which know correlations better: with a third of the channels inside the
 blocks of a ResNet-56 gone this source beats merging by some points and stays some points below made
 inputs, and with half of them gone it is no better than merging.
 """

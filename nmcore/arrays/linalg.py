@@ -1,4 +1,4 @@
-"""What the methods share that rebuild a removed channel from many kept ones."""
+"""Linear algebra of the methods that rebuild a channel from many: damped systems, row products."""
 
 from __future__ import annotations
 

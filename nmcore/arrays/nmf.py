@@ -3,8 +3,8 @@
 Two readings of it. :func:`factorize` is theirs, with free atoms that replace the layer's rows;
 half of what a weight says is thrown away, and little of the network is left (LeNet-300-100 on
 Fashion-MNIST with half its channels: 16 % instead of 89.8 %; the authors report 15.80 %). The
-method ``nmf`` of :func:`nmcore.scaling_matrix` keeps trained rows as atoms, and is a fair rival of
-merging.
+method ``nmf`` of :func:`nmcore.scaling_matrix` keeps trained rows as atoms, and is a fair baseline
+of merging.
 """
 
 from __future__ import annotations

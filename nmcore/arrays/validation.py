@@ -1,4 +1,4 @@
-"""The door: every public array function checks its arguments here, and nothing is checked inside.
+"""Checks of the arguments of public array functions; nothing is checked inside.
 
 Each function returns its argument in the form that the kernels expect, or raises
 :class:`~nmcore.errors.ArgumentError` saying which argument is wrong, what it is and what it must

@@ -1,4 +1,4 @@
-"""More of few pictures: copies that are moved by a pixel, or half of which comes from another one.
+"""Augmentation: pictures moved by a pixel, or with one half taken from another picture.
 
 What a network makes of a copy is as good a target as what it makes of the picture, so a layer with
 more weights than there are pictures can be fitted to copies as well. They are not mirrored: letters
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.data.layout import channels_last
 
 # Where copies are moved to, down and to the right; pixels at the border are repeated.
@@ -26,26 +26,26 @@ VERSIONS = 1 + len(MOVES) + 4
 SMALLEST, CHANNELS = 16, (1, 3, 4)
 
 
-def with_copies(probes: Probes, versions: int) -> Probes:
+def augmented(calibration: CalibrationSet, versions: int) -> CalibrationSet:
     """The same pictures in so many versions, at most :data:`VERSIONS`; other inputs as they are.
 
     Examples
     --------
     >>> def shown(*shape):
     ...     x = np.zeros(shape, np.float32)
-    ...     return with_copies(Probes([{"x": x}], len(x), True, "here"), 9).count
+    ...     return augmented(CalibrationSet([{"x": x}], len(x), True, "here"), 9).count
     >>> shown(4, 1, 28, 28), shown(4, 28, 28, 3), shown(4, 784)
     (36, 36, 4)
     """
-    name, *others = probes.batches[0]
-    shape = probes.batches[0][name].shape
+    name, *others = calibration.batches[0]
+    shape = calibration.batches[0][name].shape
     if others or not _are_pictures(shape):
-        return probes
-    pictures = np.concatenate([feeds[name] for feeds in probes.batches])
-    places = np.cumsum([len(feeds[name]) for feeds in probes.batches])[:-1]
+        return calibration
+    pictures = np.concatenate([feeds[name] for feeds in calibration.batches])
+    places = np.cumsum([len(feeds[name]) for feeds in calibration.batches])[:-1]
     made = list(islice(copies(pictures, last=channels_last(shape)), versions))
     batches = [{name: part} for version in made for part in np.split(version, places)]
-    return replace(probes, batches=batches, count=len(made) * probes.count)
+    return replace(calibration, batches=batches, count=len(made) * calibration.count)
 
 
 def _are_pictures(shape: tuple[int, ...]) -> bool:

@@ -20,7 +20,7 @@ _MAX_BATCH, _MAX_ELEMENTS = 64, 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Probes:
+class CalibrationSet:
     """Inputs in batches, and where they come from.
 
     Attributes
@@ -30,7 +30,7 @@ class Probes:
     count : int
         How many inputs there are in all.
     real : bool
-        Whether they are calibration data rather than made.
+        Whether they are calibration data rather than synthetic.
     source : str
         Where they come from, in words.
     unseen : sequence of mapping of input name to array
@@ -63,7 +63,7 @@ class Probes:
                 yield part_of(feeds, start, start + most)
 
 
-def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probes:
+def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> CalibrationSet:
     """Calibration data, evenly spread over the file where it holds more than ``samples``."""
     spec = data.fit(inputs)
     count = min(samples, len(data))
@@ -83,7 +83,7 @@ def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Probe
     ]
     free = spec.shape[0] is None
     source = f"{count} input{'s' if count > 1 else ''} of {data.name}"
-    return Probes(batches, count, True, source, any_length=free)
+    return CalibrationSet(batches, count, True, source, any_length=free)
 
 
 def _finite(batch: NDArray[Any], name: str) -> NDArray[Any]:

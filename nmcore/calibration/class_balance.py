@@ -1,7 +1,7 @@
-"""Choosing made inputs so that the network itself takes them for all of its classes alike.
+"""Class balance: synthetic inputs that the network assigns to all of its classes alike.
 
-Most made inputs look like the same few classes to a network, and what tells the others apart would
-hardly be measured. No labels are involved: a class is what the network answers.
+Most synthetic inputs look like the same few classes to a network, and what tells the others apart
+would hardly be measured. No labels are involved: a class is what the network answers.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.data.batches import Feeds, length_of
 from nmcore.group import IntArray
 from nmcore.plugins.protocols import Session
 
 
-def balanced(probes: Probes, session: Session, count: int) -> Probes:
+def balanced(calibration: CalibrationSet, session: Session, count: int) -> CalibrationSet:
     """Choose ``count`` inputs with as even a share of predicted classes as there is.
 
     Parameters
     ----------
-    probes : Probes
+    calibration : CalibrationSet
         The candidates.
     session : Session
         The network.
@@ -33,25 +33,27 @@ def balanced(probes: Probes, session: Session, count: int) -> Probes:
 
     Returns
     -------
-    Probes
+    CalibrationSet
         The first candidates where the network's first output is not one row of numbers for each
         input, or where inputs come one at a time.
     """
-    if probes.apart:
-        count = min(count, probes.count)
+    if calibration.apart:
+        count = min(count, calibration.count)
         source = f"{count} synthetic inputs"
-        return replace(probes, batches=probes.batches[:count], count=count, source=source)
-    step = max(map(length_of, probes.batches))
-    if not probes.any_length:
+        return replace(calibration, batches=calibration.batches[:count], count=count, source=source)
+    step = max(map(length_of, calibration.batches))
+    if not calibration.any_length:
         count = max(count // step, 1) * step
-    if probes.count <= count:
-        return probes
-    answers = [session.run(feeds)[0] for feeds in probes.batches]
+    if calibration.count <= count:
+        return calibration
+    answers = [session.run(feeds)[0] for feeds in calibration.batches]
     chosen = np.arange(count)
-    if all(map(_are_scores, answers, map(length_of, probes.batches))):
+    if all(map(_are_scores, answers, map(length_of, calibration.batches))):
         chosen = evenly(np.concatenate([answer.argmax(axis=1) for answer in answers]), count)
     source = f"{count} synthetic inputs"
-    return replace(probes, batches=_pick(probes.batches, chosen, step), count=count, source=source)
+    return replace(
+        calibration, batches=_pick(calibration.batches, chosen, step), count=count, source=source
+    )
 
 
 def evenly(classes: IntArray, count: int) -> IntArray:

@@ -1,4 +1,4 @@
-"""What a network is shown so that its activations can be measured: real inputs or made ones."""
+"""The calibration set of a model: from the data that is given, or synthetic."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from nmcore.calibration.calibration_set import Probes, from_data
+from nmcore.calibration.calibration_set import CalibrationSet, from_data
 from nmcore.calibration.class_balance import balanced
-from nmcore.calibration.random_inputs import runnable_inputs
+from nmcore.calibration.random_inputs import random_inputs_for
 from nmcore.calibration.synthetic import _pixel_range, synthesise
 from nmcore.data.batches import (
-    Divided,
+    BatchRunner,
 )
 from nmcore.data.dataset import Dataset, only_input
 from nmcore.data.images import Pictures
@@ -27,15 +27,15 @@ from nmcore.plugins.protocols import (
     Session,
 )
 
-# Inputs to measure on: real ones are few and dear, made ones cost nothing but time.
+# Inputs to measure on: real ones are few and dear, synthetic ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
 # Fewer real inputs than this may be worse than none.
 FEW = 64
-# Made inputs are chosen among so many times as many.
+# Synthetic inputs are chosen among so many times as many.
 CANDIDATES = 4
 
-# Multiply-accumulates that made inputs may take in one pass, how many numbers they may hold, and
-# how few of them will do.
+# Multiply-accumulates that synthetic inputs may take in one pass, how many numbers they may hold,
+# and how few of them will do.
 _PASS, _HELD, _FEWEST = 4e10, 2**26, 16
 
 # Numbers in the largest value of a run; the runtime holds a few such values at once.
@@ -61,8 +61,10 @@ class Inputs:
     normalisation: Normalisation | None = None
 
 
-def probes_for(graph: Graph, session: Session, inputs: Inputs, seed: int) -> Probes:
-    """Calibration data where there is any, else made inputs of a shape on which the model runs.
+def calibration_set_for(
+    graph: Graph, session: Session, inputs: Inputs, seed: int
+) -> CalibrationSet:
+    """The calibration set: the data that is given, or synthetic inputs of a shape that runs.
 
     Parameters
     ----------
@@ -71,16 +73,16 @@ def probes_for(graph: Graph, session: Session, inputs: Inputs, seed: int) -> Pro
     inputs : Inputs
         What a user gave.
     seed : int
-        For made inputs.
+        For synthetic inputs.
     """
     if inputs.data is not None:
         return _runnable(_given(session, graph, inputs), graph, session)
-    feeds = runnable_inputs(session, seed=seed)
+    feeds = random_inputs_for(session, seed=seed)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     fits = max(_HELD // sum(int(np.prod(shape[1:])) for shape in shapes), _FEWEST)
     hints = graph.input_hints() if isinstance(graph, Informative) else {}
 
-    def made(count: int, seed: int) -> Probes:
+    def made(count: int, seed: int) -> CalibrationSet:
         candidates = synthesise(
             session.inputs,
             shapes,
@@ -97,7 +99,7 @@ def probes_for(graph: Graph, session: Session, inputs: Inputs, seed: int) -> Pro
     return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
 
 
-def scaling_doubt(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:
+def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:
     """Say where inputs are on another scale than the model was probably trained on.
 
     Parameters
@@ -131,21 +133,23 @@ def _told(hints: Iterable[InputHint]) -> str:
     return ""
 
 
-def _runnable(probes: Probes, graph: Graph, session: Session) -> Probes:
+def _runnable(calibration: CalibrationSet, graph: Graph, session: Session) -> CalibrationSet:
     """The same inputs in batches that memory and the model allow."""
     if isinstance(graph, Measurable):
         most = max(1, _RUN_NUMBERS // graph.largest_value())
-        probes = replace(probes, batches=list(probes.in_batches_of(most)))
-    divided = Divided(session, probes.any_length)
+        calibration = replace(calibration, batches=list(calibration.in_batches_of(most)))
+    divided = BatchRunner(session, calibration.any_length)
     try:
-        next(divided(probes.batches[0]))
+        next(divided(calibration.batches[0]))
     except OutOfMemoryError:
         raise
     except ModelError:
         # Some models say that they take any batch and then reshape to one of 1.
-        probes = replace(probes, batches=list(probes.in_batches_of(1)), any_length=False)
-        session.run(probes.batches[0])
-    return replace(probes, batches=list(probes.in_batches_of(divided.most)))
+        calibration = replace(
+            calibration, batches=list(calibration.in_batches_of(1)), any_length=False
+        )
+        session.run(calibration.batches[0])
+    return replace(calibration, batches=list(calibration.in_batches_of(divided.most)))
 
 
 def work(graph: Graph) -> float:
@@ -158,14 +162,17 @@ def _affordable(graph: Graph) -> int:
     return int(min(max(_PASS / max(work(graph), 1), _FEWEST), SYNTHETIC_SAMPLES))
 
 
-def _given(session: Session, graph: Graph, inputs: Inputs) -> Probes:
+def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
     """The calibration data of a file or a folder."""
     count = inputs.samples or REAL_SAMPLES
     assert inputs.data is not None
     data = inputs.data.for_model(session.inputs, count)
-    probes = from_data(data, session.inputs, count)
-    found = [scaling_doubt(data, graph, only_input(session.inputs).dtype), _scarcity(probes.count)]
-    return replace(probes, cautions=tuple(filter(None, found)))
+    calibration = from_data(data, session.inputs, count)
+    found = [
+        scale_caution(data, graph, only_input(session.inputs).dtype),
+        _scarcity(calibration.count),
+    ]
+    return replace(calibration, cautions=tuple(filter(None, found)))
 
 
 def _scarcity(count: int) -> str | None:

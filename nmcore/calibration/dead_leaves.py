@@ -1,4 +1,4 @@
-"""Inputs made from nothing: dead-leaves pictures and signals, and what a first layer looks for.
+"""Dead-leaves pictures and signals, and inputs mixed from the rows of a first layer.
 
 Random overlapping discs whose radii follow a power law have edges, flat regions and correlations
 at all scales, as photographs do (A. Lee, D. Mumford, J. Huang: Occlusion Models for Natural Images,

@@ -1,4 +1,4 @@
-"""Inputs of shapes on which a model runs, where it leaves sizes open: random ones.
+"""Random inputs of shapes on which a model runs, where it leaves sizes open.
 
 No graph states which sizes its dynamic axes may have, so usual ones are tried.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nmcore.data.batches import Divided
+from nmcore.data.batches import BatchRunner
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.group import Array
 from nmcore.plugins.open_sizes import IMAGE_SIZE, SEQUENCE_SIZE, assumed_shapes
@@ -51,7 +51,7 @@ def random_inputs(
     }
 
 
-def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
+def random_inputs_for(session: Session, *, seed: int = 0) -> dict[str, Array]:
     """Return random inputs on which a loaded model runs.
 
     Sizes of dynamic axes hide conditions (multiples of 32, at least some length) that no graph
@@ -68,7 +68,7 @@ def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
             session.inputs, seed=seed, image_size=image_size, sequence_size=sequence_size
         )
         try:
-            next(Divided(session, divisible=False)(feeds)) if fixed else session.run(feeds)
+            next(BatchRunner(session, divisible=False)(feeds)) if fixed else session.run(feeds)
         except ModelError as error:
             problem = error
         else:
@@ -76,7 +76,7 @@ def runnable_inputs(session: Session, *, seed: int = 0) -> dict[str, Array]:
     raise type(problem)(f"{problem} (tried on random inputs of several sizes)")
 
 
-def check_makeable(name: str, shape: Sequence[int], count: int = 1) -> None:
+def check_affordable(name: str, shape: Sequence[int], count: int = 1) -> None:
     """Refuse to make inputs of more numbers than anybody has memory for.
 
     Parameters
@@ -97,7 +97,7 @@ def check_makeable(name: str, shape: Sequence[int], count: int = 1) -> None:
 
     Examples
     --------
-    >>> check_makeable("x", (1, 3, 224, 224), 10**12)
+    >>> check_affordable("x", (1, 3, 224, 224), 10**12)
     Traceback (most recent call last):
     nmcore.errors.ArgumentError: samples is 1000000000000; at most 7133 inputs 'x' can be made
     """
@@ -112,7 +112,7 @@ def check_makeable(name: str, shape: Sequence[int], count: int = 1) -> None:
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec) -> Array:
     dtype = spec.dtype
-    check_makeable(spec.name, shape)
+    check_affordable(spec.name, shape)
     if dtype.kind == "f":
         return rng.standard_normal(shape).astype(dtype)
     if dtype.kind == "b":

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.calibration import dead_leaves
-from nmcore.calibration.calibration_set import Probes, _batch_length
-from nmcore.calibration.random_inputs import SMALL_IDS, check_makeable
+from nmcore.calibration.calibration_set import CalibrationSet, _batch_length
+from nmcore.calibration.random_inputs import SMALL_IDS, check_affordable
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
@@ -34,8 +34,8 @@ def synthesise(
     seed: int = 0,
     normalisation: Normalisation | None = None,
     hints: Mapping[str, InputHint] | None = None,
-) -> Probes:
-    """Made inputs for every input of a model.
+) -> CalibrationSet:
+    """Synthetic inputs for every input of a model.
 
     Images, signals and volumes are dead leaves; vectors are Gaussian; integers are small random
     ids; booleans are true. What a fully connected layer reads first is mixed from its rows.
@@ -64,7 +64,7 @@ def synthesise(
         for spec, shape in zip(inputs, shapes, strict=True)
     )
     for spec, shape in zip(inputs, shapes, strict=True):
-        check_makeable(spec.name, shape if apart else (1, *shape[1:]), samples)
+        check_affordable(spec.name, shape if apart else (1, *shape[1:]), samples)
     count = max(1, samples // length)
     rows = [shape[0] if apart and shape else length for shape in shapes]
     made = [
@@ -86,7 +86,7 @@ def synthesise(
     ]
     free = not apart and all(not spec.shape or spec.shape[0] is None for spec in inputs)
     source = f"{count * length} synthetic inputs"
-    return Probes(batches, count * length, False, source, any_length=free, apart=apart)
+    return CalibrationSet(batches, count * length, False, source, any_length=free, apart=apart)
 
 
 def _make(

@@ -150,7 +150,7 @@ def _bn_forms() -> Sequence[str]:
     type=click.IntRange(min=1),
     metavar="N",
     help="Without --data: compress with N seeds, from --seed on, take what is nearest to IN on "
-    "other made inputs, and tell how alike the results are.  [default: 1]",
+    "other synthetic inputs, and tell how alike the results are.  [default: 1]",
 )
 @scale_option
 @mean_option

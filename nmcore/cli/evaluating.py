@@ -55,7 +55,7 @@ def evaluate(
     """Compare models on the same inputs.
 
     Accuracy where the data holds classes, agreement with the first model, latency and size.
-    Without data, agreement and latency on made inputs.
+    Without data, agreement and latency on synthetic inputs.
     """
     from nmcore.cli import terminal as t
     from nmcore.evaluation.evaluate import evaluate as evaluate_models
@@ -65,7 +65,7 @@ def evaluate(
             models, threads=threads or 0, progress=track, notify=t.notify, **options
         )
     if as_json:
-        print_json([plain(result) | {"warnings": [*t.doubts(result)]} for result in results])
+        print_json([plain(result) | {"warnings": [*t.cautions(result)]} for result in results])
         return
     out = t.console()
     t.show(out, t.evaluation_table(out, results))

@@ -243,10 +243,10 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
 
 
 def _evaluated_latency(result: Evaluation) -> str:
-    return f"{milliseconds(result.latency_ms)}{', uncertain' if [*doubts(result)] else ''}"
+    return f"{milliseconds(result.latency_ms)}{', uncertain' if [*cautions(result)] else ''}"
 
 
-def doubts(result: Evaluation) -> Iterator[str]:
+def cautions(result: Evaluation) -> Iterator[str]:
     """Yield why figures of a model are not to be trusted."""
     if noisy(result.latency_low_ms, result.latency_high_ms):
         yield NOISE
@@ -305,8 +305,8 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     kind = "input" if first.data is not None else "synthetic input"
     yield f"{first.n:,} {kind}{'s' if first.n > 1 else ''}; {where(first.provider, first.threads)}"
     if first.data is None and len(results) > 1:
-        yield "what was made tells how alike models are, not how good; --data takes real inputs"
-    yield from dict.fromkeys(line for result in results for line in doubts(result))
+        yield "synthetic inputs tell how alike models are, not how good; --data takes real ones"
+    yield from dict.fromkeys(line for result in results for line in cautions(result))
     batches = {result.latency_batch for result in results}
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"

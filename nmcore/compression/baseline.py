@@ -1,11 +1,11 @@
-"""Checking the default against the published method: the better of the two is what a user gets."""
+"""The published method as the baseline of the default: the better of the two is taken."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.merging import merge_all
 from nmcore.evaluation.comparison import Deviation
 from nmcore.plan.outcome import Outcome
@@ -14,19 +14,19 @@ from nmcore.plugins import protocols, registry
 
 
 @dataclass(frozen=True, eq=False)
-class Rival:
+class Baseline:
     """The published method on the same model, with the same number of channels."""
 
     original: protocols.Graph
     session: protocols.Session
     task: Task
-    probes: Probes
+    calibration: CalibrationSet
     providers: Sequence[str]
 
     def better(
         self, graph: protocols.Graph, outcomes: list[Outcome]
     ) -> tuple[protocols.Graph, list[Outcome], str]:
-        """Whichever of ``graph`` and the merged model is closer to the original on the probes."""
+        """Whichever of ``graph`` and the merged model deviates less on the calibration set."""
         counts = {outcome.plan.name: len(outcome.plan.kept) for outcome in outcomes}
         merged = self.original.clone()
         task = replace(
@@ -35,7 +35,7 @@ class Rival:
             budget=None,
             options=replace(self.task.options, method="merge"),
         )
-        rivals, _ = merge_all(merged, task)
+        baselines, _ = merge_all(merged, task)
         found = self._deviations([graph.serialize(), merged.serialize()])
         if found is None:
             note = "not compared with merging, as the shapes of the outputs depend on their numbers"
@@ -45,14 +45,14 @@ class Rival:
             note = f"the outputs deviate by {mine:.1f} %; merged, they would by {theirs:.1f} %"
             return graph, outcomes, note
         note = f"merged instead: the outputs deviate by {theirs:.1f} %, refitted by {mine:.1f} %"
-        return merged, rivals, note
+        return merged, baselines, note
 
     def _deviations(self, models: Sequence[bytes]) -> list[float] | None:
         """The deviation of each model from the original, in percent; None where one has none."""
         runtime = registry.runtime()
         sessions = [runtime.session(model, providers=self.providers) for model in models]
         deviations = [Deviation() for _ in sessions]
-        for feeds in self.probes.unseen or self.probes.batches:
+        for feeds in self.calibration.unseen or self.calibration.batches:
             wanted = self.session.run(feeds)
             for session, deviation in zip(sessions, deviations, strict=True):
                 deviation.add(wanted, session.run(feeds))

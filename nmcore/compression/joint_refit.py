@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmcore.calibration.augmentation import VERSIONS, with_copies
-from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.augmentation import VERSIONS, augmented
+from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.calibration.collect import work
 from nmcore.compression.gauss_newton import (
     ROUNDS,
@@ -20,14 +20,14 @@ from nmcore.compression.gauss_newton import (
     refit_pair,
 )
 from nmcore.compression.refit import REFIT_RIDGE, SCARCITY
-from nmcore.data.batches import Divided
+from nmcore.data.batches import BatchRunner
 from nmcore.errors import ModelError
 from nmcore.group import Float64Array, Group, Reading, Refit
 from nmcore.plugins import protocols
 
 log = logging.getLogger(__name__)
 
-# Multiply-accumulates that fitting a pair may take, with its copies of the probes.
+# Multiply-accumulates that fitting a pair may take, with the augmented calibration set.
 PAIR_WORK = 3e11
 # Numbers in the rows that a pair is fitted to, in the runtime's memory and in ours.
 _PAIR_NUMBERS = 2**26
@@ -43,37 +43,37 @@ class PairRefit:
         What is compressed.
     session : callable
         Loads a model to run probes with.
-    probes : Probes
+    calibration : CalibrationSet
         What the network is shown.
     """
 
     graph: protocols.Measurable
     session: Callable[[bytes], protocols.Session]
-    probes: Probes
+    calibration: CalibrationSet
 
     def __call__(self, groups: Sequence[Group]) -> None:
         """Fit fully connected layers that read some groups together with those that make these.
 
-        Only on calibration data, as made inputs are not those that matter, and only on pictures in
-        several versions: what is fitted harder to few inputs fits others worse. A pair that cannot
-        be fitted stays as it is.
+        Only on calibration data, as synthetic inputs are not those that matter, and only on
+        pictures in several versions: what is fitted harder to few inputs fits others worse. A pair
+        that cannot be fitted stays as it is.
         """
         names = {group.name for group in groups}
-        if not self.probes.real or not isinstance(self.graph, protocols.Pairable):
+        if not self.calibration.real or not isinstance(self.graph, protocols.Pairable):
             return
         for reading in self.graph.readings():
             pair = self.graph.pair(reading) if reading.group in names else None
             if pair is None or pair.maker.group not in names:
                 continue
-            shown = with_copies(self.probes, self._versions(pair))
-            if shown.count == self.probes.count:
+            shown = augmented(self.calibration, self._versions(pair))
+            if shown.count == self.calibration.count:
                 continue
             try:
                 self._refit_pair(pair, reading, shown)
             except ModelError as error:
                 log.info("no pair at %s: %s", self.graph.consumer(reading).name, error)
 
-    def _refit_pair(self, pair: protocols.Pair, reading: Reading, shown: Probes) -> None:
+    def _refit_pair(self, pair: protocols.Pair, reading: Reading, shown: CalibrationSet) -> None:
         """Fit a consumer together with the layer that makes what it reads.
 
         Raises
@@ -93,7 +93,7 @@ class PairRefit:
         layers = Layers(first.matrix(), first.offsets(), activation, last.matrix(), last.offsets())
         if not acts_alone(activation, layers.made(features[:TRIED])):
             raise ModelError("what lies between the two layers mixes channels")
-        weights, equations = first.matrix().size, self.probes.count * wanted.shape[1]
+        weights, equations = first.matrix().size, self.calibration.count * wanted.shape[1]
         layers = refit_pair(
             features,
             wanted,
@@ -105,16 +105,18 @@ class PairRefit:
         self._give(reading, layers.last, layers.bias)
 
     def _versions(self, pair: protocols.Pair) -> int:
-        """In how many versions a pair may be shown the probes."""
+        """In how many versions a pair may be shown the calibration set."""
         first = self.graph.consumer(pair.maker)
         one = 2 * work(self.graph) + 2 * ROUNDS * SOLVER_STEPS * first.weight.size
-        affordable = int(PAIR_WORK // max(1, one * self.probes.count))
-        fitting = _PAIR_NUMBERS // (self.probes.count * first.features)
+        affordable = int(PAIR_WORK // max(1, one * self.calibration.count))
+        fitting = _PAIR_NUMBERS // (self.calibration.count * first.features)
         return max(1, min(VERSIONS, affordable, fitting))
 
-    def _rows(self, pair: protocols.Pair, shown: Probes) -> tuple[Float64Array, Float64Array]:
+    def _rows(
+        self, pair: protocols.Pair, shown: CalibrationSet
+    ) -> tuple[Float64Array, Float64Array]:
         """What the first layer of a pair reads, and what the second should give."""
-        divided = Divided(self.session(pair.rows), shown.any_length)
+        divided = BatchRunner(self.session(pair.rows), shown.any_length)
         runs = []
         for count, outputs in (run for feeds in shown.batches for run in divided(feeds)):
             if len(outputs[0]) != count:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nmcore.data.batches import Divided, Feeds, length_of
+from nmcore.data.batches import BatchRunner, Feeds, length_of
 from nmcore.group import Float64Array
 from nmcore.plugins.protocols import Session
 
@@ -133,7 +133,7 @@ def accumulate(
     ModelError
         The probe does not run, or memory does not suffice.
     """
-    divided = Divided(session, divisible)
+    divided = BatchRunner(session, divisible)
     totals: list[Float64Array] = []
     for feeds in batches:
         for _, outputs in divided(feeds):
@@ -152,7 +152,7 @@ def average(
 
     Parameters are those of :func:`accumulate`; parts of a batch count by their lengths.
     """
-    divided = Divided(session, divisible)
+    divided = BatchRunner(session, divisible)
     weighted = [
         [count / length_of(feeds) * output.astype(np.float64) for output in outputs]
         for feeds in batches

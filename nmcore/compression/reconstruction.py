@@ -23,7 +23,7 @@ from nmcore.arrays.elimination import (
     problem,
 )
 from nmcore.budgets.allotment import Allotment, meet
-from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.calibration.collect import work
 from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.merging import chosen, merge_group
@@ -42,7 +42,7 @@ from nmcore.compression.refit import (
     mixed,
     refit,
 )
-from nmcore.compression.shrinkage import Doubt
+from nmcore.compression.shrinkage import Shrinkage
 from nmcore.errors import ModelError
 from nmcore.group import Consumer, Float64Array, Group, IntArray, Reading, Refit
 from nmcore.options.methods import RECONSTRUCTION
@@ -92,7 +92,7 @@ class Reconstruction:
         What is compressed.
     runtime : RuntimeBackend
         What runs the probes.
-    probes : Probes
+    calibration : CalibrationSet
         What the network is shown.
     providers : sequence of str
         Where probes run.
@@ -100,19 +100,19 @@ class Reconstruction:
 
     graph: protocols.Measurable
     runtime: protocols.RuntimeBackend
-    probes: Probes
+    calibration: CalibrationSet
     providers: Sequence[str] = ("auto",)
 
     @cached_property
-    def _doubt(self) -> Doubt:
-        return Doubt(self.graph, self.probes.real)
+    def _shrinkage(self) -> Shrinkage:
+        return Shrinkage(self.graph, self.calibration.real)
 
     def prepare(self) -> None:
-        """Give batch norms the statistics of made inputs, which have others than real ones."""
-        model = None if self.probes.real else self.graph.norm_probe()
+        """Give batch norms the statistics of synthetic inputs, which have others than real ones."""
+        model = None if self.calibration.real else self.graph.norm_probe()
         if model is not None:
-            session, batches = self.session(model), self.probes.batches
-            self.graph.set_norms(average(session, batches, divisible=self.probes.any_length))
+            session, batches = self.session(model), self.calibration.batches
+            self.graph.set_norms(average(session, batches, divisible=self.calibration.any_length))
 
     def new_biases(self, group: Group) -> int:
         """How many numbers refitting adds to consumers that have no bias yet."""
@@ -171,8 +171,8 @@ class Reconstruction:
         ]
 
     def _affordable(self) -> int:
-        """How many times the probes can be shown to both networks."""
-        return int(WORK // max(1, work(self.graph) * self.probes.count))
+        """How many times the calibration set can be shown to both networks."""
+        return int(WORK // max(1, work(self.graph) * self.calibration.count))
 
     def choose(self, step: Sequence[Reading], choices: Mapping[str, Choice]) -> list[Outcome]:
         """Measure the readings of a step; choose the channels of groups that come up for the first
@@ -223,9 +223,9 @@ class Reconstruction:
         reason, kept = "chosen as asked; the next layer refitted", choice.kept
         curve = None
         if kept is None:
-            reason = "error: the next layer refitted after each removal"
+            reason = "chosen by error, the next layer refitted after each removal"
             shown = [
-                self._doubt(moments, consumer, reading)
+                self._shrinkage(moments, consumer, reading)
                 for moments, consumer, reading in zip(found, consumers, readings, strict=True)
             ]
             problems = [
@@ -245,7 +245,7 @@ class Reconstruction:
     ) -> Problem:
         """The elimination for one consumer of the original, in units of what it feeds."""
         seen = linear(sums, consumer.matrix(), consumer.offsets())
-        moments = self._doubt(seen, consumer, reading)
+        moments = self._shrinkage(seen, consumer, reading)
         unit = _variance([consumer], [moments])
         if consumer.feeds_sum:
             own = unit - _variance([consumer], [seen])
@@ -286,15 +286,15 @@ class Reconstruction:
         self, readings: Sequence[Reading], targets: bool, progress: Progress
     ) -> list[Float64Array]:
         model = self.graph.moment_probe(
-            readings, targets=targets, rows=MAX_ROWS, samples=self.probes.count
+            readings, targets=targets, rows=MAX_ROWS, samples=self.calibration.count
         )
         heaviest = max(map(self.graph.unfolded_numbers, readings))
-        batches = self.probes.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
+        batches = self.calibration.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
         with step(f"measuring what {len(readings)} layers read"):
             sums = accumulate(
                 self.session(model),
                 progress("measuring", batches),
-                divisible=self.probes.any_length,
+                divisible=self.calibration.any_length,
             )
         if not all(np.isfinite(each).all() for each in sums):
             nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
@@ -310,13 +310,13 @@ class Reconstruction:
 
 
 def reconstruct_all(
-    graph: protocols.Measurable, task: Task, probes: Probes, providers: Sequence[str]
+    graph: protocols.Measurable, task: Task, calibration: CalibrationSet, providers: Sequence[str]
 ) -> tuple[list[Outcome], Allotment]:
-    """Compress every group of a graph as the task says, on what the probes show.
+    """Compress every group of a graph as the task says, on what the calibration set shows.
 
     The second is how the budget was spent.
     """
-    walk = Reconstruction(graph, registry.runtime(), probes, providers)
+    walk = Reconstruction(graph, registry.runtime(), calibration, providers)
     walk.prepare()
     fitting = {group.name for group in graph.groups if walk.fits(group) and task.refits(group)}
     allotment = Allotment(task.counts)
@@ -351,7 +351,7 @@ def reconstruct_all(
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
     with step("refitting pairs of layers"):
-        refit_pairs = PairRefit(graph, walk.session, probes)
+        refit_pairs = PairRefit(graph, walk.session, calibration)
         refit_pairs([group for group in changing if group.name in fitting])
     ordered = [outcomes[group.name] for group in graph.groups]
     # What a budget was spread by says more than the walk's own curves, which end where it stopped.

@@ -1,4 +1,4 @@
-"""How far made inputs are believed where channels are chosen."""
+"""Shrinkage of covariances where channels are chosen on synthetic inputs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from nmcore.compression.moments import Moments, with_own
 from nmcore.group import Consumer, Reading
 from nmcore.plugins import protocols
 
-# Made inputs move the deep channels of a network less than real ones do, so that others seem to do
-# their work. Where channels are chosen, each has so much variance of its own in addition, relative
-# to their mean one: this much from the tenth layer on, and less by the square of the depth before.
-# Layers are counted as they run, those of parallel branches too.
-DOUBT, DEEP = 0.1, 10
+# Synthetic inputs move the deep channels of a network less than real ones do, so that others seem
+# to do their work. Where channels are chosen, each has so much variance of its own in addition,
+# relative to their mean one: this much from the tenth layer on, and less by the square of the depth
+# before. Layers are counted as they run, those of parallel branches too.
+SHRINKAGE, DEEP = 0.1, 10
 
 
 @dataclass(frozen=True, eq=False)
-class Doubt:
+class Shrinkage:
     """Variance that channels may have beside what the inputs show.
 
     Attributes
@@ -34,13 +34,13 @@ class Doubt:
     def __call__(self, moments: Moments, consumer: Consumer, reading: Reading) -> Moments:
         """The moments to choose channels by.
 
-        Batch norms on the statistics of made inputs keep every channel as lively as it was, so
-        nothing is doubted where the graph still has any.
+        Batch norms on the statistics of synthetic inputs keep every channel as lively as it was, so
+        there is no shrinkage where the graph still has any.
         """
         if self.real or self._has_norms:
             return moments
         depth = self._depths[reading.group, reading.index]
-        return with_own(moments, consumer.matrix(), DOUBT * min(1.0, depth / DEEP) ** 2)
+        return with_own(moments, consumer.matrix(), SHRINKAGE * min(1.0, depth / DEEP) ** 2)
 
     @cached_property
     def _has_norms(self) -> bool:

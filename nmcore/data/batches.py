@@ -37,7 +37,7 @@ def part_of(feeds: Feeds, start: int, stop: int) -> dict[str, Array]:
 
 
 @dataclass(eq=False)
-class Divided:
+class BatchRunner:
     """A session that runs batches in halves, or quarters, until memory suffices.
 
     Attributes

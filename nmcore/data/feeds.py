@@ -1,4 +1,4 @@
-"""Handing data to models: one input from ``x``, several by their names, or made ones."""
+"""Handing data to models: one input from ``x``, several by their names, or synthetic ones."""
 
 from __future__ import annotations
 

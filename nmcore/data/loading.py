@@ -112,7 +112,7 @@ def in_memory(
 
 
 def as_array(value: Any, name: str) -> Array:
-    """An array, or what turns itself into one without a doubt.
+    """An array, or what can be converted into one.
 
     Raises
     ------

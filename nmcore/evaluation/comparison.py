@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.data.batches import Divided
+from nmcore.data.batches import BatchRunner
 from nmcore.data.feeds import Data, batch_size, feeder
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.group import Array
@@ -30,7 +30,7 @@ class Runner:
         self.session = session
         self.data = data
         self.feed = feeder(data, session.inputs)
-        self._divided = Divided(session, divisible=self.feed.fixed is None)
+        self._batch_runner = BatchRunner(session, divisible=self.feed.fixed is None)
         self._alone = False
 
     def once(self) -> object:
@@ -61,7 +61,7 @@ class Runner:
             return [self._per_input(self.session.run(feeds), count)]
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
         try:
-            runs = [*self._divided(feeds)]
+            runs = [*self._batch_runner(feeds)]
         except OutOfMemoryError:
             raise
         except ModelError:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmcore.calibration.collect import scaling_doubt
+from nmcore.calibration.collect import scale_caution
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import (
     Data,
@@ -60,7 +60,7 @@ class Evaluation:
     threads : int
         How many threads one operator may use.
     data : str or None
-        The inputs, as given; None where they were made.
+        The inputs, as given; None where they were synthetic.
     """
 
     model: str
@@ -107,14 +107,13 @@ def evaluate(
     data : path, array, mapping of str to array, or sequence of path, optional
         The inputs: a file with ``x`` (n, ...), or for models with several inputs one with an array
         for each, by its name; and optionally the classes ``y`` (n,); or the same in memory, as for
-        :func:`nmcore.compress`. Without it inputs are made, which tell how alike models are, though
-        on nothing real.
+        :func:`nmcore.compress`. Without it inputs are synthetic, which tell how alike models are.
     samples : int, optional
         Use the first so many of the data, or make so many.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
     seed : int
-        For made inputs.
+        For synthetic inputs.
     providers : sequence of {"auto", "cuda", "cpu"}
         Where to run, in order of preference.
     threads : int
@@ -153,9 +152,9 @@ def evaluate(
     )
     runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
     if isinstance(inputs, Dataset) and data is not None:
-        doubt = scaling_doubt(inputs, graphs[0], sessions[0].inputs[0].dtype)
-        if doubt is not None:
-            notify(doubt)
+        caution = scale_caution(inputs, graphs[0], sessions[0].inputs[0].dtype)
+        if caution is not None:
+            notify(caution)
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):

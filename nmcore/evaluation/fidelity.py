@@ -9,7 +9,7 @@ from nmcore.data.feeds import Data
 from nmcore.data.images import Pictures
 from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, compare
-from nmcore.evaluation.inputs import MADE, made
+from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
 from nmcore.plugins import protocols
 from nmcore.utils.progress import Progress
 
@@ -18,11 +18,11 @@ from nmcore.utils.progress import Progress
 FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA = 1_000, 500_000_000_000, 64
 
 
-# The same where inputs are made.
+# The same for synthetic inputs.
 COMPARED_MACS, FEWEST_COMPARED = 32_000_000_000, 16
 
 
-# Added to the seed of made inputs that no step before has seen.
+# Added to the seed of synthetic inputs, so that no step before has seen them.
 UNSEEN_SEED = 1_000_000
 
 
@@ -40,8 +40,8 @@ class Fidelity:
         Percent whose top class is ``y``; None without ``y`` or class scores.
     agreement, deviation : float or None
         As in :class:`Evaluation`.
-    made : bool
-        Whether the inputs were made, and for nothing but this comparison.
+    synthetic : bool
+        Whether the inputs are synthetic, and nothing was measured on them.
     """
 
     data: str
@@ -50,12 +50,12 @@ class Fidelity:
     top1_after: float | None
     agreement: float | None
     deviation: float | None
-    made: bool = False
+    synthetic: bool = False
 
     @property
     def inputs(self) -> str:
         """The inputs in words."""
-        return f"{self.n} {self.data}" if self.made else f"{self.n} inputs of {self.data}"
+        return f"{self.n} {self.data}" if self.synthetic else f"{self.n} inputs of {self.data}"
 
 
 def fidelity(
@@ -88,19 +88,19 @@ def compared(
     steps: Normalisation | None = None,
     progress: Progress | None = None,
 ) -> Fidelity:
-    """Compare a model and its compressed form on data, or on inputs made for nothing else.
+    """Compare a model and its compressed form on data, or on synthetic inputs of their own.
 
     Parameters
     ----------
     data : Dataset, Pictures or None
         The first inputs of it are used.
     macs : int or None
-        The multiply-accumulates of the model for one input, None where unknown; fewer inputs are
-        made for one that takes many.
+        The multiply-accumulates of the model for one input, None where unknown; a slow one is
+        compared on fewer inputs.
     seed : int
-        What the model was compressed with; the inputs that are made are others.
+        What the model was compressed with; synthetic inputs are of another seed.
     steps : Normalisation or None
-        What inputs that are made go through.
+        What synthetic inputs go through.
 
     Raises
     ------
@@ -108,9 +108,9 @@ def compared(
         A model cannot be used, or the data does not fit it.
     """
     if data is None:
-        count = _affordable(macs, MADE, COMPARED_MACS, FEWEST_COMPARED)
-        unseen = made(before, count, seed=seed + UNSEEN_SEED, normalisation=steps)
-        return replace(fidelity(before, after, unseen, progress), made=True)
+        count = _affordable(macs, SYNTHETIC, COMPARED_MACS, FEWEST_COMPARED)
+        unseen = synthetic_data(before, count, seed=seed + UNSEEN_SEED, normalisation=steps)
+        return replace(fidelity(before, after, unseen, progress), synthetic=True)
     count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
     given = data.for_model(before.inputs, count)
     return fidelity(before, after, given.first(count), progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nmcore.calibration.random_inputs import check_makeable, runnable_inputs
+from nmcore.calibration.random_inputs import check_affordable, random_inputs_for
 from nmcore.calibration.synthetic import synthesise
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import Data, NamedInputs
@@ -26,8 +26,8 @@ from nmcore.group import Array
 from nmcore.plugins.protocols import InputSpec, Session
 from nmcore.utils.text import shape_text
 
-# How many inputs are made where there is no data.
-MADE = 64
+# How many synthetic inputs there are where there is no data.
+SYNTHETIC = 64
 
 
 def data_for(
@@ -38,7 +38,7 @@ def data_for(
     samples: int | None = None,
     seed: int = 0,
 ) -> Data:
-    """The inputs to compare models on: those given, those of a file, or made ones.
+    """The inputs to compare models on: those given, those of a file, or synthetic ones.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ def data_for(
         A file or a mapping holds ``x``, or for a model with several inputs an array for each, by
         its name.
     steps : Normalisation or None
-        What raw inputs go through, those that are made as well.
+        What raw inputs go through, synthetic ones as well.
     samples : int, optional
         Use the first so many, or make so many.
     seed : int
-        For made inputs.
+        For synthetic inputs.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def data_for(
         The file cannot be read or does not fit, or no inputs can be made.
     """
     if data is None:
-        return made(session, samples or MADE, seed=seed, normalisation=steps)
+        return synthetic_data(session, samples or SYNTHETIC, seed=seed, normalisation=steps)
     if isinstance(data, NamedInputs):
         if steps is not None:
             raise DataError(f"{data.name} is fed as it is; leave out scale, mean and std")
@@ -103,10 +103,10 @@ def _named(data: DataLike, inputs: Sequence[InputSpec], samples: int | None) -> 
     return NamedInputs(path, arrays, None if y is None else y[some])
 
 
-def made(
+def synthetic_data(
     session: Session, count: int, *, seed: int = 0, normalisation: Normalisation | None = None
 ) -> Data:
-    """Inputs made for a model, of a shape on which it runs.
+    """Synthetic inputs for a model, of a shape on which it runs.
 
     See :func:`nmcore.calibration.synthetic.synthesise`.
 
@@ -115,7 +115,7 @@ def made(
     ModelError, DataError
         It runs on none that was tried, or takes what cannot be made.
     """
-    shapes = {name: array.shape for name, array in runnable_inputs(session, seed=seed).items()}
+    shapes = {name: array.shape for name, array in random_inputs_for(session, seed=seed).items()}
     specs = session.inputs
     if len(specs) == 1 and specs[0].shape:
         (spec,) = specs
@@ -128,12 +128,12 @@ def made(
     def one(spec: InputSpec, number: int) -> Array:
         shape = shapes[spec.name]
         length = shape[0] if shape else 1
-        probes = synthesise(
+        calibration = synthesise(
             [spec], [shape], length, seed=seed + number, normalisation=normalisation
         )
-        return probes.batches[0][spec.name]
+        return calibration.batches[0][spec.name]
 
     for spec in specs:
-        check_makeable(spec.name, shapes[spec.name], count)
+        check_affordable(spec.name, shapes[spec.name], count)
     arrays = {spec.name: np.stack([one(spec, k) for k in range(count)]) for spec in specs}
     return NamedInputs("synthetic inputs", arrays)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.calibration.random_inputs import runnable_inputs
+from nmcore.calibration.random_inputs import random_inputs_for
 from nmcore.errors import ModelError
 from nmcore.plugins import protocols
 
@@ -207,7 +207,7 @@ def time_sessions(
         like = [other.inputs for other in sessions[:position]]
         known = session.inputs in like
         feeds.append(
-            feeds[like.index(session.inputs)] if known else runnable_inputs(session, seed=seed)
+            feeds[like.index(session.inputs)] if known else random_inputs_for(session, seed=seed)
         )
     calls = [
         functools.partial(session.run, feed) for session, feed in zip(sessions, feeds, strict=True)

@@ -1,4 +1,4 @@
-"""How much a result owes to the seed of made inputs: several seeds, compared with each other."""
+"""How much a result depends on the seed of synthetic inputs: several seeds compared."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from itertools import combinations
 from nmcore.calibration.collect import work
 from nmcore.errors import ArgumentError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
-from nmcore.evaluation.inputs import made
+from nmcore.evaluation.inputs import synthetic_data
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import protocols, registry
 from nmcore.utils.progress import Progress, silent
 
-# Made inputs that the results are compared on, fewer for a model that takes much work: so many
+# Synthetic inputs that the results are compared on, fewer for a model that takes much work: so many
 # multiply-accumulates in all, or so few inputs.
 COMPARED, COMPARED_WORK, FEWEST = 1_000, 1.3e11, 16
 # Added to the first seed, for inputs that no result was measured on.
 _SEED = 2_000_000
-# What a result on made inputs says of itself.
+# What a result on synthetic inputs says of itself.
 SEED_HINT = "other seeds make other inputs: --tries 5 warns where results depend on them"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How alike the results of several seeds are, as far as made inputs tell.
+    """How alike the results of several seeds are, as far as synthetic inputs tell.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Spread:
     def __str__(self) -> str:
         tried = f"seeds {self.seeds[0]} to {self.seeds[-1]}"
         kept = f"seed {self.kept} was kept"
-        inputs = f"{self.n:,} made inputs that nothing was measured on"
+        inputs = f"{self.n:,} synthetic inputs that nothing was measured on"
         if self.agreement is not None:
             own = f"on {_range(self.agreement)} % of {inputs} they give the original's top class"
             return f"{tried}: {own}, on {self.agreement_among:.1f} % each other's; {kept}"
@@ -124,13 +124,13 @@ def check_tries(options: CompressOptions, *, data: bool) -> None:
         raise ArgumentError("tries and max-drop were given; one works without data, one with it")
     if data:
         raise ArgumentError(
-            "tries compares seeds of made inputs, and with data none are made; leave out either"
+            "tries compares seeds of synthetic inputs; with data there are none: leave out either"
         )
     method = options.method
     if method not in ("auto", RECONSTRUCTION) or options.of_method.of_merging:
         shown = "merge" if method == "auto" else method
         raise ArgumentError(
-            f"tries compares seeds of made inputs, and method {shown} looks at weights alone; "
+            f"tries compares seeds of synthetic inputs, and method {shown} looks at weights alone; "
             "leave out tries"
         )
 
@@ -142,7 +142,7 @@ def spread_of(
     options: CompressOptions,
     progress: Progress = silent,
 ) -> Spread:
-    """Compare results with the original and with each other, on made inputs.
+    """Compare results with the original and with each other, on synthetic inputs.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def spread_of(
     Raises
     ------
     ModelError, DataError
-        The model runs on no input that can be made.
+        The model runs on no synthetic input.
     """
     runtime = registry.runtime()
     others = [
@@ -166,7 +166,9 @@ def spread_of(
         for graph in results.values()
     ]
     count = int(min(COMPARED, max(FEWEST, COMPARED_WORK // max(1, work(original)))))
-    inputs = made(session, count, seed=min(results) + _SEED, normalisation=options.normalisation)
+    inputs = synthetic_data(
+        session, count, seed=min(results) + _SEED, normalisation=options.normalisation
+    )
     pairs = [*((session, each) for each in others), *combinations(others, 2)]
     compared = progress("comparing seeds", pairs)
     found = [fidelity(one, other, inputs) for one, other in compared]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.calibration.random_inputs import runnable_inputs
+from nmcore.calibration.random_inputs import random_inputs_for
 from nmcore.data.dataset import Dataset
 from nmcore.evaluation.latency import on_one_device, relative
 from nmcore.evaluation.timer import Counts
@@ -96,7 +96,7 @@ def timed_inputs(
         The data does not fit the model.
     """
     if data is None:
-        return runnable_inputs(session, seed=seed)
+        return random_inputs_for(session, seed=seed)
     spec = data.fit(session.inputs)
     count = spec.shape[0] or 1
     return {spec.name: np.resize(data.batch(0, count, spec.dtype), (count, *data.x.shape[1:]))}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.calibration.random_inputs import runnable_inputs
+from nmcore.calibration.random_inputs import random_inputs_for
 from nmcore.errors import ModelError, VerificationError
 from nmcore.group import Scaling
 from nmcore.plugins import protocols, registry
@@ -72,7 +72,7 @@ def verify(
     runtime = registry.runtime()
     small = runtime.session(graph.serialize(), providers=providers)
     full = runtime.session(graph.reference(scalings), providers=providers)
-    feeds = runnable_inputs(full, seed=seed)
+    feeds = random_inputs_for(full, seed=seed)
     wanted = full.run(feeds)
     try:
         found = small.run(feeds)

@@ -86,7 +86,7 @@ def recipe_for(producer: Producer, options: MethodOptions, *, planned: bool = Fa
     criterion, why_criterion = _criterion(producer, options.criterion)
     bn_form, why_form = _form(producer, options.bn_form)
     method = "merge" if options.method in ("auto", RECONSTRUCTION) else options.method
-    reason = "channels as planned" if planned else f"{criterion}: {why_criterion}"
+    reason = "channels as planned" if planned else f"criterion {criterion}: {why_criterion}"
     if method == "merge":
         reason += f"; {why_form}"
     return Recipe(criterion, method, bn_form, reason)

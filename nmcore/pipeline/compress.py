@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nmcore.budgets.allocation import Budget, Spent
-from nmcore.calibration.collect import REAL_SAMPLES, Inputs, probes_for
-from nmcore.compression.baseline import Rival
+from nmcore.calibration.collect import REAL_SAMPLES, Inputs, calibration_set_for
+from nmcore.compression.baseline import Baseline
 from nmcore.compression.merging import merge_all
 from nmcore.compression.reconstruction import reconstruct_all
 from nmcore.data.dataset import Dataset
@@ -139,7 +139,7 @@ def compress(
         array (n, ...), or a mapping with ``x`` and optionally ``y``; see
         :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made.
     samples : int, optional
-        How many inputs to use or to make; 256 of ``data``, or up to 2048 made ones, fewer for
+        How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
         large models.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
@@ -152,9 +152,10 @@ def compress(
     threads : int
         Threads that one operator may use on the CPU where latency is measured; 0 for all.
     tries : int, from 1
-        Without data the result depends on the seed of the made inputs. Compress with so many
-        seeds, from ``seed`` on, take what is nearest to the original on other made inputs, which
-        need not be the best on real ones, and tell in :attr:`Result.spread` how alike they are.
+        Without data the result depends on the seed of the synthetic inputs. Compress with so many
+        seeds, from ``seed`` on, take what is nearest to the original on other synthetic inputs,
+        which need not be the best on real ones, and tell in :attr:`Result.spread` how alike they
+        are.
     progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
     executor : concurrent.futures.Executor, optional
@@ -382,7 +383,7 @@ def _measured(
 ) -> _Done:
     """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
 
-    A model that runs on no made input cannot be measured, but its weights can still be merged.
+    A model that runs on no synthetic input cannot be measured, but its weights can still be merged.
     """
     assert isinstance(graph, protocols.Measurable)
     original, options = job.original, job.options
@@ -393,17 +394,19 @@ def _measured(
             if data is not None and options.max_drop is not None:
                 data = parts(job)[0]
             inputs = Inputs(data, options.samples, options.normalisation)
-            probes = probes_for(graph, original.session(), inputs, task.options.seed)
-        outcomes, spent = reconstruct_all(graph, task, probes, options.providers)
-        cautions, measured = probes.cautions, [f"measured on {probes.source}"]
-        if not (probes.real or task.planned):
+            calibration = calibration_set_for(graph, original.session(), inputs, task.options.seed)
+        outcomes, spent = reconstruct_all(graph, task, calibration, options.providers)
+        cautions, measured = calibration.cautions, [f"measured on {calibration.source}"]
+        if not (calibration.real or task.planned):
             measured.append(SEED_HINT)
         notes = [*spent.notes, reason, *measured]
         if by_choice:
             mine = graph
             with step("comparing with the published method"):
-                rival = Rival(original.graph, original.session(), task, probes, options.providers)
-                graph, outcomes, note = rival.better(graph, outcomes)
+                baseline = Baseline(
+                    original.graph, original.session(), task, calibration, options.providers
+                )
+                graph, outcomes, note = baseline.better(graph, outcomes)
             notes = [*notes, note] if graph is mine else [*spent.notes, note, *measured]
     except (ModelError, DataError) as error:
         ill_prepared = isinstance(error, DataError) and options.normalisation is not None

@@ -1,4 +1,4 @@
-"""What a compression works on, opened at the door and passed on."""
+"""What a compression works on: the opened model and data, and the options."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from nmcore.arrays.elimination import (
     eliminate,
     problem,
 )
-from nmcore.calibration.calibration_set import Probes
-from nmcore.calibration.collect import REAL_SAMPLES, Inputs, probes_for
+from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.calibration.collect import REAL_SAMPLES, Inputs, calibration_set_for
 from nmcore.compression.merging import joined
 from nmcore.compression.reconstruction import MAX_FEATURES, Reconstruction, reconstruct_all
 from nmcore.data.dataset import Dataset
@@ -61,8 +61,9 @@ def sensitivity(
 ) -> Sensitivity:
     """Tell what each group of channels can lose, cut alone.
 
-    Without data the errors are predicted on made inputs, or from the weights alone where the model
-    runs on none. With data they are predicted on that, and what the model loses is measured too.
+    Without data the errors are predicted on synthetic inputs, or from the weights alone where the
+    model runs on none. With data they are predicted on that, and what the model loses is measured
+    too.
 
     Parameters
     ----------
@@ -72,13 +73,13 @@ def sensitivity(
         An .npz with ``x`` and optionally the classes ``y``, or a folder of pictures; or the same in
         memory, as for :func:`nmcore.compress`.
     samples : int, optional
-        How many inputs to use or to make; at most 256 of ``data``, or 512 made ones.
+        How many inputs to use or to make; at most 256 of ``data``, or 512 synthetic ones.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
     providers : sequence of {"auto", "cuda", "cpu"}
         Where the model runs.
     seed : int
-        For made inputs.
+        For synthetic inputs.
     progress : callable
         Wraps the iteration over groups, as in ``progress("measuring", groups)``.
 
@@ -110,26 +111,26 @@ def sensitivity(
         open_data(data, options.normalisation),
         progress,
     )
-    curves, probes, source = _predicted(job)
+    curves, calibration, source = _predicted(job)
     found = Sensitivity(_rows(job.original.graph, curves), source)
-    if job.data is None or probes is None:
+    if job.data is None or calibration is None:
         return found
-    return _Measuring(job, probes, _evaluated(job)).complete(found)
+    return _Measuring(job, calibration, _evaluated(job)).complete(found)
 
 
-def _predicted(job: Job) -> tuple[dict[str, Curve], Probes | None, str]:
+def _predicted(job: Job) -> tuple[dict[str, Curve], CalibrationSet | None, str]:
     """The error curves, what was shown to the model, and what they rest on."""
     graph, options = job.original.graph.clone(), job.options
     try:
         if not isinstance(graph, protocols.Measurable):
             raise ModelError("its backend measures nothing")
         inputs = Inputs(job.data, options.samples, options.normalisation)
-        probes = probes_for(graph, job.original.session(), inputs, options.seed)
-        walk = Reconstruction(graph, registry.runtime(), probes, options.providers)
+        calibration = calibration_set_for(graph, job.original.session(), inputs, options.seed)
+        walk = Reconstruction(graph, registry.runtime(), calibration, options.providers)
         walk.prepare()
         fitting = [group for group in graph.groups if walk.fits(group)]
         with step(f"measuring the error curves of {len(fitting)} groups"):
-            return walk.curves(fitting, job.progress), probes, probes.source
+            return walk.curves(fitting, job.progress), calibration, calibration.source
     except (ModelError, DataError) as error:
         if job.data is not None:
             raise
@@ -220,7 +221,7 @@ class _Measuring:
     """Cutting one group at a time and comparing the whole model with the original."""
 
     job: Job
-    probes: Probes
+    calibration: CalibrationSet
     data: Dataset
 
     def complete(self, found: Sensitivity) -> Sensitivity:
@@ -251,7 +252,7 @@ class _Measuring:
         task = Task(
             counts, frozenset(), None, MethodOptions(method=RECONSTRUCTION, seed=options.seed)
         )
-        reconstruct_all(graph, task, self.probes, options.providers)
+        reconstruct_all(graph, task, self.calibration, options.providers)
         after = registry.runtime().session(graph.serialize(), providers=options.providers)
         return fidelity(original.session(), after, self.data)
 

@@ -41,11 +41,11 @@ def cost_notes(cost: Cost) -> Iterator[str]:
 
 
 def streams_note(cut: Iterable[Group]) -> Iterator[str]:
-    """Name the groups that a ratio cuts though several layers make them together.
+    """Name the residual streams that a ratio cuts: groups that several layers make together.
 
     >>> stream = Group("stem", 64, ("stem", "block1", "block2"), ("head",))
     >>> list(streams_note([stream, Group("conv1", 64, ("conv1",), ("conv2",))]))
-    ['cut as well: stem, made by several layers together; --exclude spares it, --macs weighs it']
+    ['cut as well: stem, a residual stream; --exclude spares it, --macs weighs it']
     """
     streams = [group.name for group in cut if len(group.producers) > 1]
     if not streams:
@@ -53,8 +53,9 @@ def streams_note(cut: Iterable[Group]) -> Iterator[str]:
     one = len(streams) == 1
     more = "" if one else f" and {len(streams) - 1} more"
     pronoun = "it" if one else "them"
+    what = "a residual stream" if one else "residual streams"
     yield (
-        f"cut as well: {streams[0]}{more}, made by several layers together; "
+        f"cut as well: {streams[0]}{more}, {what}; "
         f"--exclude spares {pronoun}, --macs weighs {pronoun}"
     )
 
@@ -150,7 +151,7 @@ def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
 
 def comparison(found: Fidelity) -> Iterator[str]:
     """Say how alike the original and the result are, and what that was seen on."""
-    doubt = "real ones may fare worse" if found.made else "which it may have been fitted to"
+    limit = "real ones may fare worse" if found.synthetic else "which it may have been fitted to"
     words = []
     if found.top1_before is not None and found.top1_after is not None:
         words.append(f"top-1 {percent(found.top1_after)} % ({percent(found.top1_before)} % before)")
@@ -159,7 +160,7 @@ def comparison(found: Fidelity) -> Iterator[str]:
     if found.deviation is not None:
         words.append(f"deviation {percent(found.deviation)} %")
     if words:
-        yield f"on {found.inputs} ({doubt}): {', '.join(words)}"
+        yield f"on {found.inputs} ({limit}): {', '.join(words)}"
     shown = {"agreement": (found.agreement, AGREEMENT), "deviation": (found.deviation, DEVIATION)}
     meanings = [f"{name}: {what}" for name, (value, what) in shown.items() if value is not None]
     if meanings:

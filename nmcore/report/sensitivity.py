@@ -16,7 +16,8 @@ from nmcore.utils.text import error_text, number, percent, printable
 RATIOS = (0.25, 0.5, 0.75)
 # What is printed where these measures are.
 ERROR = (
-    "error: mean squared error over variance of what the next layers compute; 0 is none, 1 is all"
+    "errors are mean squared errors over the variance of what the next layers compute: "
+    "0 is none, 1 is all"
 )
 DROPS = {
     "accuracy": "points of top-1 accuracy lost",

@@ -28,9 +28,9 @@ def warnings_of(report: Report) -> Iterator[str]:
         yield _overspent(report.budget)
     own, seen = [*_worst_groups(report)], [*_unlike(report.fidelity)]
     if own or seen:
-        # What is seen on made inputs alone may be better or worse on real ones.
-        made = not own and report.fidelity is not None and report.fidelity.made
-        verdict = "accuracy may be gone" if made else "accuracy is probably gone"
+        # What is seen on synthetic inputs alone may be better or worse on real ones.
+        unsure = not own and report.fidelity is not None and report.fidelity.synthetic
+        verdict = "accuracy may be gone" if unsure else "accuracy is probably gone"
         yield f"{verdict}: {'; '.join([*own, *seen])}. {REMEDIES}"
 
 

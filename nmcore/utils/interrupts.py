@@ -1,4 +1,4 @@
-"""Ctrl-C that is heard, and at a time when it can be.
+"""Ctrl-C (SIGINT): a second one ends the process, and imports are not interrupted half-way.
 
 Native code that calls back into Python can swallow it, and an extension that is just being imported
 can crash over it.

@@ -48,8 +48,8 @@ def _caveats(report: Report) -> Iterator[str]:
     """Yield what to bear in mind about the headline numbers."""
     if report.fidelity is not None:
         kind = (
-            "made for nothing but this; they tell how alike models are, not how good"
-            if report.fidelity.made
+            "which tell how alike models are, not how good"
+            if report.fidelity.synthetic
             else "which the compression may have been fitted to"
         )
         yield (
