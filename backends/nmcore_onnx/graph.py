@@ -95,7 +95,7 @@ class OnnxGraph:
 
     def producers(self, group: Group) -> Sequence[Producer]:
         """The weights whose rows make the group's channels, as they were when opened."""
-        return producers.producers(self._traced[group.name])
+        return producers.producers(self._traced[group.name], self._shapes)
 
     def readings(self) -> Sequence[Reading]:
         """Every consumer of every group, in topological order."""
@@ -124,7 +124,7 @@ class OnnxGraph:
         added = self._ledger.total_biases().get(slot.node)
         if added is not None:
             bias = added if bias is None else bias + added
-        scale = consumers.norm_scale(slot.node, width, self._statistics)
+        scale = consumers.norm_scale(slot.node, width, self._statistics, self._shapes)
         owned = self._columns(traced, slot)
         matrix = self._ledger.matrix(slot)[compact(rows, consumers.width_of(slot))]
         matrix = matrix[:, compact(owned.ravel(), matrix.shape[1])]

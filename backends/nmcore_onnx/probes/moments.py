@@ -56,7 +56,7 @@ def residual(node: ir.Node, shapes: Shapes) -> Residual | None:
     operator = operators.weighted(node)
     output, norm = operator.output(node), None
     reader = only_reader(output) if operator.output_axis is not None else None
-    behind = operator.output_axis == 1  # batch norms work on axis 1
+    behind = operator.made_axis(node, shapes) == 1  # batch norms work on axis 1
     if reader is not None and reader.op_type == "BatchNormalization" and behind:
         norm, output = reader, reader.outputs[0]
         reader = only_reader(output)

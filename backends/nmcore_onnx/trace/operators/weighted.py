@@ -56,6 +56,13 @@ class Weighted(Operator):
         """The axis of the data that the columns read; -1 is the last one, of whatever rank."""
         raise NotImplementedError
 
+    def made_axis(self, node: ir.Node, shapes: Shapes) -> int | None:
+        """The axis of its output that the weight's rows make, from 0 on; None where not known."""
+        if self.output_axis is None or self.output_axis >= 0:
+            return self.output_axis
+        output = shapes.get(node.outputs[0].name or "")
+        return None if output is None else self.output_axis + len(output)
+
     def factor(self, node: ir.Node) -> float:
         """What the operator multiplies its weight by."""
         return 1.0
