@@ -25,7 +25,7 @@ from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 
 def assumed_shapes(model: ir.Model) -> Shapes:
     """The shapes of a model's values for one sample; see :func:`assumed_inputs`."""
-    return NodeInference(model).shapes(assumed_inputs(model))
+    return NodeInference(model, defaults=True).shapes(assumed_inputs(model))
 
 
 def cost(model: ir.Model, known: Shapes) -> Cost:

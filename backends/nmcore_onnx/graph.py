@@ -26,7 +26,7 @@ from nmcore.group import (
 )
 from nmcore.plugins import InputHint, Pair
 from nmcore_onnx import cost
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.arrays import compact
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -54,10 +54,13 @@ class OnnxGraph:
         Not changed.
     known : mapping of value name to shape
         What :func:`nmcore_onnx.shapes.refinement.refined` says of it.
+    left_out : sequence of str
+        What of the file was not taken over, a line each.
     """
 
-    def __init__(self, model: ir.Model, known: Shapes) -> None:
+    def __init__(self, model: ir.Model, known: Shapes, left_out: Sequence[str] = ()) -> None:
         self._original = model
+        self._left_out = left_out
         self._shapes = known
         self._trace = trace(model.graph, known)
         traced, self._declined = find_groups(self._trace)
@@ -373,6 +376,24 @@ class OnnxGraph:
             if not len(self._removed) and not self._ledger:
                 return cost.cost(self._original, self._assumed_shapes)
             return cost.cost(self._result, cost.assumed_shapes(self._result))
+
+    def told(self) -> Sequence[str]:
+        """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""
+        before, after = (defaults.listed(model) for model in (self._original, self._result))
+        now = {value.name: value.shape for value in after}
+        changed = [
+            str(value.name)
+            for value in before
+            if value.name not in now or now[value.name] != value.shape
+        ]
+        if not changed:
+            return self._left_out
+        weights = f"{len(changed)} weights" if len(changed) > 1 else "1 weight"
+        line = (
+            f"{weights} that the model lists as inputs changed in shape, {changed[0]!r} first: "
+            "whoever sets them has to give the new shapes"
+        )
+        return [*self._left_out, line]
 
     def check(self) -> None:
         """Raise VerificationError unless the result is as valid as the original was."""

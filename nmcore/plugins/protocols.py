@@ -296,6 +296,18 @@ class Informative(Graph, Protocol):
 
 
 @runtime_checkable
+class Telling(Graph, Protocol):
+    """A graph that knows what of the original its result does not have."""
+
+    def told(self) -> Sequence[str]:
+        """What the result does not carry over, or what of its interface has changed, a line each.
+
+        The user must not miss it.
+        """
+        ...
+
+
+@runtime_checkable
 class GraphBackend(Protocol):
     """Opens models of one format."""
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.defaults import default
 
 if TYPE_CHECKING:
     from nmcore_onnx.ir.types import Shapes
@@ -101,7 +102,7 @@ def _is_measured(node: ir.Node, shapes: Shapes) -> bool:
     return (
         node.op_type == "Shape"
         and (measured := node.inputs[0]) is not None
-        and measured.const_value is None
+        and default(measured) is None
         and measured.name in shapes
     )
 
@@ -122,12 +123,12 @@ def _evaluate(nodes: list[ir.Node], known: Mapping[str, Array]) -> dict[str, Arr
     """Run nodes, in order, by the reference implementation: what they read and give, by name."""
     arrays: dict[str, Array] = {}
     for leaf in (feed for node in nodes for feed in node.inputs if feed is not None):
-        if leaf.const_value is not None:
-            if leaf.const_value.size > _MAX_ELEMENTS:
-                return None
-            arrays[str(leaf.name)] = leaf.const_value.numpy()
-        elif leaf.name and leaf.name in known:
+        if leaf.name and leaf.name in known:
             arrays[leaf.name] = known[leaf.name]
+        elif (tensor := default(leaf)) is not None:
+            if tensor.size > _MAX_ELEMENTS:
+                return None
+            arrays[str(leaf.name)] = tensor.numpy()
     try:
         for node in nodes:
             if not _step(node, arrays):
@@ -254,7 +255,7 @@ def _opsets(node: ir.Node) -> dict[str, int]:
 
 def is_fixed(value: ir.Value | None, fixed: Container[ir.Value]) -> bool:
     """Whether an input is missing, a constant, or one of those that are known to be fixed."""
-    return value is None or value.const_value is not None or value in fixed
+    return value is None or default(value) is not None or value in fixed
 
 
 def has_subgraphs(node: ir.Node) -> bool:
@@ -290,7 +291,7 @@ def _ancestors(
             continue
         node = current.producer()
         if node is None:
-            if current.const_value is None:
+            if default(current) is None:
                 return None
             continue
         if closing:

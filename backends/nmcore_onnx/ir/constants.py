@@ -13,6 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from nmcore_onnx.ir.defaults import is_overridable
+
 Array = NDArray[Any]
 
 
@@ -44,7 +46,7 @@ def tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     value = source(value)
     if value is None:
         return None
-    if value.is_graph_input() and value.const_value is None:
+    if value.is_graph_input() and (value.const_value is None or is_overridable(value)):
         return None
     if value.const_value is not None:
         return value.const_value
@@ -131,22 +133,6 @@ def readers(value: ir.Value) -> list[Place]:
         else:
             places.append(Place(node, index))
     return places
-
-
-def unlist_initialisers(model: ir.Model) -> None:
-    """Undo :func:`list_initialisers`, so that weights come and go as they do later on."""
-    if model.ir_version < 4:
-        for value in list(model.graph.inputs):
-            if value.name in model.graph.initializers:
-                model.graph.inputs.remove(value)
-
-
-def list_initialisers(model: ir.Model) -> None:
-    """Make every initialiser an input too, as ONNX wants it up to IR version 3."""
-    if model.ir_version < 4:
-        inputs = set(model.graph.inputs)
-        new = [value for value in model.graph.initializers.values() if value not in inputs]
-        model.graph.inputs.extend(new)
 
 
 def drop(value: ir.Value) -> None:
