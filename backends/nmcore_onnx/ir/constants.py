@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from nmcore_onnx.ir import names
 from nmcore_onnx.ir.defaults import is_overridable
 
 Array = NDArray[Any]
@@ -165,25 +166,13 @@ def _named(new: Array | ir.LazyTensor, name: str) -> tuple[ir.TensorProtocol, ir
     return tensor, tensor.shape
 
 
-def names(graph: ir.Graph) -> set[str | None]:
-    """What the constants and values of a graph are called."""
-    made = {value.name for node in graph for value in node.outputs}
-    return made | {value.name for value in graph.inputs} | set(graph.initializers)
-
-
-def insert(
-    place: Place, name: str, new: Array | ir.LazyTensor, taken: set[str | None] | None = None
-) -> None:
-    """Feed ``place`` from a new initialiser; ``taken`` are the graph's names, where at hand."""
+def insert(place: Place, name: str, new: Array | ir.LazyTensor) -> None:
+    """Feed ``place`` from a new initialiser called ``name``, or so where that is taken."""
     graph = place.node.graph
     assert isinstance(graph, ir.Graph)
-    taken = names(graph) if taken is None else taken
-    while name in taken:
-        name += "_"
-    data, shape = _named(new, name)
-    value = ir.Value(name=name, shape=shape, type=ir.TensorType(data.dtype), const_value=data)
+    data, shape = _named(new, names.value_name(graph, name))
+    value = ir.Value(name=data.name, shape=shape, type=ir.TensorType(data.dtype), const_value=data)
     graph.register_initializer(value)
-    taken.add(name)
     if place.index >= len(place.node.inputs):
         place.node.resize_inputs(place.index + 1)
     place.node.replace_input_with(place.index, value)

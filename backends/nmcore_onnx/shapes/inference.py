@@ -244,7 +244,6 @@ def _fold_arguments(graph: ir.Graph) -> None:
     """Turn computed but constant arguments into constants, which the inference can read."""
     folded = Folded()
     constant: set[ir.Value] = set()
-    taken = constants.names(graph)
     for node in list(graph):
         if all(is_fixed(value, constant) for value in node.inputs) and not is_random(node):
             constant.update(node.outputs)
@@ -257,7 +256,7 @@ def _fold_arguments(graph: ir.Graph) -> None:
             result = folded.value(value)
             if result is not None:
                 name = f"{value.name}.folded.{node.name}"
-                constants.insert(Place(node, index), name, result, taken)
+                constants.insert(Place(node, index), name, result)
 
 
 # Operators that keep a shape but that the inference does not know.
