@@ -125,6 +125,8 @@ def _params(model: ir.Model, nodes: list[ir.Node]) -> int:
 
 
 def _is_weight(tensor: ir.TensorProtocol) -> bool:
+    if tensor.dtype == ir.DataType.STRING:
+        return False
     return tensor.dtype.is_floating_point() or tensor.dtype.bitwidth <= 8
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -394,6 +395,15 @@ class OnnxGraph:
             "whoever sets them has to give the new shapes"
         )
         return [*self._left_out, line]
+
+    def precisions(self) -> Sequence[np.dtype[Any]]:
+        """The floating-point types of its weights and values."""
+        found = {tensor.dtype for tensor in tensors(self._original)}
+        for node in self._original.graph.all_nodes():
+            found |= {value.dtype for value in node.outputs if value.dtype is not None}
+            if node.op_type == "Cast":
+                found.add(ir.DataType(node.attributes["to"].as_int()))
+        return [kind.numpy() for kind in found if kind.is_floating_point()]
 
     def check(self) -> None:
         """Raise VerificationError unless the result is as valid as the original was."""

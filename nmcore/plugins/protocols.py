@@ -306,6 +306,10 @@ class Telling(Graph, Protocol):
         """
         ...
 
+    def precisions(self) -> Sequence[np.dtype[Any]]:
+        """The floating-point types that the model computes in."""
+        ...
+
 
 @runtime_checkable
 class GraphBackend(Protocol):
@@ -372,6 +376,8 @@ class Session(Protocol):
         self, feeds: Mapping[str, NDArray[Any]], *, divisible: bool = False
     ) -> list[NDArray[Any]]:
         """All outputs, in the model's order.
+
+        What is no tensor is an array of objects: a sequence a vector of what it holds.
 
         Parameters
         ----------

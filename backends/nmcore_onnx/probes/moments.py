@@ -182,6 +182,7 @@ def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Readi
 
 def adopt(graph: ir.Graph, other: ir.Graph) -> None:
     """Move the nodes and weights of another graph over; it reads this graph's inputs."""
+    other.outputs.clear()  # some may be weights or inputs, whose readers change
     for mine, theirs in zip(graph.inputs, other.inputs, strict=True):
         if not theirs.is_initializer():
             ir.convenience.replace_all_uses_with(theirs, mine)
@@ -195,7 +196,6 @@ def adopt(graph: ir.Graph, other: ir.Graph) -> None:
         graph.register_initializer(mine)
         ir.convenience.replace_all_uses_with(value, mine)
     nodes = list(other)
-    other.outputs.clear()
     other.remove(nodes)
     for node in nodes:
         if node.name:  # the runtime wants names to differ, but none at all is fine
