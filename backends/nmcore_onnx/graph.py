@@ -39,7 +39,7 @@ from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
-from nmcore_onnx.trace.slots import ConsumerSlot
+from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 from nmcore_onnx.trace.walk import trace
 
 
@@ -57,11 +57,21 @@ class OnnxGraph:
         What :func:`nmcore_onnx.shapes.refinement.refined` says of it.
     left_out : sequence of str
         What of the file was not taken over, a line each.
+    source : ir.Model or None
+        The model as it was read, where ``model`` computes the same in another way. It is the result
+        for as long as nothing has changed.
     """
 
-    def __init__(self, model: ir.Model, known: Shapes, left_out: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        known: Shapes,
+        left_out: Sequence[str] = (),
+        source: ir.Model | None = None,
+    ) -> None:
         self._original = model
         self._left_out = left_out
+        self._source = source or model
         self._shapes = known
         self._trace = trace(model.graph, known)
         traced, self._declined = find_groups(self._trace)
@@ -92,9 +102,12 @@ class OnnxGraph:
         return self._declined
 
     def weights(self) -> set[str]:
-        """The names of all weights whose rows or columns belong to a group."""
-        places = [slot.place for item in self._traced.values() for slot in item.producers]
-        places += [slot.place for item in self._traced.values() for slot in item.consumers]
+        """The names of all constants with rows, columns or entries that belong to a group."""
+        units = [item.units for item in self._traced.values()]
+        owners = np.concatenate(units) if units else np.array([], dtype=np.intp)
+        slots: list[Slot | ProducerSlot | ConsumerSlot]
+        slots = [*self._trace.slots, *self._trace.producers, *self._trace.consumers]
+        places = [slot.place for slot in slots if np.isin(slot.atoms, owners).any()]
         return {str(place.value.name) for place in places if place.value is not None}
 
     def producers(self, group: Group) -> Sequence[Producer]:
@@ -224,6 +237,8 @@ class OnnxGraph:
 
     @cached_property
     def _result(self) -> ir.Model:
+        if not len(self._removed) and not self._ledger:
+            return self._source.clone()
         return rewrite.rewrite(self._original, self._trace, self._ledger, self._removed).model
 
     def result(self) -> ir.Model:
@@ -380,7 +395,12 @@ class OnnxGraph:
 
     def told(self) -> Sequence[str]:
         """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""
-        before, after = (defaults.listed(model) for model in (self._original, self._result))
+        lines = list(self._left_out)
+        gone = set(self._source.functions) - set(self._result.functions)
+        if gone:
+            count = f"{len(gone)} functions" if len(gone) > 1 else "1 function"
+            lines.append(f"{count} of the model's own became plain nodes where they are called")
+        before, after = (defaults.listed(model) for model in (self._source, self._result))
         now = {value.name: value.shape for value in after}
         changed = [
             str(value.name)
@@ -388,13 +408,13 @@ class OnnxGraph:
             if value.name not in now or now[value.name] != value.shape
         ]
         if not changed:
-            return self._left_out
+            return lines
         weights = f"{len(changed)} weights" if len(changed) > 1 else "1 weight"
         line = (
-            f"{weights} that the model lists as inputs changed in shape, {changed[0]!r} first: "
-            "whoever sets them has to give the new shapes"
+            f"{weights} that the model lists as inputs changed in shape or went, {changed[0]!r} "
+            "first: whoever sets them has to know"
         )
-        return [*self._left_out, line]
+        return [*lines, line]
 
     def precisions(self) -> Sequence[np.dtype[Any]]:
         """The floating-point types of its weights and values."""

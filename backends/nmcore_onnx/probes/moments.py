@@ -183,9 +183,9 @@ def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Readi
 def adopt(graph: ir.Graph, other: ir.Graph) -> None:
     """Move the nodes and weights of another graph over; it reads this graph's inputs."""
     other.outputs.clear()  # some may be weights or inputs, whose readers change
-    for mine, theirs in zip(graph.inputs, other.inputs, strict=True):
-        if not theirs.is_initializer():
-            ir.convenience.replace_all_uses_with(theirs, mine)
+    given = ([v for v in each.inputs if not v.is_initializer()] for each in (graph, other))
+    for mine, theirs in zip(*given, strict=True):
+        ir.convenience.replace_all_uses_with(theirs, mine)
     for value in list(other.initializers.values()):
         assert value.const_value is not None
         # A new value: renaming this one would rename the tensor, which the caller's model shares.
