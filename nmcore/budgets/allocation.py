@@ -97,7 +97,8 @@ class Meter:
         self._groups = [term.groups for term in terms]
         self._of: dict[str, list[int]] = defaultdict(list)
         for number, term in enumerate(terms):
-            for name in term.groups:
+            # A weight whose rows and columns belong to one group names it twice.
+            for name in dict.fromkeys(term.groups):
                 self._of[name].append(number)
         self._widths = dict(widths)
         self.kept = dict(widths)
@@ -106,9 +107,18 @@ class Meter:
         """The cost of all terms."""
         return sum(self._term(number) for number in range(len(self._sizes)))
 
-    def saving(self, name: str) -> float:
-        """What one channel less in a group saves."""
-        return sum(self._term(number) for number in self._of[name]) / self.kept[name]
+    def saving(self, name: str, kept: int | None = None) -> float:
+        """What a group saves by going down to ``kept`` channels; by one channel where not given.
+
+        It is a difference of totals: where rows and columns of one weight go together, the cost
+        falls with the square of the width.
+        """
+        before = self.kept[name]
+        now = sum(self._term(number) for number in self._of[name])
+        self.kept[name] = before - 1 if kept is None else kept
+        then = sum(self._term(number) for number in self._of[name])
+        self.kept[name] = before
+        return now - then
 
     def _term(self, number: int) -> float:
         shares = (self.kept[name] / self._widths[name] for name in self._groups[number])
@@ -189,6 +199,8 @@ def allocate(
             )
         now -= move.saved
         made[move.name].append(move)
+        if now <= target:  # thousands of differences do not add up to the last digit
+            now = fixed + meter.total()
     _give_back(made, meter, target - now)
     return dict(meter.kept)
 
@@ -203,7 +215,7 @@ def _give_back(made: Mapping[str, list[Move]], meter: Meter, room: float) -> Non
         fitting = []
         for name in sorted(open_groups):
             move = made[name][-1]
-            cost = meter.saving(name) * (move.before - move.kept)
+            cost = -meter.saving(name, move.before)
             if cost > room:  # Room only shrinks, and costs grow with what comes back elsewhere.
                 open_groups.remove(name)
             else:
@@ -238,7 +250,7 @@ def _move(error: NDArray[np.float64], meter: Meter, name: str, multiples: Multip
     kept = (now - 1) // multiple * multiple
     if kept < 1:
         return None
-    saving = meter.saving(name) * (now - kept)
+    saving = meter.saving(name, kept)
     added = float(error[kept - 1] - error[now - 1])
     return Move(added / saving if saving > 0 else math.inf, name, now, kept, added, saving)
 

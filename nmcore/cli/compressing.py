@@ -243,8 +243,10 @@ def compress(
         with t.working("timing both models"):
             with step("loading both models"):
                 sessions = _load_both(result, draft.path, providers, options["threads"] or 0)
-            with step("timing both models"):
-                before, after = _time_both(sessions, result, unmeasured)
+            before = after = None
+            if result.removed:  # else both are one model
+                with step("timing both models"):
+                    before, after = _time_both(sessions, result, unmeasured)
         measures = (
             Measures.of(result.before, result.size, before),
             Measures.of(result.after, draft.size(), after),
@@ -252,7 +254,7 @@ def compress(
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.graph.data_files())
-    fidelity = _fidelity(sessions, result, unmeasured)
+    fidelity = _fidelity(sessions, result, unmeasured) if result.removed else None
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
     report = report_of(

@@ -275,11 +275,16 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             verified=options.verify,
             notes=[*notes, *found, *done.notes, *scope(job, task)],
             budget=_spent(task.budget, original.cost, after, done.latency),
-            cautions=done.cautions,
+            cautions=[*_told(graph), *done.cautions],
             original=original,
             data=job.data,
             normalisation=options.normalisation,
         )
+
+
+def _told(graph: protocols.Graph) -> Sequence[str]:
+    """What the result does not have of the original, as far as the graph tells."""
+    return graph.told() if isinstance(graph, protocols.Telling) else ()
 
 
 def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | None) -> Spent | None:

@@ -42,6 +42,15 @@ def residual():
     return chain.node("GlobalAveragePool").node("Flatten").gemm(5)
 
 
+def own_residual(width=8, blocks=3):
+    """x + conv(x): the rows and the columns of a weight are channels of one group."""
+    chain = Chain().conv(width, pads=[1] * 4).node("Relu")
+    for _ in range(blocks):
+        stream = chain.value
+        chain.conv(width, pads=[1] * 4).node("Add", stream).node("Relu")
+    return chain.node("GlobalAveragePool").node("Flatten").gemm(5)
+
+
 def sequence():
     chain = Chain(("n", 5, 6))
     chain.width = 6
@@ -88,6 +97,7 @@ CHAINS = {
     "gemm": lambda: Chain(("n", 6)).gemm(10).node("Relu").gemm(7, transB=0).gemm(4),
     "sequence": sequence,
     "residual": residual,
+    "its own residual": own_residual,
     "half precision": lambda: Chain(dtype=np.float16).conv(8).node("Relu").conv(6).conv(4),
     "1-D": lambda: Chain(("n", 3, 16)).conv(8).node("Relu").conv(6, dilations=[2]).conv(4),
 }
@@ -342,6 +352,42 @@ def test_whole_models_meet_the_budget(name, share, kind):
     meter.kept.update({o.plan.name: len(o.plan.kept) for o in result.outcomes})
     steps = [meter.saving(g.name) for g in graph.groups if meter.kept[g.name] < g.width]
     assert after > share * before - max(steps)
+
+
+@pytest.mark.parametrize("kind", ["macs", "params"])
+def test_every_budget_that_can_be_reached_is_met(kind):
+    """Of one group, so that what is left tells how many channels there were to keep."""
+    model = own_residual(16).build()
+    graph = registry.open_graph(model)
+    (group,) = graph.groups
+    meter = Meter(graph.terms(), {group.name: group.width}, kind)
+    fixed = fixed_cost(graph.cost(), meter, kind)
+    whole = getattr(graph.cost(), kind)
+    for count in range(1, group.width + 1):
+        meter.kept[group.name] = count
+        share = (fixed + meter.total()) / whole
+        result = nmcore.compress(model, method="merge", round_to=1, **{kind: share})
+        assert [len(o.plan.kept) for o in result.outcomes] == [count]
+        assert result.report.budget.met
+
+
+@pytest.mark.parametrize("kind", ["macs", "params"])
+@pytest.mark.parametrize("multiple", [3, 4])
+def test_steps_of_several_channels_save_what_they_save(kind, multiple):
+    graph = registry.open_graph(own_residual(16).build())
+    (group,) = graph.groups
+    meter = Meter(graph.terms(), {group.name: 16}, kind)
+    for kept in (15, 12, 5, 1):
+        before, saving = meter.total(), meter.saving(group.name, kept)
+        meter.kept[group.name] = kept
+        np.testing.assert_allclose(before - meter.total(), saving, rtol=1e-12)
+    for kept in range(multiple, 16, multiple):
+        meter.kept[group.name] = kept
+        target = meter.total()
+        fresh = Meter(graph.terms(), {group.name: 16}, kind)
+        curves = {group.name: np.arange(1.0, 16)}
+        counts = allocate(curves, fresh, {group.name: multiple}, fixed=0.0, target=target)
+        assert counts == {group.name: kept}
 
 
 @pytest.mark.parametrize("kind", ["macs", "params"])
