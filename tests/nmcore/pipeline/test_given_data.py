@@ -8,6 +8,7 @@ import pytest
 
 import nmcore
 from chain import Chain
+from nmcore.data import loading
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import NamedInputs
 from nmcore.data.loading import in_memory
@@ -190,7 +191,7 @@ class TestNumbersThatAreNone:
             in_memory(broken)
 
     def test_many_numbers_are_looked_through_in_parts(self, broken, monkeypatch):
-        monkeypatch.setattr("nmcore.data.loading._CHUNK", 200)
+        monkeypatch.setattr(loading, "_CHUNK", 200)
         with pytest.raises(DataError, match=f"^data: {self.MESSAGE} 3 "):
             in_memory({"x": broken})
         assert len(in_memory(broken[:3])) == 3

@@ -204,7 +204,7 @@ def test_threads_and_processes_give_the_same(model, data, tmp_path):
 
 SWEEPING = """
 import sys, nmcore
-from nmcore import executors
+from nmcore.utils import executors
 if __name__ == "__main__":
     with executors.processes(2) as executor:
         nmcore.sweep(
