@@ -8,12 +8,9 @@ import pytest
 
 from chain import Chain
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import NamedInputs, batch_size
+from nmcore.data.feeds import NamedInputs
 from nmcore.errors import DataError, ModelError
-from nmcore.evaluation.comparison import top_class
 from nmcore.evaluation.evaluate import evaluate
-from nmcore.evaluation.fidelity import compared
-from nmcore.plugins import registry
 
 OPTIONS = {"providers": ("cpu",), "threads": 1, "runs": 1}
 
@@ -134,21 +131,10 @@ class TestBatches:
         with pytest.raises(ModelError, match=r"takes 2 inputs at a time, .* shape \(8,\)"):
             evaluate([saved(chain)], Dataset("d", scores(0)), **OPTIONS)
 
-    def test_large_inputs_make_small_batches(self):
-        assert batch_size(Dataset("d", np.empty((2, 3, 224, 224), np.uint8))) == 6
-        assert batch_size(Dataset("d", np.empty((2, 3000, 3000), np.uint8))) == 1
-        assert batch_size(Dataset("d", np.empty(2))) == 256
-
 
 def test_data_that_does_not_fit(saved):
     with pytest.raises(DataError, match=r"x has shape \(2, 5\); the model's input input needs"):
         evaluate([saved(picks("n", 4))], Dataset("d", np.zeros((2, 5), np.float32)), **OPTIONS)
-
-
-@pytest.mark.parametrize(("macs", "count"), [(None, 64), (10**6, 64), (10**9, 32), (10**12, 16)])
-def test_slow_models_are_compared_on_fewer_inputs(saved, macs, count):
-    sessions = [registry.runtime().session(saved(picks("n", 4))) for _ in range(2)]
-    assert compared(*sessions, None, macs=macs, seed=0).n == count
 
 
 def test_a_notice_is_told_once(saved, monkeypatch):
@@ -158,25 +144,6 @@ def test_a_notice_is_told_once(saved, monkeypatch):
     options = OPTIONS | {"providers": ("auto",), "notify": lines.append}
     evaluate([saved(picks("n", 4))] * 2, Dataset("d", scores(0)), **options)
     assert lines == ["running on the CPU: no CUDA device was found"]
-
-
-@pytest.mark.parametrize(
-    ("output", "top"),
-    [
-        (np.array([[0.1, 0.9], [0.8, 0.2]]), [1, 0]),
-        (np.array([[[[0.1]], [[0.9]]]]), [1]),
-        (np.array([[[[0.9, 0.1]]]]), [0]),
-        (np.array([[np.nan, 1.0]]), [-1]),
-        (np.array([3, 1]), [3, 1]),
-        (np.zeros((2, 1)), None),
-        (np.zeros((2, 3, 4)), None),
-        (np.zeros(2), None),
-        (np.zeros((2, 3), np.int64), None),
-    ],
-)
-def test_top_class(output, top):
-    found = top_class(output)
-    assert found is None if top is None else found.tolist() == top
 
 
 def two_inputs(*, state=("n", 4)):
