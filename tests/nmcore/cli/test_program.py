@@ -89,7 +89,7 @@ def test_debug_tells_what_is_hidden(model, tmp_path):
 def test_debug_tells_the_steps_and_their_seconds(model, tmp_path):
     options = ["--macs", 0.8, "--verify", "--json"]
     done = process("--debug", "compress", model, tmp_path / "small.onnx", *options)
-    told = re.findall(r"^nmcore\.steps: (.+?)(?: \.\.\.|: \d+\.\d\d s)$", done.stderr, re.M)
+    told = re.findall(r"^nmcore\.utils\.logs: (.+?)(?: \.\.\.|: \d+\.\d\d s)$", done.stderr, re.M)
     for step in (
         "opening the model",
         "taking or making inputs",
