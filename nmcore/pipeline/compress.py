@@ -123,7 +123,7 @@ def compress(
         what suits the runtime. The default is ``auto`` with ``latency``; 4 with another budget, or
         1 where that cannot be met with 4; and 1 with ``ratio``.
     method, criterion, threshold, lam, bn_form, seed
-        See :class:`nmcore.options.recipe.Options`.
+        See :class:`nmcore.options.options.MethodOptions`.
     keep : mapping of pattern to count, optional
         How many channels the groups keep whose names match; the last match counts.
     exclude, only : sequence of pattern

@@ -56,7 +56,7 @@ def sweep(
     models : path or sequence of path
         Model files.
     methods : sequence of str
-        Of :attr:`nmcore.options.recipe.Options.method`.
+        Of :attr:`nmcore.options.options.MethodOptions.method`.
     ratios, macs, params : sequence of float
         Sizes, as in :func:`nmcore.compress`, each of which makes a cell; a ratio of 0.5 without
         any.
