@@ -82,8 +82,8 @@ def test_source_has_all_that_make_needs(built):
     for wanted in (
         "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "mkdocs.yml", "setup.cfg", ".ci/run",
         "benchmarks/accuracy/page.py", "docs/index.md", "docs/figures/walk-light.svg",
-        "examples/fashion_mnist/lenet5.onnx", "tests/project/test_dist.py", "tests/helpers/pages.py",
-        "nmcore/plan/plan.schema.json",
+        "examples/fashion_mnist/lenet5.onnx", "nmcore/plan/plan.schema.json",
+        "tests/project/test_dist.py", "tests/helpers/pages.py",
     ):  # fmt: skip
         assert wanted in found
     assert not [name for name in found if name.endswith(".pyc") or name.startswith("site/")]
