@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.evaluation.comparison import top_class
+from nmcore.evaluation.comparison import Deviation, top_class
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,25 @@ from nmcore.evaluation.comparison import top_class
 def test_top_class(output, top):
     found = top_class(output)
     assert found is None if top is None else found.tolist() == top
+
+
+class TestDeviation:
+    def test_all_outputs_that_are_floats_count(self):
+        found = Deviation()
+        found.add([np.array([3.0]), np.array([7])], [np.array([3.0]), np.array([9])])
+        assert found.percent == 0
+        found.add([np.array([0.0]), np.array([4.0])], [np.array([0.0]), np.array([5.0])])
+        assert found.percent == pytest.approx(20)
+
+    def test_outputs_of_other_shapes_are_left_out(self):
+        found = Deviation()
+        found.add([np.zeros(2), None], [np.zeros(3), None])
+        assert found.percent is None
+        found.add([np.zeros(2), np.full(2, 2.0)], [np.zeros(3), np.full(2, 3.0)])
+        assert found.percent == pytest.approx(50)
+
+    def test_what_is_no_number_is_told(self):
+        found = Deviation()
+        found.add([np.array([1.0, np.nan])], [np.array([1.0, 2.0])])
+        assert found.has_nan
+        assert np.isfinite(found.percent)

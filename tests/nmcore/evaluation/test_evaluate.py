@@ -17,8 +17,8 @@ OPTIONS = {"providers": ("cpu",), "threads": 1, "runs": 1}
 
 @pytest.fixture
 def saved(tmp_path):
-    def save(chain, name="m.onnx", **options):
-        onnx.save(chain.build(**options), tmp_path / name)
+    def save(chain, name="m.onnx", outputs=(), **options):
+        onnx.save(chain.build(*outputs, **options), tmp_path / name)
         return tmp_path / name
 
     return save
@@ -88,6 +88,17 @@ class TestAgreement:
         data = Dataset("d", x, np.array([0, 1, 2]))
         _, second = evaluate(models, data, **OPTIONS)
         assert (second.top1, second.agreement, second.deviation) == (None, None, 0.0)
+
+    def test_outputs_behind_the_first_count_for_the_deviation_alone(self, saved):
+        models = []
+        for name, weight in (("one", 1), ("two", 2)):
+            chain = picks("n", 4)
+            first = chain.value
+            chain.raw("Mul", first, chain.constant(np.float32(weight)))
+            models.append(saved(chain, f"{name}.onnx", outputs=(first, chain.value)))
+        _, second = evaluate(models, Dataset("d", scores(0, 1)), **OPTIONS)
+        assert second.agreement == 100.0
+        assert second.deviation == pytest.approx(100 / np.sqrt(2))
 
     def test_outputs_of_another_size_are_not_compared(self, saved):
         models = [saved(picks("n", 4)), saved(Chain(("n", 4)).gemm(7), "seven.onnx")]

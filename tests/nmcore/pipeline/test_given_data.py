@@ -142,6 +142,8 @@ def test_picture_files(model, tmp_path):
     assert kept(model, data=paths, **FORM) == expected
     (found,) = evaluate(model, paths, runs=1, **FORM)
     assert (found.n, found.data) == (6, "6 pictures")
+    *_, whole = evaluate([model] * 2, folder, providers=("cpu",), runs=1)
+    assert (whole.n, whole.data, whole.agreement) == (6, str(folder), 100.0)
     with pytest.raises(DataError, match=r"none.png does not exist"):
         kept(model, data=[folder / "none.png"], **FORM)
 
