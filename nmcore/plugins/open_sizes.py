@@ -26,6 +26,7 @@ def assumed_shapes(
 
     Examples
     --------
+    >>> import numpy as np
     >>> kind = np.dtype(np.float32)
     >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
     >>> state = InputSpec("state", (2, None, None, 64), kind, (None, "batch", "heads", None))
@@ -53,6 +54,7 @@ def batch_axis(spec: InputSpec, inputs: Sequence[InputSpec]) -> int:
 
     Examples
     --------
+    >>> import numpy as np
     >>> kind = np.dtype(np.float32)
     >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
     >>> state = InputSpec("state", (2, None, 128), kind, (None, "batch", None))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -17,10 +15,8 @@ from nmcore.budgets.allocation import (
     fixed_cost,
     proportional,
 )
-from nmcore.budgets.allotment import Choices, meet
 from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group, Term
-from nmcore.plan.selection import Selection
 from nmcore.plugins import registry
 
 
@@ -402,11 +398,6 @@ def test_under_a_budget_widths_are_those_that_runtimes_pack_where_it_can_be_met(
         nmcore.compress(model, method="merge", round_to=4, **{kind: 0.1})
 
 
-def test_what_attention_heads_hold_counts_when_widths_are_rounded():
-    heads = Group("heads", 6, ["values"], ["out"], block=32)
-    assert Selection(ratio=0.5, multiple=8).counts([heads], []) == {"heads": 3}
-
-
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("kind", ["macs", "params"])
 def test_the_whole_budget_keeps_everything(name, kind):
@@ -426,10 +417,3 @@ def test_groups_that_are_named_are_not_cut_further():
     assert kept["conv2"] == 6
     with pytest.raises(ArgumentError, match="cannot be met"):
         nmcore.compress(model, method="merge", macs=0.1, keep={"conv*": 5})
-
-
-def test_a_budget_needs_a_graph_that_knows_its_terms():
-    """What a third party's graph cannot tell is asked for only where it is needed."""
-    groups = [Group("a", 4, ["a"], ["b"])]
-    graph = SimpleNamespace(groups=groups)
-    assert meet(graph, None, Choices({"a": 2}), {}).counts == {"a": 2}

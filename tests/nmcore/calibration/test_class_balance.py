@@ -110,7 +110,8 @@ def test_made_inputs_are_balanced_for_the_network_at_hand():
         return sum((feeds["input"].mean((1, 2, 3)) > 1).sum() for feeds in batches)
 
     plain = bright(synthesise([spec], [(1, 1, 8, 8)], 32).batches)
-    found = probes_for(graph, Inputs(samples=32), ("cpu",), 0)
+    session = registry.runtime().session(graph.serialize(), providers=("cpu",))
+    found = probes_for(graph, session, Inputs(samples=32), 0)
     assert found.count == 32
     assert plain < bright(found.batches) <= 16
     assert plain < bright(found.unseen) <= 16

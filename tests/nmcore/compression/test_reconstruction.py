@@ -24,6 +24,7 @@ from nmcore.compression.reconstruction import Reconstruction
 from nmcore.compression.refit import mixed, refit
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ModelError, NmcoreError, VerificationError
+from nmcore.pipeline import compress as pipeline
 from nmcore.plugins import registry
 
 
@@ -315,7 +316,7 @@ class TestLeftAlone:
         assert kept(result)["conv1"] == 7
 
     def test_nothing_to_remove_is_not_measured(self, monkeypatch):
-        monkeypatch.setattr(compress, "probes_for", None)
+        monkeypatch.setattr(pipeline, "probes_for", None)
         model = network()
         result, proto = compress(model, ratio=0.0)
         assert "nothing is to be removed" in result.notes
@@ -375,8 +376,8 @@ class TestRival:
         graphs = [compress(model, method=m, ratio=0.5)[1] for m in ("prune", "merge")]
         session = registry.runtime().session(graph.serialize(), providers=("cpu",))
         shown = from_data(dataset(100), session.inputs, 64)
-        found = Rival(model, None, shown, ("cpu",))._deviations(
-            graph.serialize(), [each.SerializeToString() for each in graphs]
+        found = Rival(graph, session, None, shown, ("cpu",))._deviations(
+            [each.SerializeToString() for each in graphs]
         )
         x = np.concatenate([batch["input"] for batch in shown.batches])
         want, *others = (

@@ -164,11 +164,11 @@ def test_models_are_compared_in_smaller_batches(memory_for):
 _IN_LITTLE_MEMORY = """
 import resource, sys
 import numpy as np
-from nmcore import plugins
+from nmcore.plugins import registry
 from nmcore.errors import OutOfMemoryError
 from nmcore.compression.moments import accumulate
 
-session = plugins.runtime().session(sys.stdin.buffer.read(), providers=["cpu"], threads=1)
+session = registry.runtime().session(sys.stdin.buffer.read(), providers=["cpu"], threads=1)
 x = np.arange(64, dtype=np.float32)[:, None]
 session.run({"input": x[:1]})
 with open("/proc/self/statm") as file:
