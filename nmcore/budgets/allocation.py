@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group, Term
+from nmcore.options.amounts import BUDGETS
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Budget:
 
     Attributes
     ----------
-    kind : {"macs", "params", "latency"}
-        Of what: its multiply-accumulates, its parameters, or the time that a run takes.
+    kind : str
+        Of what, of :data:`nmcore.options.amounts.BUDGETS`.
     share : float
         The share to keep at most, above 0 and up to 1.
     """
@@ -49,7 +50,7 @@ class Budget:
         if len(stated) > 1:
             names = " and ".join(name.replace("_", "-") for name in stated)
             raise ArgumentError(f"{names} were given; only one says how much to remove")
-        budgets = [cls(name, share) for name, share in stated.items() if name in KINDS]
+        budgets = [cls(name, share) for name, share in stated.items() if name in BUDGETS]
         return budgets[0] if budgets else None
 
 
@@ -59,8 +60,8 @@ class Spent:
 
     Attributes
     ----------
-    kind : {"macs", "params", "latency", "max-drop"}
-        Of what.
+    kind : str
+        Of what: that of a :class:`Budget`, or ``max-drop``.
     asked, reached : float
         The share to keep at most, and that of the result; for ``max-drop`` percentage points.
     """
@@ -81,8 +82,6 @@ class Spent:
 
 # Relative, of sums of costs.
 ROUNDING = 1e-9
-# What a budget can be of.
-KINDS = ("macs", "params", "latency")
 
 # What the number of channels that a group keeps is a multiple of, by the group's name.
 Multiples = Mapping[str, int]
@@ -93,7 +92,7 @@ class Meter:
     """The cost of a model for any widths of its groups, kept up to date as they shrink."""
 
     def __init__(self, terms: Sequence[Term], widths: Mapping[str, int], kind: str) -> None:
-        self._sizes = [term.macs if kind == "macs" else term.params for term in terms]
+        self._sizes: list[float] = [getattr(term, kind) for term in terms]
         self._groups = [term.groups for term in terms]
         self._of: dict[str, list[int]] = defaultdict(list)
         for number, term in enumerate(terms):
@@ -272,7 +271,7 @@ def counted(cost: Cost, kind: str) -> int:
     ArgumentError
         Its multiply-accumulates are not known.
     """
-    total = cost.macs if kind == "macs" else cost.params
+    total: int | None = getattr(cost, kind)
     if total is None:
         first = f" at {cost.uncounted[0]}" if cost.uncounted else ""
         raise ArgumentError(

@@ -37,7 +37,7 @@ def report(*outcomes, **changes):
         "after": Measures.of(Cost(3, 600, 2500), 2400, Latency(1.5, 1.4, 1.6, 50)),
         "groups": tuple(GroupReport.of(each, picture=True) for each in outcomes),
         "declined": (Declined("fc", "Gemm", "its channels are the output 'y'"),),
-        "notes": ("measured on made inputs",),
+        "notes": ("measured on synthetic inputs",),
         "command": "nmcore compress a.onnx b.onnx",
         "seed": 7,
         "provider": "cpu",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chain import Chain
+from cutting import cut
 from nmcore.arrays.scaling import scaling_matrix
 from nmcore.plugins import registry
 from nmcore_onnx.rewrite import rewrite
@@ -41,7 +42,7 @@ def write(graph, place=0):
     group = graph.groups[place]
     kept, read = np.arange(group.width // 2), graph.consumers(group)
     biases = [np.ones(len(each.weight), each.weight.dtype) for each in read]
-    graph.write(group, kept, [2 * each.weight[:, kept] for each in read], biases)
+    cut(graph, group, kept, [2 * each.weight[:, kept] for each in read], biases)
 
 
 def absorb(graph):

@@ -7,14 +7,14 @@ import pytest
 
 from chain import Chain
 from nmcore.calibration import collect
-from nmcore.calibration.collect import Inputs, probes_for
+from nmcore.calibration.collect import Inputs, calibration_set_for
 from nmcore.data.dataset import Dataset
 from nmcore.plugins import registry
 
 
 def shown(graph, inputs):
     session = registry.runtime().session(graph.serialize(), providers=("cpu",))
-    return probes_for(graph, session, inputs, seed=0)
+    return calibration_set_for(graph, session, inputs, seed=0)
 
 
 class TestForAGraph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.calibration.random_inputs import random_inputs, runnable_inputs
+from nmcore.calibration.random_inputs import random_inputs, random_inputs_for
 from nmcore.errors import DataError, ModelError
 from nmcore.plugins.protocols import InputSpec
 
@@ -56,7 +56,7 @@ class TestRandomInputs:
                     raise ModelError("not a multiple of 64")
                 return []
 
-        assert runnable_inputs(Picky())["in"].shape == (1, 3, 256, 256)
+        assert random_inputs_for(Picky())["in"].shape == (1, 3, 256, 256)
 
     def test_none_runs(self):
         class Broken:
@@ -66,4 +66,4 @@ class TestRandomInputs:
                 raise ModelError("m.onnx does not run: no")
 
         with pytest.raises(ModelError, match=r"m\.onnx does not run: no \(tried on random"):
-            runnable_inputs(Broken())
+            random_inputs_for(Broken())

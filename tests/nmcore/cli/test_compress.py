@@ -202,7 +202,7 @@ class TestOptions:
         assert data["seed"] == 3
         assert data["command"].startswith(f"nmcore compress {model} {out} --report")
         assert "onnx" in data["versions"]
-        assert (data["fidelity"]["n"], data["fidelity"]["made"]) == (64, True)
+        assert (data["fidelity"]["n"], data["fidelity"]["synthetic"]) == (64, True)
 
     def test_json_is_the_report_and_nothing_else(self, run, model, out, tmp_path):
         report = tmp_path / "r.json"

@@ -12,7 +12,7 @@ import pytest
 import nmcore
 from chain import Chain, run
 from nmcore.compression.moments import accumulate, average
-from nmcore.data.batches import Divided
+from nmcore.data.batches import BatchRunner
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.evaluation.fidelity import fidelity
@@ -45,7 +45,7 @@ def batch(length, rate=2):
 )
 def test_halves_until_one_fits(fits, tried):
     session = Small(fits)
-    parts = list(Divided(session, divisible=True)(batch(11)))
+    parts = list(BatchRunner(session, divisible=True)(batch(11)))
     assert session.ran == [(count, count > 1) for count in tried]
     assert sum(count for count, _ in parts) == 11
     assert sum(outputs[1] for _, outputs in parts).tolist() == batch(11)["x"].sum(0).tolist()
@@ -54,7 +54,7 @@ def test_halves_until_one_fits(fits, tried):
 
 def test_what_did_not_fit_is_not_tried_again():
     session = Small(4)
-    divided = Divided(session, divisible=True)
+    divided = BatchRunner(session, divisible=True)
     for length in (16, 16, 3):
         assert sum(count for count, _ in divided(batch(length))) == length
     assert [count for count, _ in session.ran] == [16, 8, *[4] * 8, 3]

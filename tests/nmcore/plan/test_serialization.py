@@ -16,7 +16,7 @@ from chain import Chain
 from nmcore.arrays.criteria import CRITERIA
 from nmcore.arrays.scaling import BN_FORMS
 from nmcore.compression import reconstruction
-from nmcore.compression.baseline import Rival
+from nmcore.compression.baseline import Baseline
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ArgumentError, DataError, NmcoreError
 from nmcore.options.methods import METHODS
@@ -112,7 +112,7 @@ class TestReplay:
         assert written(model, plan=plan, **options)[0] == first
 
     def test_the_published_method_that_won_is_what_the_plan_says(self, model, monkeypatch):
-        monkeypatch.setattr(Rival, "_deviations", lambda *_: [1.0, 0.0])
+        monkeypatch.setattr(Baseline, "_deviations", lambda *_: [1.0, 0.0])
         first, plan = written(model, ratio=0.5, data=pictures())
         assert plan.options["method"] == "merge"
         assert plan.data is None

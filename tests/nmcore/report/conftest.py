@@ -16,7 +16,7 @@ def report():
         after=Measures.of(Cost(3, 60, None), 240, None),
         groups=(GroupReport("conv", 8, 5, 2, 1, "merge", "l1"),),
         declined=(Declined("fc", "Gemm", "its channels are the output"),),
-        notes=("measured on made inputs",),
+        notes=("measured on synthetic inputs",),
         command="nmcore compress a b",
         seed=7,
         provider="cpu",

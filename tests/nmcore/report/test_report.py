@@ -25,7 +25,7 @@ def test_the_file_holds_what_the_design_promises(report, tmp_path):
     assert data["declined"] == [
         {"node": "fc", "op": "Gemm", "reason": "its channels are the output"}
     ]
-    assert data["notes"] == ["measured on made inputs"]
+    assert data["notes"] == ["measured on synthetic inputs"]
     assert (data["command"], data["seed"]) == ("nmcore compress a b", 7)
     assert {"python", "nmcore", "numpy"} <= set(data["versions"])
     assert report.removed == 3

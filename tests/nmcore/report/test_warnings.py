@@ -63,7 +63,7 @@ def test_results_unlike_those_of_the_original(fidelity, evidence):
     ],
 )
 def test_made_inputs_alone_condemn_nothing(error, made, verdict):
-    found = {"agreement": LOST_AGREEMENT - 1, "deviation": 0, "made": made}
+    found = {"agreement": LOST_AGREEMENT - 1, "deviation": 0, "synthetic": made}
     (line,) = warnings([group("a", error)], **found)
     assert line.startswith(verdict)
 

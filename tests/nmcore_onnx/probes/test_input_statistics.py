@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from chain import Chain
-from nmcore.calibration.collect import Inputs, probes_for
+from nmcore.calibration.collect import Inputs, calibration_set_for
 from nmcore.data.normalisation import Normalisation
 from nmcore.plugins import registry
 
@@ -150,7 +150,7 @@ class TestMade:
     def shown(self, model, inputs):
         graph = registry.open_graph(model)
         session = registry.runtime().session(graph.serialize(), providers=("cpu",))
-        return probes_for(graph, session, inputs, seed=0)
+        return calibration_set_for(graph, session, inputs, seed=0)
 
     def made(self, model, count=64):
         return self.shown(model, Inputs(samples=count))
