@@ -13,7 +13,7 @@ import pytest
 
 import nmcore
 from nmcore.errors import ModelError
-from nmcore.group import Consumer, Cost, Group, Producer
+from nmcore.group import Consumer, Cost, Group, Producer, Refit, Scaling
 from nmcore.plugins import registry
 
 
@@ -48,9 +48,16 @@ class TwoLayersGraph:
     def clone(self):
         return TwoLayersGraph(self.model)
 
-    def write(self, group, kept, weights, biases):
-        assert biases == [None]
-        self.model = TwoLayers(self.model.w1[kept], weights[0][:, :, 0])
+    def update(self, group, index, change):
+        if isinstance(change, Scaling):
+            change = Refit(change.kept, *nmcore.absorb(self.model.w2[:, :, None], change))
+        assert change.bias is None
+        full = np.zeros_like(self.model.w2)
+        full[:, change.kept] = change.weight[:, :, 0]
+        self.model = TwoLayers(self.model.w1, full)
+
+    def remove(self, group, kept):
+        self.model = TwoLayers(self.model.w1[kept], self.model.w2[:, kept])
 
     def cost(self):
         return Cost(2, self.model.w1.size + self.model.w2.size)
