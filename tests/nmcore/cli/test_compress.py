@@ -246,7 +246,7 @@ class TestOptions:
         chain.conv(8, pads=[1] * 4).raw("Add", chain.value, start).node("Relu").conv(4)
         onnx.save(chain.build(), tmp_path / "m.onnx")
         args = ["compress", tmp_path / "m.onnx", out, "--method", "merge"]
-        assert "cut as well: conv1, made by several" in run(*args).stdout
+        assert "cut as well: conv1, a residual stream" in run(*args).stdout
         assert "cut as well" not in run(*args, "--macs", 0.8).stdout
 
     def test_each_reason_is_said_once(self, run, model, out):
