@@ -22,6 +22,8 @@ TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (
 MAX_NUMBERS = 2**30
 # Integer inputs are indices into tables of unknown length; these exist in nearly all of them.
 SMALL_IDS = 8
+# Text is passed through, or looked up and not found.
+WORD = "0"
 
 
 def random_inputs(
@@ -36,7 +38,7 @@ def random_inputs(
     Dynamic axes get a stated size: those of pictures (rank 4) ``image_size``, others
     ``sequence_size``, the batch and what looks like a number of channels 1. Floats are standard
     normal, as normalised inputs are; integers are small, since they are indices more often than
-    not; bytes use their whole range; booleans are true, since they are masks.
+    not; bytes use their whole range; booleans are true, since they are masks; text is the same.
 
     Examples
     --------
@@ -122,6 +124,8 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec) -
         return rng.standard_normal(shape).astype(dtype)
     if dtype.kind == "b":
         return np.ones(shape, dtype)
+    if dtype == object:
+        return np.full(shape, WORD, dtype)
     if dtype.kind in "ui":
         return rng.integers(0, 256 if dtype == np.uint8 else SMALL_IDS, shape).astype(dtype)
     raise DataError(f"the model's input {spec.name} takes {dtype}, of which no random one is made")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nmcore.calibration import dead_leaves
 from nmcore.calibration.calibration_set import Probes, _batch_length
-from nmcore.calibration.random_inputs import SMALL_IDS, check_makeable
+from nmcore.calibration.random_inputs import SMALL_IDS, WORD, check_makeable
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
@@ -108,6 +108,8 @@ def _make(
         return np.zeros(shape, spec.dtype)
     if spec.dtype.kind == "b":
         return np.ones(shape, spec.dtype)
+    if spec.dtype == object:
+        return np.full(shape, WORD, spec.dtype)
     if spec.dtype.kind in "ui" and spec.dtype != np.uint8:
         # A mask is all ones; ids are small, as tables have unknown lengths.
         mask = "mask" in spec.name.lower()

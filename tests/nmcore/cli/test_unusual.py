@@ -77,6 +77,18 @@ def strings():
     return declared(chain, tensor(chain.value, TensorProto.STRING, ["n", 1]), tensor(scores))
 
 
+def text_passes():
+    chain = dense()
+    scores = chain.value
+    chain.raw("Identity", "text")
+    return declared(
+        chain,
+        tensor(scores),
+        tensor(chain.value, TensorProto.STRING, ["n"]),
+        inputs=[tensor("text", TensorProto.STRING, ["n"])],
+    )
+
+
 def six_axes():
     return Chain(("n", 1, 2, 2, 2, 2)).node("Flatten").gemm(8, 16).node("Relu").gemm(3).build()
 
@@ -104,6 +116,7 @@ UNUSUAL = [
     second_output_is_a_sequence,
     output_is_optional,
     strings,
+    text_passes,
     six_axes,
     an_empty_input,
     halves_inside,
