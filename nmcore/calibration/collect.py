@@ -10,7 +10,7 @@ import numpy as np
 
 from nmcore.calibration.calibration_set import Probes, from_data
 from nmcore.calibration.class_balance import balanced
-from nmcore.calibration.random_inputs import runnable_inputs
+from nmcore.calibration.random_inputs import runnable
 from nmcore.calibration.synthetic import _pixel_range, synthesise
 from nmcore.data.batches import (
     Divided,
@@ -77,11 +77,11 @@ def probes_for(graph: Graph, session: Session, inputs: Inputs, seed: int) -> Pro
         return _runnable(_given(session, graph, inputs), graph, session)
     if not session.inputs:
         raise DataError("the model has no inputs, and gives the same each time")
-    feeds = runnable_inputs(session, seed=seed)
+    hints = graph.input_hints() if isinstance(graph, Informative) else {}
+    feeds, hints = runnable(session, seed=seed, hints=hints)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     numbers = sum(int(np.prod(shape[1:])) for shape in shapes)
     fits = max(_HELD // max(numbers, 1), _FEWEST)
-    hints = graph.input_hints() if isinstance(graph, Informative) else {}
 
     def made(count: int, seed: int) -> Probes:
         candidates = synthesise(
