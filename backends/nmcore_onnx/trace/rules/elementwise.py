@@ -15,13 +15,14 @@ from nmcore_onnx.trace.rule_registry import rule
     *["Relu", "LeakyRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Tanh", "Softsign"],
     *["Softplus", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu", "Swish", "Erf"],
     *["Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Sign", "Floor", "Ceil", "Round"],
-    *["Sin", "Cos", "Identity", "Not", "IsNaN", "Shrink"],
+    *["Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"],
+    *["Identity", "Not", "BitwiseNot", "IsNaN", "IsInf", "Shrink"],
 )
-@rule("Gelu", "QuickGelu", "FastGelu", domain="com.microsoft")
+@rule("Gelu", "QuickGelu", "FastGelu", "BiasGelu", domain="com.microsoft")
 def unary(node: ir.Node, trace: Trace) -> None:
     """One input, the same function on every element."""
     if len(node.inputs) > 1:
-        # com.microsoft's FastGelu takes a bias as a second input.
+        # com.microsoft's FastGelu and BiasGelu take a bias as a second input.
         broadcast(node, trace)
     elif (channels := trace.at(node)) is not None:
         trace.carry(node, channels)
@@ -57,6 +58,7 @@ def cast(node: ir.Node, trace: Trace) -> None:
 @rule(
     *["Clip", "Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Min", "Max", "Sum", "Mean", "Where"],
     *["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor", "Mod"],
+    *["BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"],
 )
 def broadcast(node: ir.Node, trace: Trace) -> None:
     """Several inputs: traced ones are joined, constants are sliced along the aligned axis."""

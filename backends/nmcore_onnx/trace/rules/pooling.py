@@ -31,6 +31,10 @@ _REDUCTIONS = {
     "ReduceSum": "sums over them",
     "ReduceL2": "takes their norm",
     "ReduceL1": "takes their norm",
+    "ReduceSumSquare": "sums their squares",
+    "ReduceLogSum": "sums over them",
+    "ReduceLogSumExp": "sums over them",
+    "ReduceProd": "multiplies them",
 }
 
 
