@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from nmcore.group import IntArray
 from nmcore_onnx.ir import constants
-from nmcore_onnx.ir.constant_folding import fold, static
+from nmcore_onnx.ir.constant_folding import fold, folded_shape, static
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.repeated_constants import follow_constant
 from nmcore_onnx.trace.rule_registry import rule
 
 
@@ -69,17 +70,23 @@ def _length(trace: Trace, value: ir.Value | None, axis: int) -> int | None:
 
 
 def _stacked(node: ir.Node, trace: Trace, first: Channels) -> None:
-    """Constants are sliced; channels of inputs that are not followed must stay."""
+    """Constants are sliced; channels of inputs that are not followed must stay.
+
+    A constant may be repeated for each input of a batch before, as the class token of a ViT is.
+    """
     merged = first
     for index, value in enumerate(node.inputs):
         channels = trace.at(node, index)
+        fixed = folded_shape(value) if channels is None else None
+        if channels is None and fixed is None:
+            channels = follow_constant(node, index, merged.axis, trace)
         if channels is not None:
             joined = trace.join(merged, channels)
             if joined is None:
                 trace.decline_inputs(node, "a concatenation that does not fit them")
                 return
             merged = joined
-        elif constants.is_float(value):
+        elif fixed is not None:
             trace.slice(node, index, merged.axis, merged)
         else:
             trace.decline(node, merged, "where they meet values whose channels must stay")

@@ -8,6 +8,7 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constant_folding import folded_shape
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.repeated_constants import follow_constant
 from nmcore_onnx.trace.rule_registry import rule
 
 
@@ -133,7 +134,14 @@ def _aligned(node: ir.Node, trace: Trace, index: int, axis: int, channels: Chann
     if size == 1 and channels.length != 1:
         return channels
     atoms = channels.expand(size) if isinstance(size, int) else None
-    if fixed is None:
+    repeated = None if fixed is not None else follow_constant(node, index, axis, trace)
+    if repeated is not None:
+        # On the output's axis, as the channels are.
+        joined = trace.join(channels, repeated.at(channels.axis))
+        if joined is not None:
+            return joined
+        trace.decline(node, channels, f"where input {index} does not fit the channels")
+    elif fixed is None:
         trace.decline(node, channels, "where they meet values whose channels must stay")
     elif atoms is None:
         trace.decline(node, channels, f"where input {index} does not fit the channels")
