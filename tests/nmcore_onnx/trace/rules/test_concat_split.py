@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chain import Chain
-from proving import prove, reasons
+from proving import prove, reasons, widths
 
 PATCHES, WIDTH = 4, 8
 
@@ -100,3 +100,45 @@ def test_one_number_for_all_channels_of_the_token_stays_one():
     chain.raw("Expand", chain.constant(chain.weight(1, 1, 1)), target)
     chain.raw("Concat", chain.value, value, axis=1)
     assert "must stay" in reasons(classified(chain, chain.value))["conv1"]
+
+
+def windowed(*, channels_too=False):
+    """Rows and columns are filled up to a multiple of 5, whatever the size of the picture."""
+    chain = Chain(("n", 3, "h", "w")).conv(WIDTH)
+    value = chain.value
+    sizes = chain.raw("Shape", value).value
+    picked = [1, 2, 3] if channels_too else [2, 3]
+    sizes = chain.raw("Gather", sizes, chain.constant(np.array(picked))).value
+    window = chain.constant(np.array([4, 5, 5][-len(picked) :]))
+    rest = chain.raw("Mod", chain.raw("Neg", sizes).value, window).value
+    nothing = chain.constant(np.zeros(8 - len(picked), np.int64))
+    amounts = chain.raw("Concat", nothing, rest, axis=0).value
+    chain.raw("Pad", value, amounts)
+    return chain.conv(4).build()
+
+
+def test_padding_that_fills_up_windows_is_of_other_axes():
+    prove(windowed(), {"conv1": WIDTH})
+
+
+def test_padding_that_is_computed_from_the_number_of_channels_stops_them():
+    assert "conv1" in reasons(windowed(channels_too=True))
+
+
+@pytest.mark.parametrize("axes", [[2, 3], [-1]])
+def test_padding_of_named_axes(axes):
+    chain = Chain(opset=18).conv(WIDTH)
+    amounts = np.ones(2 * len(axes), np.int64)
+    chain.node("Pad", amounts, "", np.array(axes))
+    prove(chain.conv(4).build(), {"conv1": WIDTH})
+
+
+def test_padding_of_the_channels_by_name_goes_with_those_that_it_is_added_to():
+    chain = Chain(opset=18).conv(WIDTH)
+    one = chain.value
+    other = chain.conv(WIDTH + 4, 1).value
+    padded = chain.raw("Pad", one, chain.constant(np.array([0, 4])), "", chain.constant([1])).value
+    chain.raw("Add", padded, other)
+    model = chain.conv(4, 1).build()
+    assert set(widths(model)) == {"conv1", "conv2"}
+    prove(model, widths(model))
