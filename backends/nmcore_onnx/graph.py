@@ -36,6 +36,12 @@ from nmcore_onnx.ir.tensors import tensors
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.probes import batch_norms, input_statistics, moments, pairs
 from nmcore_onnx.rewrite import model_copy, reference, rewrite
+from nmcore_onnx.rewrite.channel_sums import (
+    ChannelSum,
+    restore_sums,
+    summable,
+    write_sums,
+)
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
@@ -91,6 +97,16 @@ class OnnxGraph:
         copy._ledger = self._ledger.copy()
         copy._kept = dict(self._kept)
         return copy
+
+    def channel_sums(self) -> dict[str, ChannelSum]:
+        """What :func:`nmcore_onnx.rewrite.channel_sums.summable` names."""
+        return summable(self._trace)
+
+    def with_sums(self, sums: Mapping[str, ChannelSum]) -> OnnxGraph:
+        """The same model, opened anew with some means over channels as products."""
+        copy = self._original.clone()
+        known = {**self._shapes, **write_sums(copy.graph, sums)}
+        return OnnxGraph(copy, known, self._left_out, self._source)
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -215,7 +231,9 @@ class OnnxGraph:
     def _result(self) -> ir.Model:
         if not len(self._removed) and not self._ledger:
             return self._source.clone()
-        return rewrite.rewrite(self._original, self._trace, self._ledger, self._removed).model
+        copy = rewrite.rewrite(self._original, self._trace, self._ledger, self._removed)
+        restore_sums(copy, self._trace, self._ledger.weights, self._removed)
+        return copy.model
 
     def result(self) -> ir.Model:
         """The compressed model."""
@@ -366,7 +384,7 @@ class OnnxGraph:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
             if not len(self._removed) and not self._ledger:
-                return cost.cost(self._original, self._assumed_shapes)
+                return cost.cost(self._source, cost.assumed_shapes(self._source))
             return cost.cost(self._result, cost.assumed_shapes(self._result))
 
     def told(self) -> Sequence[str]:

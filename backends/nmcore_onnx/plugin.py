@@ -70,10 +70,25 @@ def _traced(source: ir.Model, left_out: Sequence[str]) -> OnnxGraph:
     shapes = refined(model)
     names = Names(foldable(model.graph), fold_constants.foldable(model.graph))
     if not any(names):
-        return OnnxGraph(model, shapes, left_out, source)
+        return _with_sums(OnnxGraph(model, shapes, left_out, source))
     graph = _folded(model, shapes, names, left_out, source)
     useful = names.among(graph.weights())
-    return graph if useful == names else _folded(model, shapes, useful, left_out, source)
+    if useful != names:
+        graph = _folded(model, shapes, useful, left_out, source)
+    return _with_sums(graph)
+
+
+def _with_sums(graph: OnnxGraph) -> OnnxGraph:
+    """The same with means over channels as products, where channels can be removed there."""
+    sums = graph.channel_sums()
+    if not sums:
+        return graph
+    summed = graph.with_sums(sums)
+    read = {name for group in summed.groups for name in group.consumers}
+    useful = {name: each for name, each in sums.items() if name in read}
+    if not useful:
+        return graph
+    return summed if useful == sums else graph.with_sums(useful)
 
 
 def _inlined(model: ir.Model) -> ir.Model:
