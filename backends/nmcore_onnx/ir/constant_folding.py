@@ -106,8 +106,11 @@ def static_entries(value: ir.Value | None, shapes: Shapes) -> list[int | None] |
 
 def _tried(value: ir.Value | None, shapes: Shapes) -> list[Array] | None:
     """What an expression gives for each trial; a single one where no size matters."""
-    if value is None or (plain := constants.array(value)) is not None:
-        return None if value is None else [plain]
+    if value is None:
+        return None
+    plain = constants.array(value)
+    if plain is not None:
+        return [plain]
     nodes = _ancestors(value, shapes)
     if nodes is None:
         return None

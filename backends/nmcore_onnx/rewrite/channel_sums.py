@@ -90,9 +90,8 @@ def _is_product(node: ir.Node, total: ChannelSum) -> bool:
 def write_sums(graph: ir.Graph, sums: Mapping[str, ChannelSum]) -> Shapes:
     """Turn what :func:`summable` names into products; returns the shapes of what is new."""
     shapes: Shapes = {}
-    taken = constants.names(graph)
     for node in [node for node in graph if node.name in sums]:
-        shapes |= _write(graph, node, sums[str(node.name)], taken)
+        shapes |= _write(graph, node, sums[str(node.name)])
     return shapes
 
 
@@ -114,20 +113,18 @@ def restore_sums(copy: Copy, trace: Trace, changed: Container[Place], removed: I
             _restore(copy.node(slot.node), written)
 
 
-def _write(graph: ir.Graph, node: ir.Node, total: ChannelSum, taken: set[str | None]) -> Shapes:
+def _write(graph: ir.Graph, node: ir.Node, total: ChannelSum) -> Shapes:
     """The product takes over the node's name and its output's."""
     number = 1.0 if node.op_type == "ReduceSum" else 1.0 / total.width
     size = (total.width, 1) if total.is_last else (1, total.width, *[1] * (total.rank - 2))
     made = ir.node("MatMul" if total.is_last else "Conv", [node.inputs[0], None], name=node.name)
     made.meta[CHANNEL_SUM] = _Written.of(node)
     graph.insert_before(node, made)
-    constants.insert(
-        Place(made, 1), f"{node.name}.weights", np.full(size, number, np.float32), taken
-    )
+    constants.insert(Place(made, 1), f"{node.name}.weights", np.full(size, number, np.float32))
     result = made.outputs[0]
     if not flag(node, "keepdims", default=True):
         result.name = f"{node.name}.kept"
-        result = _squeezed(graph, node, made, total.axis, taken)
+        result = _squeezed(graph, node, made, total.axis)
     _replace(node, result)
     weights = made.inputs[1]
     assert weights is not None
@@ -181,9 +178,7 @@ def _remove(node: ir.Node) -> None:
         constants.drop(constant)
 
 
-def _squeezed(
-    graph: ir.Graph, node: ir.Node, made: ir.Node, axis: int, taken: set[str | None]
-) -> ir.Value:
+def _squeezed(graph: ir.Graph, node: ir.Node, made: ir.Node, axis: int) -> ir.Value:
     """The product without the axis, which has one entry."""
     name = f"{node.name}.squeezed"
     if graph.opset_imports.get("", 1) < 13:
@@ -192,5 +187,5 @@ def _squeezed(
     else:
         squeeze = ir.node("Squeeze", [made.outputs[0], None], name=name)
         graph.insert_before(node, squeeze)
-        constants.insert(Place(squeeze, 1), f"{node.name}.axis", np.array([axis]), taken)
+        constants.insert(Place(squeeze, 1), f"{node.name}.axis", np.array([axis]))
     return squeeze.outputs[0]
