@@ -309,7 +309,7 @@ class OnnxGraph:
         step = max(1, round(per_sample * samples / rows))
         own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
         return [
-            self._reading(traced, each, own, step, targets, residual)
+            self._reading(traced, each, slot, own, step, targets, residual)
             for each, residual in zip(slot.all, self._residuals(slot), strict=True)
         ]
 
@@ -324,6 +324,7 @@ class OnnxGraph:
         self,
         traced: TracedGroup,
         slot: ConsumerSlot,
+        first: ConsumerSlot,
         own: tuple[FloatArray, FloatArray] | None,
         step: int,
         targets: bool,
@@ -345,6 +346,7 @@ class OnnxGraph:
             step,
             targets,
             residual,
+            consumers.offset(slot, first, alive),
         )
 
     def input_hints(self) -> Mapping[str, InputHint]:

@@ -260,7 +260,10 @@ def _fold_arguments(graph: ir.Graph) -> None:
 
 
 # Operators that keep a shape but that the inference does not know.
-_SHAPE_KEEPING = ("GroupNormalization", "Gelu", "QuickGelu", "FastGelu", "BiasGelu")
+_SHAPE_KEEPING = (
+    *("GroupNormalization", "MeanVarianceNormalization", "SimplifiedLayerNormalization"),
+    *("Gelu", "QuickGelu", "FastGelu", "BiasGelu", "BiasAdd"),
+)
 
 
 def keeps_shape(node: ir.Node) -> bool:

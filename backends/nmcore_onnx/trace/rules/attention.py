@@ -8,6 +8,22 @@ from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.rule_registry import rule
 
 
+@rule("RotaryEmbedding")
+def rotary_embedding(node: ir.Node, trace: Trace) -> None:
+    """Turns pairs of features of each head by angles that all heads share: heads pass."""
+    for index in range(1, len(node.inputs)):
+        angles = trace.at(node, index)
+        if angles is not None:
+            trace.decline(node, angles, "which takes them as angles")
+    channels, shape = trace.at(node), trace.shape(node.inputs[0])
+    if channels is None:
+        return
+    if shape is not None and len(shape) == 4 and channels.axis == 1:
+        trace.carry(node, channels)
+    else:
+        trace.decline(node, channels, "whose heads are not an axis of their own")
+
+
 @rule("Attention")
 def attention(node: ir.Node, trace: Trace) -> None:
     """Queries, keys and values (batch, heads, length, size): a head has all three, or none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.rule_registry import rule
 
@@ -23,6 +24,44 @@ def pool(node: ir.Node, trace: Trace) -> None:
         trace.carry(node, channels)
 
 
+@rule("GridSample", "RoiAlign", "MaxRoiPool")
+def sample(node: ir.Node, trace: Trace) -> None:
+    """Takes values from places of each channel, which the other inputs say."""
+    channels = trace.at(node)
+    for index in range(1, len(node.inputs)):
+        places = trace.at(node, index)
+        if places is not None:
+            trace.decline(node, places, "which takes them as places")
+    if channels is None:
+        return
+    if channels.axis == 1:
+        trace.carry(node, channels)
+    else:
+        trace.decline(node, channels, "which samples them")
+
+
+@rule("CumSum", "Trilu")
+def along(node: ir.Node, trace: Trace) -> None:
+    """Sums along an axis, or blanks a triangle of the last two; channels on another axis pass."""
+    channels, shape = trace.at(node), trace.shape(node.inputs[0])
+    if channels is None:
+        trace.decline_inputs(node, "which takes them as an axis")
+        return
+    if shape is None:
+        trace.decline(node, channels, "where the rank is unknown")
+        return
+    if node.op_type == "Trilu":
+        axes: list[int] | None = [-2, -1]
+    else:
+        axes = constants.ints(Place(node, 1).value)
+    if axes is None:
+        trace.decline(node, channels, "whose axis is not constant")
+    elif channels.axis in [axis % len(shape) for axis in axes]:
+        trace.decline(node, channels, "which runs over them")
+    else:
+        trace.carry(node, channels)
+
+
 # What each reduction makes of channels that it runs over.
 _REDUCTIONS = {
     "ReduceMean": "takes their mean",
@@ -31,6 +70,10 @@ _REDUCTIONS = {
     "ReduceSum": "sums over them",
     "ReduceL2": "takes their norm",
     "ReduceL1": "takes their norm",
+    "ReduceSumSquare": "sums over them",
+    "ReduceLogSum": "sums over them",
+    "ReduceLogSumExp": "sums over them",
+    "ReduceProd": "multiplies them",
 }
 
 
