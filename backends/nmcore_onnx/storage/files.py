@@ -145,7 +145,7 @@ def _has_map(kind: onnx.TypeProto) -> bool:
     while kind.HasField("sequence_type") or kind.HasField("optional_type"):
         inner = kind.sequence_type if kind.HasField("sequence_type") else kind.optional_type
         kind = inner.elem_type
-    return kind.HasField("map_type")
+    return bool(kind.HasField("map_type"))
 
 
 def _bytes(model: ir.Model) -> bytes:
