@@ -154,6 +154,10 @@ def _bytes(model: ir.Model) -> bytes:
     for value, written in zip(model.graph.outputs, proto.graph.output, strict=True):
         if _TYPE in value.meta:
             written.type.CopyFrom(value.meta[_TYPE])
+    # Outputs without a name at the end of a node's are left out by onnx_ir; runtimes choose other
+    # kernels then, which round otherwise.
+    for node, plain in zip(model.graph, proto.graph.node, strict=True):
+        plain.output.extend([""] * (len(node.outputs) - len(plain.output)))
     data: bytes = proto.SerializeToString()
     return data
 
