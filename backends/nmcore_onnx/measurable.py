@@ -90,7 +90,7 @@ class MeasurableGraph(OnnxGraph):
         step = max(1, round(per_sample * samples / rows))
         own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
         return [
-            self._reading(traced, each, own, step, targets, residual)
+            self._reading(traced, each, slot, own, step, targets, residual)
             for each, residual in zip(slot.all, self._residuals(slot), strict=True)
         ]
 
@@ -105,6 +105,7 @@ class MeasurableGraph(OnnxGraph):
         self,
         traced: TracedGroup,
         slot: ConsumerSlot,
+        first: ConsumerSlot,
         own: tuple[FloatArray, FloatArray] | None,
         step: int,
         targets: bool,
@@ -126,6 +127,7 @@ class MeasurableGraph(OnnxGraph):
             step,
             targets,
             residual,
+            consumers.offset(slot, first, alive),
         )
 
     def input_hints(self) -> Mapping[str, InputHint]:

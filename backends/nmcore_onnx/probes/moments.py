@@ -102,6 +102,8 @@ class Reading:
         Whether the original's outputs are compared.
     residual : Residual or None
         The sum that the consumer's output goes into.
+    offset : array of shape (O,) or None
+        By how much the bias of the node is above that of the first node that reads the weight.
     alone : bool
         Whether the target is what these columns give now, whatever others have lost.
     """
@@ -115,6 +117,7 @@ class Reading:
     step: int
     targets: bool
     residual: Residual | None
+    offset: FloatArray | None = None
     alone: bool = False
 
 
@@ -226,7 +229,7 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
         outputs += [build.total(wanted), build.total(square), build.product(rows, wanted)]
     elif reading.residual is not None or reading.own is not None:
         if reading.residual is None:
-            sums = _given(build, current, slot, reading.outputs)
+            sums = _given(build, current, reading, reading.outputs)
         else:
             stream = current.value(reading.residual.add.outputs[0])
             sums = _as_rows(build, stream, slot, reading.outputs)
@@ -253,7 +256,7 @@ def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> i
     make up for it. A batch norm on the way divides the difference by its own factor.
     """
     slot, found = reading.slot, reading.residual
-    rows = _given(build, original, slot, reading.original)
+    rows = _given(build, original, reading, reading.original)
     if found is None:
         return rows
     before, now = (copy.node(found.add).inputs[found.index] for copy in (original, current))
@@ -278,18 +281,25 @@ def _without_others(
     weights, bias = (build.constant(part.astype(np.float32)) for part in reading.own)
     if reading.alone:
         return build.node("Add", build.node("MatMul", rows, weights), bias)
-    total = _given(build, current, reading.slot, reading.outputs)
+    total = _given(build, current, reading, reading.outputs)
     total = build.every(total, reading.step)
     own = build.node("Add", build.node("MatMul", rows, weights), bias)
     return build.node("Add", build.node("Sub", target, total), own)
 
 
-def _given(build: Builder, copy: Copy, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:
-    """Some of what a consumer gives in a copy of the model, as rows (n, O)."""
+def _given(build: Builder, copy: Copy, reading: Reading, chosen: IntArray) -> ir.Value:
+    """Some of what a consumer gives in a copy of the model, as rows (n, O).
+
+    All nodes that read one weight are given the bias of the first, as they are fitted together.
+    """
+    slot = reading.slot
     operator = operators.weighted(slot.node)
     value = copy.value(operator.output(slot.node))
     value = operator.product(build, copy.node(slot.node), slot.place.index, value)
-    return operator.output_rows(build, slot, value, chosen)
+    rows = operator.output_rows(build, slot, value, chosen)
+    if reading.offset is None:
+        return rows
+    return build.node("Sub", rows, build.constant(reading.offset.astype(np.float32)))
 
 
 def _as_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:

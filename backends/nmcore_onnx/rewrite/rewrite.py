@@ -192,6 +192,10 @@ def _recount(copy: Copy, slot: CountSlot, removed: NDArray[np.intp]) -> None:
     if slot.computed is None and before.reshape(-1)[slot.position] == number:
         return
     place = copy.private(slot.node, slot.place, slot.path)
+    if place.value is None:  # a Split into so many parts
+        place.node.attributes.pop("num_outputs", None)
+        name = f"{place.node.name or place.node.outputs[0].name}.sizes"
+        constants.insert(place, name, before.copy())
     found = fold(place.value)
     found = (before if found is None else found).copy()
     found.reshape(-1)[slot.position] = number

@@ -14,6 +14,7 @@ from nmcore_onnx.ir.constant_folding import Folded, is_fixed, is_random
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.shapes import stand_ins
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class Inference:
         self._copy = outline(model)
         _set_free(self._copy.graph)
         _fold_arguments(self._copy.graph)
-        _stand_in(self._copy.graph)
+        for node in self._copy.graph:
+            stand_ins.replace(node)
         written = ir.serde.serialize_model(self._copy)
         bounds = _bounds(written)
         _check_sizes(self._copy.graph, bounds)
@@ -257,24 +259,6 @@ def _fold_arguments(graph: ir.Graph) -> None:
             if result is not None:
                 name = f"{value.name}.folded.{node.name}"
                 constants.insert(Place(node, index), name, result)
-
-
-# Operators that keep a shape but that the inference does not know.
-_SHAPE_KEEPING = ("GroupNormalization", "Gelu", "QuickGelu", "FastGelu", "BiasGelu")
-
-
-def keeps_shape(node: ir.Node) -> bool:
-    """Whether a node's output is as its first input, though the inference does not know it."""
-    return node.op_type in _SHAPE_KEEPING
-
-
-def _stand_in(graph: ir.Graph) -> None:
-    """Let Identity stand for operators that the inference does not know."""
-    for node in graph:
-        if keeps_shape(node):
-            node.op_type, node.domain = "Identity", ""
-            node.attributes.clear()
-            node.resize_inputs(1)
 
 
 def _collect(graph: ir.Graph) -> Shapes:

@@ -28,8 +28,7 @@ from nmcore_onnx.ir.constant_folding import (
 )
 from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
-from nmcore_onnx.shapes import shape_operators
-from nmcore_onnx.shapes.inference import keeps_shape
+from nmcore_onnx.shapes import shape_operators, stand_ins
 
 log = logging.getLogger(__name__)
 
@@ -100,14 +99,19 @@ class NodeInference:
             constant = {str(node.outputs[0].name): _type_of(tensor)}
             return lambda _types, _data: constant
         proto = ir.serde.serialize_node(node)
-        if keeps_shape(node):
+        domain, op_type = node.domain, node.op_type
+        found = stand_ins.stand_in(node)
+        if found is not None and found.op_type == "Identity":
             return _same(proto)
+        if found is not None:
+            domain, op_type = "", found.op_type
+            proto = _standing_in(proto, found)
         function = self._functions.get((node.domain, node.op_type))
         if function is not None:
             return _through_function(function, proto)
         try:
-            version = self._graph.opset_imports[node.domain]
-            schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+            version = self._graph.opset_imports[domain]
+            schema = onnx.defs.get_schema(op_type, version, domain)
         except (KeyError, onnx.defs.SchemaError):
             return None
 
@@ -228,6 +232,14 @@ def _declared(value: ir.Value) -> tuple[int | None, ...] | None:
 
 def _type_of(tensor: ir.TensorProtocol) -> onnx.TypeProto:
     return make_tensor_type_proto(tensor.dtype.value, [int(size) for size in tensor.shape.numpy()])
+
+
+def _standing_in(node: onnx.NodeProto, other: stand_ins.StandIn) -> onnx.NodeProto:
+    """A node of the operator that stands for another's."""
+    attributes = [each for each in node.attribute if each.name in other.attributes]
+    made = onnx.helper.make_node(other.op_type, node.input[: other.inputs], node.output[:1])
+    made.attribute.extend(attributes)
+    return made
 
 
 def _same(node: onnx.NodeProto) -> Rule:

@@ -120,7 +120,46 @@ def _deserialised(proto: onnx.ModelProto, left_out: list[str]) -> ir.Model:
             "the model's training_info (how it is trained further) was left out: "
             "it is of the weights as they were"
         )
-    return ir.from_proto(proto)
+    maps = {each.name: each.type for each in proto.graph.output if _has_map(each.type)}
+    if maps:  # onnx_ir has no such types
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        for values in (copy.graph.output, copy.graph.value_info):
+            for each in values:
+                if _has_map(each.type):
+                    each.ClearField("type")
+        proto = copy
+    model = ir.from_proto(proto)
+    for value in model.graph.outputs:
+        if value.name in maps:
+            value.meta[_TYPE] = maps[value.name]
+    return model
+
+
+# Where a value keeps a type that onnx_ir has not.
+_TYPE = "nmcore.type"
+
+
+def _has_map(kind: onnx.TypeProto) -> bool:
+    """Whether a type is of maps, or of sequences of them."""
+    while kind.HasField("sequence_type") or kind.HasField("optional_type"):
+        inner = kind.sequence_type if kind.HasField("sequence_type") else kind.optional_type
+        kind = inner.elem_type
+    return bool(kind.HasField("map_type"))
+
+
+def _bytes(model: ir.Model) -> bytes:
+    """A model as it is written down, with types that onnx_ir has not."""
+    proto = ir.to_proto(model)
+    for value, written in zip(model.graph.outputs, proto.graph.output, strict=True):
+        if _TYPE in value.meta:
+            written.type.CopyFrom(value.meta[_TYPE])
+    # Outputs without a name at the end of a node's are left out by onnx_ir; runtimes choose other
+    # kernels then, which round otherwise.
+    for node, plain in zip(model.graph, proto.graph.node, strict=True):
+        plain.output.extend([""] * (len(node.outputs) - len(plain.output)))
+    data: bytes = proto.SerializeToString()
+    return data
 
 
 def serialize(model: ir.Model) -> bytes:
@@ -136,8 +175,7 @@ def serialize(model: ir.Model) -> bytes:
         raise ModelError(
             f"the model's weights have {size:,} bytes, more than protobuf takes at once"
         )
-    data: bytes = ir.to_proto(_embedded(model)).SerializeToString()
-    return data
+    return _bytes(_embedded(model))
 
 
 def weight_bytes(model: ir.Model) -> int:
@@ -166,7 +204,7 @@ def write(model: ir.Model, folder: Path, name: str, external_data: bool | None) 
         external_data = weight_bytes(model) > _MAX_BYTES
     if external_data:
         model = external.write(model, folder, name)
-        data = ir.to_proto(model).SerializeToString()
+        data = _bytes(model)
     else:
         data = serialize(model)
     with (folder / name).open("wb") as file:
@@ -205,6 +243,4 @@ def fault(model: ir.Model) -> str | None:
 
 def _skeleton(model: ir.Model) -> bytes:
     """A model whose large weights are inputs instead: as valid, and never beyond protobuf."""
-    plain = model if is_outline(model) else outline(model)
-    data: bytes = ir.to_proto(plain).SerializeToString()
-    return data
+    return _bytes(model if is_outline(model) else outline(model))

@@ -55,7 +55,9 @@ class Channels:
         >>> Channels(1, np.array([7, 8]), inner=None).expand(6)
         array([7, 7, 7, 8, 8, 8])
         """
-        if not len(self.atoms) or length > _LONGEST:
+        if not len(self.atoms):  # an empty part
+            return self.atoms if length == 0 else None
+        if length > _LONGEST:
             return None
         repeats, rest = divmod(length, len(self.atoms))
         outer, inner = self.outer, self.inner

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from nmcore.group import BatchNorm, FloatArray
+from nmcore.group import BatchNorm, FloatArray, IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import computable
 from nmcore_onnx.ir.constants import Place
@@ -50,6 +50,20 @@ def batch_norm(node: ir.Node) -> BatchNorm | None:
     if not gamma.shape == beta.shape == mean.shape == var.shape:
         return None
     return BatchNorm(gamma, beta, mean, var, attribute(node, "epsilon", 1e-5))
+
+
+def offset(slot: ConsumerSlot, first: ConsumerSlot, alive: IntArray) -> FloatArray | None:
+    """By how much the bias of a node is above that of another; None where the two are the same.
+
+    Shape (O,), of the outputs ``alive``.
+    """
+    width = width_of(slot)
+    mine, other = (operators.weighted(each.node).bias(each.node, width) for each in (slot, first))
+    if slot is first or (mine is None and other is None):
+        return None
+    zeros = np.zeros(width, np.float32)
+    found = (zeros if mine is None else mine) - (zeros if other is None else other)
+    return found[alive] if found.any() else None
 
 
 def is_partial(group: TracedGroup, slot: ConsumerSlot) -> bool:

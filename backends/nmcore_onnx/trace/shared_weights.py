@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
 import onnx_ir as ir
 
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace import operators
-from nmcore_onnx.trace.consumers import width_of
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot
 
@@ -38,7 +36,7 @@ def tie(trace: Trace) -> None:
             _unite(trace, made)
         else:
             _freeze(trace, made, reason)
-        if read and _alike(read, places) and _same_bias(read):
+        if read and _alike(read, places):
             _unite(trace, read)
             twins[read[0]] = tuple(read[1:])
         else:
@@ -73,18 +71,6 @@ def _way(slot: ProducerSlot | ConsumerSlot) -> tuple[object, ...]:
     axes = (slot.rows,) if isinstance(slot, ConsumerSlot) else (slot.columns,)
     factor = operators.weighted(slot.node).factor(slot.node)
     return (slot.node.op_type, slot.axis, *axes, len(slot.atoms), factor)
-
-
-def _same_bias(slots: Sequence[ConsumerSlot]) -> bool:
-    """Whether all readers add the same bias, which a refit then changes for all alike."""
-    first, *others = (
-        operators.weighted(slot.node).bias(slot.node, width_of(slot)) for slot in slots
-    )
-    return all(
-        (first is None and other is None)
-        or (first is not None and other is not None and np.array_equal(first, other))
-        for other in others
-    )
 
 
 def _freeze(

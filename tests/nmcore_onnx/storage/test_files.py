@@ -82,3 +82,13 @@ class TestLinks:
         (plain / "model.onnx.data").symlink_to(cache.with_name("model.onnx.data").resolve())
         with pytest.raises(ModelError, match="is outside the model's folder"):
             nmcore.compress(plain / "model.onnx", method="merge")
+
+
+def test_outputs_without_a_name_are_written_as_they_were():
+    model = Chain().conv(8).node("MaxPool", kernel_shape=[2, 2]).conv(4).build()
+    model.graph.node[1].output.append("")
+    graph = nmcore.compress(model, ratio=0.0, method="merge").graph
+    written = onnx.ModelProto.FromString(graph.serialize())
+    assert [list(node.output) for node in written.graph.node] == [
+        list(node.output) for node in model.graph.node
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from nmcore.group import FloatArray
@@ -14,7 +15,7 @@ from nmcore_onnx.trace.operators.convolution import Convolution, taps
 
 
 class ConvTranspose(Convolution):
-    """A transposed convolution; in groups only with one channel each."""
+    """A transposed convolution, in groups or not."""
 
     op_type = "ConvTranspose"
     grouped_name = "a grouped transposed convolution"
@@ -31,11 +32,17 @@ class ConvTranspose(Convolution):
         shape: tuple[int, ...],
         groups: int,
     ) -> bool:
-        """One channel a group (depthwise): channels pass."""
-        owners = channels.expand(shape[0]) if shape[0] == groups else None
-        if owners is None:
+        """A whole group goes, with all it reads and makes: one channel where it is depthwise.
+
+        Its weight has an entry for each channel it reads, and the outputs of one group.
+        """
+        owners = channels.owners()
+        if owners is None or len(owners) != shape[0] or shape[0] % groups:
             return False
-        self.pass_filters(node, trace, owners, owners, shape[1])
+        runs = owners.reshape(groups, -1)
+        trace.atoms.tie(runs)
+        first = runs[:, 0].copy()
+        self.pass_filters(node, trace, first, np.repeat(first, runs.shape[1]), shape[1])
         return True
 
     def one_hot(self, kernel: tuple[int, ...]) -> FloatArray:

@@ -12,6 +12,7 @@ from nmcore.group import FloatArray, IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import computable, read
 from nmcore_onnx.ir.builder import Builder
+from nmcore_onnx.ir.constant_folding import is_constant
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
@@ -132,6 +133,8 @@ class Weighted(Operator):
         if not constants.is_float(weight):
             maker = weight.producer() if weight is not None else None
             reason = "its weight is computed while the model runs"
+            if is_constant(weight):
+                reason = "its weight is computed from constants that others read or that are large"
             if is_overridable(weight):
                 reason = "its weight is an input that a caller may set"
             if maker is not None and maker.op_type == "DequantizeLinear":

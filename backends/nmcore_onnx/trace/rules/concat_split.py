@@ -140,9 +140,10 @@ def _count_parts(node: ir.Node, trace: Trace, parts: Sequence[IntArray]) -> None
         trace.settled.add((node, 1))
     elif len({len(part) for part in parts}) == 1:
         trace.atoms.tie(np.stack(parts, axis=1))
-    else:
-        for part in parts:
-            trace.decline(node, Channels(0, part), "which splits them unevenly")
+    else:  # sizes that are not written down: they will be, since they change
+        sizes = np.array([len(part) for part in parts], np.int64)
+        for position, part in enumerate(parts):
+            trace.count(node, Place(node, 1), part, position, computed=sizes)
 
 
 @rule("Slice")
