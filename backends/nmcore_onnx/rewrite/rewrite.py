@@ -26,6 +26,7 @@ from nmcore_onnx.trace.slots import (
     CountSlot,
     ProducerSlot,
     Slot,
+    TakeSlot,
 )
 
 Array = NDArray[Any]
@@ -54,6 +55,8 @@ def rewrite(
     inputs = defaults.unlist(copy.model)
     for place, weight in _cut(copy, trace, ledger, removed).items():
         constants.replace(copy.place(place), weight)
+    for take in trace.takes:
+        _take(copy, take, removed)
     _declare(trace, copy, removed)
     for node, addition in ledger.total_biases().items():
         kept = _kept_rows(trace, node, removed)
@@ -68,6 +71,28 @@ def rewrite(
     for index in trace.indices:
         _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
     return copy
+
+
+def _take(copy: Copy, slot: TakeSlot, gone: NDArray[np.intp]) -> None:
+    """Pick what is left behind a node that needs all channels; the pick takes over its readers."""
+    kept = np.flatnonzero(~np.isin(slot.atoms, gone))
+    if len(kept) == len(slot.atoms):
+        return
+    value = copy.value(slot.node.outputs[0])
+    node, graph = value.producer(), value.graph
+    assert node is not None
+    assert isinstance(graph, ir.Graph)
+    name = f"{node.name or value.name}.taken"
+    pick = ir.node("Gather", [value, None], {"axis": slot.axis}, name=name)
+    graph.insert_after(node, pick)
+    constants.insert(Place(pick, 1), f"{name}.channels", kept)
+    taken = pick.outputs[0]
+    taken.name, taken.type = f"{name}.output", value.type
+    taken.shape = None if value.shape is None else ir.Shape(list(value.shape))
+    for use in list(value.uses()):
+        if use.node is not pick:
+            use.node.replace_input_with(use.idx, taken)
+    copy.move(slot.node.outputs[0], taken)
 
 
 def _cut(

@@ -37,6 +37,7 @@ from nmcore_onnx.trace.slots import (
     IndexSlot,
     ProducerSlot,
     Slot,
+    TakeSlot,
 )
 from nmcore_onnx.trace.union_find import UnionFind
 
@@ -54,6 +55,7 @@ class Trace:
     slots: list[Slot] = field(default_factory=list)
     counts: list[CountSlot] = field(default_factory=list)
     indices: list[IndexSlot] = field(default_factory=list)
+    takes: list[TakeSlot] = field(default_factory=list)
     left: dict[ir.Node, str] = field(default_factory=dict)
     atoms: UnionFind = field(default_factory=UnionFind)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -191,6 +193,19 @@ class Trace:
         """Input ``index`` holds constant indices into the positions that ``atoms`` owns."""
         self.indices.append(IndexSlot(Place(node, index), atoms))
 
+    def take(self, node: ir.Node, axis: int, length: int) -> None:
+        """All channels reach ``node`` and stay; behind it others decide which are needed.
+
+        What it gives can be matched with channels that go; then the same ones are taken of it.
+        """
+        made = Channels(axis, self.atoms.fresh(length))
+        self.takes.append(TakeSlot(node, axis, made.atoms))
+        self.carry(node, made)
+
+    def is_taken(self, channels: Channels) -> bool:
+        """Whether channels come from :meth:`take` and have not been matched with others since."""
+        return any(np.isin(channels.atoms, slot.atoms).any() for slot in self.takes)
+
     def consume(
         self,
         node: ir.Node,
@@ -300,6 +315,7 @@ class Trace:
             replace(s, atoms=None if s.atoms is None else roots(s.atoms)) for s in self.counts
         ]
         self.indices = [replace(s, atoms=roots(s.atoms)) for s in self.indices]
+        self.takes = [replace(s, atoms=roots(s.atoms)) for s in self.takes]
 
     def _rooted(self, slot: ConsumerSlot) -> ConsumerSlot:
         roots = self.atoms.roots

@@ -50,6 +50,18 @@ class IndexSlot:
 
 
 @dataclass(frozen=True, eq=False)
+class TakeSlot:
+    """A node that needs all channels, and behind which those that are left are taken.
+
+    ``atoms`` owns the positions on ``axis`` of its first output; none of them is made by a weight.
+    """
+
+    node: ir.Node
+    axis: int
+    atoms: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class ConsumerSlot:
     """A weight whose columns read channels.
 

@@ -81,6 +81,10 @@ def broadcast(node: ir.Node, trace: Trace) -> None:
     trace.carry(node, channels)
 
 
+# Which match values of different origin, one of which says how much of the other passes.
+_GATES = ("Mul", "Div")
+
+
 def _ranks(node: ir.Node, trace: Trace) -> list[int] | None:
     shapes = [trace.shape(value) if value is not None else () for value in node.inputs]
     shapes = [
@@ -113,6 +117,8 @@ def _joined(node: ir.Node, trace: Trace, ranks: list[int]) -> Channels | None:
     ]
     wide = [channels for channels in found if channels.length != 1]
     for channels in found:
+        if len(found) > 1 and node.op_type not in _GATES and trace.is_taken(channels):
+            trace.decline(node, channels, "where they meet values that a norm keeps whole")
         if wide and channels.length == 1:
             trace.decline(node, channels, "where they are broadcast")
     merged, *others = wide or found

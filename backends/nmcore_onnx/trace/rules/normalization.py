@@ -77,8 +77,17 @@ def group_norm(node: ir.Node, trace: Trace) -> None:
 
 @rule("LayerNormalization", "RMSNormalization")
 def layer_norm(node: ir.Node, trace: Trace) -> None:
-    """Normalises over ``axis`` and all behind it; channels before it pass."""
+    """Normalises over ``axis`` and all behind it; channels before it pass.
+
+    Those that are normalised across stay. Where the result is a gate of other channels, as in
+    gMLP, these may go, and the same ones are left out behind the norm.
+    """
     _behind(node, trace, default=-1)
+    channels = trace.at(node)
+    if channels is None or channels.length is None or node.outputs[0] in trace.channels:
+        return
+    if not any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        trace.take(node, channels.axis, channels.length)
 
 
 @rule("Softmax", "LogSoftmax", "Hardmax")

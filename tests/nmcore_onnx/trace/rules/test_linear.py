@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import helper
 
 from chain import Chain
 from proving import prove, reasons, widths
@@ -42,3 +43,44 @@ def test_one_that_makes_other_positions_makes_channels_of_its_own():
     model = chain.build()
     assert widths(model) == {"matmul1": 6}
     assert "along another axis" in reasons(model)["conv1"]
+
+
+def halved(chain):
+    """Two halves, of stated sizes; one that states none keeps them equal."""
+    value, sizes = chain.value, chain.constant(np.array([12, 12]))
+    split = helper.make_node("Split", [value, sizes], ["pass", "gate"], "split", axis=2)
+    chain.nodes.append(split)
+
+
+def gated(chain):
+    """The spatial gating unit of gMLP: one half, normalised and mixed, is a gate of the other."""
+    chain.width = WIDTH
+    chain.matmul(24).node("Relu")
+    halved(chain)
+    chain.value = "gate"
+    scale, offset = (chain.weight(12, 1)[:, 0] + k for k in (1, 0))
+    chain.node("LayerNormalization", scale, offset)
+    return chain.raw("Mul", "pass", mixed(chain).value)
+
+
+def test_what_a_gate_passes_goes_and_the_gate_is_taken_in_part():
+    chain = gated(tokens())
+    chain.width = 12
+    model = chain.matmul(5).build()
+    assert "normalises across channels" in reasons(model)["matmul1"]
+    assert widths(model)["matmul1"] == 12
+    prove(model, widths(model))
+
+
+def test_a_gate_that_is_added_keeps_all():
+    chain = tokens()
+    chain.width = WIDTH
+    chain.matmul(24).node("Relu")
+    halved(chain)
+    chain.value = "gate"
+    chain.node("LayerNormalization", chain.weight(12, 1)[:, 0])
+    chain.raw("Add", "pass", chain.value)
+    chain.width = 12
+    model = chain.matmul(5).build()
+    assert "matmul1" not in widths(model)
+    assert "conv1" in widths(model)
