@@ -7,6 +7,7 @@ of any other layer do. A mean over what is left alone would be another number.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.trace.axes import reduced_axes
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.operators.weighted import CHANNEL_SUM
+from nmcore_onnx.trace.slots import ProducerSlot
 
 _WIDE = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 # The ranks of data that a convolution of one tap takes.
@@ -57,6 +59,7 @@ def summable(trace: Trace) -> dict[str, ChannelSum]:
     found: dict[str, ChannelSum] = {}
     if any(_changes_type(node) for node in trace.graph):
         return found
+    makers = _makers(trace)
     for node in trace.graph:
         channels = trace.at(node) if node.op_type in ("ReduceMean", "ReduceSum") else None
         if channels is None or channels.length is None or not node.name:
@@ -65,12 +68,21 @@ def summable(trace: Trace) -> dict[str, ChannelSum]:
         if shape is None:
             continue
         total = ChannelSum(channels.axis, len(shape), width)
-        makers = [slot for slot in trace.producers if np.isin(slot.atoms, channels.atoms).any()]
-        plain = len(makers) == 1 and constants.dtype(makers[0].place.value) == np.float32
+        maker = {slot for atom in channels.atoms.tolist() for slot in makers[atom]}
+        plain = [constants.dtype(slot.place.value) for slot in maker] == [np.float32]
         if plain and _is_product(node, total):
             found[node.name] = total
     names = [node.name for node in trace.graph]
     return {name: total for name, total in found.items() if names.count(name) == 1}
+
+
+def _makers(trace: Trace) -> defaultdict[int, set[ProducerSlot]]:
+    """The weights that make each channel."""
+    found: defaultdict[int, set[ProducerSlot]] = defaultdict(set)
+    for slot in trace.producers:
+        for atom in slot.atoms.tolist():
+            found[atom].add(slot)
+    return found
 
 
 def _changes_type(node: ir.Node) -> bool:

@@ -34,7 +34,7 @@ _SAME = StandIn("Identity")
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 _SHAPE_KEEPING = (
     *("GroupNormalization", "MeanVarianceNormalization", "SimplifiedLayerNormalization"),
-    *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "GroupNorm"),
+    *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "GroupNorm", "RotaryEmbedding"),
     *("Gelu", "QuickGelu", "FastGelu", "BiasGelu", "BiasAdd", "BiasDropout"),
 )
 _OTHERS = {

@@ -60,6 +60,7 @@ class Trace:
     atoms: UnionFind = field(default_factory=UnionFind)
     reasons: dict[int, str] = field(default_factory=dict)
     settled: set[tuple[ir.Node, int]] = field(default_factory=set)
+    _taken: set[int] = field(default_factory=set)
     _checks: list[Callable[[], None]] = field(default_factory=list)
 
     # what a rule asks
@@ -200,11 +201,12 @@ class Trace:
         """
         made = Channels(axis, self.atoms.fresh(length))
         self.takes.append(TakeSlot(node, axis, made.atoms))
+        self._taken.update(made.atoms.tolist())
         self.carry(node, made)
 
     def is_taken(self, channels: Channels) -> bool:
         """Whether channels come from :meth:`take` and have not been matched with others since."""
-        return any(np.isin(channels.atoms, slot.atoms).any() for slot in self.takes)
+        return not self._taken.isdisjoint(channels.atoms.tolist())
 
     def consume(
         self,

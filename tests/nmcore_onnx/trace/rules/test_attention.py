@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 
 from chain import Chain
 from proving import prove, reasons, widths
@@ -28,7 +29,24 @@ def projected(chain, source, *, apart):
     return chain.node("Transpose", perm=[0, 2, 1, 3]).value
 
 
-def attention(*, apart):
+def attention(*, apart, domain=""):
+    model = _attention(apart)
+    if domain:
+        model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+        places = np.arange(LENGTH)[None]
+        model.graph.initializer.append(onnx.numpy_helper.from_array(places, "places"))
+        caches = [
+            onnx.numpy_helper.from_array(each[0], f"cache{k}") for k, each in enumerate(angles())
+        ]
+        model.graph.initializer.extend(caches)
+    for node in model.graph.node if domain else ():
+        if node.op_type == "RotaryEmbedding":
+            node.domain = domain
+            node.input[1:] = ["places", "cache0", "cache1"]
+    return model
+
+
+def _attention(apart):
     chain = Chain((1, LENGTH, 16), opset=23)
     query = projected(chain, "input", apart=apart)
     key = projected(chain, "input", apart=apart)
@@ -43,12 +61,14 @@ def attention(*, apart):
     return chain.matmul(5).build()
 
 
-def test_heads_on_an_axis_of_their_own_pass():
-    prove(attention(apart=True), {"matmul1": HEADS})
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_heads_on_an_axis_of_their_own_pass(domain):
+    prove(attention(apart=True, domain=domain), {"matmul1": HEADS})
 
 
-def test_heads_inside_of_the_last_axis_stay_or_go_as_a_whole():
-    prove(attention(apart=False), {"matmul1": HEADS})
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_heads_inside_of_the_last_axis_stay_or_go_as_a_whole(domain):
+    prove(attention(apart=False, domain=domain), {"matmul1": HEADS})
 
 
 def test_without_a_number_of_heads_it_is_declined():

@@ -25,3 +25,9 @@ def test_rms_of_positions_passes():
     chain = Chain((2, 3, 8), opset=23).conv(8, 3)
     chain.node("RMSNormalization", np.full(6, 0.7, np.float32), axis=-1)
     prove(chain.conv(4, 3).build(), {"conv1": 8})
+
+
+def test_what_is_behind_has_a_shape_whether_or_not_the_axes_are_given():
+    chain = Chain((4, 3, 8, 8)).conv(8).node("MeanVarianceNormalization")
+    chain.node("ReduceSumSquare", axes=[2, 3], keepdims=0).gemm(4)
+    prove(chain.build(check=False), {"conv1": 8})
