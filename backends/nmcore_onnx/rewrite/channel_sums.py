@@ -87,6 +87,8 @@ def _makers(trace: Trace) -> defaultdict[int, set[ProducerSlot]]:
 
 def _changes_type(node: ir.Node) -> bool:
     """Whether a node makes floats of another width, so that types would have to be followed."""
+    if node.op_type == "CastLike":
+        return True
     return node.op_type == "Cast" and node.attributes["to"].as_int() in map(int, _WIDE)
 
 
