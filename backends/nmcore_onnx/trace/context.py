@@ -126,10 +126,16 @@ class Trace:
         else:
             self.channels[value] = channels
 
-    def join(self, one: Channels, other: Channels) -> Channels | None:
-        """Two values are matched position by position; None where they do not fit."""
+    def join(self, one: Channels, other: Channels, *, gate: bool = False) -> Channels | None:
+        """Two values are matched position by position; None where they do not fit.
+
+        What :meth:`take` gives is only matched where one is a ``gate`` of the other; else all stay.
+        """
         if one.axis != other.axis:
             return None
+        if not gate and (self._is_taken(one) or self._is_taken(other)):
+            for each in (one, other):
+                self.freeze(each.atoms, "its channels meet values that a norm keeps whole")
         alike = (one.outer, one.inner) == (other.outer, other.inner)
         if alike and len(one.atoms) == len(other.atoms):
             self.atoms.unite(one.atoms, other.atoms)
@@ -204,7 +210,7 @@ class Trace:
         self._taken.update(made.atoms.tolist())
         self.carry(node, made)
 
-    def is_taken(self, channels: Channels) -> bool:
+    def _is_taken(self, channels: Channels) -> bool:
         """Whether channels come from :meth:`take` and have not been matched with others since."""
         return not self._taken.isdisjoint(channels.atoms.tolist())
 

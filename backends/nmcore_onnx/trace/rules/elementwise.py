@@ -117,13 +117,11 @@ def _joined(node: ir.Node, trace: Trace, ranks: list[int]) -> Channels | None:
     ]
     wide = [channels for channels in found if channels.length != 1]
     for channels in found:
-        if len(found) > 1 and node.op_type not in _GATES and trace.is_taken(channels):
-            trace.decline(node, channels, "where they meet values that a norm keeps whole")
         if wide and channels.length == 1:
             trace.decline(node, channels, "where they are broadcast")
     merged, *others = wide or found
     for channels in others:
-        joined = trace.join(merged, channels)
+        joined = trace.join(merged, channels, gate=node.op_type in _GATES)
         if joined is None:
             trace.decline_inputs(node, "where they meet others that do not fit")
             return None

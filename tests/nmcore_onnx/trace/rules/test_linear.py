@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from onnx import helper
 
 from chain import Chain
@@ -72,15 +73,58 @@ def test_what_a_gate_passes_goes_and_the_gate_is_taken_in_part():
     prove(model, widths(model))
 
 
-def test_a_gate_that_is_added_keeps_all():
+@pytest.mark.parametrize("how", ["Add", "Concat", "MatMul"])
+def test_what_a_norm_keeps_whole_keeps_all_that_it_is_matched_with_otherwise(how):
     chain = tokens()
     chain.width = WIDTH
     chain.matmul(24).node("Relu")
     halved(chain)
     chain.value = "gate"
     chain.node("LayerNormalization", chain.weight(12, 1)[:, 0])
-    chain.raw("Add", "pass", chain.value)
+    normalised = chain.value
+    if how == "MatMul":
+        heads = chain.constant(np.array([0, PATCHES, 3, 4]))
+        one = chain.raw("Reshape", normalised, heads).node("Transpose", perm=[0, 2, 1, 3]).value
+        other = chain.raw("Reshape", "pass", heads).node("Transpose", perm=[0, 2, 3, 1]).value
+        scores = chain.raw("MatMul", one, other).value
+        chain.raw("MatMul", scores, one).node("Transpose", perm=[0, 2, 1, 3])
+        chain.node("Reshape", np.array([0, 0, -1]))
+    elif how == "Concat":
+        chain.raw("Concat", "pass", normalised, axis=1)
+    else:
+        chain.raw("Add", "pass", normalised)
     chain.width = 12
     model = chain.matmul(5).build()
     assert "matmul1" not in widths(model)
     assert "conv1" in widths(model)
+    prove(model, {"conv1": WIDTH})
+
+
+def test_a_gate_that_is_added_as_well_keeps_all():
+    chain = gated(tokens())
+    value = chain.value
+    normalised = next(n.output[0] for n in chain.nodes if n.op_type == "LayerNormalization")
+    chain.raw("Add", value, normalised)
+    chain.width = 12
+    assert "matmul1" not in widths(chain.matmul(5).build())
+
+
+def test_a_gate_of_two_layers_is_taken_for_both_alike():
+    chain = gated(tokens())
+    chain.nodes[-1].output[0] = "first"
+    gate = next(n for n in chain.nodes if n.op_type == "Mul").input[1]
+    other = tokens_of(chain)
+    chain.raw("Mul", other, gate)
+    chain.raw("Add", "first", chain.value)
+    chain.width = 12
+    model = chain.matmul(5).build()
+    found = widths(model)
+    assert found["matmul1"] == 12
+    prove(model, found)
+
+
+def tokens_of(chain):
+    """A second layer of twelve on what the first reads."""
+    first = next(n for n in chain.nodes if n.op_type == "MatMul")
+    chain.value, chain.width = first.input[0], WIDTH
+    return chain.matmul(12).value
