@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 class Builder:
     """Appends nodes to a graph; every method returns the new value."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, prefix: str = "nmcore") -> None:
         self.graph = graph
+        self._prefix = prefix
         self._count = 0
         self._anchor: ir.Node | None = None
         self._opset = graph.opset_imports.get("", graph.opset_imports.get("ai.onnx", 1))
@@ -25,7 +26,9 @@ class Builder:
     def constant(self, array: NDArray[Any] | np.generic) -> ir.Value:
         """A constant."""
         self._count += 1
-        tensor = ir.Tensor(np.ascontiguousarray(array), name=f"nmcore.constant.{self._count}")
+        tensor = ir.Tensor(
+            np.ascontiguousarray(array), name=f"{self._prefix}.constant.{self._count}"
+        )
         value = ir.Value(
             name=tensor.name,
             shape=tensor.shape,
@@ -38,8 +41,8 @@ class Builder:
     def node(self, op: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         """The output of a new node."""
         self._count += 1
-        node = ir.node(op, inputs, attributes, name=f"nmcore.{op}.{self._count}")
-        node.outputs[0].name = f"nmcore.value.{self._count}"
+        node = ir.node(op, inputs, attributes, name=f"{self._prefix}.{op}.{self._count}")
+        node.outputs[0].name = f"{self._prefix}.value.{self._count}"
         if self._anchor is None:
             self.graph.append(node)
         else:

@@ -21,6 +21,7 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.nodes import attribute, only_reader
 from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.probes.cuts import Resumed, begin
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.slots import ConsumerSlot
@@ -143,7 +144,13 @@ def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]
     return result
 
 
-def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Reading]]) -> ir.Model:
+def probe(
+    current: Copy,
+    original: Copy | None,
+    weights: Sequence[Sequence[Reading]],
+    start: Sequence[Resumed] = (),
+    stop: Sequence[ir.Value] = (),
+) -> ir.Model:
     """Turn a copy of a model into a graph whose outputs are sums for the given consumers.
 
     Parameters
@@ -155,6 +162,10 @@ def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Readi
     weights : sequence of sequence of Reading
         What to form moments for: of each consumer all places where its weight is read, which are
         summed.
+    start : sequence of Resumed
+        Values that are read instead of computed, in both models.
+    stop : sequence of ir.Value
+        Values of the model that are given besides, of both models.
 
     Returns
     -------
@@ -167,11 +178,16 @@ def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Readi
     graph = current.model.graph
     if original is not None:
         adopt(graph, original.model.graph)
+        begin(current, original, start)
     build = Builder(graph)
     outputs: list[ir.Value] = []
     for readings in weights:
         parts = [_sums(build, current, original, reading) for reading in readings]
         outputs += [_added(build, same) for same in zip(*parts, strict=True)]
+    if original is not None:
+        # An output may not be an input as well, nor be given twice.
+        both = [copy.value(value) for value in stop for copy in (current, original)]
+        outputs += [build.node("Identity", value) for value in both]
     for value in outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.clear()
