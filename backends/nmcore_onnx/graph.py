@@ -226,6 +226,10 @@ class OnnxGraph:
         return {node: number for number, node in enumerate(self._original.graph)}
 
     @cached_property
+    def _computed(self) -> set[ir.Value]:
+        return cuts.computed(self._original.graph)
+
+    @cached_property
     def _can_be_cut(self) -> bool:
         """Whether all is single precision, and no node holds a graph that reads values outside."""
         weights = [slot.place for item in self._traced.values() for slot in item.consumers]
@@ -237,6 +241,8 @@ class OnnxGraph:
 
     def _is_carriable(self, value: ir.Value) -> bool:
         """Whether a value is known to be a single-precision array whose channels can be told."""
+        if value not in self._computed:
+            return False
         if value in self._trace.channels:
             return cuts.owners(self._trace, value) is not None
         return value.dtype == ir.DataType.FLOAT

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+
+# From so many columns on a Gram matrix is formed in blocks, so many along each axis: of 16 products
+# 10 are left.
+WIDE, BLOCKS = 1024, 4
 
 
 class Builder:
@@ -79,6 +84,30 @@ class Builder:
     def product(self, left: ir.Value, right: ir.Value) -> ir.Value:
         """Left' right: the sum over rows of outer products."""
         return self.node("MatMul", self.node("Transpose", left, perm=[1, 0]), right)
+
+    def gram(self, value: ir.Value, width: int) -> ir.Value:
+        """X' X of rows X (n, width); wide ones in blocks, of which those below the diagonal are
+        transposed instead of computed.
+        """
+        if width < WIDE or self._opset < 10:  # Slice takes its bounds as attributes there
+            return self.product(value, value)
+        bounds = [width * k // BLOCKS for k in range(BLOCKS + 1)]
+        parts = [
+            self.node("Slice", value, self.ints(start), self.ints(stop), self.ints(1))
+            for start, stop in pairwise(bounds)
+        ]
+        blocks: dict[tuple[int, int], ir.Value] = {}
+        for i, j in product(range(BLOCKS), repeat=2):
+            blocks[i, j] = (
+                self.product(parts[i], parts[j])
+                if i <= j
+                else self.node("Transpose", blocks[j, i], perm=[1, 0])
+            )
+        rows = [
+            self.node("Concat", *(blocks[i, j] for j in range(BLOCKS)), axis=1)
+            for i in range(BLOCKS)
+        ]
+        return self.node("Concat", *rows, axis=0)
 
     def count(self, value: ir.Value) -> ir.Value:
         """How many rows there are, as (1,)."""

@@ -60,6 +60,15 @@ def live(
     return sorted(found, key=lambda value: order[value.producer()])  # type: ignore[index]
 
 
+def computed(graph: ir.Graph) -> set[ir.Value]:
+    """The values that depend on the inputs; all others are constants, however they are made."""
+    found = {value for value in graph.inputs if not value.is_initializer()}
+    for node in graph:
+        if any(value in found for value in node.inputs if value is not None):
+            found.update(node.outputs)
+    return found
+
+
 def owners(trace: Trace, value: ir.Value) -> tuple[int, IntArray] | None:
     """The channel axis of a value and the atom that owns each of its positions, where known."""
     channels = trace.channels.get(value)

@@ -9,6 +9,7 @@ Every output is a plain sum over rows, so that sums over batches add up.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -232,7 +233,9 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
     """The sums of one consumer."""
     slot = reading.slot
     rows = build.every(features(build, current, reading), reading.step)
-    outputs = [build.count(rows), build.total(rows), build.product(rows, rows)]
+    shape = constants.shape(slot.place.value) or ()
+    taps = math.prod(shape) // (shape[slot.rows] * shape[slot.axis])
+    outputs = [build.count(rows), build.total(rows), build.gram(rows, len(reading.columns) * taps)]
     if reading.targets:
         assert original is not None
         wanted = build.every(target(build, current, original, reading), reading.step)
