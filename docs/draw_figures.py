@@ -169,7 +169,7 @@ def blocks(scheme: Scheme) -> Figure:
     return figure
 
 
-def made_inputs(scheme: Scheme) -> Figure:
+def synthetic_inputs(scheme: Scheme) -> Figure:
     """What a network is shown where there is no data."""
     figure, panels = plt.subplots(2, 6, figsize=(WIDTH, 1.85), layout="constrained")
     pictures = dead_leaves(panels.size, 3, (48, 48), seed=1)
@@ -244,7 +244,7 @@ def main() -> None:
                 name = draw.__name__.replace("_", "-")
                 save(draw(scheme), folder / f"{name}-{scheme.name}.svg")
     with mpl.rc_context(style(SCHEMES[0])):
-        save(made_inputs(SCHEMES[0]), folder / "made-inputs.svg")
+        save(synthetic_inputs(SCHEMES[0]), folder / "synthetic-inputs.svg")
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -25,7 +25,7 @@ from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 
 def assumed_shapes(model: ir.Model) -> Shapes:
     """The shapes of a model's values for one sample; see :func:`assumed_inputs`."""
-    return NodeInference(model).shapes(assumed_inputs(model))
+    return NodeInference(model, defaults=True).shapes(assumed_inputs(model))
 
 
 def cost(model: ir.Model, known: Shapes) -> Cost:
@@ -125,6 +125,8 @@ def _params(model: ir.Model, nodes: list[ir.Node]) -> int:
 
 
 def _is_weight(tensor: ir.TensorProtocol) -> bool:
+    if tensor.dtype == ir.DataType.STRING:
+        return False
     return tensor.dtype.is_floating_point() or tensor.dtype.bitwidth <= 8
 
 

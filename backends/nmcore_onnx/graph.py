@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -27,7 +28,7 @@ from nmcore.group import (
 )
 from nmcore.plugins import Carried, InputHint, Pair
 from nmcore_onnx import cost
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.arrays import compact
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -39,7 +40,7 @@ from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
-from nmcore_onnx.trace.slots import ConsumerSlot
+from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 from nmcore_onnx.trace.walk import trace
 
 
@@ -55,10 +56,23 @@ class OnnxGraph:
         Not changed.
     known : mapping of value name to shape
         What :func:`nmcore_onnx.shapes.refinement.refined` says of it.
+    left_out : sequence of str
+        What of the file was not taken over, a line each.
+    source : ir.Model or None
+        The model as it was read, where ``model`` computes the same in another way. It is the result
+        for as long as nothing has changed.
     """
 
-    def __init__(self, model: ir.Model, known: Shapes) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        known: Shapes,
+        left_out: Sequence[str] = (),
+        source: ir.Model | None = None,
+    ) -> None:
         self._original = model
+        self._left_out = left_out
+        self._source = source or model
         self._shapes = known
         self._trace = trace(model.graph, known)
         traced, self._declined = find_groups(self._trace)
@@ -89,14 +103,17 @@ class OnnxGraph:
         return self._declined
 
     def weights(self) -> set[str]:
-        """The names of all weights whose rows or columns belong to a group."""
-        places = [slot.place for item in self._traced.values() for slot in item.producers]
-        places += [slot.place for item in self._traced.values() for slot in item.consumers]
+        """The names of all constants with rows, columns or entries that belong to a group."""
+        units = [item.units for item in self._traced.values()]
+        owners = np.concatenate(units) if units else np.array([], dtype=np.intp)
+        slots: list[Slot | ProducerSlot | ConsumerSlot]
+        slots = [*self._trace.slots, *self._trace.producers, *self._trace.consumers]
+        places = [slot.place for slot in slots if np.isin(slot.atoms, owners).any()]
         return {str(place.value.name) for place in places if place.value is not None}
 
     def producers(self, group: Group) -> Sequence[Producer]:
         """The weights whose rows make the group's channels, as they were when opened."""
-        return producers.producers(self._traced[group.name])
+        return producers.producers(self._traced[group.name], self._shapes)
 
     def readings(self) -> Sequence[Reading]:
         """Every consumer of every group, in topological order."""
@@ -124,7 +141,7 @@ class OnnxGraph:
         added = self._ledger.total_biases().get(slot.node)
         if added is not None:
             bias = added if bias is None else bias + added
-        scale = consumers.norm_scale(slot.node, width, self._statistics)
+        scale = consumers.norm_scale(slot.node, width, self._statistics, self._shapes)
         owned = self._columns(traced, slot)
         matrix = self._ledger.matrix(slot)[compact(rows, consumers.width_of(slot))]
         matrix = matrix[:, compact(owned.ravel(), matrix.shape[1])]
@@ -195,6 +212,8 @@ class OnnxGraph:
 
     @cached_property
     def _result(self) -> ir.Model:
+        if not len(self._removed) and not self._ledger:
+            return self._source.clone()
         return rewrite.rewrite(self._original, self._trace, self._ledger, self._removed).model
 
     def result(self) -> ir.Model:
@@ -399,6 +418,38 @@ class OnnxGraph:
             if not len(self._removed) and not self._ledger:
                 return cost.cost(self._original, self._assumed_shapes)
             return cost.cost(self._result, cost.assumed_shapes(self._result))
+
+    def told(self) -> Sequence[str]:
+        """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""
+        lines = list(self._left_out)
+        gone = set(self._source.functions) - set(self._result.functions)
+        if gone:
+            count = f"{len(gone)} functions" if len(gone) > 1 else "1 function"
+            lines.append(f"{count} of the model's own became plain nodes where they are called")
+        before, after = (defaults.listed(model) for model in (self._source, self._result))
+        now = {value.name: value.shape for value in after}
+        changed = [
+            str(value.name)
+            for value in before
+            if value.name not in now or now[value.name] != value.shape
+        ]
+        if not changed:
+            return lines
+        weights = f"{len(changed)} weights" if len(changed) > 1 else "1 weight"
+        line = (
+            f"{weights} that the model lists as inputs changed in shape or went, {changed[0]!r} "
+            "first: whoever sets them has to know"
+        )
+        return [*lines, line]
+
+    def precisions(self) -> Sequence[np.dtype[Any]]:
+        """The floating-point types of its weights and values."""
+        found = {tensor.dtype for tensor in tensors(self._original)}
+        for node in self._original.graph.all_nodes():
+            found |= {value.dtype for value in node.outputs if value.dtype is not None}
+            if node.op_type == "Cast":
+                found.add(ir.DataType(node.attributes["to"].as_int()))
+        return [kind.numpy() for kind in found if kind.is_floating_point()]
 
     def check(self) -> None:
         """Raise VerificationError unless the result is as valid as the original was."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
 
 from nmcore.errors import blaming
 from nmcore_onnx.graph import OnnxGraph
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.rewrite import fold_constants
 from nmcore_onnx.rewrite.fold_transposes import fold_transposes, foldable
 from nmcore_onnx.shapes.refinement import refined
 from nmcore_onnx.storage import files
+
+log = logging.getLogger(__name__)
 
 
 class OnnxBackend:
@@ -36,28 +41,67 @@ class OnnxBackend:
             It cannot be read, or is not valid ONNX in a way that cannot be followed.
         """
         name = str(model) if isinstance(model, Path) else "the model"
+        left_out: list[str] = []
         if isinstance(model, Path):
-            model = files.load(model)
+            model = files.load(model, left_out)
         elif isinstance(model, onnx.ModelProto):
-            model = files.from_proto(model)
+            model = files.from_proto(model, left_out)
+        else:
+            model = model.clone()  # the caller's own stays as it is
         with blaming(name, lambda: files.fault(model)):
-            return _traced(model)
+            defaults.mark(model)
+            return _traced(model, left_out)
 
 
-def _traced(model: ir.Model) -> OnnxGraph:
-    """Trace a model, with Transposes folded into the weights that channels are removed from."""
+class Names(NamedTuple):
+    """The weights behind Transposes, and those that are computed from constants."""
+
+    transposed: list[str]
+    computed: list[str]
+
+    def among(self, others: Container[str]) -> Names:
+        """Those that are among others too."""
+        return Names(*([name for name in names if name in others] for names in self))
+
+
+def _traced(source: ir.Model, left_out: Sequence[str]) -> OnnxGraph:
+    """Trace a model, with what computes the weights that channels are removed from folded in."""
+    model = _inlined(source)
     shapes = refined(model)
-    names = foldable(model.graph)
-    if not names:
-        return OnnxGraph(model, shapes)
-    graph = _folded(model, shapes, names)
-    useful = [name for name in names if name in graph.weights()]
-    return graph if useful == names else _folded(model, shapes, useful)
+    names = Names(foldable(model.graph), fold_constants.foldable(model.graph))
+    if not any(names):
+        return OnnxGraph(model, shapes, left_out, source)
+    graph = _folded(model, shapes, names, left_out, source)
+    useful = names.among(graph.weights())
+    return graph if useful == names else _folded(model, shapes, useful, left_out, source)
 
 
-def _folded(model: ir.Model, shapes: Shapes, names: Sequence[str]) -> OnnxGraph:
+def _inlined(model: ir.Model) -> ir.Model:
+    """The model without functions of its own: a copy, where it has any."""
+    if not model.functions:
+        return model
+    copy = model.clone()
+    try:
+        InlinePass()(copy)
+    except Exception as error:  # such as functions that call each other in a circle
+        log.info("functions are not inlined: %s", error)
+        return model
+    return copy
+
+
+def _folded(
+    model: ir.Model, shapes: Shapes, names: Names, left_out: Sequence[str], source: ir.Model
+) -> OnnxGraph:
     """Trace a copy, as the caller's own model stays as it is; only the weights' shapes change."""
     copy = model.clone()
-    fold_transposes(copy.graph, names)
-    transposed = {name: constants.shape(copy.graph.initializers[name]) or () for name in names}
-    return OnnxGraph(copy, {**shapes, **transposed})
+    inputs = defaults.unlist(copy)
+    fold_transposes(copy.graph, names.transposed)
+    fold_constants.fold_constants(copy.graph, names.computed)
+    defaults.relist(copy, inputs)
+    initialisers = copy.graph.initializers
+    known = {
+        name: constants.shape(initialisers[name]) or ()
+        for name in (*names.transposed, *names.computed)
+        if name in initialisers
+    }
+    return OnnxGraph(copy, {**shapes, **known}, left_out, source)

@@ -130,7 +130,7 @@ class OrtSession:
             The model fails on these inputs.
         """
         try:
-            return list(self._session.run(None, dict(feeds)))
+            return _arrays(self._session.run(None, dict(feeds)))
         except Exception as error:  # As above.
             hopeless = self._model is None or not is_of_the_device(error)
             if hopeless or (divisible and is_out_of_memory(error)):
@@ -144,7 +144,7 @@ class OrtSession:
         assert self._model is not None
         try:
             session = _load(self._model, self.threads, [CPU])
-            outputs = list(session.run(None, dict(feeds)))
+            outputs = _arrays(session.run(None, dict(feeds)))
         except Exception as error:  # As above.
             raise self._refusal(error) from failure
         self._session, self._model = session, None
@@ -155,6 +155,23 @@ class OrtSession:
         if is_out_of_memory(error):
             return OutOfMemoryError(f"{self._name} does not run: memory does not suffice")
         return ModelError(f"{self._name} does not run: {one_line(error)}")
+
+
+def _arrays(outputs: Sequence[Any]) -> list[NDArray[Any]]:
+    """Outputs as arrays: sequences, maps and missing optional ones become arrays of objects."""
+    return [each if isinstance(each, np.ndarray) else _boxed(each) for each in outputs]
+
+
+def _boxed(output: Any) -> NDArray[Any]:
+    """A sequence as a vector of what it holds, anything else as one object."""
+    if not isinstance(output, list):
+        box = np.empty((), object)
+        box[()] = output
+        return box
+    row = np.empty(len(output), object)
+    for place, part in enumerate(output):
+        row[place] = part
+    return row
 
 
 def _tried_on_cuda(model: bytes | Path, threads: int) -> tuple[Any, Exception | None]:

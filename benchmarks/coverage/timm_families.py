@@ -4,7 +4,8 @@
     python benchmarks/coverage/timm_families.py --json timm.json
 
 Of every family (a module of timm) a model of few parameters is taken, with random weights: what
-can be removed does not depend on what they hold. Each family has a process of its own. With --ratio 0.5 a chain of layers keeps about a quarter of its parameters; what keeps more
+can be removed does not depend on what they hold. Each family has a process of its
+own. With --ratio 0.5 a chain of layers keeps about a quarter of its parameters; what keeps more
 than --most is told with the reasons for which its layers are left alone.
 """
 

@@ -23,7 +23,8 @@ The search for the most similar channels (MostSim), beside what one would write 
 on the same float32 weights; then error selection, the criteria and the folding of Z. Figures are
 medians; all contenders of a table took turns within one run. The answers of their first and their
 last turn were checked, of libraries too; sgemm and the factorisations give nothing to check.
-Machines shared with others vary from minute to minute: compare within a table only.
+Machines shared with others vary from minute to minute: compare within a table only. These commands
+take the libraries that are installed; `nmcore bench kernels` times nmcore's kernels without them.
 
 * *of sgemm*: the rate of the needed products, removed rows times kept rows, in percent of that of
   this machine's own matrix product of just that shape (NumPy's BLAS) in the same turn. Normalising,

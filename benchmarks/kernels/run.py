@@ -1,4 +1,4 @@
-"""MostSim: every kernel and every installed peer, side by side.
+"""MostSim: every kernel, the plain baselines and every installed library, side by side.
 
 OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2 taskset -c 0,1 python benchmarks/kernels/run.py
 """
@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+import peers
 from rich.console import Console
 
 from nmcore import bench
@@ -26,6 +27,10 @@ def main():
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    libraries = peers.installed()
+    for name in options.peer or ():
+        if name in peers.LIBRARIES and name not in libraries:
+            parser.error(f"{name} is not installed")
     result = bench.run_kernels(
         options.size or bench.SIZES,
         options.peer,
@@ -33,6 +38,7 @@ def main():
         options.seed,
         options.threads,
         kernels=options.kernel,
+        libraries=libraries,
         memory=not options.no_memory,
         progress=lambda line: print(line, file=sys.stderr),
     )

@@ -12,7 +12,7 @@ from nmcore.group import BatchNorm, FloatArray, IntArray
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """The checked arguments of :func:`scaling_matrix`, which documents them."""
+    """The checked arguments of :func:`nmcore.scaling_matrix`, which documents them."""
 
     weight: FloatArray
     kept: IntArray

@@ -123,6 +123,7 @@ def scaling_matrix(
     --------
     Channel 2 is twice channel 0, and channel 3 is like neither:
 
+    >>> import numpy as np
     >>> W = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     >>> scaling = scaling_matrix(W, [0, 1])
     >>> scaling.Z

@@ -1,10 +1,11 @@
-"""Who takes part: nmcore's kernels, each through the public call, and the peers."""
+"""Who takes part: nmcore's kernels, each through the public call, and their peers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from nmcore.bench.peers import PEERS, Find, Peer
+from nmcore.bench.baselines import BASELINES, Peer
 from nmcore.bench.problems import Size
 from nmcore.errors import ArgumentError
 from nmcore.group import FloatArray, IntArray
@@ -13,7 +14,9 @@ OURS = "nmcore "
 
 
 def contenders(
-    kernels: Sequence[str] | None = None, peers: Sequence[str] | None = None
+    kernels: Sequence[str] | None = None,
+    peers: Sequence[str] | None = None,
+    libraries: Mapping[str, Peer] | None = None,
 ) -> dict[str, Peer]:
     """Return who takes part, by name: kernels first.
 
@@ -22,20 +25,26 @@ def contenders(
     kernels : sequence of str or None
         nmcore's; None takes all that can be loaded.
     peers : sequence of str or None
-        Names from :data:`nmcore.bench.peers.PEERS`; None takes those that are installed.
+        Names from :data:`nmcore.bench.BASELINES` and ``libraries``; None takes them all.
+    libraries : mapping of str to Peer or None
+        Peers besides the baselines.
 
     Raises
     ------
     ArgumentError
-        If a name is not known, or what it needs is not installed.
+        If a name is not known, or what a kernel needs is not installed.
 
     Examples
     --------
     >>> list(contenders(["numpy"], ["double loop"]))
     ['nmcore numpy', 'double loop']
     """
-    names = [*(OURS + name for name in _kernels(kernels)), *_peers(peers)]
-    return {name: named(name) for name in names}
+    known = {**BASELINES, **(libraries or {})}
+    for name in peers or ():
+        if name not in known:
+            raise ArgumentError(f"peers: got {name!r}; need one of {', '.join(known)}")
+    ours = {OURS + name: Peer(partial(_with_kernel, name)) for name in _kernels(kernels)}
+    return ours | {name: known[name] for name in (known if peers is None else peers)}
 
 
 def _kernels(names: Sequence[str] | None) -> list[str]:
@@ -53,25 +62,6 @@ def _kernels(names: Sequence[str] | None) -> list[str]:
     return found
 
 
-def _peers(names: Sequence[str] | None) -> Sequence[str]:
-    """Return the peers that are installed; those asked for by name must be."""
-    if names is None:
-        return [name for name, peer in PEERS.items() if peer.installed]
-    for name in names:
-        if name not in PEERS:
-            raise ArgumentError(f"peers: got {name!r}; need one of {', '.join(PEERS)}")
-        if not PEERS[name].installed:
-            raise ArgumentError(
-                f"peers: {name!r} needs {PEERS[name].needs}, which is not installed"
-            )
-    return names
-
-
-def named(name: str) -> Peer:
-    """Return the contender of that name, which is a peer's or ``nmcore KERNEL``."""
-    return Peer(_kernel_find(name.removeprefix(OURS))) if is_ours(name) else PEERS[name]
-
-
 def is_ours(name: str) -> bool:
     """Whether a contender is one of nmcore's kernels."""
     return name.startswith(OURS)
@@ -84,14 +74,12 @@ def rows_to_time(size: Size, peer: Peer) -> int:
     return removed if peer.pairs is None else min(removed, max(1, peer.pairs // size.p))
 
 
-def _kernel_find(name: str) -> Find:
-    """Return the public call with one kernel, in the form of a peer."""
+def _with_kernel(
+    kernel: str, weight: FloatArray, kept: IntArray, removed: IntArray, threads: int
+) -> IntArray:
+    """The public call with one kernel, in the form of a peer."""
+    from nmcore.arrays.scaling import scaling_matrix
 
-    def find(weight: FloatArray, kept: IntArray, removed: IntArray, threads: int) -> IntArray:
-        from nmcore.arrays.scaling import scaling_matrix
-
-        scaling = scaling_matrix(weight, kept, threshold=-1, kernel=name, threads=threads)
-        assert scaling.assignment is not None
-        return scaling.assignment[removed]
-
-    return find
+    scaling = scaling_matrix(weight, kept, threshold=-1, kernel=kernel, threads=threads)
+    assert scaling.assignment is not None
+    return scaling.assignment[removed]

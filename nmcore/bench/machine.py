@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (
-    "nmcore", "numpy", "numba", "scikit-learn", "scipy", "torch", "faiss-cpu", "onnxruntime",
-    "onnxruntime-gpu",
-)  # fmt: skip
+_PACKAGES = ("nmcore", "numpy", "numba", "onnxruntime", "onnxruntime-gpu")
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """Return what the figures depend on: processor, threads, load, and the versions at hand.
+def machine(threads: int, packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Return what the figures depend on: processor, threads, load, and versions.
+
+    Parameters
+    ----------
+    threads : int
+        How many every contender may use.
+    packages : iterable of str
+        The distributions whose versions are wanted, besides nmcore's and what it is built on.
 
     Examples
     --------
@@ -23,7 +28,7 @@ def machine(threads: int) -> dict[str, Any]:
     2
     """
     versions = {}
-    for package in _PACKAGES:
+    for package in dict.fromkeys([*_PACKAGES, *packages]):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

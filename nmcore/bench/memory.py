@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
-from nmcore.bench.contenders import named, rows_to_time
+from nmcore.bench.baselines import Peer
+from nmcore.bench.contenders import rows_to_time
 from nmcore.bench.problems import Problem, Size
+from nmcore.errors import ArgumentError
 
 
-def peak_memory(size: Size, name: str, seed: int, threads: int) -> float | None:
+def peak_memory(size: Size, peer: Peer, seed: int, threads: int) -> float | None:
     """Run a contender once in a new process and return how much that grew, in 10**6 bytes.
 
-    None where that process fails.
+    The process is told of it by pickle, that is by the module and name of its function, and finds
+    modules where this one does. None where it fails.
+
+    Raises
+    ------
+    ArgumentError
+        If the function does not stand in a module.
     """
-    call = {"n": size.n, "d": size.d, "p": size.p, "name": name, "seed": seed, "threads": threads}
+    try:
+        call = pickle.dumps((size, peer, seed, threads))
+    except (pickle.PicklingError, AttributeError) as error:
+        raise ArgumentError(
+            "memory: is measured in a new process, which cannot import this contender; need a "
+            f"function of a module, or memory=False ({error})"
+        ) from error
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from nmcore.bench.memory import probe; probe(sys.argv[1])",
-            json.dumps(call),
-        ],
+        [sys.executable, "-c", "from nmcore.bench.memory import probe; probe()"],
+        input=call,
         capture_output=True,
-        text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     return float(done.stdout.split()[-1]) if done.returncode == 0 and done.stdout else None
 
 
-def probe(call: str) -> None:
-    """Print how much this process grows while a contender runs; called in a new process."""
-    options = json.loads(call)
-    peer = named(options["name"])
-    size = Size(options["n"], options["d"], options["p"])
+def probe() -> None:
+    """Print how much this process grows while the contender given on stdin runs."""
+    size, peer, seed, threads = pickle.load(sys.stdin.buffer)
     small = Problem.random(Size(64, size.d, 32), 0)
     # Loads the libraries and compiles what is compiled, neither of which is the problem's doing.
-    peer.find(small.weight, small.kept, small.removed, options["threads"])
-    problem = Problem.random(size, options["seed"])
+    peer.find(small.weight, small.kept, small.removed, threads)
+    problem = Problem.random(size, seed)
     some = problem.removed[: rows_to_time(size, peer)]
     before = _high_water()
-    peer.find(problem.weight, problem.kept, some, options["threads"])
+    peer.find(problem.weight, problem.kept, some, threads)
     print((_high_water() - before) / 1e6)
 
 

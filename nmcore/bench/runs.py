@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from nmcore.bench.answers import best_cosines, check_answer
+from nmcore.bench.baselines import Peer
 from nmcore.bench.contenders import contenders, is_ours, rows_to_time
 from nmcore.bench.machine import machine
 from nmcore.bench.memory import peak_memory
-from nmcore.bench.peers import Peer
 from nmcore.bench.problems import SIZES, Problem, Size
 from nmcore.bench.turns import take_turns
 from nmcore.group import IntArray
@@ -70,6 +70,7 @@ def run_kernels(
     threads: int | None = None,
     *,
     kernels: Sequence[str] | None = None,
+    libraries: Mapping[str, Peer] | None = None,
     memory: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def run_kernels(
     sizes : sequence of str
         ``NxD,P``: N rows of length D, P of them kept.
     peers : sequence of str or None
-        Names from :data:`nmcore.bench.peers.PEERS`; None takes those that are installed.
+        Names from :data:`nmcore.bench.BASELINES` and ``libraries``; None takes them all.
     repeats : int
         Timed turns, after one that is not timed.
     seed : int
@@ -89,6 +90,8 @@ def run_kernels(
         As in :func:`nmcore.scaling_matrix`; every contender gets the same number.
     kernels : sequence of str or None
         nmcore's kernels; None takes all that can be loaded.
+    libraries : mapping of str to Peer or None
+        Peers besides the baselines, by name, such as other libraries' searches.
     memory : bool
         Whether to measure the peak of each contender's memory, in a process of its own.
     progress : callable or None
@@ -105,7 +108,7 @@ def run_kernels(
     WrongAnswerError
         If any contender returns a row that is not the most similar one.
     ArgumentError
-        If a size or a name is not known.
+        If a size or a name is not known, or the memory of a library's function cannot be measured.
 
     Examples
     --------
@@ -118,14 +121,15 @@ def run_kernels(
     from nmcore.kernels.threads import thread_count
 
     count = thread_count(threads)
-    taking_part = contenders(kernels, peers)
+    taking_part = contenders(kernels, peers, libraries)
+    packages = [peer.package for peer in taking_part.values() if peer.package]
     rows: list[Row] = []
     for size in map(Size.parse, sizes):
         if progress is not None:
             progress(f"timing {size}")
         rows += _run_size(size, taking_part, max(1, repeats), seed, count, memory)
     return {
-        "machine": machine(count),
+        "machine": machine(count, packages),
         "repeats": repeats,
         "seed": seed,
         "rows": [asdict(row) for row in rows],
@@ -158,7 +162,7 @@ def _run_size(
     for name, taken in seconds.items():
         timed = len(some[name])
         whole = [each * len(removed) / timed for each in taken]
-        peak = peak_memory(size, name, seed, threads) if memory else None
+        peak = peak_memory(size, peers[name], seed, threads) if memory else None
         result.append(_row(size, name, whole, product, peak, timed))
     return result
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group, Term
+from nmcore.options.amounts import BUDGETS
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Budget:
 
     Attributes
     ----------
-    kind : {"macs", "params", "latency"}
-        Of what: its multiply-accumulates, its parameters, or the time that a run takes.
+    kind : str
+        Of what, of :data:`nmcore.options.amounts.BUDGETS`.
     share : float
         The share to keep at most, above 0 and up to 1.
     """
@@ -49,7 +50,7 @@ class Budget:
         if len(stated) > 1:
             names = " and ".join(name.replace("_", "-") for name in stated)
             raise ArgumentError(f"{names} were given; only one says how much to remove")
-        budgets = [cls(name, share) for name, share in stated.items() if name in KINDS]
+        budgets = [cls(name, share) for name, share in stated.items() if name in BUDGETS]
         return budgets[0] if budgets else None
 
 
@@ -59,8 +60,8 @@ class Spent:
 
     Attributes
     ----------
-    kind : {"macs", "params", "latency", "max-drop"}
-        Of what.
+    kind : str
+        Of what: that of a :class:`Budget`, or ``max-drop``.
     asked, reached : float
         The share to keep at most, and that of the result; for ``max-drop`` percentage points.
     """
@@ -81,8 +82,6 @@ class Spent:
 
 # Relative, of sums of costs.
 ROUNDING = 1e-9
-# What a budget can be of.
-KINDS = ("macs", "params", "latency")
 
 # What the number of channels that a group keeps is a multiple of, by the group's name.
 Multiples = Mapping[str, int]
@@ -93,11 +92,12 @@ class Meter:
     """The cost of a model for any widths of its groups, kept up to date as they shrink."""
 
     def __init__(self, terms: Sequence[Term], widths: Mapping[str, int], kind: str) -> None:
-        self._sizes = [term.macs if kind == "macs" else term.params for term in terms]
+        self._sizes: list[float] = [getattr(term, kind) for term in terms]
         self._groups = [term.groups for term in terms]
         self._of: dict[str, list[int]] = defaultdict(list)
         for number, term in enumerate(terms):
-            for name in term.groups:
+            # A weight whose rows and columns belong to one group names it twice.
+            for name in dict.fromkeys(term.groups):
                 self._of[name].append(number)
         self._widths = dict(widths)
         self.kept = dict(widths)
@@ -106,9 +106,18 @@ class Meter:
         """The cost of all terms."""
         return sum(self._term(number) for number in range(len(self._sizes)))
 
-    def saving(self, name: str) -> float:
-        """What one channel less in a group saves."""
-        return sum(self._term(number) for number in self._of[name]) / self.kept[name]
+    def saving(self, name: str, kept: int | None = None) -> float:
+        """What a group saves by going down to ``kept`` channels; by one channel where not given.
+
+        It is a difference of totals: where rows and columns of one weight go together, the cost
+        falls with the square of the width.
+        """
+        before = self.kept[name]
+        now = sum(self._term(number) for number in self._of[name])
+        self.kept[name] = before - 1 if kept is None else kept
+        then = sum(self._term(number) for number in self._of[name])
+        self.kept[name] = before
+        return now - then
 
     def _term(self, number: int) -> float:
         shares = (self.kept[name] / self._widths[name] for name in self._groups[number])
@@ -189,6 +198,8 @@ def allocate(
             )
         now -= move.saved
         made[move.name].append(move)
+        if now <= target:  # thousands of differences do not add up to the last digit
+            now = fixed + meter.total()
     _give_back(made, meter, target - now)
     return dict(meter.kept)
 
@@ -203,7 +214,7 @@ def _give_back(made: Mapping[str, list[Move]], meter: Meter, room: float) -> Non
         fitting = []
         for name in sorted(open_groups):
             move = made[name][-1]
-            cost = meter.saving(name) * (move.before - move.kept)
+            cost = -meter.saving(name, move.before)
             if cost > room:  # Room only shrinks, and costs grow with what comes back elsewhere.
                 open_groups.remove(name)
             else:
@@ -238,7 +249,7 @@ def _move(error: NDArray[np.float64], meter: Meter, name: str, multiples: Multip
     kept = (now - 1) // multiple * multiple
     if kept < 1:
         return None
-    saving = meter.saving(name) * (now - kept)
+    saving = meter.saving(name, kept)
     added = float(error[kept - 1] - error[now - 1])
     return Move(added / saving if saving > 0 else math.inf, name, now, kept, added, saving)
 
@@ -260,7 +271,7 @@ def counted(cost: Cost, kind: str) -> int:
     ArgumentError
         Its multiply-accumulates are not known.
     """
-    total = cost.macs if kind == "macs" else cost.params
+    total: int | None = getattr(cost, kind)
     if total is None:
         first = f" at {cost.uncounted[0]}" if cost.uncounted else ""
         raise ArgumentError(

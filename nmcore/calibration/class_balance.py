@@ -72,19 +72,23 @@ def evenly(classes: IntArray, count: int) -> IntArray:
 
 def _are_scores(answer: NDArray[Any], length: int) -> bool:
     """Whether there is one row of numbers for each input."""
-    return answer.ndim == 2 and len(answer) == length and answer.shape[1] > 1
+    return (
+        answer.ndim == 2
+        and answer.dtype.kind in "fiu"
+        and len(answer) == length
+        and answer.shape[1] > 1
+    )
 
 
 def _pick(batches: Sequence[Feeds], chosen: IntArray, step: int) -> list[Feeds]:
     """The chosen inputs in batches of ``step``; numbers without a batch stay."""
     arrays = {
-        name: np.concatenate([feeds[name] for feeds in batches])[chosen] if array.ndim else array
+        name: np.concatenate([feeds[name] for feeds in batches])[chosen] if array.size else array
         for name, array in batches[0].items()
+        if array.ndim
     }
+    numbers = {name: array for name, array in batches[0].items() if not array.ndim}
     return [
-        {
-            name: array[start : start + step] if array.ndim else array
-            for name, array in arrays.items()
-        }
+        numbers | {name: array[start : start + step] for name, array in arrays.items()}
         for start in range(0, len(chosen), step)
     ]

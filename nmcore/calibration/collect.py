@@ -18,7 +18,7 @@ from nmcore.data.batches import (
 from nmcore.data.dataset import Dataset, only_input
 from nmcore.data.images import Pictures
 from nmcore.data.normalisation import Normalisation
-from nmcore.errors import ModelError, OutOfMemoryError
+from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.plugins.protocols import (
     Graph,
     Informative,
@@ -77,9 +77,12 @@ def calibration_set_for(
     """
     if inputs.data is not None:
         return _runnable(_given(session, graph, inputs), graph, session)
+    if not session.inputs:
+        raise DataError("the model has no inputs, and gives the same each time")
     feeds = random_inputs_for(session, seed=seed)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
-    fits = max(_HELD // sum(int(np.prod(shape[1:])) for shape in shapes), _FEWEST)
+    numbers = sum(int(np.prod(shape[1:])) for shape in shapes)
+    fits = max(_HELD // max(numbers, 1), _FEWEST)
     hints = graph.input_hints() if isinstance(graph, Informative) else {}
 
     def made(count: int, seed: int) -> CalibrationSet:

@@ -9,6 +9,7 @@ catalogues do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,8 +45,9 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], *, seed: int = 0
         How many.
     channels : int
         Colour channels; their values in one disc are correlated.
-    size : sequence of int, one to three of them
-        Length of each spatial axis: (height, width) of a picture, (length,) of a signal.
+    size : sequence of int
+        Length of each spatial axis: (height, width) of a picture, (length,) of a signal. Discs have
+        up to three; where there are more axes, the last three are those of discs.
     seed : int
         The same seed gives the same pictures.
 
@@ -61,6 +63,9 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], *, seed: int = 0
     >>> dead_leaves(1, 1, (100,)).shape
     (1, 1, 100)
     """
+    if len(size) > 3:  # more axes are more channels
+        more = channels * math.prod(size[:-3])
+        return dead_leaves(count, more, size[-3:], seed=seed).reshape(count, channels, *size)
     rng = np.random.default_rng(seed)
     space = (*[1] * (3 - len(size)), *size)
     pictures = np.empty((count, channels, *space), np.float32)

@@ -46,6 +46,11 @@ def random_inputs(
     """
     rng = np.random.default_rng(seed)
     shapes = assumed_shapes(inputs, image_size, sequence_size)
+    if inputs and not any(map(math.prod, shapes)):
+        raise DataError(
+            f"the model's input {inputs[0].name} has shape {shape_text(shapes[0])}: "
+            "nothing can be measured on inputs without numbers"
+        )
     return {
         spec.name: _random(rng, shape, spec) for spec, shape in zip(inputs, shapes, strict=True)
     }

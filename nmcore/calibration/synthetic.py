@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,14 +60,20 @@ def synthesise(
     hints = hints or {}
     # A state of layers by inputs, say, is not one row an input: such inputs come one at a time.
     apart = any(batch_axis(spec, inputs) for spec in inputs)
+    # An input without numbers, such as an empty list of axes, is no batch of anything.
+    empty = [not math.prod(shape) for shape in shapes]
     length = min(
         1 if apart else _batch_length(spec, shape[1:], samples)
-        for spec, shape in zip(inputs, shapes, strict=True)
+        for spec, shape, nothing in zip(inputs, shapes, empty, strict=True)
+        if not nothing
     )
     for spec, shape in zip(inputs, shapes, strict=True):
         check_affordable(spec.name, shape if apart else (1, *shape[1:]), samples)
     count = max(1, samples // length)
-    rows = [shape[0] if apart and shape else length for shape in shapes]
+    rows = [
+        0 if nothing else shape[0] if apart and shape else length
+        for shape, nothing in zip(shapes, empty, strict=True)
+    ]
     made = [
         _make(
             spec,
@@ -97,6 +104,8 @@ def _make(
     hint: InputHint,
 ) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
+    if not math.prod(shape):
+        return np.zeros(shape, spec.dtype)
     if spec.dtype.kind == "b":
         return np.ones(shape, spec.dtype)
     if spec.dtype.kind in "ui" and spec.dtype != np.uint8:

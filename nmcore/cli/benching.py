@@ -32,7 +32,7 @@ def bench() -> None:
 @bench.command("kernels")
 @click.option("--size", multiple=True, metavar="NxD,P", help="N rows of length D, P kept.")
 @click.option("--kernel", multiple=True, metavar="NAME", help="Time these kernels alone.")
-@click.option("--peer", multiple=True, metavar="NAME", help="Time these libraries alone.")
+@click.option("--peer", multiple=True, metavar="NAME", help="Time these baselines alone.")
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
@@ -57,7 +57,8 @@ def bench_kernels(
 ) -> None:
     """Time the search for the most similar channels.
 
-    Every kernel, and every library that is installed, takes turns on the same weights.
+    Every kernel, a product with NumPy and a double loop take turns on the same weights.
+    benchmarks/kernels/run.py of a checkout adds other libraries.
     """
     from nmcore import bench as benchmark
     from nmcore.cli import terminal as t

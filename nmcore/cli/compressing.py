@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ from nmcore.cli.options import (
     threads_option,
 )
 from nmcore.cli.printing import print_declined, print_json
+from nmcore.options.amounts import BUDGETS
 
 if TYPE_CHECKING:
     from nmcore.evaluation.fidelity import Fidelity
@@ -58,6 +59,13 @@ def _bn_forms() -> Sequence[str]:
     return ("auto", *BN_FORMS)
 
 
+def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command an option for every budget."""
+    for name, text in reversed([*BUDGETS.items()]):
+        command = click.option(f"--{name}", type=float, metavar="F", help=text)(command)
+    return command
+
+
 @click.command(cls=GatheringCommand)
 @click.argument("source", metavar="IN", type=FILE)
 @click.argument("target", metavar="OUT", type=FILE, required=False)
@@ -68,20 +76,7 @@ def _bn_forms() -> Sequence[str]:
     help="Share of channels removed in every group, from 0 to below 1.  "
     "[default: 0.5, or 0 where --keep is given]",
 )
-@click.option(
-    "--macs",
-    type=float,
-    metavar="F",
-    help="Keep at most this share of the whole model's multiply-accumulates; groups lose "
-    "different shares.",
-)
-@click.option("--params", type=float, metavar="F", help="The same for parameters.")
-@click.option(
-    "--latency",
-    type=float,
-    metavar="F",
-    help="Take at most this share of the original's time, in the runtime on this machine.",
-)
+@budget_options
 @click.option(
     "--max-drop",
     type=float,
@@ -243,8 +238,10 @@ def compress(
         with t.working("timing both models"):
             with step("loading both models"):
                 sessions = _load_both(result, draft.path, providers, options["threads"] or 0)
-            with step("timing both models"):
-                before, after = _time_both(sessions, result, unmeasured)
+            before = after = None
+            if result.removed:  # else both are one model
+                with step("timing both models"):
+                    before, after = _time_both(sessions, result, unmeasured)
         measures = (
             Measures.of(result.before, result.size, before),
             Measures.of(result.after, draft.size(), after),
@@ -252,7 +249,7 @@ def compress(
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.graph.data_files())
-    fidelity = _fidelity(sessions, result, unmeasured)
+    fidelity = _fidelity(sessions, result, unmeasured) if result.removed else None
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
     report = report_of(

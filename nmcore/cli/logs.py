@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -40,6 +41,8 @@ def start(*, debug: bool) -> None:
     logging.basicConfig(format="%(name)s: %(message)s", handlers=[handler])
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.WARNING)
+    if not debug:  # NumPy's doubts about single numbers are not the user's business
+        warnings.filterwarnings("ignore", category=RuntimeWarning)
     log.setLevel(logging.INFO)
     for each in (log, _heard):
         each.propagate = False

@@ -139,7 +139,7 @@ def cost_table(report: Report) -> Table:
             _cost_row("parameters", before.params, after.params, number),
             _cost_row("MACs", before.macs, after.macs, number),
             _cost_row("file size", before.bytes, after.bytes, size),
-            _latency_row(report),
+            *([] if before.latency_ms is None and not report.removed else [_latency_row(report)]),
         ],
     )
 

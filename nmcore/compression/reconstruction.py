@@ -87,7 +87,7 @@ class Reconstruction:
     graph : Measurable
         What is compressed.
     runtime : RuntimeBackend
-        What runs the probes.
+        What runs the calibration.
     calibration : CalibrationSet
         What the network is shown.
     providers : sequence of str

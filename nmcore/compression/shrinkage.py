@@ -25,7 +25,7 @@ class Shrinkage:
     graph : Measurable
         What is compressed.
     real : bool
-        Whether the inputs are calibration data, which are believed.
+        Whether the inputs are real ones, for which nothing is shrunk.
     """
 
     graph: protocols.Measurable
@@ -34,7 +34,7 @@ class Shrinkage:
     def __call__(self, moments: Moments, consumer: Consumer, reading: Reading) -> Moments:
         """The moments to choose channels by.
 
-        Batch norms on the statistics of synthetic inputs keep every channel as lively as it was, so
+        Batch norms on the statistics of synthetic inputs keep the variance of every channel, so
         there is no shrinkage where the graph still has any.
         """
         if self.real or self._has_norms:

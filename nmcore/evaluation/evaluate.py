@@ -44,8 +44,9 @@ class Evaluation:
         Percent on which it gives the first model's top class; None for the first model and
         without class scores.
     deviation : float or None
-        Root mean square of the difference to the first model's output, in percent of the root mean
-        square of that output; None for the first model and where the two cannot be compared.
+        Root mean square of the difference to the first model's outputs, over all that are
+        floating-point numbers, in percent of the root mean square of these; None for the first
+        model and where the two cannot be compared.
     latency_ms : float
         Median time of one run.
     latency_low_ms, latency_high_ms : float
@@ -97,8 +98,9 @@ def evaluate(
 ) -> list[Evaluation]:
     """Run models on the same inputs and compare each with ``y`` and with the first model.
 
-    The first output counts. It holds class scores where it has one axis of more than one number
-    besides the batch; a vector of integers is taken for the classes themselves.
+    The first output counts, and all of them for the deviation. The first holds class scores where
+    it has one axis of more than one number besides the batch; a vector of integers is taken for the
+    classes themselves.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class Fidelity:
     top1_before, top1_after : float or None
         Percent whose top class is ``y``; None without ``y`` or class scores.
     agreement, deviation : float or None
-        As in :class:`Evaluation`.
+        As in :class:`~nmcore.evaluation.evaluate.Evaluation`.
     synthetic : bool
         Whether the inputs are synthetic, and nothing was measured on them.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -115,8 +116,10 @@ def synthetic_data(
     ModelError, DataError
         It runs on none that was tried, or takes what cannot be made.
     """
-    shapes = {name: array.shape for name, array in random_inputs_for(session, seed=seed).items()}
     specs = session.inputs
+    if not specs:
+        raise DataError("the model has no inputs, and gives the same each time")
+    shapes = {name: array.shape for name, array in random_inputs_for(session, seed=seed).items()}
     if len(specs) == 1 and specs[0].shape:
         (spec,) = specs
         batches = synthesise(
@@ -127,6 +130,8 @@ def synthetic_data(
 
     def one(spec: InputSpec, number: int) -> Array:
         shape = shapes[spec.name]
+        if not math.prod(shape):
+            return np.zeros(shape, spec.dtype)
         length = shape[0] if shape else 1
         calibration = synthesise(
             [spec], [shape], length, seed=seed + number, normalisation=normalisation

@@ -43,8 +43,8 @@ class Spread:
     agreement_among : float or None
         The same of two results, the mean over all pairs.
     deviation : tuple of float, or None
-        Root mean square of each result's difference to the original in the first output, in percent
-        of the root mean square of that output; None where they cannot be compared.
+        Root mean square of each result's difference to the original in all outputs, in percent of
+        the root mean square of these; None where they cannot be compared.
     deviation_among : float or None
         The same for two results, the mean over all pairs.
     """

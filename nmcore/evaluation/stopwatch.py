@@ -26,7 +26,8 @@ from nmcore.utils.text import shape_text
 
 @dataclass(frozen=True, eq=False)
 class Stopwatch:
-    """Times a model at other widths against itself at full width; a :class:`Timer`.
+    """Times a model at other widths against itself at full width; a
+    :class:`~nmcore.evaluation.timer.Timer`.
 
     Attributes
     ----------

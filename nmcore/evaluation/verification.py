@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,15 +74,18 @@ def verify(
     full = runtime.session(graph.reference(scalings), providers=providers)
     feeds = random_inputs_for(full, seed=seed)
     wanted = full.run(feeds)
+    kinds = [each.dtype for each in feeds.values()]
+    if isinstance(graph, protocols.Telling):
+        kinds += graph.precisions()
     try:
         found = small.run(feeds)
     except ModelError as refusal:
         raise VerificationError(f"where the original runs: {refusal}") from refusal
     try:
-        worst = _compare(found, wanted, feeds)
+        worst = _compare(found, wanted, kinds)
     except VerificationError as difference:
         session = None if original is None else original()
-        reason = None if session is None else _unsteadiness(session, feeds) or _excess(graph)
+        reason = None if session is None else _unsteadiness(session, feeds, kinds) or _excess(graph)
         if reason is None:
             raise
         raise ModelError(
@@ -92,24 +95,45 @@ def verify(
     return worst
 
 
-def _compare(found: Outputs, wanted: Outputs, feeds: Mapping[str, NDArray[Any]]) -> float:
+def _compare(found: Outputs, wanted: Outputs, kinds: Sequence[np.dtype[Any]]) -> float:
     """The largest relative difference; raises VerificationError where it is more than rounding."""
     worst = 0.0
-    for number, (got, want) in enumerate(zip(found, wanted, strict=True)):
+    for number, got, want in _tensors(found, wanted):
         if got.shape != want.shape:
             raise VerificationError(f"output {number} has shape {got.shape}, not {want.shape}")
         if not np.issubdtype(want.dtype, np.floating):
             continue
         error = relative_error(got, want)
         worst = max(worst, error)
-        if not error <= _tolerance(want.dtype, feeds):
+        if not error <= _tolerance([want.dtype, *kinds]):
             raise VerificationError(
                 f"output {number} differs from the full-width reference by {error:.2e}"
             )
     return worst
 
 
-def _unsteadiness(session: protocols.Session, feeds: Mapping[str, NDArray[Any]]) -> str | None:
+def _tensors(found: Outputs, wanted: Outputs) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+    """Every tensor of the outputs of two models, also of those inside sequences and maps."""
+    for number, (got, want) in enumerate(zip(found, wanted, strict=True)):
+        mine, theirs = _opened(got), _opened(want)
+        if len(mine) != len(theirs):
+            raise VerificationError(f"output {number} holds {len(mine)} parts, not {len(theirs)}")
+        for pair in zip(mine, theirs, strict=True):
+            yield number, *pair
+
+
+def _opened(output: Any) -> list[NDArray[Any]]:
+    """The tensors in an output, in order."""
+    if isinstance(output, Mapping):
+        return [np.asarray([output[key] for key in sorted(output)])]
+    if isinstance(output, np.ndarray) and output.dtype == object:
+        return [part for each in output.ravel().tolist() for part in _opened(each)]
+    return [np.asarray(output)]
+
+
+def _unsteadiness(
+    session: protocols.Session, feeds: Mapping[str, NDArray[Any]], kinds: Sequence[np.dtype[Any]]
+) -> str | None:
     """Why the outputs of the original say nothing themselves, or None.
 
     With weights of 1e30, say, sums overflow, or rounding alone changes everything.
@@ -118,13 +142,13 @@ def _unsteadiness(session: protocols.Session, feeds: Mapping[str, NDArray[Any]])
         name: np.nextafter(array, array.dtype.type(np.inf)) if array.dtype.kind == "f" else array
         for name, array in feeds.items()
     }
-    for first, second in zip(session.run(feeds), session.run(nudged), strict=True):
+    for _, first, second in _tensors(session.run(feeds), session.run(nudged)):
         if not np.issubdtype(first.dtype, np.floating):
             continue
         if not np.isfinite(first).all():
             return "it gives NaN or infinity"
         moved = relative_error(second, first)
-        if moved > _tolerance(first.dtype, feeds):
+        if moved > _tolerance([first.dtype, *kinds]):
             return f"its outputs move by {moved:.0e} where inputs move by their last digit"
     return None
 
@@ -155,10 +179,10 @@ def _excess(graph: protocols.Graph) -> str | None:
     return None
 
 
-def _tolerance(dtype: np.dtype[Any], feeds: Mapping[str, NDArray[Any]]) -> float:
+def _tolerance(kinds: Sequence[np.dtype[Any]]) -> float:
     """By the coarsest type at hand: a model may widen its output after computing in less."""
-    inputs = [each.dtype for each in feeds.values() if each.dtype.kind == "f"]
-    return max(_TOLERANCE.get(kind, 5e-2) for kind in (dtype, *inputs))
+    floats = [kind for kind in kinds if kind.kind not in "biuOSU"]
+    return max(_TOLERANCE.get(kind, 5e-2) for kind in floats)
 
 
 def relative_error(got: NDArray[Any], want: NDArray[Any]) -> float:

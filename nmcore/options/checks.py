@@ -12,6 +12,7 @@ from nmcore.arrays.criteria import CRITERIA
 from nmcore.arrays.scaling import BN_FORMS
 from nmcore.data.normalisation import normalisation
 from nmcore.errors import ArgumentError
+from nmcore.options.amounts import BUDGETS
 from nmcore.options.methods import METHODS
 
 # Takes what was given and returns it in its plain form; a TypeError or ValueError says that it
@@ -156,9 +157,7 @@ _PATTERNS = (_patterns, "a pattern or a list of patterns")
 # By the names of :func:`nmcore.compress`: the form, and what is needed in words.
 OPTIONS: Mapping[str, tuple[Form, str]] = {
     "ratio": (_within(0, 1, without=(1,)), "a share of at least 0 and below 1"),
-    "macs": _SHARE,
-    "params": _SHARE,
-    "latency": _SHARE,
+    **dict.fromkeys(BUDGETS, _SHARE),
     "max_drop": (
         _within(0, 100, without=(100,)),
         "a number of percentage points, at least 0 and below 100,",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from nmcore.arrays import scaling
+
 # Refits what reads the channels to measured moments; the others build a scaling matrix from
-# weights alone, as :data:`nmcore.arrays.scaling.METHODS` has them.
+# weights alone. Of the methods for arrays, affine is what that refit is for a single group.
 RECONSTRUCTION = "moments"
-METHODS = ("prune", "merge", "ridge", RECONSTRUCTION, "nmf")
+METHODS = (*(name for name in scaling.METHODS if name != "affine"), RECONSTRUCTION)

@@ -23,7 +23,7 @@ def strategy(options: MethodOptions, graph: Graph, data: bool) -> tuple[str, str
     Raises
     ------
     ArgumentError
-        MethodOptions contradict each other.
+        Options contradict each other.
     """
     merge_words = options.of_merging
     if options.criterion == "error" and options.method not in ("auto", RECONSTRUCTION):

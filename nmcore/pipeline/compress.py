@@ -123,7 +123,7 @@ def compress(
         what suits the runtime. The default is ``auto`` with ``latency``; 4 with another budget, or
         1 where that cannot be met with 4; and 1 with ``ratio``.
     method, criterion, threshold, lam, bn_form, seed
-        See :class:`nmcore.options.recipe.Options`.
+        See :class:`nmcore.options.options.MethodOptions`.
     keep : mapping of pattern to count, optional
         How many channels the groups keep whose names match; the last match counts.
     exclude, only : sequence of pattern
@@ -275,11 +275,16 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             verified=options.verify,
             notes=[*notes, *found, *done.notes, *scope(job, task)],
             budget=_spent(task.budget, original.cost, after, done.latency),
-            cautions=done.cautions,
+            cautions=[*_told(graph), *done.cautions],
             original=original,
             data=job.data,
             normalisation=options.normalisation,
         )
+
+
+def _told(graph: protocols.Graph) -> Sequence[str]:
+    """What the result does not have of the original, as far as the graph tells."""
+    return graph.told() if isinstance(graph, protocols.Telling) else ()
 
 
 def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | None) -> Spent | None:
@@ -318,7 +323,7 @@ def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
 
 
 def _file_name(path: str | Path) -> str:
-    """The name without its folder, which is nobody else's business."""
+    """The name without its folder, which is not passed on."""
     return Path(path).name
 
 

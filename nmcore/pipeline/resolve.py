@@ -11,6 +11,7 @@ from nmcore.budgets.latency_search import PACKED, ROUNDINGS
 from nmcore.data.dataset import Dataset
 from nmcore.errors import BudgetError
 from nmcore.evaluation.stopwatch import Stopwatch
+from nmcore.options.amounts import AMOUNTS, COUNTED
 from nmcore.options.options import CompressOptions
 from nmcore.pipeline.job import Job
 from nmcore.plan import replay
@@ -22,7 +23,7 @@ from nmcore.report.phrases import cost_notes, streams_note, why_nothing
 
 def amounts(options: CompressOptions) -> dict[str, float | None]:
     """What says how much to remove, besides a largest drop."""
-    return {name: getattr(options, name) for name in ("ratio", "macs", "params", "latency")}
+    return {name: getattr(options, name) for name in AMOUNTS if name != "max_drop"}
 
 
 def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
@@ -40,7 +41,7 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
         raise BudgetError(
             f"{budget.kind} of {budget.share:g} cannot be met, as no channel can be removed: {why}"
         )
-    if budget is not None and budget.kind == "macs":
+    if budget is not None and budget.kind in COUNTED:
         counted(job.original.cost, budget.kind)  # refused before anything is measured
     ratio = options.ratio
     if ratio is None:
@@ -69,7 +70,8 @@ def _multiples(options: CompressOptions) -> tuple[int, ...]:
         return ROUNDINGS
     if round_to is not None:
         return (int(round_to),)
-    return (1,) if options.macs is None and options.params is None else (PACKED, 1)
+    counts = any(getattr(options, name) is not None for name in COUNTED)
+    return (PACKED, 1) if counts else (1,)
 
 
 def _stopwatch(job: Job) -> Stopwatch:

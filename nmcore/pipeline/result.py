@@ -82,6 +82,11 @@ class Result:
         return self.graph.result()
 
     @property
+    def removed(self) -> bool:
+        """Whether any channel is gone."""
+        return any(len(each.plan.kept) < each.plan.width for each in self.outcomes)
+
+    @property
     def report(self) -> Report:
         """The account as data, without latencies: those are measured by the command line."""
         return report_of(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from nmcore.errors import ArgumentError
 from nmcore.group import Declined, Group
 from nmcore.options import checks
+from nmcore.options.amounts import AMOUNTS
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions, MethodOptions
 from nmcore.plan.plan import GroupPlan, Plan, Source
@@ -22,11 +23,7 @@ from nmcore.utils.versions import installed_versions
 
 # What says which channels are kept, as a plan does.
 _DECIDING = (
-    "ratio",
-    "macs",
-    "params",
-    "latency",
-    "max_drop",
+    *AMOUNTS,
     "round_to",
     "keep",
     "only",

@@ -12,6 +12,7 @@ from nmcore.plugins.protocols import (
     Pairable,
     RuntimeBackend,
     Session,
+    Telling,
 )
 from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, runtime
 
@@ -28,6 +29,7 @@ __all__ = [
     "Pairable",
     "RuntimeBackend",
     "Session",
+    "Telling",
     "installed",
     "open_graph",
     "runtime",

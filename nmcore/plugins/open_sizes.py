@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from nmcore.plugins.protocols import InputSpec
@@ -12,6 +13,8 @@ IMAGE_SIZE = 224
 
 
 SEQUENCE_SIZE = 32
+# An input of more numbers than this has open axes of less than the usual length.
+_MOST_NUMBERS = 2**25
 
 
 def assumed_shapes(
@@ -23,6 +26,7 @@ def assumed_shapes(
 
     Examples
     --------
+    >>> import numpy as np
     >>> kind = np.dtype(np.float32)
     >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
     >>> state = InputSpec("state", (2, None, None, 64), kind, (None, "batch", "heads", None))
@@ -50,6 +54,7 @@ def batch_axis(spec: InputSpec, inputs: Sequence[InputSpec]) -> int:
 
     Examples
     --------
+    >>> import numpy as np
     >>> kind = np.dtype(np.float32)
     >>> sound = InputSpec("sound", (None, None), kind, ("batch", "time"))
     >>> state = InputSpec("state", (2, None, 128), kind, (None, "batch", None))
@@ -84,6 +89,8 @@ def assumed_shape(
     (1, 32, 80)
     >>> assumed_shape((None, None, None))  # (batch, channels, time)
     (1, 1, 32)
+    >>> assumed_shape((None, None, 1024, 4096))  # nothing of this size has 224 channels
+    (1, 7, 1024, 4096)
     >>> assumed_shape((2, None, 128))  # (layers, batch, hidden), the state of a recurrent network
     (2, 1, 128)
     """
@@ -91,6 +98,10 @@ def assumed_shape(
     ones = {0}
     if len(shape) == 3 and (shape[2] is None or shape[0] not in (None, 1)):
         ones.add(1)
+    fixed = math.prod(size for size in shape if size is not None)
+    free = sum(size is None and axis not in ones for axis, size in enumerate(shape))
+    while free and long > 1 and fixed * long**free > _MOST_NUMBERS:
+        long //= 2
     sizes = (1 if axis in ones else long for axis in range(len(shape)))
     return tuple(
         default if size is None else size for size, default in zip(shape, sizes, strict=True)

@@ -318,6 +318,22 @@ class Informative(Graph, Protocol):
 
 
 @runtime_checkable
+class Telling(Graph, Protocol):
+    """A graph that knows what of the original its result does not have."""
+
+    def told(self) -> Sequence[str]:
+        """What the result does not carry over, or what of its interface has changed, a line each.
+
+        The user must not miss it.
+        """
+        ...
+
+    def precisions(self) -> Sequence[np.dtype[Any]]:
+        """The floating-point types that the model computes in."""
+        ...
+
+
+@runtime_checkable
 class GraphBackend(Protocol):
     """Opens models of one format."""
 
@@ -382,6 +398,8 @@ class Session(Protocol):
         self, feeds: Mapping[str, NDArray[Any]], *, divisible: bool = False
     ) -> list[NDArray[Any]]:
         """All outputs, in the model's order.
+
+        What is no tensor is an array of objects: a sequence a vector of what it holds.
 
         Parameters
         ----------

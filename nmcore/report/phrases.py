@@ -174,7 +174,9 @@ def closing_lines(report: Report) -> Iterator[str]:
         yield "checked and verified" if report.verified else "checked"
     else:
         proofs = "checked, verified and loaded" if report.verified else "checked and loaded"
-        yield f"{proofs}; {where(report.provider, report.threads)}"
+        timed = report.before.latency_ms is not None or report.removed
+        measured = where(report.provider, report.threads) if timed else "nothing to time"
+        yield f"{proofs}; {measured}"
     if latency_change(report.before, report.after) == UNCERTAIN:
         yield (
             "the change of latency is not certain: runs of the one model take as long as runs of "

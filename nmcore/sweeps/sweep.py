@@ -14,6 +14,7 @@ from nmcore._version import __version__
 from nmcore.calibration.collect import REAL_SAMPLES
 from nmcore.errors import ArgumentError, DataError
 from nmcore.options import checks
+from nmcore.options.amounts import AMOUNTS
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.plan import fingerprint
@@ -26,7 +27,7 @@ from nmcore.utils.progress import Progress, silent
 # Those that look at data; the others are not shown it.
 _MEASURING = ("auto", RECONSTRUCTION)
 # What of the options is not the same for all cells, or depends on what else the machine does.
-_APART = ("method", "ratio", "macs", "params", "latency", "max_drop", "threads")
+_APART = ("method", *AMOUNTS, "threads")
 _DEFAULTS = {each.name: each.default for each in fields(CompressOptions) if each.name not in _APART}
 
 
@@ -56,7 +57,7 @@ def sweep(
     models : path or sequence of path
         Model files.
     methods : sequence of str
-        Of :attr:`nmcore.options.recipe.Options.method`.
+        Of :attr:`nmcore.options.options.MethodOptions.method`.
     ratios, macs, params : sequence of float
         Sizes, as in :func:`nmcore.compress`, each of which makes a cell; a ratio of 0.5 without
         any.

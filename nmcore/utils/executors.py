@@ -95,7 +95,7 @@ def processes(jobs: int) -> Iterator[Executor]:
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that are started meanwhile never hear Ctrl-C; this one hears it afterwards."""
+    """Let processes that are started meanwhile ignore Ctrl-C; this one gets it afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

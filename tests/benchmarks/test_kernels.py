@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmcore.bench import Size, WrongAnswerError, run_kernels, turns
+from nmcore.bench import BASELINES, Size, WrongAnswerError, run_kernels, turns
 from nmcore.bench.turns import take_turns
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "kernels"
 SIZE = Size(40, 12, 20)
+SMALL = "60x24,30"
+LIBRARIES = [
+    "scikit-learn argmin",
+    "scikit-learn similarity",
+    "scikit-learn all pairs",
+    "scipy cdist",
+    "torch matmul + argmax",
+    "faiss IndexFlatIP",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +38,23 @@ def no_rest(monkeypatch):
 
 
 @pytest.fixture
-def cases(monkeypatch):
-    """The module of the cases, which the programs beside it find as a script's neighbours do."""
+def beside(monkeypatch):
+    """Imports one of the programs, which find each other as a script's neighbours do."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    import cases
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in {"cases", "others", "peers", "run"} & (set(sys.modules) - before):
+        del sys.modules[name]
 
-    yield cases
-    del sys.modules["cases"]
+
+@pytest.fixture
+def cases(beside):
+    return beside("cases")
+
+
+@pytest.fixture
+def peers(beside):
+    return beside("peers")
 
 
 def made(cases, case):
@@ -84,20 +105,62 @@ def test_every_kernel_that_lies_ends_the_benchmark(cases, case, lie, message):
             take_turns(lying, 1, 1, check)
 
 
-def test_the_program_writes_what_it_prints(cases, tmp_path, monkeypatch, capsys):
-    import others
-
+def test_the_program_writes_what_it_prints(beside, tmp_path, monkeypatch, capsys):
+    others = beside("others")
     target = tmp_path / "others.json"
     words = ["--width", "16", "--size", "20x8,10", "--repeats", "1", "--json", str(target)]
     monkeypatch.setattr(sys, "argv", ["others.py", *words])
     others.main()
-    del sys.modules["others"]
     kept = json.loads(target.read_text())
     printed = capsys.readouterr().out
     for title, seconds in kept["seconds"].items():
         assert title.split(",")[0] in printed
         assert all(name in printed for name in seconds)
     assert len(kept["seconds"]) == 3
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_library_answers_and_a_wrong_answer_ends_the_benchmark(peers, name):
+    module, honest = peers.LIBRARIES[name]
+    pytest.importorskip(module)
+
+    def find(weight, kept, removed, threads):
+        found = honest.find(weight, kept, removed, threads).copy()
+        found[7] = (found[7] + 1) % len(kept)
+        return found
+
+    result = run_kernels([SMALL], [name], 1, kernels=[], libraries={name: honest}, memory=False)
+    assert result["rows"][1]["name"] == name
+    assert honest.package in result["machine"]["versions"]
+    lying = {name: honest._replace(find=find)}
+    with pytest.raises(WrongAnswerError, match=re.escape(name) + ": channel .* is to be had"):
+        run_kernels([SMALL], [name], 1, kernels=[], libraries=lying, memory=False)
+
+
+def test_the_libraries_are_these(peers):
+    assert list(peers.LIBRARIES) == LIBRARIES
+    assert set(peers.installed()) <= set(LIBRARIES)
+
+
+def test_the_program_passes_the_libraries_on(beside, peers, tmp_path, monkeypatch, capsys):
+    plain = {"a library": BASELINES["numpy matmul + argmax"]}
+    monkeypatch.setattr(peers, "installed", lambda: plain)
+    target = tmp_path / "run.json"
+    words = ["--size", SMALL, "--kernel", "numpy", "--repeats", "1", "--json", str(target)]
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    beside("run").main()
+    rows = json.loads(target.read_text())["rows"]
+    assert [row["name"] for row in rows[1:]] == ["nmcore numpy", *BASELINES, "a library"]
+    assert all(row["peak_mb"] is not None for row in rows[1:])
+    assert "a library" in capsys.readouterr().out
+
+
+def test_the_program_says_what_is_not_installed(beside, peers, monkeypatch, capsys):
+    monkeypatch.setattr(peers, "installed", dict)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--peer", "scipy cdist"])
+    with pytest.raises(SystemExit):
+        beside("run").main()
+    assert "scipy cdist is not installed" in capsys.readouterr().err
 
 
 def page(*words):

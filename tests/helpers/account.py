@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nmcore.arrays.elimination import Curve
@@ -12,6 +14,7 @@ from nmcore.group import Cost, Declined
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import GroupPlan
 from nmcore.report.report import GroupReport, Measures, Report
+from nmcore.report.warnings import warnings_of
 
 
 def outcome(name="conv", width=8, kept=4, *, method="merge", seed=0, inputs=6):
@@ -28,13 +31,13 @@ def outcome(name="conv", width=8, kept=4, *, method="merge", seed=0, inputs=6):
 
 
 def report(*outcomes, **changes):
-    """The account of these outcomes."""
+    """The account of these outcomes, with the warnings that it calls for."""
     given = {
         "before": Measures.of(Cost(3, 1000, 5000), 4000, Latency(2.0, 1.9, 2.1, 50)),
         "after": Measures.of(Cost(3, 600, 2500), 2400, Latency(1.5, 1.4, 1.6, 50)),
         "groups": tuple(GroupReport.of(each, picture=True) for each in outcomes),
         "declined": (Declined("fc", "Gemm", "its channels are the output 'y'"),),
-        "notes": ("measured on made inputs",),
+        "notes": ("measured on synthetic inputs",),
         "command": "nmcore compress a.onnx b.onnx",
         "seed": 7,
         "provider": "cpu",
@@ -43,4 +46,5 @@ def report(*outcomes, **changes):
         "model": "a.onnx",
         "fidelity": Fidelity("data.npz", 200, 92.5, 91.25, 97.5, 12.0),
     }
-    return Report(**(given | changes))
+    found = Report(**(given | changes))
+    return replace(found, warnings=tuple(warnings_of(found)))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
+import subprocess
+import sys
 
 import pytest
 
 import nmcore
+from pages import ROOT
 
 
 @pytest.mark.parametrize("name", nmcore.__all__)
@@ -29,3 +33,38 @@ def test_every_public_name_is_explained_by_an_example(name):
 
 def test_all_names_exist_and_are_listed():
     assert set(nmcore.__all__) <= set(dir(nmcore))
+
+
+def documented():
+    """Every name that README and the reference say is there."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    found = re.findall(r"^::: (nmcore[\w.]*)", text, re.M)
+    found += re.findall(r"`(nmcore(?:\.\w+)+)(?:\(\))?`", text)
+    for module, names in re.findall(r"^from (nmcore[\w.]*) import ([\w, ]+)$", text, re.M):
+        found += [f"{module}.{name.strip()}" for name in names.split(",")]
+    return sorted({*found} - {"nmcore.backends"})  # the group of entry points
+
+
+# Each as if it were the first import, since one may hide that another leads in a circle.
+IMPORTING = """
+import importlib, sys
+for dotted in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "nmcore"]:
+        del sys.modules[name]
+    module, _, name = dotted.rpartition(".")
+    try:
+        exec(f"from {module} import {name}")
+    except ImportError as error:
+        print(dotted, error)
+"""
+
+
+def test_every_documented_name_is_where_the_pages_say():
+    names = documented()
+    assert {f"nmcore.{name}" for name in nmcore.__all__} <= {*names}
+    assert len(names) > 40
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, *names], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -80,10 +80,10 @@ def test_source_has_all_that_make_needs(built):
     with tarfile.open(path) as archive:
         found = {name.partition("/")[2] for name in archive.getnames()}
     for wanted in (
-        "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "mkdocs.yml", "setup.cfg", ".ci/run",
-        "benchmarks/accuracy/page.py", "docs/index.md", "docs/figures/walk-light.svg",
-        "examples/fashion_mnist/lenet5.onnx", "tests/test_dist.py", "tests/helpers/pages.py",
-        "nmcore/plan/plan.schema.json",
+        "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "mkdocs.yml",
+        "setup.cfg", ".ci/run", "benchmarks/accuracy/page.py", "docs/index.md",
+        "docs/figures/walk-light.svg", "examples/fashion_mnist/lenet5.onnx",
+        "tests/project/test_dist.py", "tests/helpers/pages.py", "nmcore/plan/plan.schema.json",
     ):  # fmt: skip
         assert wanted in found
     assert not [name for name in found if name.endswith(".pyc") or name.startswith("site/")]

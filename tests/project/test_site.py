@@ -65,7 +65,7 @@ def test_the_pattern_finds_what_is_loaded():
 
 def test_the_reference_has_every_command_and_public_name(site):
     import nmcore
-    from nmcore import cli
+    from nmcore.cli import cli
 
     commands = (site / "reference/cli.html").read_text()
     for name, command in cli.commands.items():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nmcore.calibration import random_inputs
+
 GRAPHS = 150
 
 
@@ -39,9 +41,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def small_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof runs models with open axes at usual picture sizes; these networks need no such."""
-    monkeypatch.setattr(
-        "nmcore.calibration.random_inputs.TRIAL_SIZES", ((16, 8), (32, 8)), raising=False
-    )
+    monkeypatch.setattr(random_inputs, "TRIAL_SIZES", ((16, 8), (32, 8)))
 
 
 @pytest.fixture

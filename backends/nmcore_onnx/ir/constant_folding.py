@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.defaults import default
 
 if TYPE_CHECKING:
     from nmcore_onnx.ir.types import Shapes
@@ -40,10 +41,17 @@ def fold(value: ir.Value | None, shapes: Shapes | None = None) -> Array | None:
 
 
 class Folded:
-    """Constant expressions of one graph; what several have in common is evaluated once."""
+    """Constant expressions of one graph; what several have in common is evaluated once.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    most : int, optional
+        How many elements one expression may read and give.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
         self._known: dict[str, Array] = {}
+        self._limits = (_MAX_ELEMENTS, _MAX_COMPUTED) if most is None else (most, most)
 
     def set(self, value: ir.Value, array: Array) -> None:
         """Take a value as known, whatever it is computed from."""
@@ -59,7 +67,7 @@ class Folded:
         nodes = [] if name in self._known else _ancestors(value, shapes, self._known)
         if nodes is None or (shapes and any(_is_measured(node, shapes) for node in nodes)):
             return None
-        computed = _evaluate(nodes, self._known)
+        computed = _evaluate(nodes, self._known, self._limits)
         if computed is None:
             return None
         self._known |= {each: array for each, array in computed.items() if array.size <= _SMALL}
@@ -101,7 +109,7 @@ def _is_measured(node: ir.Node, shapes: Shapes) -> bool:
     return (
         node.op_type == "Shape"
         and (measured := node.inputs[0]) is not None
-        and measured.const_value is None
+        and default(measured) is None
         and measured.name in shapes
     )
 
@@ -118,19 +126,26 @@ def sizes_given(node: ir.Node, shapes: Shapes, trial: int = 0) -> Array:
     return np.array(numbers[start:end], np.int64)
 
 
-def _evaluate(nodes: list[ir.Node], known: Mapping[str, Array]) -> dict[str, Array] | None:
-    """Run nodes, in order, by the reference implementation: what they read and give, by name."""
+def _evaluate(
+    nodes: list[ir.Node],
+    known: Mapping[str, Array],
+    limits: tuple[int, int] = (_MAX_ELEMENTS, _MAX_COMPUTED),
+) -> dict[str, Array] | None:
+    """Run nodes, in order, by the reference implementation: what they read and give, by name.
+
+    ``limits`` are how many elements each constant and all values together may have.
+    """
     arrays: dict[str, Array] = {}
     for leaf in (feed for node in nodes for feed in node.inputs if feed is not None):
-        if leaf.const_value is not None:
-            if leaf.const_value.size > _MAX_ELEMENTS:
-                return None
-            arrays[str(leaf.name)] = leaf.const_value.numpy()
-        elif leaf.name and leaf.name in known:
+        if leaf.name and leaf.name in known:
             arrays[leaf.name] = known[leaf.name]
+        elif (tensor := default(leaf)) is not None:
+            if tensor.size > limits[0]:
+                return None
+            arrays[str(leaf.name)] = tensor.numpy()
     try:
         for node in nodes:
-            if not _step(node, arrays):
+            if not _step(node, arrays, limits[1]):
                 return None
     except Exception:  # an operator that the reference does not implement: not foldable
         return None
@@ -147,10 +162,10 @@ _REDUCING = ("ReduceProd", "Shape", "Size")
 _BOUNDED = frozenset((*_ELEMENTWISE, *_MOVING, *_REDUCING))
 # Subgraphs may loop without end.
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-_UNKNOWN = _MAX_COMPUTED + 1
+_UNKNOWN = 2**62
 
 
-def _step(node: ir.Node, arrays: dict[str, Array]) -> bool:
+def _step(node: ir.Node, arrays: dict[str, Array], most: int) -> bool:
     """Add what a node gives to ``arrays``; False where it may be large or take its time.
 
     A few bytes of a file can ask for terabytes (ConstantOfShape, Tile, sixty times Concat), so the
@@ -169,7 +184,7 @@ def _step(node: ir.Node, arrays: dict[str, Array]) -> bool:
     }
     opsets = _opsets(node)
     held = sum(array.size for array in arrays.values())
-    if held + _most(alone, opsets, feeds) > _MAX_COMPUTED:
+    if held + _most(alone, opsets, feeds) > most:
         return False
     results = _evaluator(alone.SerializeToString(), tuple(opsets.items())).run(None, feeds)
     names = [str(output.name) for output in node.outputs if output.name]
@@ -254,7 +269,7 @@ def _opsets(node: ir.Node) -> dict[str, int]:
 
 def is_fixed(value: ir.Value | None, fixed: Container[ir.Value]) -> bool:
     """Whether an input is missing, a constant, or one of those that are known to be fixed."""
-    return value is None or value.const_value is not None or value in fixed
+    return value is None or default(value) is not None or value in fixed
 
 
 def has_subgraphs(node: ir.Node) -> bool:
@@ -290,7 +305,7 @@ def _ancestors(
             continue
         node = current.producer()
         if node is None:
-            if current.const_value is None:
+            if default(current) is None:
                 return None
             continue
         if closing:

@@ -13,6 +13,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from nmcore_onnx.ir import names
+from nmcore_onnx.ir.defaults import is_overridable
+
 Array = NDArray[Any]
 
 
@@ -44,7 +47,7 @@ def tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     value = source(value)
     if value is None:
         return None
-    if value.is_graph_input() and value.const_value is None:
+    if value.is_graph_input() and (value.const_value is None or is_overridable(value)):
         return None
     if value.const_value is not None:
         return value.const_value
@@ -133,22 +136,6 @@ def readers(value: ir.Value) -> list[Place]:
     return places
 
 
-def unlist_initialisers(model: ir.Model) -> None:
-    """Undo :func:`list_initialisers`, so that weights come and go as they do later on."""
-    if model.ir_version < 4:
-        for value in list(model.graph.inputs):
-            if value.name in model.graph.initializers:
-                model.graph.inputs.remove(value)
-
-
-def list_initialisers(model: ir.Model) -> None:
-    """Make every initialiser an input too, as ONNX wants it up to IR version 3."""
-    if model.ir_version < 4:
-        inputs = set(model.graph.inputs)
-        new = [value for value in model.graph.initializers.values() if value not in inputs]
-        model.graph.inputs.extend(new)
-
-
 def drop(value: ir.Value) -> None:
     """Remove a constant that nothing reads any more, and what it was computed from."""
     if value.uses() or value.is_graph_output() or value.is_graph_input():
@@ -179,25 +166,13 @@ def _named(new: Array | ir.LazyTensor, name: str) -> tuple[ir.TensorProtocol, ir
     return tensor, tensor.shape
 
 
-def names(graph: ir.Graph) -> set[str | None]:
-    """What the constants and values of a graph are called."""
-    made = {value.name for node in graph for value in node.outputs}
-    return made | {value.name for value in graph.inputs} | set(graph.initializers)
-
-
-def insert(
-    place: Place, name: str, new: Array | ir.LazyTensor, taken: set[str | None] | None = None
-) -> None:
-    """Feed ``place`` from a new initialiser; ``taken`` are the graph's names, where at hand."""
+def insert(place: Place, name: str, new: Array | ir.LazyTensor) -> None:
+    """Feed ``place`` from a new initialiser called ``name``, or so where that is taken."""
     graph = place.node.graph
     assert isinstance(graph, ir.Graph)
-    taken = names(graph) if taken is None else taken
-    while name in taken:
-        name += "_"
-    data, shape = _named(new, name)
-    value = ir.Value(name=name, shape=shape, type=ir.TensorType(data.dtype), const_value=data)
+    data, shape = _named(new, names.value_name(graph, name))
+    value = ir.Value(name=data.name, shape=shape, type=ir.TensorType(data.dtype), const_value=data)
     graph.register_initializer(value)
-    taken.add(name)
     if place.index >= len(place.node.inputs):
         place.node.resize_inputs(place.index + 1)
     place.node.replace_input_with(place.index, value)

@@ -58,7 +58,7 @@ def residual(node: ir.Node, shapes: Shapes) -> Residual | None:
     operator = operators.weighted(node)
     output, norm = operator.output(node), None
     reader = only_reader(output) if operator.output_axis is not None else None
-    behind = operator.output_axis == 1  # batch norms work on axis 1
+    behind = operator.made_axis(node, shapes) == 1  # batch norms work on axis 1
     if reader is not None and reader.op_type == "BatchNormalization" and behind:
         norm, output = reader, reader.outputs[0]
         reader = only_reader(output)
@@ -199,9 +199,10 @@ def probe(
 
 def adopt(graph: ir.Graph, other: ir.Graph) -> None:
     """Move the nodes and weights of another graph over; it reads this graph's inputs."""
-    for mine, theirs in zip(graph.inputs, other.inputs, strict=True):
-        if not theirs.is_initializer():
-            ir.convenience.replace_all_uses_with(theirs, mine)
+    other.outputs.clear()  # some may be weights or inputs, whose readers change
+    given = ([v for v in each.inputs if not v.is_initializer()] for each in (graph, other))
+    for mine, theirs in zip(*given, strict=True):
+        ir.convenience.replace_all_uses_with(theirs, mine)
     for value in list(other.initializers.values()):
         assert value.const_value is not None
         # A new value: renaming this one would rename the tensor, which the caller's model shares.
@@ -212,7 +213,6 @@ def adopt(graph: ir.Graph, other: ir.Graph) -> None:
         graph.register_initializer(mine)
         ir.convenience.replace_all_uses_with(value, mine)
     nodes = list(other)
-    other.outputs.clear()
     other.remove(nodes)
     for node in nodes:
         if node.name:  # the runtime wants names to differ, but none at all is fine

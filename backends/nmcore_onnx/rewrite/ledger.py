@@ -92,8 +92,11 @@ class Ledger:
         return bool(self.weights or self.biases)
 
     def copy(self) -> Ledger:
-        """The same changes; further ones to either are not seen by the other."""
-        return Ledger(dict(self.weights), dict(self.biases), self.cache)
+        """The same changes; further ones to either are not seen by the other.
+
+        They go to caches of their own, whose memory is free again once a copy is given up.
+        """
+        return Ledger(dict(self.weights), dict(self.biases))
 
     def at(self, place: Place) -> FloatArray:
         """The weight at a place as it is now, at full width."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir import names
 from nmcore_onnx.ir.constants import Place
 
 
@@ -60,9 +61,13 @@ def _double(node: ir.Node, reader: ir.Node) -> ir.Node:
     assert isinstance(graph, ir.Graph)
     name = f"{node.name or node.outputs[0].name}.for.{reader.name or reader.outputs[0].name}"
     double = ir.node(
-        node.op_type, node.inputs, dict(node.attributes), domain=node.domain, name=name
+        node.op_type,
+        node.inputs,
+        dict(node.attributes),
+        domain=node.domain,
+        name=names.node_name(graph, name),
     )
-    double.outputs[0].name = f"{name}.output"
+    double.outputs[0].name = names.value_name(graph, f"{name}.output")
     double.outputs[0].shape, double.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
     graph.insert_after(node, double)
     for use in list(node.outputs[0].uses()):

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from nmcore.group import FloatArray
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.arrays import cut
 from nmcore_onnx.ir.constant_folding import fold
 from nmcore_onnx.ir.constants import Place
@@ -51,7 +51,7 @@ def rewrite(
         constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
     if not len(removed) and not ledger.weights:
         return copy
-    constants.unlist_initialisers(copy.model)
+    inputs = defaults.unlist(copy.model)
     for place, weight in _cut(copy, trace, ledger, removed).items():
         constants.replace(copy.place(place), weight)
     _declare(trace, copy, removed)
@@ -62,7 +62,7 @@ def rewrite(
         if total is not None:
             copy.move(node.outputs[0], total)
     _reunite(model, copy)
-    constants.list_initialisers(copy.model)
+    defaults.relist(copy.model, inputs)
     for count in trace.counts:
         _recount(copy, count, removed)
     for index in trace.indices:

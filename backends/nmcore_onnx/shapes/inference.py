@@ -12,6 +12,7 @@ from nmcore.errors import ModelError
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constant_folding import Folded, is_fixed, is_random
 from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Inference:
 
     def __init__(self, model: ir.Model) -> None:
         self._copy = outline(model)
+        _set_free(self._copy.graph)
         _fold_arguments(self._copy.graph)
         _stand_in(self._copy.graph)
         written = ir.serde.serialize_model(self._copy)
@@ -114,6 +116,13 @@ def _set_aside(graph: ir.Graph) -> None:
         del graph.initializers[name]
         if not value.is_graph_input():
             graph.inputs.append(value)
+
+
+def _set_free(graph: ir.Graph) -> None:
+    """Forget the defaults of inputs that a caller may set: no shape depends on them."""
+    for name, value in list(graph.initializers.items()):
+        if is_overridable(value):
+            del graph.initializers[name]
 
 
 def _bounds(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
@@ -235,7 +244,6 @@ def _fold_arguments(graph: ir.Graph) -> None:
     """Turn computed but constant arguments into constants, which the inference can read."""
     folded = Folded()
     constant: set[ir.Value] = set()
-    taken = constants.names(graph)
     for node in list(graph):
         if all(is_fixed(value, constant) for value in node.inputs) and not is_random(node):
             constant.update(node.outputs)
@@ -248,7 +256,7 @@ def _fold_arguments(graph: ir.Graph) -> None:
             result = folded.value(value)
             if result is not None:
                 name = f"{value.name}.folded.{node.name}"
-                constants.insert(Place(node, index), name, result, taken)
+                constants.insert(Place(node, index), name, result)
 
 
 # Operators that keep a shape but that the inference does not know.

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx.helper import make_opsetid, make_tensor_type_proto
 
 from nmcore_onnx.ir import constants
@@ -24,6 +26,7 @@ from nmcore_onnx.ir.constant_folding import (
     is_random,
     sizes_given,
 )
+from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.shapes import shape_operators
 from nmcore_onnx.shapes.inference import keeps_shape
@@ -44,9 +47,11 @@ class NodeInference:
     ----------
     model : ir.Model
         Not changed.
+    defaults : bool, optional
+        Whether inputs that a caller may set are taken as their defaults say.
     """
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, *, defaults: bool = False) -> None:
         self._graph = model.graph
         self._ir_version = model.ir_version
         self._opsets = [make_opsetid(domain, n) for domain, n in model.graph.opset_imports.items()]
@@ -58,6 +63,11 @@ class NodeInference:
             str(name): _type_of(value.const_value)
             for name, value in model.graph.initializers.items()
             if value.const_value is not None
+        }
+        self._defaults = {
+            value: value.const_value.numpy()
+            for value in model.graph.inputs
+            if defaults and value.const_value is not None and is_overridable(value)
         }
         self._rules: dict[ir.Node, Rule | None] = {}
 
@@ -74,7 +84,7 @@ class NodeInference:
             if value.name and value.dtype is not None and value.const_value is None:
                 shape = inputs.get(value.name, _declared(value))
                 types[value.name] = make_tensor_type_proto(value.dtype.value, shape)
-        found = _Pass(types)
+        found = _Pass(types, self._defaults)
         for node in self._graph:
             found.visit(node, self._rule(node))
         return found.known
@@ -124,12 +134,16 @@ Rule = Callable[[Types, Mapping[str, onnx.TensorProto]], Types]
 class _Pass:
     """What is known while the nodes of a graph are visited in order."""
 
-    def __init__(self, types: dict[str, onnx.TypeProto]) -> None:
+    def __init__(
+        self, types: dict[str, onnx.TypeProto], given: Mapping[ir.Value, NDArray[Any]]
+    ) -> None:
         self.known: Shapes = {}
         self._types: dict[str, onnx.TypeProto] = {}
         self._folded = Folded()
         # Values that follow from the sizes alone.
-        self._fixed: set[ir.Value] = set()
+        self._fixed: set[ir.Value] = set(given)
+        for value, array in given.items():
+            self._folded.set(value, array)
         for name, found in types.items():
             self._learn(name, found)
 

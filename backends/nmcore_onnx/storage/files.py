@@ -21,26 +21,28 @@ _PROTOBUF_LIMIT = 2**31 - 1
 _MAX_BYTES = 2**31 - 2**24
 
 
-def load(path: Path) -> ir.Model:
+def load(path: Path, left_out: list[str]) -> ir.Model:
     """Read a model file; weights in external files are mapped, not read.
+
+    What of it is not taken over is added to ``left_out``, a line each.
 
     Raises
     ------
     ModelError
         The file is no ONNX model, is damaged, or misses its external data.
     """
-    return _validated(lambda: _read(path), str(path))
+    return _validated(lambda: _read(path, left_out), str(path))
 
 
-def from_proto(proto: onnx.ModelProto) -> ir.Model:
-    """Take over a model that was read elsewhere.
+def from_proto(proto: onnx.ModelProto, left_out: list[str]) -> ir.Model:
+    """Take over a model that was read elsewhere; see :func:`load`.
 
     Raises
     ------
     ModelError
         It is damaged, or its weights lie in files of an unknown folder.
     """
-    return _validated(lambda: _deserialised(proto), "the model")
+    return _validated(lambda: _deserialised(proto, left_out), "the model")
 
 
 def _validated(read: Callable[[], ir.Model], name: str) -> ir.Model:
@@ -57,11 +59,12 @@ def _validated(read: Callable[[], ir.Model], name: str) -> ir.Model:
     return model
 
 
-def _read(path: Path) -> ir.Model:
+def _read(path: Path, left_out: list[str]) -> ir.Model:
     size = path.stat().st_size
     if size > _PROTOBUF_LIMIT:
         raise ValueError(f"it has {size:,} bytes, and protobuf takes {_PROTOBUF_LIMIT:,}")
-    model = _deserialised(onnx.load(path, format="protobuf", load_external_data=False))
+    proto = onnx.load(path, format="protobuf", load_external_data=False)
+    model = _deserialised(proto, left_out)
     # An absolute path: where the folder has no name, onnx_ir does not check what leaves it.
     ir.external_data.set_base_dir(model.graph, path.absolute().parent)
     return model
@@ -78,12 +81,17 @@ def _embed_attributes(model: ir.Model) -> None:
                     node.attributes[name] = ir.AttrTensor(name, data)
 
 
-def _deserialised(proto: onnx.ModelProto) -> ir.Model:
-    """Refuse what onnx_ir would leave out in silence."""
+def _deserialised(proto: onnx.ModelProto, left_out: list[str]) -> ir.Model:
+    """Refuse, or tell, what onnx_ir would leave out in silence."""
     if proto.graph.sparse_initializer:
         raise ValueError("sparse weights are not supported; make them dense first")
     if not all(tensor.name for tensor in proto.graph.initializer):
         raise ValueError("a weight has no name")
+    if proto.training_info:
+        left_out.append(
+            "the model's training_info (how it is trained further) was left out: "
+            "it is of the weights as they were"
+        )
     return ir.from_proto(proto)
 
 

@@ -12,21 +12,23 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import computable
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import attribute, only_reader
+from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.groups import TracedGroup
 from nmcore_onnx.trace.slots import ConsumerSlot
 
 
 def norm_scale(
-    node: ir.Node, width: int, statistics: Mapping[Place, FloatArray]
+    node: ir.Node, width: int, statistics: Mapping[Place, FloatArray], shapes: Shapes
 ) -> FloatArray | None:
     """What a batch norm right behind a node multiplies its ``width`` outputs by, or None.
 
     Shape (width,). ``statistics`` are running variances to use instead of the model's own.
     """
+    operator = operators.weighted(node)
     # Batch norms work on axis 1.
-    behind = operators.weighted(node).output_axis == 1
-    norm = only_reader(node.outputs[0]) if behind else None
+    behind = operator.made_axis(node, shapes) == 1
+    norm = only_reader(operator.output(node)) if behind else None
     found = batch_norm(norm) if norm is not None else None
     if norm is None or found is None:
         return None

@@ -25,6 +25,7 @@ from nmcore.group import IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constant_folding import folded_shape
 from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.ir.types import Dim, Shapes
 from nmcore_onnx.shapes.shape_values import Entry
@@ -247,7 +248,10 @@ class Trace:
 
     def decline(self, node: ir.Node, channels: Channels, why: str) -> None:
         """The channels stay because of what ``node`` does with them."""
-        self.freeze(channels.atoms, f"its channels reach {node.op_type} {label(node)!r}, {why}")
+        given = [value.name for value in node.inputs if value is not None and is_overridable(value)]
+        because = f" ({given[0]!r} is an input that a caller may set)" if given else ""
+        reason = f"its channels reach {node.op_type} {label(node)!r}, {why}{because}"
+        self.freeze(channels.atoms, reason)
 
     def decline_inputs(self, node: ir.Node, why: str) -> None:
         """The channels of all inputs of ``node`` stay."""

@@ -12,13 +12,14 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import compact, computable, read
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import attribute, label, only_reader
+from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.consumers import batch_norm
 from nmcore_onnx.trace.groups import TracedGroup, positions
 from nmcore_onnx.trace.slots import FilterSlot, ProducerSlot
 
 
-def producers(traced: TracedGroup) -> list[Producer]:
+def producers(traced: TracedGroup, shapes: Shapes) -> list[Producer]:
     """All weights whose rows make the channels of a group.
 
     A convolution and a depthwise one behind it count as one; where several weights make the
@@ -26,18 +27,20 @@ def producers(traced: TracedGroup) -> list[Producer]:
     """
     rows = [positions(slot.atoms, traced.units) for slot in traced.producers]
     if len(traced.producers) == len(traced.filters) == 1 == rows[0].shape[1]:
-        return [_producer(traced.producers[0], traced.units, traced.filters[0])]
-    found = [_producer(slot, traced.units) for slot in traced.producers]
-    return found + [_filter(slot, traced.units) for slot in traced.filters]
+        return [_producer(traced.producers[0], traced.units, shapes, traced.filters[0])]
+    found = [_producer(slot, traced.units, shapes) for slot in traced.producers]
+    return found + [_filter(slot, traced.units, shapes) for slot in traced.filters]
 
 
-def _producer(slot: ProducerSlot, units: IntArray, behind: FilterSlot | None = None) -> Producer:
+def _producer(
+    slot: ProducerSlot, units: IntArray, shapes: Shapes, behind: FilterSlot | None = None
+) -> Producer:
     """The rows of a producer with what follows it, or follows the filters behind it."""
     weight = operators.weighted(slot.node).rows(slot)
     last = slot.node
     if behind is not None and np.array_equal(behind.made, slot.atoms):
         last = behind.node
-    whole = _followed(Producer(label(slot.node), weight), last, len(weight))
+    whole = _followed(Producer(label(slot.node), weight), last, len(weight), shapes)
     rows = _of_units(whole, positions(slot.atoms, units))
     if behind is None:
         return rows
@@ -45,14 +48,14 @@ def _producer(slot: ProducerSlot, units: IntArray, behind: FilterSlot | None = N
     return replace(rows, depthwise=kernels.reshape(len(units), -1))
 
 
-def _filter(slot: FilterSlot, units: IntArray) -> Producer:
+def _filter(slot: FilterSlot, units: IntArray, shapes: Shapes) -> Producer:
     """The filters of a grouped convolution as rows."""
     weight = read(slot.place)
-    whole = _followed(Producer(label(slot.node), weight), slot.node, len(weight))
+    whole = _followed(Producer(label(slot.node), weight), slot.node, len(weight), shapes)
     return _of_units(whole, positions(slot.made, units))
 
 
-def _followed(rows: Producer, node: ir.Node, width: int) -> Producer:
+def _followed(rows: Producer, node: ir.Node, width: int, shapes: Shapes) -> Producer:
     """Rows with the bias of ``node`` and the normalisation of its ``width`` outputs.
 
     An instance norm takes the offset and the scale of a row away, whatever they are; it is
@@ -60,8 +63,10 @@ def _followed(rows: Producer, node: ir.Node, width: int) -> Producer:
     """
     operator = operators.weighted(node)
     rows = replace(rows, bias=operator.bias(node, width))
-    norm = only_reader(operator.output(node))
-    if norm is None or operator.output_axis != 1:  # norms work on axis 1
+    norm, axis = only_reader(operator.output(node)), operator.made_axis(node, shapes)
+    if norm is None or axis is None:
+        return rows
+    if norm.op_type in ("InstanceNormalization", "BatchNormalization") and axis != 1:
         return rows
     if norm.op_type == "InstanceNormalization":
         found = _instance_norm(norm, rows)
@@ -69,22 +74,29 @@ def _followed(rows: Producer, node: ir.Node, width: int) -> Producer:
     found = batch_norm(norm)
     if found is not None:
         return rows if len(found.gamma) != width else replace(rows, batchnorm=found)
-    affine = _affine(norm, node, width)
+    affine = _affine(norm, node, axis, width, shapes)
     return rows if affine is None else replace(rows, batchnorm=affine).folded()
 
 
-def _affine(reader: ir.Node | None, node: ir.Node, width: int) -> BatchNorm | None:
-    """Factors and offsets a channel right behind a convolution: a batch norm written out, a bias.
+def _affine(
+    reader: ir.Node | None, node: ir.Node, axis: int, width: int, shapes: Shapes
+) -> BatchNorm | None:
+    """Factors and offsets a channel right behind a layer: a batch norm written out, a bias.
 
     They are given as the batch norm that does the same to inputs of mean 0 and variance 1.
     """
     scale, shift = np.ones(width), np.zeros(width)
-    weight = node.inputs[operators.weighted(node).weight_input]
-    value, rank = node.outputs[0], len(constants.shape(weight) or ())
+    operator = operators.weighted(node)
+    output = shapes.get(node.outputs[0].name or "")
+    # Convolutions and Gemms give values of as many axes as their weights have.
+    rank = len(
+        (constants.shape(node.inputs[operator.weight_input]) if output is None else output) or ()
+    )
+    value = operator.output(node)
     found = False
     while reader is not None and reader.op_type in ("Mul", "Add", "Sub", "Div"):
         place = Place(reader, 0 if reader.inputs[1] is value else 1)
-        numbers = _per_channel(place, rank, width)
+        numbers = _per_channel(place, rank, axis, width)
         if numbers is None or (place.index == 0 and reader.op_type in ("Sub", "Div")):
             break
         if reader.op_type in ("Mul", "Div"):
@@ -99,15 +111,15 @@ def _affine(reader: ir.Node | None, node: ir.Node, width: int) -> BatchNorm | No
     return BatchNorm(scale, shift, np.zeros(width), np.ones(width), 0.0)
 
 
-def _per_channel(place: Place, rank: int, width: int) -> FloatArray | None:
-    """A constant with one number in all, or one a channel on axis 1 of ``rank``."""
+def _per_channel(place: Place, rank: int, axis: int, width: int) -> FloatArray | None:
+    """A constant with one number in all, or one a channel on ``axis`` of ``rank``."""
     shape = constants.shape(place.value)
     if shape is None or not constants.is_float(place.value):
         return None
     aligned = (1,) * (rank - len(shape)) + shape
-    if len(aligned) != rank or int(np.prod(aligned)) not in (1, aligned[1]):
+    if len(aligned) != rank or int(np.prod(aligned)) not in (1, aligned[axis]):
         return None
-    return np.broadcast_to(read(place).reshape(-1), width) if aligned[1] in (1, width) else None
+    return np.broadcast_to(read(place).reshape(-1), width) if aligned[axis] in (1, width) else None
 
 
 def _of_units(whole: Producer, owned: IntArray) -> Producer:

@@ -1,11 +1,5 @@
-import sys
-from pathlib import Path
-
 import pytest
 import threadpoolctl
-
-# The reference is a plain module beside the tests, not a part of the package.
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

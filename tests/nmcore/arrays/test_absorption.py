@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import reference
+from nmcore.arrays import absorption
 from nmcore.arrays.absorption import absorb
 from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
@@ -92,7 +93,7 @@ def test_bias_passes_through_where_nothing_is_shifted():
 @pytest.mark.parametrize("make", [merge_of, dense])
 @pytest.mark.parametrize(("shape", "axis", "repeat"), CASES[:6])
 def test_in_place(make, shape, axis, repeat, monkeypatch):
-    monkeypatch.setattr("nmcore.arrays.absorption._BLOCK", 16)
+    monkeypatch.setattr(absorption, "_BLOCK", 16)
     scaling = make(12)
     V = np.random.default_rng(1).standard_normal(shape)
     expected, _ = absorb(V.copy(), scaling, axis=axis, repeat=repeat)
@@ -105,7 +106,7 @@ def test_in_place(make, shape, axis, repeat, monkeypatch):
 
 
 def test_out_may_overlap_anyhow(monkeypatch):
-    monkeypatch.setattr("nmcore.arrays.absorption._BLOCK", 16)
+    monkeypatch.setattr(absorption, "_BLOCK", 16)
     scaling = merge_of(12)
     V = np.random.default_rng(1).standard_normal((9, 12))
     expected, _ = absorb(V.copy(), scaling)

@@ -58,9 +58,9 @@ def test_method_takes_any_object_with_moments():
     found = moments_of(A)
     given = SimpleNamespace(mean=found.mean.astype(np.float32), second=found.second)
     weight = np.ones((6, 2))
-    scaling = scaling_matrix(weight, KEPT, "moments", moments=given)
+    scaling = scaling_matrix(weight, KEPT, "affine", moments=given)
     np.testing.assert_allclose(scaling.Z, affine(found, KEPT, ridge=RIDGE).Z, rtol=1e-4, atol=1e-6)
-    damped = scaling_matrix(weight, KEPT, "moments", moments=found, ridge=2.0)
+    damped = scaling_matrix(weight, KEPT, "affine", moments=found, ridge=2.0)
     np.testing.assert_array_equal(damped.Z, affine(found, KEPT, ridge=2.0).Z)
 
 
@@ -68,7 +68,7 @@ def test_half_precision_mean_is_squared_in_double():
     A = activations(np.random.default_rng(9))
     A += 300 - A.mean(0)
     given = SimpleNamespace(mean=np.full(6, 300, dtype=np.float16), second=A.T @ A / len(A))
-    scaling = scaling_matrix(np.ones((6, 2)), KEPT, "moments", moments=given)
+    scaling = scaling_matrix(np.ones((6, 2)), KEPT, "affine", moments=given)
     np.testing.assert_allclose(scaling.Z, affine(moments_of(A), KEPT).Z, atol=1e-9)
 
 
@@ -114,7 +114,7 @@ def bad(**changes):
 @pytest.mark.parametrize(
     ("moments", "message"),
     [
-        (None, "moments: got None; method 'moments' needs"),
+        (None, "moments: got None; method 'affine' needs"),
         (SimpleNamespace(mean=np.ones(6)), "without 'second'"),
         (bad(mean=None), "without 'mean'"),
         (bad(mean=np.ones(5)), r"moments.mean: got shape \(5,\)"),
@@ -124,4 +124,4 @@ def bad(**changes):
 )
 def test_door(moments, message):
     with pytest.raises(ArgumentError, match=message):
-        scaling_matrix(np.ones((6, 2)), KEPT, "moments", moments=moments)
+        scaling_matrix(np.ones((6, 2)), KEPT, "affine", moments=moments)

@@ -11,6 +11,7 @@ import reference
 from nmcore.arrays.criteria import select
 from nmcore.arrays.elimination import error_selection, reading_gram
 from nmcore.errors import ArgumentError
+from nmcore.kernels import distances
 
 KERNELS = ("numpy", "numba")
 
@@ -60,7 +61,7 @@ def test_geometric_median_of_any_small_weight(data):
 def test_geometric_median_in_blocks(kernel, monkeypatch):
     weight = rows_with_ties(width=80)
     whole = select(weight, 33, "l2-gm", kernel=kernel)
-    monkeypatch.setattr("nmcore.kernels.distances._BLOCK_BYTES", 1)
+    monkeypatch.setattr(distances, "_BLOCK_BYTES", 1)
     np.testing.assert_array_equal(select(weight, 33, "l2-gm", kernel=kernel), whole)
 
 

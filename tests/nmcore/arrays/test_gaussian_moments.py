@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from nmcore.arrays import gaussian_moments as module
 from nmcore.arrays.affine import affine
 from nmcore.arrays.gaussian_moments import (
     TERMS,
@@ -139,7 +140,7 @@ def test_one_channel():
 def test_rows_are_formed_in_blocks(monkeypatch):
     arguments = random_gaussians(np.random.default_rng(2))
     whole = gaussian_moments(*arguments, relu).second
-    monkeypatch.setattr("nmcore.arrays.gaussian_moments._BLOCK", 6 * 4)
+    monkeypatch.setattr(module, "_BLOCK", 6 * 4)
     np.testing.assert_allclose(gaussian_moments(*arguments, relu).second, whole, rtol=1e-12)
     np.testing.assert_allclose(whole, whole.T, rtol=1e-12)
 

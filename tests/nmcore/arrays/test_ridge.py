@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nmcore.arrays import linalg
 from nmcore.arrays.absorption import absorb
 from nmcore.arrays.ridge import BIAS_WEIGHT, RIDGE, mixed_rows
 from nmcore.arrays.scaling import scaling_matrix
@@ -121,7 +122,7 @@ def test_half_precision_is_summed_in_double():
 def test_many_columns_are_summed_in_blocks(monkeypatch):
     W, b = layer(np.random.default_rng(7))
     expected = mixed_rows(W, KEPT, bias=b).Z
-    monkeypatch.setattr("nmcore.arrays.linalg._BLOCK", 7 * 5)
+    monkeypatch.setattr(linalg, "_BLOCK", 7 * 5)
     np.testing.assert_allclose(mixed_rows(W, KEPT, bias=b).Z, expected, rtol=1e-9)
 
 

@@ -9,6 +9,8 @@ import reference
 from nmcore.arrays.scaling import scaling_matrix
 from nmcore.errors import ArgumentError
 from nmcore.group import BatchNorm
+from nmcore.kernels import match, numpy_
+from nmcore.kernels import rows as row_kernel
 
 KERNELS = ("numpy", "numba")
 
@@ -212,9 +214,9 @@ def test_blocks_give_the_same_answer_as_one_block(kernel, monkeypatch):
     weight[100:200] = weight[:100]
     kept = some_kept(300)
     whole = scaling_matrix(weight, kept, batchnorm=bn, kernel=kernel)
-    monkeypatch.setattr("nmcore.kernels.match._BLOCK_BYTES", 1)
-    monkeypatch.setattr("nmcore.kernels.numpy_._STRIP", 50)
-    monkeypatch.setattr("nmcore.kernels.rows._CHUNK_BYTES", 1)
+    monkeypatch.setattr(match, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(numpy_, "_STRIP", 50)
+    monkeypatch.setattr(row_kernel, "_CHUNK_BYTES", 1)
     pieces = scaling_matrix(weight, kept, batchnorm=bn, kernel=kernel)
     np.testing.assert_array_equal(pieces.Z, whole.Z)
 

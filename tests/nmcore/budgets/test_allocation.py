@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -17,10 +15,8 @@ from nmcore.budgets.allocation import (
     fixed_cost,
     proportional,
 )
-from nmcore.budgets.allotment import Choices, meet
 from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group, Term
-from nmcore.plan.selection import Selection
 from nmcore.plugins import registry
 
 
@@ -39,6 +35,15 @@ def residual():
         stream = chain.value
         chain.conv(10, 3, pads=[1] * 4).batch_norm().node("Relu").conv(6, 1).batch_norm()
         chain.node("Add", stream).node("Relu")
+    return chain.node("GlobalAveragePool").node("Flatten").gemm(5)
+
+
+def own_residual(width=8, blocks=3):
+    """x + conv(x): the rows and the columns of a weight are channels of one group."""
+    chain = Chain().conv(width, pads=[1] * 4).node("Relu")
+    for _ in range(blocks):
+        stream = chain.value
+        chain.conv(width, pads=[1] * 4).node("Add", stream).node("Relu")
     return chain.node("GlobalAveragePool").node("Flatten").gemm(5)
 
 
@@ -88,6 +93,7 @@ CHAINS = {
     "gemm": lambda: Chain(("n", 6)).gemm(10).node("Relu").gemm(7, transB=0).gemm(4),
     "sequence": sequence,
     "residual": residual,
+    "its own residual": own_residual,
     "half precision": lambda: Chain(dtype=np.float16).conv(8).node("Relu").conv(6).conv(4),
     "1-D": lambda: Chain(("n", 3, 16)).conv(8).node("Relu").conv(6, dilations=[2]).conv(4),
 }
@@ -345,6 +351,42 @@ def test_whole_models_meet_the_budget(name, share, kind):
 
 
 @pytest.mark.parametrize("kind", ["macs", "params"])
+def test_every_budget_that_can_be_reached_is_met(kind):
+    """Of one group, so that what is left tells how many channels there were to keep."""
+    model = own_residual(16).build()
+    graph = registry.open_graph(model)
+    (group,) = graph.groups
+    meter = Meter(graph.terms(), {group.name: group.width}, kind)
+    fixed = fixed_cost(graph.cost(), meter, kind)
+    whole = getattr(graph.cost(), kind)
+    for count in range(1, group.width + 1):
+        meter.kept[group.name] = count
+        share = (fixed + meter.total()) / whole
+        result = nmcore.compress(model, method="merge", round_to=1, **{kind: share})
+        assert [len(o.plan.kept) for o in result.outcomes] == [count]
+        assert result.report.budget.met
+
+
+@pytest.mark.parametrize("kind", ["macs", "params"])
+@pytest.mark.parametrize("multiple", [3, 4])
+def test_steps_of_several_channels_save_what_they_save(kind, multiple):
+    graph = registry.open_graph(own_residual(16).build())
+    (group,) = graph.groups
+    meter = Meter(graph.terms(), {group.name: 16}, kind)
+    for kept in (15, 12, 5, 1):
+        before, saving = meter.total(), meter.saving(group.name, kept)
+        meter.kept[group.name] = kept
+        np.testing.assert_allclose(before - meter.total(), saving, rtol=1e-12)
+    for kept in range(multiple, 16, multiple):
+        meter.kept[group.name] = kept
+        target = meter.total()
+        fresh = Meter(graph.terms(), {group.name: 16}, kind)
+        curves = {group.name: np.arange(1.0, 16)}
+        counts = allocate(curves, fresh, {group.name: multiple}, fixed=0.0, target=target)
+        assert counts == {group.name: kept}
+
+
+@pytest.mark.parametrize("kind", ["macs", "params"])
 def test_under_a_budget_widths_are_those_that_runtimes_pack_where_it_can_be_met(kind):
     model = Chain().conv(24).node("Relu").conv(24).node("Relu").node("GlobalAveragePool").build()
     for share, step in ((0.6, 4), (0.1, 1)):
@@ -354,11 +396,6 @@ def test_under_a_budget_widths_are_those_that_runtimes_pack_where_it_can_be_met(
         assert [count % 4 == 0 for count in counts] == [step == 4 for _ in counts]
     with pytest.raises(BudgetError):
         nmcore.compress(model, method="merge", round_to=4, **{kind: 0.1})
-
-
-def test_what_attention_heads_hold_counts_when_widths_are_rounded():
-    heads = Group("heads", 6, ["values"], ["out"], block=32)
-    assert Selection(ratio=0.5, multiple=8).counts([heads], []) == {"heads": 3}
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -380,10 +417,3 @@ def test_groups_that_are_named_are_not_cut_further():
     assert kept["conv2"] == 6
     with pytest.raises(ArgumentError, match="cannot be met"):
         nmcore.compress(model, method="merge", macs=0.1, keep={"conv*": 5})
-
-
-def test_a_budget_needs_a_graph_that_knows_its_terms():
-    """What a third party's graph cannot tell is asked for only where it is needed."""
-    groups = [Group("a", 4, ["a"], ["b"])]
-    graph = SimpleNamespace(groups=groups)
-    assert meet(graph, None, Choices({"a": 2}), {}).counts == {"a": 2}

@@ -8,10 +8,10 @@ import pytest
 from nmcore.calibration.augmentation import (
     MOVES,
     VERSIONS,
+    augmented,
     copies,
-    with_copies,
 )
-from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.calibration_set import CalibrationSet
 
 
 def pictures(*shape, seed=0):
@@ -19,7 +19,7 @@ def pictures(*shape, seed=0):
 
 
 def probes(*batches):
-    return Probes([{"input": x} for x in batches], sum(map(len, batches)), True, "here")
+    return CalibrationSet([{"input": x} for x in batches], sum(map(len, batches)), True, "here")
 
 
 def shown(found):
@@ -65,27 +65,27 @@ def test_halves_come_from_another_picture():
 class TestWithCopies:
     def test_batches_stay_as_long_as_they_are(self):
         first, second = pictures(4, 3, 16, 16), pictures(2, 3, 16, 16, seed=1)
-        found = with_copies(probes(first, second), 3)
+        found = augmented(probes(first, second), 3)
         assert found.count == 18
         assert [len(batch) for batch in shown(found)] == [4, 2] * 3
         np.testing.assert_array_equal(shown(found)[0], first)
         np.testing.assert_array_equal(shown(found)[1], second)
 
     def test_bytes_stay_bytes(self):
-        (batch, *_) = shown(with_copies(probes(np.zeros((2, 16, 16, 3), np.uint8)), VERSIONS))
+        (batch, *_) = shown(augmented(probes(np.zeros((2, 16, 16, 3), np.uint8)), VERSIONS))
         assert batch.dtype == np.uint8
 
     def test_no_more_than_there_are(self):
-        assert with_copies(probes(pictures(2, 3, 16, 16)), 10_000).count == 2 * VERSIONS
+        assert augmented(probes(pictures(2, 3, 16, 16)), 10_000).count == 2 * VERSIONS
 
     @pytest.mark.parametrize(
         "shape", [(4, 3, 8, 8), (4, 32, 16, 16), (4, 48), (4, 3, 48), (4, 3, 16, 16, 16)]
     )
     def test_what_is_no_picture_gets_none(self, shape):
         given = probes(pictures(*shape))
-        assert with_copies(given, VERSIONS) is given
+        assert augmented(given, VERSIONS) is given
 
     def test_several_inputs_get_none(self):
         feeds = {"picture": pictures(2, 3, 16, 16), "mask": np.ones((2, 3, 16, 16), bool)}
-        given = Probes([feeds], 2, True, "here")
-        assert with_copies(given, VERSIONS) is given
+        given = CalibrationSet([feeds], 2, True, "here")
+        assert augmented(given, VERSIONS) is given

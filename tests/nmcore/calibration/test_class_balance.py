@@ -1,4 +1,4 @@
-"""Made inputs are chosen so that the network's own answers take turns."""
+"""Synthetic inputs are chosen so that the network's own answers take turns."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from chain import Chain
-from nmcore.calibration.calibration_set import Probes
+from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.calibration.class_balance import balanced, evenly
-from nmcore.calibration.collect import Inputs, probes_for
+from nmcore.calibration.collect import Inputs, calibration_set_for
 from nmcore.calibration.synthetic import synthesise
 from nmcore.plugins import registry
 from nmcore.plugins.protocols import InputSpec
@@ -32,7 +32,7 @@ def candidates(classes, step, **more):
     """Inputs that tell their class and their number."""
     x = np.column_stack([classes, np.arange(len(classes))]).astype(np.float32)
     batches = [{"input": x[k : k + step], "flag": np.array(True)} for k in range(0, len(x), step)]
-    return Probes(batches, len(x), False, "", **more)
+    return CalibrationSet(batches, len(x), False, "", **more)
 
 
 def shown(found):
@@ -110,7 +110,8 @@ def test_made_inputs_are_balanced_for_the_network_at_hand():
         return sum((feeds["input"].mean((1, 2, 3)) > 1).sum() for feeds in batches)
 
     plain = bright(synthesise([spec], [(1, 1, 8, 8)], 32).batches)
-    found = probes_for(graph, Inputs(samples=32), ("cpu",), 0)
+    session = registry.runtime().session(graph.serialize(), providers=("cpu",))
+    found = calibration_set_for(graph, session, Inputs(samples=32), 0)
     assert found.count == 32
     assert plain < bright(found.batches) <= 16
     assert plain < bright(found.unseen) <= 16

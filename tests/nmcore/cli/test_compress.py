@@ -202,7 +202,7 @@ class TestOptions:
         assert data["seed"] == 3
         assert data["command"].startswith(f"nmcore compress {model} {out} --report")
         assert "onnx" in data["versions"]
-        assert (data["fidelity"]["n"], data["fidelity"]["made"]) == (64, True)
+        assert (data["fidelity"]["n"], data["fidelity"]["synthetic"]) == (64, True)
 
     def test_json_is_the_report_and_nothing_else(self, run, model, out, tmp_path):
         report = tmp_path / "r.json"
@@ -246,12 +246,13 @@ class TestOptions:
         chain.conv(8, pads=[1] * 4).raw("Add", chain.value, start).node("Relu").conv(4)
         onnx.save(chain.build(), tmp_path / "m.onnx")
         args = ["compress", tmp_path / "m.onnx", out, "--method", "merge"]
-        assert "cut as well: conv1, made by several" in run(*args).stdout
+        assert "cut as well: conv1, a residual stream" in run(*args).stdout
         assert "cut as well" not in run(*args, "--macs", 0.8).stdout
 
     def test_each_reason_is_said_once(self, run, model, out):
         lines = run("compress", model, out, "--only", "conv*").stdout.splitlines()
-        assert "error: the next layer refitted after each removal: conv1, conv2" in lines
+        assert "chosen by error, the next layer refitted after each removal: conv1, conv2" in lines
+        assert not any(line.startswith("error:") for line in lines)
         assert "all channels kept: gemm1" in lines
         assert "why" not in "".join(lines)
 

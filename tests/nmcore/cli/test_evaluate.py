@@ -114,7 +114,7 @@ class TestBadInput:
 
     def test_missing_files_and_arguments(self, fails, model, data, tmp_path):
         assert "does not exist" in fails("evaluate", model, "--data", tmp_path / "none.npz")
-        assert "is a directory" in fails("evaluate", model, "--data", tmp_path)
+        assert "holds no pictures" in fails("evaluate", model, "--data", tmp_path)
         assert "does not exist" in fails("evaluate", tmp_path / "none.onnx", "--data", data)
         assert "Missing argument 'MODEL...'" in fails("evaluate", "--data", data)
 

@@ -59,7 +59,7 @@ def test_control_c_ends_it_in_a_line(model):
 # Says when the model has started to run.
 _ANNOUNCING = """
 import sys
-from nmcore import latency
+from nmcore.evaluation import latency
 from nmcore.cli import cli
 measure = latency.time_sessions
 def announced(*arguments, **options):

@@ -90,7 +90,8 @@ class TestSensitivity:
         assert lines[2].split() == headers.split()
         assert lines[3].split()[:2] == ["conv1", "8"]
         assert "predicted on 16 synthetic inputs" in text
-        assert sum(line.startswith("error: ") for line in lines) == 1
+        assert sum(line.startswith("errors are mean squared errors") for line in lines) == 1
+        assert not any(line.startswith("error:") for line in lines)
         assert "left alone: 1 node" in lines
         assert text.isascii()
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import nmcore
-from nmcore.cli import logs, terminal
+from nmcore.cli import logs, progress, terminal
 from nmcore.cli.options import gather_numbers
 from nmcore.evaluation.evaluate import Evaluation
 from nmcore.utils.logs import tell
@@ -89,7 +89,7 @@ def test_debug_tells_what_is_hidden(model, tmp_path):
 def test_debug_tells_the_steps_and_their_seconds(model, tmp_path):
     options = ["--macs", 0.8, "--verify", "--json"]
     done = process("--debug", "compress", model, tmp_path / "small.onnx", *options)
-    told = re.findall(r"^nmcore\.steps: (.+?)(?: \.\.\.|: \d+\.\d\d s)$", done.stderr, re.M)
+    told = re.findall(r"^nmcore\.utils\.logs: (.+?)(?: \.\.\.|: \d+\.\d\d s)$", done.stderr, re.M)
     for step in (
         "opening the model",
         "taking or making inputs",
@@ -201,7 +201,7 @@ class TestTerminal:
         assert capsys.readouterr() == ("", "")
 
     def test_progress_shows_what_how_far_and_how_long(self, capsys, tty, monkeypatch):
-        monkeypatch.setattr("nmcore.cli.progress.PATIENCE", 0)
+        monkeypatch.setattr(progress, "PATIENCE", 0)
         monkeypatch.setenv("COLUMNS", "100")
         monkeypatch.setenv("FORCE_COLOR", "1")
         logs.start(debug=False)
@@ -222,7 +222,7 @@ class TestTerminal:
         assert "merging" not in capsys.readouterr().err
 
     def test_quiet_hides_progress_and_notices_and_leaves_warnings(self, capsys, tty, monkeypatch):
-        monkeypatch.setattr("nmcore.cli.progress.PATIENCE", 0)
+        monkeypatch.setattr(progress, "PATIENCE", 0)
         monkeypatch.setenv("FORCE_COLOR", "1")
         logs.start(debug=False)
         logs.be_quiet()

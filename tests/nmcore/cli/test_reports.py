@@ -103,7 +103,7 @@ def test_each_report_is_checked_before_the_work(fails, model, tmp_path):
 
 def test_from_python(model, tmp_path):
     result = nmcore.compress(model, method="merge")
-    result.report.save(tmp_path / "r.html")
+    result.save_report(tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "nmcore.compress(" in page
     assert "Latency" not in page

@@ -17,13 +17,14 @@ from nmcore.calibration.calibration_set import from_data
 from nmcore.calibration.dead_leaves import dead_leaves
 from nmcore.calibration.synthetic import synthesise
 from nmcore.compression import joint_refit, reconstruction, shrinkage
-from nmcore.compression.baseline import Rival
+from nmcore.compression.baseline import Baseline
 from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.moments import Moments
 from nmcore.compression.reconstruction import Reconstruction
 from nmcore.compression.refit import mixed, refit
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ModelError, NmcoreError, VerificationError
+from nmcore.pipeline import compress as pipeline
 from nmcore.plugins import registry
 
 
@@ -109,7 +110,7 @@ class TestError:
     def test_redundant_channels_go_without_loss(self, monkeypatch, norm, data):
         for name in ("REFIT_RIDGE", "SELECTION_RIDGE", "SCARCITY"):
             monkeypatch.setattr(reconstruction, name, 1e-7)
-        monkeypatch.setattr(shrinkage, "DOUBT", 1e-7)
+        monkeypatch.setattr(shrinkage, "SHRINKAGE", 1e-7)
         model = redundant(norm)
         x = pictures(seed=5) if data else (dead_leaves(64, 3, (8, 8), seed=5) - 0.45) / 0.25
         result, proto = compress(model, ratio=0.5, data=data, samples=256)
@@ -315,7 +316,7 @@ class TestLeftAlone:
         assert kept(result)["conv1"] == 7
 
     def test_nothing_to_remove_is_not_measured(self, monkeypatch):
-        monkeypatch.setattr(compress, "probes_for", None)
+        monkeypatch.setattr(pipeline, "calibration_set_for", None)
         model = network()
         result, proto = compress(model, ratio=0.0)
         assert "nothing is to be removed" in result.notes
@@ -340,7 +341,7 @@ class TestLeftAlone:
 class TestRival:
     def test_merging_is_taken_where_it_is_better(self, monkeypatch):
         model = network()
-        monkeypatch.setattr(Rival, "_deviations", lambda *_: [25.0, 12.5])
+        monkeypatch.setattr(Baseline, "_deviations", lambda *_: [25.0, 12.5])
         result, proto = compress(model, method="auto", ratio=0.5)
         assert any(
             note == "merged instead: the outputs deviate by 12.5 %, refitted by 25.0 %"
@@ -353,7 +354,7 @@ class TestRival:
 
     def test_it_keeps_as_many_channels(self, monkeypatch):
         model = network()
-        monkeypatch.setattr(Rival, "_deviations", lambda *_: [1.0, 0.0])
+        monkeypatch.setattr(Baseline, "_deviations", lambda *_: [1.0, 0.0])
         result, _ = compress(model, method="auto", macs=0.5)
         expected, _ = compress(model, method="moments", macs=0.5)
         assert kept(result) == kept(expected)
@@ -362,7 +363,7 @@ class TestRival:
     @pytest.mark.parametrize("errors", [(0.1, 0.2), (0.1, 0.1)])
     def test_else_refitting_is(self, monkeypatch, errors):
         model = network()
-        monkeypatch.setattr(Rival, "_deviations", lambda *_: list(errors))
+        monkeypatch.setattr(Baseline, "_deviations", lambda *_: list(errors))
         result, proto = compress(model, method="auto", ratio=0.5)
         (note,) = [note for note in result.notes if "outputs deviate" in note]
         assert note.startswith("the outputs deviate by 0.1 %; merged, they would by 0.")
@@ -375,8 +376,8 @@ class TestRival:
         graphs = [compress(model, method=m, ratio=0.5)[1] for m in ("prune", "merge")]
         session = registry.runtime().session(graph.serialize(), providers=("cpu",))
         shown = from_data(dataset(100), session.inputs, 64)
-        found = Rival(model, None, shown, ("cpu",))._deviations(
-            graph.serialize(), [each.SerializeToString() for each in graphs]
+        found = Baseline(graph, session, None, shown, ("cpu",))._deviations(
+            [each.SerializeToString() for each in graphs]
         )
         x = np.concatenate([batch["input"] for batch in shown.batches])
         want, *others = (
@@ -394,7 +395,7 @@ class TestRival:
         assert {o.plan.method for o in result.outcomes} == {"moments"}
 
     def test_asked_for_by_name_there_is_no_rival(self, monkeypatch):
-        monkeypatch.setattr(Rival, "better", None)
+        monkeypatch.setattr(Baseline, "better", None)
         result, _ = compress(network(), method="moments", ratio=0.5)
         assert not any("merg" in note for note in result.notes)
 
@@ -489,7 +490,7 @@ class TestWalk:
         """But not where batch norms keep every channel as lively as it was in training."""
         walk = self.walk(network(norm=norm), real)
         monkeypatch.setattr(shrinkage, "DEEP", 2)
-        doubted = shrinkage.Doubt(walk.graph, real)
+        doubted = shrinkage.Shrinkage(walk.graph, real)
         gains = []
         for reading in walk.graph.readings():
             consumer = walk.graph.consumer(reading)
@@ -503,7 +504,7 @@ class TestWalk:
                 np.zeros((features, outputs)),
             )
             gains.append(doubted(seen, consumer, reading).covariance[0, 0] - 1)
-        wanted = [0.0, 0.0] if norm or real else [shrinkage.DOUBT / 4, shrinkage.DOUBT]
+        wanted = [0.0, 0.0] if norm or real else [shrinkage.SHRINKAGE / 4, shrinkage.SHRINKAGE]
         np.testing.assert_allclose(gains[:2], wanted)
 
     def test_curves_do_not_depend_on_how_many_are_measured_at_once(self, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 import nmcore
 from chain import Chain, run
 from nmcore.compression.moments import accumulate, average
-from nmcore.data.batches import Divided
+from nmcore.data.batches import BatchRunner
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.evaluation.fidelity import fidelity
@@ -45,7 +45,7 @@ def batch(length, rate=2):
 )
 def test_halves_until_one_fits(fits, tried):
     session = Small(fits)
-    parts = list(Divided(session, divisible=True)(batch(11)))
+    parts = list(BatchRunner(session, divisible=True)(batch(11)))
     assert session.ran == [(count, count > 1) for count in tried]
     assert sum(count for count, _ in parts) == 11
     assert sum(outputs[1] for _, outputs in parts).tolist() == batch(11)["x"].sum(0).tolist()
@@ -54,7 +54,7 @@ def test_halves_until_one_fits(fits, tried):
 
 def test_what_did_not_fit_is_not_tried_again():
     session = Small(4)
-    divided = Divided(session, divisible=True)
+    divided = BatchRunner(session, divisible=True)
     for length in (16, 16, 3):
         assert sum(count for count, _ in divided(batch(length))) == length
     assert [count for count, _ in session.ran] == [16, 8, *[4] * 8, 3]
@@ -164,11 +164,11 @@ def test_models_are_compared_in_smaller_batches(memory_for):
 _IN_LITTLE_MEMORY = """
 import resource, sys
 import numpy as np
-from nmcore import plugins
+from nmcore.plugins import registry
 from nmcore.errors import OutOfMemoryError
 from nmcore.compression.moments import accumulate
 
-session = plugins.runtime().session(sys.stdin.buffer.read(), providers=["cpu"], threads=1)
+session = registry.runtime().session(sys.stdin.buffer.read(), providers=["cpu"], threads=1)
 x = np.arange(64, dtype=np.float32)[:, None]
 session.run({"input": x[:1]})
 with open("/proc/self/statm") as file:

@@ -8,20 +8,17 @@ import pytest
 
 from chain import Chain
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import NamedInputs, batch_size
+from nmcore.data.feeds import NamedInputs
 from nmcore.errors import DataError, ModelError
-from nmcore.evaluation.comparison import top_class
 from nmcore.evaluation.evaluate import evaluate
-from nmcore.evaluation.fidelity import compared
-from nmcore.plugins import registry
 
 OPTIONS = {"providers": ("cpu",), "threads": 1, "runs": 1}
 
 
 @pytest.fixture
 def saved(tmp_path):
-    def save(chain, name="m.onnx", **options):
-        onnx.save(chain.build(**options), tmp_path / name)
+    def save(chain, name="m.onnx", outputs=(), **options):
+        onnx.save(chain.build(*outputs, **options), tmp_path / name)
         return tmp_path / name
 
     return save
@@ -92,6 +89,17 @@ class TestAgreement:
         _, second = evaluate(models, data, **OPTIONS)
         assert (second.top1, second.agreement, second.deviation) == (None, None, 0.0)
 
+    def test_outputs_behind_the_first_count_for_the_deviation_alone(self, saved):
+        models = []
+        for name, weight in (("one", 1), ("two", 2)):
+            chain = picks("n", 4)
+            first = chain.value
+            chain.raw("Mul", first, chain.constant(np.float32(weight)))
+            models.append(saved(chain, f"{name}.onnx", outputs=(first, chain.value)))
+        _, second = evaluate(models, Dataset("d", scores(0, 1)), **OPTIONS)
+        assert second.agreement == 100.0
+        assert second.deviation == pytest.approx(100 / np.sqrt(2))
+
     def test_outputs_of_another_size_are_not_compared(self, saved):
         models = [saved(picks("n", 4)), saved(Chain(("n", 4)).gemm(7), "seven.onnx")]
         _, second = evaluate(models, Dataset("d", scores(0)), **OPTIONS)
@@ -134,21 +142,10 @@ class TestBatches:
         with pytest.raises(ModelError, match=r"takes 2 inputs at a time, .* shape \(8,\)"):
             evaluate([saved(chain)], Dataset("d", scores(0)), **OPTIONS)
 
-    def test_large_inputs_make_small_batches(self):
-        assert batch_size(Dataset("d", np.empty((2, 3, 224, 224), np.uint8))) == 6
-        assert batch_size(Dataset("d", np.empty((2, 3000, 3000), np.uint8))) == 1
-        assert batch_size(Dataset("d", np.empty(2))) == 256
-
 
 def test_data_that_does_not_fit(saved):
     with pytest.raises(DataError, match=r"x has shape \(2, 5\); the model's input input needs"):
         evaluate([saved(picks("n", 4))], Dataset("d", np.zeros((2, 5), np.float32)), **OPTIONS)
-
-
-@pytest.mark.parametrize(("macs", "count"), [(None, 64), (10**6, 64), (10**9, 32), (10**12, 16)])
-def test_slow_models_are_compared_on_fewer_inputs(saved, macs, count):
-    sessions = [registry.runtime().session(saved(picks("n", 4))) for _ in range(2)]
-    assert compared(*sessions, None, macs=macs, seed=0).n == count
 
 
 def test_a_notice_is_told_once(saved, monkeypatch):
@@ -158,25 +155,6 @@ def test_a_notice_is_told_once(saved, monkeypatch):
     options = OPTIONS | {"providers": ("auto",), "notify": lines.append}
     evaluate([saved(picks("n", 4))] * 2, Dataset("d", scores(0)), **options)
     assert lines == ["running on the CPU: no CUDA device was found"]
-
-
-@pytest.mark.parametrize(
-    ("output", "top"),
-    [
-        (np.array([[0.1, 0.9], [0.8, 0.2]]), [1, 0]),
-        (np.array([[[[0.1]], [[0.9]]]]), [1]),
-        (np.array([[[[0.9, 0.1]]]]), [0]),
-        (np.array([[np.nan, 1.0]]), [-1]),
-        (np.array([3, 1]), [3, 1]),
-        (np.zeros((2, 1)), None),
-        (np.zeros((2, 3, 4)), None),
-        (np.zeros(2), None),
-        (np.zeros((2, 3), np.int64), None),
-    ],
-)
-def test_top_class(output, top):
-    found = top_class(output)
-    assert found is None if top is None else found.tolist() == top
 
 
 def two_inputs(*, state=("n", 4)):

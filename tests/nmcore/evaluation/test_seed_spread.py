@@ -1,4 +1,4 @@
-"""Several seeds of made inputs: which is taken, and what is told of how they differ."""
+"""Several seeds of synthetic inputs: which is taken, and what is told of how they differ."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class TestSpread:
         assert spread.agreement == (50, 75, 70)
         assert (spread.agreement_among, spread.deviation_among) == (62, 6)
         assert str(spread) == (
-            "seeds 7 to 9: on 50.0 to 75.0 % of 40 made inputs that nothing was measured on they "
-            "give the original's top class, on 62.0 % each other's; seed 8 was kept"
+            "seeds 7 to 9: on 50.0 to 75.0 % of 40 synthetic inputs that nothing was measured on "
+            "they give the original's top class, on 62.0 % each other's; seed 8 was kept"
         )
 
     def test_where_classes_agree_alike_the_outputs_decide(self):
@@ -52,8 +52,8 @@ class TestSpread:
         spread = Spread.of((0, 1), [pair(None, 50.0), pair(None, 10.0)], [pair(None, 60.0)])
         assert (spread.agreement, spread.agreement_among, spread.kept) == (None, None, 1)
         assert str(spread) == (
-            "seeds 0 to 1: on 40 made inputs that nothing was measured on they deviate by 10.0 to "
-            "50.0 % from the original, by 60.0 % from each other; seed 1 was kept"
+            "seeds 0 to 1: on 40 synthetic inputs that nothing was measured on they deviate by "
+            "10.0 to 50.0 % from the original, by 60.0 % from each other; seed 1 was kept"
         )
 
     def test_outputs_of_different_shapes(self):

@@ -11,7 +11,7 @@ import pytest
 import nmcore
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.evaluate import evaluate
-from nmcore.evaluation.inputs import made
+from nmcore.evaluation.inputs import synthetic_data
 from nmcore.options.checks import OPTIONS, checked
 from nmcore.plugins.protocols import InputSpec
 from small import small_network
@@ -116,7 +116,7 @@ def test_every_option_is_checked(function):
 
 
 @pytest.mark.parametrize("method", ["auto", "moments"])
-def test_more_inputs_than_can_be_made(tmp_path, method):
+def test_more_inputs_than_can_be_synthetic_data(tmp_path, method):
     path = tmp_path / "m.onnx"
     onnx.save(small_network().build(), path)
     said = rf"samples is {10**12}; at most \d+ inputs 'input' can be made"
@@ -134,7 +134,7 @@ def test_more_than_can_be_made_for_a_model_of_several_inputs():
             return []
 
     with pytest.raises(ArgumentError, match=r"at most \d+ inputs 'a' can be made"):
-        made(Session(), 10**12)
+        synthetic_data(Session(), 10**12)
 
 
 def test_every_door_checks(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 import nmcore
 from chain import Chain
+from nmcore.data import loading
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import NamedInputs
 from nmcore.data.loading import in_memory
@@ -141,6 +142,8 @@ def test_picture_files(model, tmp_path):
     assert kept(model, data=paths, **FORM) == expected
     (found,) = evaluate(model, paths, runs=1, **FORM)
     assert (found.n, found.data) == (6, "6 pictures")
+    *_, whole = evaluate([model] * 2, folder, providers=("cpu",), runs=1)
+    assert (whole.n, whole.data, whole.agreement) == (6, str(folder), 100.0)
     with pytest.raises(DataError, match=r"none.png does not exist"):
         kept(model, data=[folder / "none.png"], **FORM)
 
@@ -190,7 +193,7 @@ class TestNumbersThatAreNone:
             in_memory(broken)
 
     def test_many_numbers_are_looked_through_in_parts(self, broken, monkeypatch):
-        monkeypatch.setattr("nmcore.data.loading._CHUNK", 200)
+        monkeypatch.setattr(loading, "_CHUNK", 200)
         with pytest.raises(DataError, match=f"^data: {self.MESSAGE} 3 "):
             in_memory({"x": broken})
         assert len(in_memory(broken[:3])) == 3

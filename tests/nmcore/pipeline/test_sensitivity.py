@@ -1,4 +1,4 @@
-"""What groups can lose: predicted from made inputs or weights, measured on data."""
+"""What groups can lose: predicted from synthetic inputs or weights, measured on data."""
 
 from __future__ import annotations
 

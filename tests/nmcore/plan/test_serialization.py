@@ -16,11 +16,12 @@ from chain import Chain
 from nmcore.arrays.criteria import CRITERIA
 from nmcore.arrays.scaling import BN_FORMS
 from nmcore.compression import reconstruction
+from nmcore.compression.baseline import Baseline
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ArgumentError, DataError, NmcoreError
 from nmcore.options.methods import METHODS
-from nmcore.plan import plan, replay, serialization
-from nmcore.plan.plan import GroupPlan, Plan, Source
+from nmcore.plan import replay, serialization
+from nmcore.plan.plan import VERSION, GroupPlan, Plan, Source, text
 from nmcore.plan.serialization import load
 
 EXAMPLE = Path(__file__).parents[3] / "examples/fashion_mnist"
@@ -111,7 +112,7 @@ class TestReplay:
         assert written(model, plan=plan, **options)[0] == first
 
     def test_the_published_method_that_won_is_what_the_plan_says(self, model, monkeypatch):
-        monkeypatch.setattr("nmcore.compression.baseline.Rival._deviations", lambda *_: [1.0, 0.0])
+        monkeypatch.setattr(Baseline, "_deviations", lambda *_: [1.0, 0.0])
         first, plan = written(model, ratio=0.5, data=pictures())
         assert plan.options["method"] == "merge"
         assert plan.data is None
@@ -119,7 +120,7 @@ class TestReplay:
         # The same command as before, with the plan instead of the ratio.
         result = nmcore.compress(model, plan=plan, data=pictures())
         assert result.graph.serialize() == first
-        assert result.notes[0] == "data was not read: method merge of the plan uses none"
+        assert result.notes[0] == "data was not used: method merge of the plan needs none"
 
     def test_groups_too_wide_to_measure(self, model, monkeypatch):
         monkeypatch.setattr(reconstruction, "MAX_FEATURES", 10)
@@ -132,7 +133,7 @@ class TestReplay:
         _, second = written(model, plan=plan)
         _, third = written(model, plan=second)
         assert third.groups == second.groups
-        assert plan.text(third) == plan.text(second)
+        assert text(third) == text(second)
 
     def test_other_versions_are_named(self, model):
         _, plan = written(model, ratio=0.5, method="merge")
@@ -173,7 +174,7 @@ class TestContent:
             assert source == Source(name, sha256(content).hexdigest())
 
     def test_a_group_a_line(self):
-        lines = plan.text(FULL).splitlines()
+        lines = text(FULL).splitlines()
         assert [line.strip()[:18] for line in lines if "kept" in line] == [
             '{"name": "conv1", ',
             '{"name": "conv2", ',
@@ -215,7 +216,7 @@ class TestContent:
         folder = Path(serialization.__file__).parent
         schema = json.loads((folder / "plan.schema.json").read_text())
         assert list(schema["properties"]) == list(serialization._PLAN_KEYS)
-        assert schema["properties"]["plan_version"]["const"] == plan.VERSION
+        assert schema["properties"]["plan_version"]["const"] == VERSION
         assert list(schema["$defs"]["group"]["properties"]) == list(serialization._GROUP_KEYS)
         options = schema["properties"]["options"]["properties"]
         assert set(options) == set(serialization.OPTIONS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -14,16 +12,12 @@ from nmcore.group import Scaling
 from nmcore.plan.summaries import (
     BINS,
     COLUMNS,
-    PICTURES,
     POINTS,
     ROWS,
     CurveSummary,
     SimilaritySummary,
     ZSummary,
-    pictured,
 )
-from nmcore.report.report import GroupReport
-from nmcore.report.writers import dumps
 
 
 class TestCurves:
@@ -111,17 +105,3 @@ class TestZ:
         summary = ZSummary.of(outcome(width=8, kept=kept).scaling)
         assert len(summary.cells) == kept
         assert {len(row) for row in summary.cells} == {8 - kept}
-
-    def test_pictures_are_for_those_where_most_is_merged(self):
-        many = [outcome(f"g{n}", 8 + n, 4, seed=n) for n in range(PICTURES + 20)]
-        drawn = pictured([*many, outcome("pruned", method="prune")])
-        assert len(drawn) == PICTURES
-        others = [o.merged for o in many if o.plan.name not in drawn]
-        assert max(others) <= min(o.merged for o in many if o.plan.name in drawn)
-
-
-def test_the_size_does_not_grow_with_the_group():
-    group = GroupReport.of(outcome(width=3000, kept=1000), picture=True)
-    assert len(json.dumps(group.z.cells)) < 20_000
-    long = outcome(width=3000, kept=1000, method="moments")
-    assert len(dumps(GroupReport.of(long, picture=True).curve.error)) < 2_000

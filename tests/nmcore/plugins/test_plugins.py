@@ -13,8 +13,8 @@ import pytest
 
 import nmcore
 from nmcore.errors import ModelError
-from nmcore.group import Consumer, Cost, Group, Producer
-from nmcore.plugins import protocols, registry
+from nmcore.group import Consumer, Cost, Group, Producer, Refit, Scaling
+from nmcore.plugins import registry
 
 
 @dataclass
@@ -45,9 +45,19 @@ class TwoLayersGraph:
     def consumers(self, group):
         return [Consumer("out", self.model.w2[:, :, None])]
 
-    def write(self, group, kept, weights, biases):
-        assert biases == [None]
-        self.model = TwoLayers(self.model.w1[kept], weights[0][:, :, 0])
+    def clone(self):
+        return TwoLayersGraph(self.model)
+
+    def update(self, group, index, change):
+        if isinstance(change, Scaling):
+            change = Refit(change.kept, *nmcore.absorb(self.model.w2[:, :, None], change))
+        assert change.bias is None
+        full = np.zeros_like(self.model.w2)
+        full[:, change.kept] = change.weight[:, :, 0]
+        self.model = TwoLayers(self.model.w1, full)
+
+    def remove(self, group, kept):
+        self.model = TwoLayers(self.model.w1[kept], self.model.w2[:, kept])
 
     def cost(self):
         return Cost(2, self.model.w1.size + self.model.w2.size)
@@ -87,8 +97,8 @@ toy = Toy()
 def toy_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "toy_backend", sys.modules[__name__])
     entry = EntryPoint("toy", "toy_backend:toy", registry.ENTRY_POINT_GROUP)
-    found = protocols.entry_points(group=registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(protocols, "entry_points", lambda group: [*found, entry])
+    found = registry.entry_points(group=registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [*found, entry])
 
 
 def test_third_party_backend_compresses(toy_installed):
@@ -140,7 +150,7 @@ def test_array_api_needs_neither_onnx_nor_onnxruntime():
 
 def test_core_imports_no_plugin_by_name():
     """The core finds plugins through entry points only."""
-    root = Path(protocols.__file__).parent
+    root = Path(nmcore.__file__).parent
     for path in root.rglob("*.py"):
         lines = [line.strip() for line in path.read_text().splitlines()]
         imports = [line for line in lines if line.startswith(("import ", "from "))]

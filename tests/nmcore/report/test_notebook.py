@@ -66,7 +66,7 @@ def test_sensitivities(model):
     lines = repr(found).splitlines()
     assert lines[0].split()[:4] == ["group", "width", "params", "MACs"]
     assert lines[1].split()[:2] == ["<b>1", "8"]
-    assert any(line.startswith("error: mean squared error") for line in lines)
+    assert any(line.startswith("errors are mean squared errors") for line in lines)
     page = Cells(found._repr_html_())
     assert page.open == []
     assert "<b>1" in page.cells

@@ -11,7 +11,7 @@ from nmcore.budgets.allocation import Spent
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.plan.summaries import CurveSummary
 from nmcore.report.report import GroupReport
-from nmcore.report.warnings import LOST_AGREEMENT, LOST_DEVIATION
+from nmcore.report.warnings import LOST_AGREEMENT, LOST_DEVIATION, warnings_of
 
 
 def group(name, error):
@@ -21,7 +21,8 @@ def group(name, error):
 
 def warnings(groups=(), **fidelity):
     found = Fidelity("d", 64, **({"top1_before": None, "top1_after": None} | fidelity))
-    return replace(account.report(account.outcome()), groups=groups, fidelity=found).warnings
+    report = replace(account.report(account.outcome()), groups=groups, fidelity=found)
+    return tuple(warnings_of(report))
 
 
 GOOD = {"agreement": 90.0, "deviation": 10.0}
@@ -62,7 +63,7 @@ def test_results_unlike_those_of_the_original(fidelity, evidence):
     ],
 )
 def test_made_inputs_alone_condemn_nothing(error, made, verdict):
-    found = {"agreement": LOST_AGREEMENT - 1, "deviation": 0, "made": made}
+    found = {"agreement": LOST_AGREEMENT - 1, "deviation": 0, "synthetic": made}
     (line,) = warnings([group("a", error)], **found)
     assert line.startswith(verdict)
 
@@ -88,10 +89,10 @@ def test_nothing_removed_is_never_silent():
 @pytest.mark.parametrize("kind", ["latency", "macs"])
 def test_a_budget_that_is_not_met(kind):
     report = account.report(account.outcome())
-    (line,) = replace(report, budget=Spent(kind, 0.5, 0.62)).warnings
+    (line,) = warnings_of(replace(report, budget=Spent(kind, 0.5, 0.62)))
     assert line.startswith(f"the budget is not met: {kind} is 0.62, 0.5 at most was asked for")
     assert ("the times vary too much" in line) == (kind == "latency")
     met = replace(report, budget=Spent(kind, 0.5, 0.5))
-    assert met.warnings == ()
+    assert tuple(warnings_of(met)) == ()
     assert met.as_dict()["budget"] == {"kind": kind, "asked": 0.5, "reached": 0.5, "met": True}
     assert report.as_dict()["budget"] is None

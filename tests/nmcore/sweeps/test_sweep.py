@@ -145,7 +145,8 @@ def test_a_cell_is_all_that_it_depends_on(model, data, tmp_path, runs, monkeypat
     assert nmcore.sweep(moved, methods=["merge"], results=results)[0].model == "model.onnx"
     model.write_bytes(onnx.ModelProto.SerializeToString(small_network((2, 3, 8, 8)).build()))
     assert count() == 1
-    monkeypatch.setattr(nmcore, "__version__", "0.0.1")
+    for module in (sweep, cells):
+        monkeypatch.setattr(module, "__version__", "0.0.1")
     assert count() == 1
 
 
@@ -204,7 +205,7 @@ def test_threads_and_processes_give_the_same(model, data, tmp_path):
 
 SWEEPING = """
 import sys, nmcore
-from nmcore import executors
+from nmcore.utils import executors
 if __name__ == "__main__":
     with executors.processes(2) as executor:
         nmcore.sweep(

@@ -202,7 +202,7 @@ def test_killed_at_any_moment(tmp_path):
 ABANDONER = """
 import os, sys, signal
 from pathlib import Path
-from nmcore import files
+from nmcore.utils import files
 path = Path(sys.argv[1])
 if sys.argv[2] == "file":
     files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from chain import Chain
-from nmcore.calibration.collect import Inputs, probes_for
+from nmcore.calibration.collect import Inputs, calibration_set_for
 from nmcore.data.normalisation import Normalisation
 from nmcore.plugins import registry
 
@@ -147,8 +147,13 @@ class TestFirstLayer:
 class TestMade:
     """Inputs made for a model follow what it tells."""
 
+    def shown(self, model, inputs):
+        graph = registry.open_graph(model)
+        session = registry.runtime().session(graph.serialize(), providers=("cpu",))
+        return calibration_set_for(graph, session, inputs, seed=0)
+
     def made(self, model, count=64):
-        return probes_for(registry.open_graph(model), Inputs(samples=count), ("cpu",), 0)
+        return self.shown(model, Inputs(samples=count))
 
     def pictures(self, *steps):
         chain = Chain(("n", 3, 16, 16))
@@ -177,7 +182,7 @@ class TestMade:
     def test_options_come_before_hints(self):
         model = convolved(Chain(("n", 3, 16, 16)).node("Sub", half(127)))
         inputs = Inputs(samples=16, normalisation=Normalisation(255.0))
-        (batch,) = probes_for(registry.open_graph(model), inputs, ("cpu",), 0).batches
+        (batch,) = self.shown(model, inputs).batches
         assert batch["input"].max() <= 1
 
     def test_tables(self):

@@ -12,8 +12,8 @@ from onnx import external_data_helper, numpy_helper
 
 import nmcore
 from chain import Chain, run
-from nmcore import plugins
 from nmcore.errors import ArgumentError, ModelError
+from nmcore.plugins import registry
 from nmcore_onnx.rewrite import rewrite
 from nmcore_onnx.storage import disk_cache, files
 from random_graphs import generate
@@ -139,7 +139,7 @@ def test_what_one_file_cannot_hold_is_divided(path, tmp_path, monkeypatch):
     assert abs(result.graph.size() - files.weight_bytes(result.model)) < 5_000
     assert result.report.as_dict()["after"]["bytes"] == result.graph.size()
     with result.draft(tmp_path / "other.onnx") as draft:
-        plugins.runtime().session(draft.path, providers=("cpu",))
+        registry.runtime().session(draft.path, providers=("cpu",))
     assert not (tmp_path / "other.onnx").exists()
 
 

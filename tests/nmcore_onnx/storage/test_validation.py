@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
 from chain import Chain
-from nmcore import plugins
 from nmcore.errors import DataError, ModelError, VerificationError
 from nmcore.evaluation.verification import verify
+from nmcore.plugins import registry
+from nmcore.plugins.protocols import Session
 from nmcore_onnx.shapes import shape_operators
 from nmcore_onnx.trace.channels import Channels
 
@@ -33,6 +34,11 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def loaded(model: onnx.ModelProto) -> Callable[[], Session]:
+    """What loads the model when it is asked for."""
+    return lambda: registry.runtime().session(model.SerializeToString(), providers=("cpu",))
 
 
 @pytest.fixture
@@ -162,7 +168,7 @@ class Differing:
         self._other.CopyFrom(model)
         rows = numpy_helper.to_array(model.graph.initializer[1])[::-1]
         self._other.graph.initializer[1].CopyFrom(numpy_helper.from_array(rows.copy(), "w2"))
-        graph = plugins.open_graph(model)
+        graph = registry.open_graph(model)
         self.groups, self.producers = graph.groups, graph.producers
 
     def serialize(self) -> bytes:
@@ -189,7 +195,7 @@ def test_outputs_that_say_nothing_prove_nothing(model, poison, error, words):
     insert(model, "Identity", ["c" if poison else "x"], ["d"], place=2)
     model.graph.node[3].input[0] = "d"
     with pytest.raises(error, match=words):
-        verify(graph, {}, original=model.SerializeToString, providers=("cpu",))
+        verify(graph, {}, original=loaded(model), providers=("cpu",))
 
 
 def test_a_weight_beside_which_all_others_vanish_proves_nothing(model):
@@ -207,7 +213,7 @@ def test_a_weight_beside_which_all_others_vanish_proves_nothing(model):
         changed = numpy_helper.from_array(rows, model.graph.initializer[0].name)
         model.graph.initializer[0].CopyFrom(changed)
         with pytest.raises(error, match=words):
-            verify(Differing(model), {}, original=model.SerializeToString, providers=("cpu",))
+            verify(Differing(model), {}, original=loaded(model), providers=("cpu",))
 
 
 @pytest.mark.parametrize("scale", [1e-12, 0.0])
@@ -218,7 +224,7 @@ def test_rows_that_training_left_all_but_zero_excuse_nothing(model, scale):
     changed = numpy_helper.from_array(rows, model.graph.initializer[0].name)
     model.graph.initializer[0].CopyFrom(changed)
     with pytest.raises(VerificationError, match="output 0 differs"):
-        verify(Differing(model), {}, original=model.SerializeToString, providers=("cpu",))
+        verify(Differing(model), {}, original=loaded(model), providers=("cpu",))
 
 
 # wiring
@@ -293,7 +299,7 @@ def test_axes_in_an_order_that_is_none(model, tmp_path, order):
 def test_what_does_not_fit_the_channels(operator, inputs, options, words):
     arrays = [each.astype(np.float32) if each.dtype == float else each for each in inputs]
     chain = Chain(("n", 3, 8, 8)).conv(8).node(operator, *arrays, **options)
-    graph = plugins.open_graph(chain.build(check=False))
+    graph = registry.open_graph(chain.build(check=False))
     assert any(words in found.reason for found in graph.declined), graph.declined
 
 
@@ -303,7 +309,7 @@ def test_parameters_of_a_norm_that_differ_in_length(wrong):
     parameters = [np.ones(length, np.float32) for length in lengths]
     chain = Chain().conv(8).conv(8).node("BatchNormalization", *parameters)
     model = chain.conv(4).build(check=False)
-    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
+    assert [group.name for group in registry.open_graph(model).groups] == ["conv1"]
     result = nmcore.compress(model, ratio=0.5, method="merge")
     assert len(result.plan.groups[0].kept) == 4
 
@@ -338,7 +344,7 @@ def test_declared_sizes_below_zero_are_unknown():
     model.graph.value_info.append(
         helper.make_tensor_value_info("conv1_out", TensorProto.FLOAT, [-1, 8, -7, 6])
     )
-    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
+    assert [group.name for group in registry.open_graph(model).groups] == ["conv1"]
 
 
 def test_what_is_read_is_too_small(tmp_path):
@@ -352,7 +358,7 @@ def test_sizes_that_are_tried_may_be_too_small():
     """Of dynamic axes very short ones are tried; this model needs sides of 300 and more."""
     chain = Chain(("n", 3, "h", "w")).conv(8, 300)
     model = chain.node("Slice", *(np.array([number]) for number in (0, 4, 2))).conv(4).build()
-    assert [group.name for group in plugins.open_graph(model).groups] == ["conv1"]
+    assert [group.name for group in registry.open_graph(model).groups] == ["conv1"]
 
 
 def nested(depth: int) -> onnx.GraphProto:
@@ -391,7 +397,7 @@ def test_subgraphs_nested_a_thousand_times(tmp_path):
     path = tmp_path / "deep.onnx"
     path.write_bytes(b"\x08\x09" + field(7, graph))
     with pytest.raises(ModelError, match="cannot be read as an ONNX model"):
-        plugins.open_graph(path)
+        registry.open_graph(path)
 
 
 # small files that ask for much
@@ -437,7 +443,7 @@ def test_a_computed_constant_of_any_size(model, name, use):
     else:
         model.graph.node[-2].CopyFrom(helper.make_node("Reshape", ["a", much], ["r"]))
     try:
-        declined = {place.node for place in plugins.open_graph(model).declined}
+        declined = {place.node for place in registry.open_graph(model).declined}
     except ModelError as error:
         declined = {"first"} if "is not a valid model" in str(error) else set()
     assert "first" in declined
@@ -465,7 +471,7 @@ def test_a_vector_of_any_length_is_not_followed(model, how, caplog):
         model.graph.value_info.extend([sizes] if how == "declared" else [])
         for node in (one, made):
             model.graph.node.insert(0, node)
-    assert [group.name for group in plugins.open_graph(model).groups] == ["first"]
+    assert [group.name for group in registry.open_graph(model).groups] == ["first"]
     assert not caplog.messages
 
 
@@ -487,7 +493,7 @@ def test_a_loop_for_ever_is_not_run_to_find_a_constant(model):
     add(model, "go", True)
     insert(model, "Loop", ["times", "go", "w1"], ["looped"], body=body)
     model.graph.node[1].input[1] = "looped"
-    graph = plugins.open_graph(model)
+    graph = registry.open_graph(model)
     assert not graph.groups
     assert graph.declined[0].reason == "its weight is computed while the model runs"
 
@@ -504,7 +510,7 @@ def test_a_file_beyond_what_protobuf_reads(tmp_path):
     with path.open("wb") as file:
         file.truncate(2**40)
     with pytest.raises(ModelError, match=r"it has 1,099,511,627,776 bytes, and protobuf takes"):
-        plugins.open_graph(path)
+        registry.open_graph(path)
 
 
 # weights in other files

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from nmcore.group import FloatArray
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import constants, names
 from nmcore_onnx.ir.arrays import computable
 from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.constant_folding import is_constant
@@ -114,11 +114,12 @@ def _insert_add(node: ir.Node, addition: FloatArray) -> ir.Value:
     output, graph = node.outputs[0], node.graph
     assert isinstance(graph, ir.Graph)
     name = f"{node.name or output.name}.bias"
-    added = ir.node("Add", [output, None], name=name, num_outputs=1)
+    added = ir.node("Add", [output, None], name=names.node_name(graph, name), num_outputs=1)
     graph.insert_after(node, added)
     total = added.outputs[0]
     total.shape, total.type = output.shape, output.type
-    total.name, output.name = output.name, f"{output.name}_without_bias"
+    total.name = output.name
+    output.name = names.value_name(graph, f"{output.name}_without_bias")
     constants.insert(Place(added, 1), name, addition.astype(constants.dtype(node.inputs[1])))
     for use in list(output.uses()):
         if use.node is not added:

@@ -13,6 +13,7 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import computable, read
 from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
@@ -55,6 +56,13 @@ class Weighted(Operator):
     def input_axis(self, node: ir.Node) -> int:
         """The axis of the data that the columns read; -1 is the last one, of whatever rank."""
         raise NotImplementedError
+
+    def made_axis(self, node: ir.Node, shapes: Shapes) -> int | None:
+        """The axis of its output that the weight's rows make, from 0 on; None where not known."""
+        if self.output_axis is None or self.output_axis >= 0:
+            return self.output_axis
+        output = shapes.get(node.outputs[0].name or "")
+        return None if output is None else self.output_axis + len(output)
 
     def factor(self, node: ir.Node) -> float:
         """What the operator multiplies its weight by."""
@@ -119,12 +127,16 @@ class Weighted(Operator):
         if not constants.is_float(weight):
             maker = weight.producer() if weight is not None else None
             reason = "its weight is computed while the model runs"
+            if is_overridable(weight):
+                reason = "its weight is an input that a caller may set"
             if maker is not None and maker.op_type == "DequantizeLinear":
                 reason = "its weight is quantised: compress the model before quantising it"
         elif axes < self.rank:
             reason = f"its weight has {axes} axes, and at least {self.rank} are needed"
         elif bias is not None and not constants.is_float(bias):
             reason = "its bias is no floating-point constant"
+            if is_overridable(bias):
+                reason = "its bias is an input that a caller may set"
         else:
             return True
         trace.decline_inputs(node, f"but {reason}")

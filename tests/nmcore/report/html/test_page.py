@@ -132,7 +132,7 @@ def test_the_headline():
         assert said in words
     for said in ("91.25 %", "92.50 % before, on 200 inputs", "97.50 %", "a.onnx"):
         assert said in words
-    assert "Measured on made inputs." in words
+    assert "Measured on synthetic inputs." in words
     assert "verified" in words
 
 
@@ -221,7 +221,7 @@ def test_a_lost_result_is_warned_of_at_the_top():
 
 
 def test_made_inputs_are_told_from_data():
-    made = Fidelity("synthetic inputs", 64, None, None, 90.0, 5.0, made=True)
+    made = Fidelity("synthetic inputs", 64, None, None, 90.0, 5.0, synthetic=True)
     text = page(report(outcome(), fidelity=made))
     assert "64 synthetic inputs" in text
     assert "not how good" in text

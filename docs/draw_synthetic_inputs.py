@@ -1,6 +1,6 @@
-"""Draw docs/images/probes.png: the pictures that networks are shown where there is no data.
+"""Draw docs/images/synthetic-inputs.png: pictures that networks are shown without data.
 
-    python docs/draw_probes.py [FILE]
+    python docs/draw_synthetic_inputs.py [FILE]
 
 Needs Pillow, which ``pip install '.[images]'`` brings.
 """
@@ -20,7 +20,8 @@ ROWS, COLUMNS, SIZE, GAP, ZOOM = 4, 10, 32, 2, 2
 
 def main() -> None:
     """Write the picture."""
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "images/probes.png")
+    target = Path(__file__).parent / "images/synthetic-inputs.png"
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else target
     Image.fromarray(sheet()).save(path, optimize=True)
 
 

@@ -1,0 +1,105 @@
+"""Weights that are computed from nothing but constants, folded into constants.
+
+Weight normalisation and standardisation, weights stored in half precision, reshaped, scaled or made
+by ConstantOfShape: all runs compute the same numbers. With these stored instead, channels can be
+removed from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx_ir as ir
+
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.constant_folding import Folded, has_subgraphs, is_random
+from nmcore_onnx.ir.defaults import default
+from nmcore_onnx.trace import operators
+
+# Weights are larger than sizes and bounds, but a few bytes can ask for terabytes.
+_MAX_ELEMENTS = 2**26
+# Weights of these stay as they are, whatever they are computed from.
+_QUANTISED = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
+_NORMS = (
+    "BatchNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "LayerNormalization",
+    "RMSNormalization",
+)
+
+
+def foldable(graph: ir.Graph) -> list[str]:
+    """The names of all values that are weights, biases or parameters computed from constants."""
+    found: set[ir.Value] = set()
+    names = []
+    for node in graph:
+        if not _is_computed(node, found):
+            continue
+        found.update(node.outputs)
+        names += [str(value.name) for value in node.outputs if _is_wanted(graph, value)]
+    return names
+
+
+def fold_constants(graph: ir.Graph, names: Iterable[str]) -> list[str]:
+    """Store some of what :func:`foldable` names; returns what could be computed."""
+    wanted = set(names)
+    values = [v for node in graph for v in node.outputs if v.name in wanted]
+    folded = Folded(_MAX_ELEMENTS)
+    arrays = {value: folded.value(value) for value in values}
+    done = []
+    for value, array in arrays.items():
+        if array is None or array.dtype.kind in "biuOSU":
+            continue
+        name = str(value.name)
+        value.name = f"{name}.computed"  # it goes, with what it is computed from
+        data = ir.Tensor(np.ascontiguousarray(array), name=name)
+        kind = ir.TensorType(data.dtype)
+        new = ir.Value(name=name, shape=data.shape, type=kind, const_value=data)
+        graph.register_initializer(new)
+        ir.convenience.replace_all_uses_with(value, new)
+        constants.drop(value)
+        done.append(name)
+    return done
+
+
+def _is_computed(node: ir.Node, found: set[ir.Value]) -> bool:
+    """Whether a node gives the same each time, and is more than a constant."""
+    if node.domain not in ("", "ai.onnx") or has_subgraphs(node) or is_random(node):
+        return False
+    inputs = [value for value in node.inputs if value is not None]
+    if node.op_type in (*_QUANTISED, "Constant") or not inputs:
+        return False
+    return all(
+        value in found or default(value) is not None or constants.tensor(value) is not None
+        for value in inputs
+    )
+
+
+def _is_wanted(graph: ir.Graph, value: ir.Value) -> bool:
+    """Whether channels can go once a value is a constant, at no cost to anything else."""
+    if value.is_graph_output() or constants.tensor(value) is not None or _is_copy(value):
+        return False
+    return any(_is_parameter(node, index) for node, index in value.uses()) and all(
+        node.graph is graph for node, _ in value.uses()
+    )
+
+
+def _is_copy(value: ir.Value) -> bool:
+    """Whether a value holds the numbers of a constant that others read too, such as a table."""
+    while (maker := value.producer()) is not None:
+        if maker.op_type not in ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"):
+            return False
+        first = maker.inputs[0]
+        if first is None or len(first.uses()) > 1:
+            return first is not None and constants.tensor(first) is not None
+        value = first
+    return False
+
+
+def _is_parameter(node: ir.Node, index: int) -> bool:
+    operator = operators.find(node)
+    if isinstance(operator, operators.Weighted):
+        return index in (operator.weight_input, operator.bias_input)
+    return node.op_type in _NORMS and node.domain in ("", "ai.onnx") and index > 0
