@@ -12,9 +12,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from nmcore.errors import blaming
-from nmcore_onnx.graph import OnnxGraph
 from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.measurable import MeasurableGraph
 from nmcore_onnx.rewrite import fold_constants
 from nmcore_onnx.rewrite.fold_transposes import fold_transposes, foldable
 from nmcore_onnx.shapes.refinement import refined
@@ -32,7 +32,7 @@ class OnnxBackend:
         """Any file, since ONNX has no signature to look for, and ONNX's own objects."""
         return isinstance(model, (Path, onnx.ModelProto, ir.Model))
 
-    def open(self, model: Any) -> OnnxGraph:
+    def open(self, model: Any) -> MeasurableGraph:
         """Read and trace a model.
 
         Raises
@@ -64,16 +64,31 @@ class Names(NamedTuple):
         return Names(*([name for name in names if name in others] for names in self))
 
 
-def _traced(source: ir.Model, left_out: Sequence[str]) -> OnnxGraph:
+def _traced(source: ir.Model, left_out: Sequence[str]) -> MeasurableGraph:
     """Trace a model, with what computes the weights that channels are removed from folded in."""
     model = _inlined(source)
     shapes = refined(model)
     names = Names(foldable(model.graph), fold_constants.foldable(model.graph))
     if not any(names):
-        return OnnxGraph(model, shapes, left_out, source)
+        return _with_sums(MeasurableGraph(model, shapes, left_out, source))
     graph = _folded(model, shapes, names, left_out, source)
     useful = names.among(graph.weights())
-    return graph if useful == names else _folded(model, shapes, useful, left_out, source)
+    if useful != names:
+        graph = _folded(model, shapes, useful, left_out, source)
+    return _with_sums(graph)
+
+
+def _with_sums(graph: MeasurableGraph) -> MeasurableGraph:
+    """The same with means over channels as products, where channels can be removed there."""
+    sums = graph.channel_sums()
+    if not sums:
+        return graph
+    summed = graph.with_sums(sums)
+    read = {name for group in summed.groups for name in group.consumers}
+    useful = {name: each for name, each in sums.items() if name in read}
+    if not useful:
+        return graph
+    return summed if useful == sums else graph.with_sums(useful)
 
 
 def _inlined(model: ir.Model) -> ir.Model:
@@ -91,7 +106,7 @@ def _inlined(model: ir.Model) -> ir.Model:
 
 def _folded(
     model: ir.Model, shapes: Shapes, names: Names, left_out: Sequence[str], source: ir.Model
-) -> OnnxGraph:
+) -> MeasurableGraph:
     """Trace a copy, as the caller's own model stays as it is; only the weights' shapes change."""
     copy = model.clone()
     inputs = defaults.unlist(copy)
@@ -104,4 +119,4 @@ def _folded(
         for name in (*names.transposed, *names.computed)
         if name in initialisers
     }
-    return OnnxGraph(copy, {**shapes, **known}, left_out, source)
+    return MeasurableGraph(copy, {**shapes, **known}, left_out, source)

@@ -10,7 +10,7 @@ import numpy as np
 
 from nmcore.calibration.calibration_set import CalibrationSet, from_data
 from nmcore.calibration.class_balance import balanced
-from nmcore.calibration.random_inputs import random_inputs_for
+from nmcore.calibration.random_inputs import runnable
 from nmcore.calibration.synthetic import _pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
@@ -79,11 +79,11 @@ def calibration_set_for(
         return _runnable(_given(session, graph, inputs), graph, session)
     if not session.inputs:
         raise DataError("the model has no inputs, and gives the same each time")
-    feeds = random_inputs_for(session, seed=seed)
+    hints = graph.input_hints() if isinstance(graph, Informative) else {}
+    feeds, hints = runnable(session, seed=seed, hints=hints)
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     numbers = sum(int(np.prod(shape[1:])) for shape in shapes)
     fits = max(_HELD // max(numbers, 1), _FEWEST)
-    hints = graph.input_hints() if isinstance(graph, Informative) else {}
 
     def made(count: int, seed: int) -> CalibrationSet:
         candidates = synthesise(

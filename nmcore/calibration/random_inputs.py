@@ -6,7 +6,9 @@ No graph states which sizes its dynamic axes may have, so usual ones are tried.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from nmcore.data.batches import BatchRunner
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.group import Array
 from nmcore.plugins.open_sizes import IMAGE_SIZE, SEQUENCE_SIZE, assumed_shapes
-from nmcore.plugins.protocols import InputSpec, Session
+from nmcore.plugins.protocols import InputHint, InputSpec, Session
 from nmcore.utils.text import shape_text
 
 TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (32, 8))
@@ -22,6 +24,8 @@ TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (
 MAX_NUMBERS = 2**30
 # Integer inputs are indices into tables of unknown length; these exist in nearly all of them.
 SMALL_IDS = 8
+# Text is passed through, or looked up and not found.
+WORD = "0"
 
 
 def random_inputs(
@@ -30,13 +34,14 @@ def random_inputs(
     seed: int = 0,
     image_size: int = IMAGE_SIZE,
     sequence_size: int = SEQUENCE_SIZE,
+    hints: Mapping[str, InputHint] | None = None,
 ) -> dict[str, Array]:
     """Return one random input of every kind that a model wants.
 
     Dynamic axes get a stated size: those of pictures (rank 4) ``image_size``, others
     ``sequence_size``, the batch and what looks like a number of channels 1. Floats are standard
     normal, as normalised inputs are; integers are small, since they are indices more often than
-    not; bytes use their whole range; booleans are true, since they are masks.
+    not; bytes use their whole range; booleans are true, since they are masks; text is the same.
 
     Examples
     --------
@@ -51,16 +56,28 @@ def random_inputs(
             f"the model's input {inputs[0].name} has shape {shape_text(shapes[0])}: "
             "nothing can be measured on inputs without numbers"
         )
+    hints = hints or {}
     return {
-        spec.name: _random(rng, shape, spec) for spec, shape in zip(inputs, shapes, strict=True)
+        spec.name: _random(rng, shape, spec, hints.get(spec.name, InputHint()))
+        for spec, shape in zip(inputs, shapes, strict=True)
     }
 
 
-def random_inputs_for(session: Session, *, seed: int = 0) -> dict[str, Array]:
-    """Return random inputs on which a loaded model runs.
+def random_inputs_for(
+    session: Session, *, seed: int = 0, hints: Mapping[str, InputHint] | None = None
+) -> dict[str, Array]:
+    """Return random inputs on which a loaded model runs; see :func:`runnable`."""
+    return runnable(session, seed=seed, hints=hints)[0]
+
+
+def runnable(
+    session: Session, *, seed: int = 0, hints: Mapping[str, InputHint] | None = None
+) -> tuple[dict[str, Array], Mapping[str, InputHint]]:
+    """Return random inputs on which a loaded model runs, and what has to be known of others.
 
     Sizes of dynamic axes hide conditions (multiples of 32, at least some length) that no graph
-    states, so a few are tried.
+    states, so a few are tried. Tables of few rows want smaller ids; which of the inputs they are of
+    is found out where ``hints``, what the graph tells, do not say.
 
     Raises
     ------
@@ -68,17 +85,42 @@ def random_inputs_for(session: Session, *, seed: int = 0) -> dict[str, Array]:
         It runs on none of them.
     """
     fixed = any(spec.shape and spec.shape[0] is not None for spec in session.inputs)
-    for image_size, sequence_size in TRIAL_SIZES:
-        feeds = random_inputs(
-            session.inputs, seed=seed, image_size=image_size, sequence_size=sequence_size
-        )
-        try:
-            next(BatchRunner(session, divisible=False)(feeds)) if fixed else session.run(feeds)
-        except ModelError as error:
-            problem = error
-        else:
-            return feeds
+    problem: ModelError | None = None
+    for known in _narrower(session.inputs, hints or {}):
+        for image_size, sequence_size in TRIAL_SIZES:
+            feeds = random_inputs(
+                session.inputs,
+                seed=seed,
+                image_size=image_size,
+                sequence_size=sequence_size,
+                hints=known,
+            )
+            try:
+                next(BatchRunner(session, divisible=False)(feeds)) if fixed else session.run(feeds)
+            except ModelError as error:
+                problem = problem or error
+            else:
+                return feeds, known
+    assert problem is not None
     raise type(problem)(f"{problem} (tried on random inputs of several sizes)")
+
+
+def _narrower(
+    inputs: Sequence[InputSpec], hints: Mapping[str, InputHint]
+) -> Iterator[Mapping[str, InputHint]]:
+    """What is known, and then smaller ids: for each input by itself, and for all of them."""
+    yield hints
+    names = [spec.name for spec in inputs if takes_ids(spec.dtype)]
+    alone = [[name] for name in names] if len(names) > 1 else []
+    for rows, chosen in ((2, alone), (2, [names]), (1, [names])):
+        for some in filter(None, chosen):
+            fewer = {name: replace(hints.get(name, InputHint()), ids=rows) for name in some}
+            yield {**hints, **fewer}
+
+
+def takes_ids(dtype: np.dtype[Any]) -> bool:
+    """Whether numbers of a type are places in tables, as far as anybody can tell."""
+    return dtype.kind in "ui" and dtype != np.uint8
 
 
 def check_affordable(name: str, shape: Sequence[int], count: int = 1) -> None:
@@ -115,13 +157,18 @@ def check_affordable(name: str, shape: Sequence[int], count: int = 1) -> None:
         raise ArgumentError(f"samples is {count}; at most {most} inputs {name!r} can be made")
 
 
-def _random(rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec) -> Array:
+def _random(
+    rng: np.random.Generator, shape: tuple[int, ...], spec: InputSpec, hint: InputHint
+) -> Array:
     dtype = spec.dtype
     check_affordable(spec.name, shape)
     if dtype.kind == "f":
         return rng.standard_normal(shape).astype(dtype)
     if dtype.kind == "b":
         return np.ones(shape, dtype)
+    if dtype.kind == "O":
+        return np.full(shape, WORD, dtype)
     if dtype.kind in "ui":
-        return rng.integers(0, 256 if dtype == np.uint8 else SMALL_IDS, shape).astype(dtype)
+        most = min(SMALL_IDS, hint.ids or SMALL_IDS) if takes_ids(dtype) else 256
+        return np.ones(shape, dtype) if hint.mask else rng.integers(0, most, shape).astype(dtype)
     raise DataError(f"the model's input {spec.name} takes {dtype}, of which no random one is made")

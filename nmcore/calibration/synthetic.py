@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nmcore.calibration import dead_leaves
 from nmcore.calibration.calibration_set import CalibrationSet, _batch_length
-from nmcore.calibration.random_inputs import SMALL_IDS, check_affordable
+from nmcore.calibration.random_inputs import SMALL_IDS, WORD, check_affordable, takes_ids
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
@@ -108,10 +108,13 @@ def _make(
         return np.zeros(shape, spec.dtype)
     if spec.dtype.kind == "b":
         return np.ones(shape, spec.dtype)
-    if spec.dtype.kind in "ui" and spec.dtype != np.uint8:
+    if spec.dtype.kind == "O":
+        return np.full(shape, WORD, spec.dtype)
+    if takes_ids(spec.dtype):
         # A mask is all ones; ids are small, as tables have unknown lengths.
-        mask = "mask" in spec.name.lower()
-        return np.asarray(np.ones(shape) if mask else rng.integers(0, SMALL_IDS, shape), spec.dtype)
+        mask = hint.mask or "mask" in spec.name.lower()
+        rows = min(SMALL_IDS, hint.ids or SMALL_IDS)
+        return np.asarray(np.ones(shape) if mask else rng.integers(0, rows, shape), spec.dtype)
     if hint.weight is not None:
         mixed = dead_leaves.first_layer_inputs(hint.weight, shape[0], seed=seed)
         return np.asarray(_unstandardised(mixed.reshape(shape), hint), spec.dtype)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nmcore.calibration.random_inputs import check_affordable, random_inputs_for
+from nmcore.calibration.random_inputs import check_affordable, runnable
 from nmcore.calibration.synthetic import synthesise
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import Data, NamedInputs
@@ -119,11 +119,17 @@ def synthetic_data(
     specs = session.inputs
     if not specs:
         raise DataError("the model has no inputs, and gives the same each time")
-    shapes = {name: array.shape for name, array in random_inputs_for(session, seed=seed).items()}
+    feeds, hints = runnable(session, seed=seed)
+    shapes = {name: array.shape for name, array in feeds.items()}
     if len(specs) == 1 and specs[0].shape:
         (spec,) = specs
         batches = synthesise(
-            specs, [shapes[spec.name]], count, seed=seed, normalisation=normalisation
+            specs,
+            [shapes[spec.name]],
+            count,
+            seed=seed,
+            normalisation=normalisation,
+            hints=hints,
         ).batches
         x = np.concatenate([feeds[spec.name] for feeds in batches])
         return Dataset("synthetic inputs", x)
@@ -134,7 +140,7 @@ def synthetic_data(
             return np.zeros(shape, spec.dtype)
         length = shape[0] if shape else 1
         calibration = synthesise(
-            [spec], [shape], length, seed=seed + number, normalisation=normalisation
+            [spec], [shape], length, seed=seed + number, normalisation=normalisation, hints=hints
         )
         return calibration.batches[0][spec.name]
 

@@ -72,7 +72,8 @@ def verify(
     runtime = registry.runtime()
     small = runtime.session(graph.serialize(), providers=providers)
     full = runtime.session(graph.reference(scalings), providers=providers)
-    feeds = random_inputs_for(full, seed=seed)
+    hints = graph.input_hints() if isinstance(graph, protocols.Informative) else None
+    feeds = random_inputs_for(full, seed=seed, hints=hints)
     wanted = full.run(feeds)
     kinds = [each.dtype for each in feeds.values()]
     if isinstance(graph, protocols.Telling):

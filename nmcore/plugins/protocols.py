@@ -300,12 +300,18 @@ class InputHint:
         constants of a preprocessing, which often only say what pixels range over.
     weight : float array, shape (N, F), or None
         The fully connected layer that reads all F numbers of an input first, so prepared.
+    ids : int or None
+        Integers are from 0 up to below this: places in a table of so many rows.
+    mask : bool
+        Whether integers say which places count: 1 does.
     """
 
     mean: NDArray[np.float64] | None = None
     std: NDArray[np.float64] | None = None
     measured: bool = False
     weight: FloatArray | None = None
+    ids: int | None = None
+    mask: bool = False
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ import pytest
 from chain import Chain
 from cutting import cut
 from nmcore.arrays.scaling import scaling_matrix
+from nmcore.group import Refit
 from nmcore.plugins import registry
 from nmcore_onnx.rewrite import rewrite
 from nmcore_onnx.storage.disk_cache import DiskCache
@@ -48,13 +49,17 @@ def write(graph, place=0):
 def absorb(graph):
     group = graph.groups[0]
     rows = graph.producers(group)[0].weight.reshape(group.width, -1)
-    graph.absorb(group, scaling_matrix(rows, [0, 2, 5], threshold=-1))
+    scaling = scaling_matrix(rows, [0, 2, 5], threshold=-1)
+    for index in range(len(graph.consumers(group))):
+        graph.update(group, index, scaling)
+    graph.remove(group, scaling.kept)
 
 
 def fold(graph):
     reading = graph.readings()[0]
     weight = graph.consumer(reading).weight
-    graph.fold(reading, np.array([1, 3]), 3 * weight[:, [1, 3]], None)
+    (group,) = (each for each in graph.groups if each.name == reading.group)
+    graph.update(group, reading.index, Refit(np.array([1, 3]), 3 * weight[:, [1, 3]]))
 
 
 def set_norms(graph):

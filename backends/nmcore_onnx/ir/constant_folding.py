@@ -86,22 +86,45 @@ def static(value: ir.Value | None, shapes: Shapes) -> Array | None:
     Exporters write half of the channels as Shape, Gather and Div. The expression is evaluated for
     several lengths of every dynamic axis; it is static where these make no difference.
     """
-    if value is None or (plain := constants.array(value)) is not None:
-        return None if value is None else plain
+    found = _tried(value, shapes)
+    if found is None or any(not np.array_equal(found[0], each) for each in found[1:]):
+        return None
+    return found[0]
+
+
+def static_entries(value: ir.Value | None, shapes: Shapes) -> list[int | None] | None:
+    """As :func:`static`, entry by entry; None for those that depend on dynamic sizes.
+
+    The padding of windows is computed from a picture's sides, while that of channels stays 0.
+    """
+    found = _tried(value, shapes)
+    if found is None or len({each.shape for each in found}) > 1:
+        return None
+    columns = zip(*(each.ravel().tolist() for each in found), strict=True)
+    return [int(column[0]) if len(set(column)) == 1 else None for column in columns]
+
+
+def _tried(value: ir.Value | None, shapes: Shapes) -> list[Array] | None:
+    """What an expression gives for each trial; a single one where no size matters."""
+    if value is None:
+        return None
+    plain = constants.array(value)
+    if plain is not None:
+        return [plain]
     nodes = _ancestors(value, shapes)
     if nodes is None:
         return None
     measured = [node for node in nodes if _is_measured(node, shapes)]
     rest = [node for node in nodes if node not in measured]
-    found = []
+    found: list[Array] = []
     for trial in _TRIALS if measured else _TRIALS[:1]:
         sizes = {str(node.outputs[0].name): sizes_given(node, shapes, trial) for node in measured}
         computed = _evaluate(rest, sizes)
-        found.append(None if computed is None else (sizes | computed).get(str(value.name)))
-    first, *others = found
-    if first is None or any(each is None or not np.array_equal(first, each) for each in others):
-        return None
-    return first
+        result = None if computed is None else (sizes | computed).get(str(value.name))
+        if result is None:
+            return None
+        found.append(result)
+    return found
 
 
 def _is_measured(node: ir.Node, shapes: Shapes) -> bool:

@@ -15,9 +15,9 @@ def attribute(node: ir.Node, name: str, default: float = 1.0) -> float:
     return node.attributes[name].as_float() if name in node.attributes else default
 
 
-def flag(node: ir.Node, name: str) -> bool:
-    """Whether an integer attribute of a node is given and not 0."""
-    return name in node.attributes and node.attributes[name].as_int() != 0
+def flag(node: ir.Node, name: str, *, default: bool = False) -> bool:
+    """Whether an integer attribute of a node is not 0; ``default`` where it is not given."""
+    return node.attributes[name].as_int() != 0 if name in node.attributes else default
 
 
 def only_reader(value: ir.Value) -> ir.Node | None:

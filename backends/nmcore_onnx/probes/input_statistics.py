@@ -54,10 +54,16 @@ def input_hints(graph: ir.Graph, shapes: Shapes) -> dict[str, InputHint]:
     (3) a flatten, or a reshape that does the same;
     (4) a fully connected layer that reads every number of the input; the way ends there.
 
-    Anything else ends it with what was found before.
+    Anything else ends it with what was found before. Of an integer input it is told how many rows
+    the smallest table has that it is looked up in, or that it is a mask.
     """
     found = {}
     for value in graph.inputs:
+        if value.dtype in (ir.DataType.INT64, ir.DataType.INT32) and not value.is_initializer():
+            whole = _looked_up(value)
+            if whole is not None:
+                found[str(value.name)] = whole
+            continue
         rank = len(shapes.get(value.name or "", ()))
         floats = value.dtype is not None and value.dtype.is_floating_point()
         if floats and rank > 1 and not value.is_initializer():
@@ -65,6 +71,50 @@ def input_hints(graph: ir.Graph, shapes: Shapes) -> dict[str, InputHint]:
             if hint is not None:
                 found[str(value.name)] = hint
     return found
+
+
+# What changes the layout of integers, or their type, and none of them.
+_LAYOUT = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Expand")
+# What asks of a mask whether a place counts.
+_ASKING = ("Equal", "Greater", "Less", "Not", "And", "Sub", "Mul", "Where", "GreaterOrEqual")
+# Which inputs of onnxruntime's embedding layer are places in which tables.
+_EMBEDDING = {0: 2, 1: 4}
+
+
+def _looked_up(value: ir.Value) -> InputHint | None:
+    """What integers are for: places in tables, or a mask, where nothing else reads them."""
+    rows: list[int] = []
+    masks, others = 0, 0
+    open_, seen = [value], {value}
+    while open_:
+        current = open_.pop()
+        for node, index in current.uses():
+            table = _table(node, index)
+            if table is not None:
+                rows.append(table)
+            elif node.op_type in _LAYOUT and index == 0:
+                new = node.outputs[0]
+                open_ += [] if new in seen else [new]
+                seen.add(new)
+            elif node.op_type in _ASKING:
+                masks += 1
+            else:
+                others += node.op_type != "Shape"
+    if rows:
+        return InputHint(ids=min(rows))
+    return InputHint(mask=True) if masks and not others else None
+
+
+def _table(node: ir.Node, index: int) -> int | None:
+    """How long the axis of a constant is that integers at an input of a node are places on."""
+    if node.op_type in ("Gather", "GatherElements") and index == 1:
+        shape = constants.shape(node.inputs[0])
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    elif node.op_type == "EmbedLayerNormalization" and index in _EMBEDDING:
+        shape, axis = constants.shape(Place(node, _EMBEDDING[index]).value), 0
+    else:
+        return None
+    return shape[axis] if shape and -len(shape) <= axis < len(shape) and shape[axis] > 0 else None
 
 
 def _follow(start: ir.Value, path: _Path, shapes: Shapes) -> InputHint | None:

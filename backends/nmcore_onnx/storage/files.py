@@ -67,7 +67,35 @@ def _read(path: Path, left_out: list[str]) -> ir.Model:
     model = _deserialised(proto, left_out)
     # An absolute path: where the folder has no name, onnx_ir does not check what leaves it.
     ir.external_data.set_base_dir(model.graph, path.absolute().parent)
+    if path.is_symlink():
+        for graph in model.graphs():
+            for value in graph.initializers.values():
+                value.const_value = _resolved(value.const_value, path)
     return model
+
+
+def _resolved(tensor: ir.TensorProtocol | None, path: Path) -> ir.TensorProtocol | None:
+    """A tensor of a model that is a symbolic link, where its data lies beside the link's target.
+
+    Caches of model hubs keep all files in one folder, under digests, and link to them by name.
+    """
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor
+    location = os.path.normpath(tensor.location)
+    folder, data = (Path(os.path.realpath(each)) for each in (path, path.parent / location))
+    folder = folder.parent
+    escapes = os.path.isabs(location) or location.startswith(os.pardir)
+    if escapes or not data.is_relative_to(folder):
+        return tensor
+    return ir.ExternalTensor(
+        data.relative_to(folder),
+        tensor.offset,
+        tensor.length,
+        tensor.dtype,
+        shape=tensor.shape,
+        name=str(tensor.name),
+        base_dir=folder,
+    )
 
 
 def _embed_attributes(model: ir.Model) -> None:

@@ -23,6 +23,16 @@ def squeezed_axes(node: ir.Node, trace: Trace) -> list[int] | None:
     return sorted(axis % len(longer) for axis in axes)
 
 
+def reduced_axes(node: ir.Node) -> set[int] | None:
+    """The axes of a reduction, an attribute or a constant input; empty means all, None unknown."""
+    if "axes" in node.attributes:
+        return set(node.attributes["axes"].as_ints())
+    if Place(node, 1).value is None:
+        return set()
+    found = constants.ints(node.inputs[1])
+    return None if found is None else set(found)
+
+
 def axis_behind(node: ir.Node, axis: int, axes: list[int]) -> int | None:
     """Where an axis is behind a Squeeze or Unsqueeze of ``axes``; None where it is dropped."""
     if node.op_type == "Squeeze":

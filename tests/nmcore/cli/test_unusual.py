@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from chain import Chain
+from nmcore.plugins import registry
 
 
 def dense():
@@ -77,6 +78,18 @@ def strings():
     return declared(chain, tensor(chain.value, TensorProto.STRING, ["n", 1]), tensor(scores))
 
 
+def text_passes():
+    chain = dense()
+    scores = chain.value
+    chain.raw("Identity", "text")
+    return declared(
+        chain,
+        tensor(scores),
+        tensor(chain.value, TensorProto.STRING, ["n"]),
+        inputs=[tensor("text", TensorProto.STRING, ["n"])],
+    )
+
+
 def six_axes():
     return Chain(("n", 1, 2, 2, 2, 2)).node("Flatten").gemm(8, 16).node("Relu").gemm(3).build()
 
@@ -104,6 +117,7 @@ UNUSUAL = [
     second_output_is_a_sequence,
     output_is_optional,
     strings,
+    text_passes,
     six_axes,
     an_empty_input,
     halves_inside,
@@ -174,3 +188,47 @@ def test_nothing_is_run_where_nothing_is_cut(run, saved, tmp_path, monkeypatch):
     result = run("compress", path, tmp_path / "small.onnx")
     assert "latency" not in result.stdout
     assert "checked and loaded; nothing to time" in result.stdout
+
+
+def bert(types=2, hidden=8, *, in_graph=True):
+    """Words, two kinds of tokens, and a mask by another name."""
+    chain = Chain(("n", 5))
+    rng = np.random.default_rng(0)
+    words = chain.constant(rng.standard_normal((40, hidden)).astype("f4"), "words")
+    kinds = chain.constant(rng.standard_normal((types, hidden)).astype("f4"), "kinds")
+    if not in_graph:
+        kinds = chain.raw("Mul", kinds, chain.constant(np.float32(1))).value
+    first = chain.raw("Gather", words, "input").value
+    chain.raw("Add", first, chain.raw("Gather", kinds, "token_type_ids").value)
+    chain.width = hidden
+    chain.matmul(16).node("Relu").matmul(6)
+    found = chain.value
+    keep = chain.raw("Cast", "valid", to=TensorProto.FLOAT).value
+    lost = chain.raw("Sub", chain.constant(np.float32(1)), keep)
+    lost = lost.node("Mul", np.float32(-1e4)).node("Unsqueeze", np.array([2])).value
+    chain.raw("Add", found, lost).node("Softmax", axis=1)
+    whole = [tensor(name, TensorProto.INT64, ["n", 5]) for name in ("token_type_ids", "valid")]
+    model = declared(chain, tensor(chain.value, shape=["n", 5, 6]), inputs=whole)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    return model
+
+
+@pytest.mark.parametrize("types", [1, 2, 4])
+@pytest.mark.parametrize("in_graph", [True, False])
+def test_ids_fit_the_tables_that_read_them(run, saved, tmp_path, types, in_graph):
+    path, out = saved(bert(types, in_graph=in_graph)), tmp_path / "small.onnx"
+    result = run("compress", path, out, "--verify", "--json", "-q")
+    data = json.loads(result.stdout)
+    assert any("synthetic inputs" in line for line in data["notes"])
+    assert data["fidelity"]["n"] == 64
+    run("evaluate", path, out)
+
+
+def test_what_a_graph_tells_of_integers():
+    graph = registry.open_graph(bert())
+    hints = graph.input_hints()
+    assert {name: (hint.ids, hint.mask) for name, hint in hints.items()} == {
+        "input": (40, False),
+        "token_type_ids": (2, False),
+        "valid": (None, True),
+    }

@@ -166,9 +166,14 @@ def test_every_weighted_node_is_grouped_or_declined():
     ],
 )
 def test_a_reduction_over_channels_is_called_what_it_is(op, does):
+    # Of two layers: means and sums over those of one alone are products with weights.
+    chain = Chain().conv(8, 1)
+    stream = chain.value
+    chain.conv(8, 1)
+    chain.raw("Add", stream, chain.value)
     if op == "ReduceSum":
-        chain = Chain().conv(8).node(op, np.array([1]))
+        chain.node(op, np.array([1]))
     else:
-        chain = Chain().conv(8).node(op, axes=[1])
+        chain.node(op, axes=[1])
     reason = f"its channels reach {op} '{op.lower()}1', which {does}"
-    assert reasons(chain.node("Flatten").build()) == {"conv1": reason}
+    assert reasons(chain.node("Flatten").build()) == {"conv1": reason, "conv2": reason}

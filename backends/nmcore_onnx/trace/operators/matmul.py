@@ -41,7 +41,11 @@ class MatMul(Dense):
         return not any(is_constant(value) for value in node.inputs)
 
     def follow(self, node: ir.Node, trace: Trace) -> None:
-        """Nothing is followed where the weight is no matrix, or the data's rank is unknown."""
+        """Nothing is followed where the weight is no matrix, or the data's rank is unknown.
+
+        A square weight that does not read the channels that arrive, but mixes the positions of
+        each as in ResMLP, lets them pass: its outputs are the same positions again.
+        """
         if not self.is_constant(node, trace):
             return
         shape = trace.shape(node.inputs[self.data_input])
@@ -49,6 +53,11 @@ class MatMul(Dense):
         if len(weight) != 2 or shape is None or len(shape) < 2:
             trace.decline_inputs(node, "whose weight is not a plain matrix")
             trace.leave(node, "its weight is not a plain matrix, or its input's rank is unknown")
+            return
+        channels = trace.at(node, self.data_input)
+        if channels is not None and channels.axis < len(shape) - 1 and weight[0] == weight[1]:
+            trace.carry(node, channels)
+            trace.leave(node, "it mixes positions, of which all stay")
             return
         super().follow(node, trace)
 

@@ -20,6 +20,9 @@ from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.operators.base import Operator
 from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot
 
+# The mark of a node that stands for a mean or a sum over channels: it makes no channels itself.
+CHANNEL_SUM = "nmcore.channel_sum"
+
 
 class Weighted(Operator):
     """An operator whose weight reads channels along one axis and makes channels along another.
@@ -98,6 +101,8 @@ class Weighted(Operator):
         rows, columns = self.axes(node)
         shape = trace.shape(node.inputs[self.data_input])
         self.consume(node, trace)
+        if node.meta.get(CHANNEL_SUM):
+            return
         assert self.output_axis is not None
         last = self.output_axis + (len(shape or ()) if self.output_axis < 0 else 0)
         made = trace.produce(node, Place(node, self.weight_input), rows, columns, last)

@@ -16,6 +16,8 @@ from nmcore_onnx.trace.rules import (
     normalization,
     pooling,
     reshape,
+    sampling,
+    scans,
     unsupported,
 )
 
@@ -29,5 +31,7 @@ __all__ = [
     "pooling",
     "reshape",
     "rule_for",
+    "sampling",
+    "scans",
     "unsupported",
 ]

@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from nmcore.group import IntArray
 from nmcore_onnx.ir import constants
-from nmcore_onnx.ir.constant_folding import fold, static
+from nmcore_onnx.ir.constant_folding import fold, folded_shape, static, static_entries
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.repeated_constants import follow_constant
 from nmcore_onnx.trace.rule_registry import rule
 
 
@@ -69,17 +70,23 @@ def _length(trace: Trace, value: ir.Value | None, axis: int) -> int | None:
 
 
 def _stacked(node: ir.Node, trace: Trace, first: Channels) -> None:
-    """Constants are sliced; channels of inputs that are not followed must stay."""
+    """Constants are sliced; channels of inputs that are not followed must stay.
+
+    A constant may be repeated for each input of a batch before, as the class token of a ViT is.
+    """
     merged = first
     for index, value in enumerate(node.inputs):
         channels = trace.at(node, index)
+        fixed = folded_shape(value) if channels is None else None
+        if channels is None and fixed is None:
+            channels = follow_constant(node, index, merged.axis, trace)
         if channels is not None:
             joined = trace.join(merged, channels)
             if joined is None:
                 trace.decline_inputs(node, "a concatenation that does not fit them")
                 return
             merged = joined
-        elif constants.is_float(value):
+        elif fixed is not None:
             trace.slice(node, index, merged.axis, merged)
         else:
             trace.decline(node, merged, "where they meet values whose channels must stay")
@@ -233,45 +240,72 @@ def gather(node: ir.Node, trace: Trace) -> None:
 
 @rule("Pad")
 def pad(node: ir.Node, trace: Trace) -> None:
-    """Padding of other axes; added channels are zeros that may go with those they are added to."""
+    """Padding of other axes; added channels are zeros that may go with those they are added to.
+
+    The amounts of other axes may be computed, as those that fill up windows are.
+    """
     channels = trace.at(node)
     if channels is None:
         return
     shape = trace.shape(node.inputs[0])
-    amounts = _pads(node)
-    if shape is None or amounts is None or len(amounts) != 2 * len(shape):
+    axes = None if shape is None else _padded_axes(node, len(shape))
+    amounts = _pads(node, trace)
+    if axes is None or amounts is None or len(amounts) != 2 * len(axes):
         trace.decline(node, channels, "whose amounts are not constant")
-        return
-    rank, axis = len(shape), channels.axis
-    around = amounts[axis], amounts[axis + rank]
-    if around == (0, 0):
+    elif channels.axis not in axes:
+        trace.carry(node, channels)
+    else:
+        first = axes.index(channels.axis)
+        _pad_channels(node, trace, channels, amounts, (first, first + len(axes)))
+
+
+def _pad_channels(
+    node: ir.Node,
+    trace: Trace,
+    channels: Channels,
+    amounts: Sequence[int | None],
+    positions: tuple[int, int],
+) -> None:
+    """Two of the amounts are those before and behind the channels."""
+    before, behind = (amounts[position] for position in positions)
+    if before == behind == 0:
         trace.carry(node, channels)
         return
-    atoms = channels.owners()
+    atoms, place = channels.owners(), _pad_place(node)
     mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
-    place = _pad_place(node)
-    if atoms is None or min(around) < 0 or mode != "constant":
+    fixed = isinstance(place, str) or fold(place.value) is not None
+    if before is None or behind is None or not fixed:
+        trace.decline(node, channels, "whose amounts are not constant")
+        return
+    if atoms is None or min(before, behind) < 0 or mode != "constant":
         trace.decline(node, channels, "which adds channels in a way not understood")
         return
-    before, behind = (trace.atoms.fresh(count) for count in around)
-    trace.count(node, place, before, axis)
-    trace.count(node, place, behind, axis + rank)
-    trace.carry(node, Channels(axis, np.concatenate([before, atoms, behind])))
+    added = [trace.atoms.fresh(count) for count in (before, behind)]
+    for position, fresh in zip(positions, added, strict=True):
+        trace.count(node, place, fresh, position)
+    trace.carry(node, Channels(channels.axis, np.concatenate([added[0], atoms, added[1]])))
 
 
 def _pad_place(node: ir.Node) -> Place | str:
     return next((name for name in ("pads", "paddings") if name in node.attributes), Place(node, 1))
 
 
-def _pads(node: ir.Node) -> list[int] | None:
-    """The amounts of a Pad; None where they, or the axes they belong to, are not plain."""
+def _padded_axes(node: ir.Node, rank: int) -> list[int] | None:
+    """The axes that the amounts belong to, all of them unless a constant says which."""
+    if Place(node, 3).value is None:
+        return list(range(rank))
+    found = _ints(node.inputs[3])
+    return None if found is None else [axis % rank for axis in found]
+
+
+def _pads(node: ir.Node, trace: Trace) -> Sequence[int | None] | None:
+    """The amounts of a Pad; None for one that is computed while the model runs, and where not
+    even their number is known.
+    """
     for name in ("pads", "paddings"):
         if name in node.attributes:
             return list(node.attributes[name].as_ints())
-    if len(node.inputs) > 3 and node.inputs[3] is not None:
-        return None
-    folded = fold(node.inputs[1])
-    return None if folded is None else [int(amount) for amount in folded.ravel()]
+    return static_entries(node.inputs[1], trace.shapes)
 
 
 def _ints(value: ir.Value | None) -> list[int] | None:

@@ -8,6 +8,7 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constant_folding import folded_shape
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.repeated_constants import follow_constant
 from nmcore_onnx.trace.rule_registry import rule
 
 
@@ -15,13 +16,14 @@ from nmcore_onnx.trace.rule_registry import rule
     *["Relu", "LeakyRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Tanh", "Softsign"],
     *["Softplus", "Sigmoid", "HardSigmoid", "HardSwish", "Mish", "Gelu", "Swish", "Erf"],
     *["Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Sign", "Floor", "Ceil", "Round"],
-    *["Sin", "Cos", "Identity", "Not", "IsNaN", "Shrink"],
+    *["Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh"],
+    *["Identity", "Not", "BitwiseNot", "IsNaN", "IsInf", "Shrink"],
 )
-@rule("Gelu", "QuickGelu", "FastGelu", domain="com.microsoft")
+@rule("Gelu", "QuickGelu", "FastGelu", "BiasGelu", domain="com.microsoft")
 def unary(node: ir.Node, trace: Trace) -> None:
     """One input, the same function on every element."""
     if len(node.inputs) > 1:
-        # com.microsoft's FastGelu takes a bias as a second input.
+        # com.microsoft's FastGelu and BiasGelu take a bias as a second input.
         broadcast(node, trace)
     elif (channels := trace.at(node)) is not None:
         trace.carry(node, channels)
@@ -57,6 +59,7 @@ def cast(node: ir.Node, trace: Trace) -> None:
 @rule(
     *["Clip", "Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Min", "Max", "Sum", "Mean", "Where"],
     *["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor", "Mod"],
+    *["BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"],
 )
 def broadcast(node: ir.Node, trace: Trace) -> None:
     """Several inputs: traced ones are joined, constants are sliced along the aligned axis."""
@@ -131,7 +134,14 @@ def _aligned(node: ir.Node, trace: Trace, index: int, axis: int, channels: Chann
     if size == 1 and channels.length != 1:
         return channels
     atoms = channels.expand(size) if isinstance(size, int) else None
-    if fixed is None:
+    repeated = None if fixed is not None else follow_constant(node, index, axis, trace)
+    if repeated is not None:
+        # On the output's axis, as the channels are.
+        joined = trace.join(channels, repeated.at(channels.axis))
+        if joined is not None:
+            return joined
+        trace.decline(node, channels, f"where input {index} does not fit the channels")
+    elif fixed is None:
         trace.decline(node, channels, "where they meet values whose channels must stay")
     elif atoms is None:
         trace.decline(node, channels, f"where input {index} does not fit the channels")

@@ -98,6 +98,19 @@ def softmax(node: ir.Node, trace: Trace) -> None:
         trace.carry(node, channels)
 
 
+@rule("MeanVarianceNormalization")
+def mean_variance(node: ir.Node, trace: Trace) -> None:
+    """Normalises over some axes, the batch and the positions unless it says; no parameters."""
+    channels, shape = trace.at(node), trace.shape(node.inputs[0])
+    if channels is None:
+        return
+    axes = node.attributes["axes"].as_ints() if "axes" in node.attributes else (0, 2, 3)
+    if shape is None or channels.axis in {axis % len(shape) for axis in axes}:
+        trace.decline(node, channels, _ACROSS)
+    else:
+        trace.carry(node, channels)
+
+
 @rule("LpNormalization")
 def lp_norm(node: ir.Node, trace: Trace) -> None:
     """Normalises over one axis; channels on another pass."""

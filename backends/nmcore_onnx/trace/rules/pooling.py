@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from nmcore_onnx.ir import constants
+from nmcore_onnx.trace.axes import reduced_axes
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.rule_registry import rule
 
@@ -31,6 +31,10 @@ _REDUCTIONS = {
     "ReduceSum": "sums over them",
     "ReduceL2": "takes their norm",
     "ReduceL1": "takes their norm",
+    "ReduceSumSquare": "sums their squares",
+    "ReduceLogSum": "sums over them",
+    "ReduceLogSumExp": "sums over them",
+    "ReduceProd": "multiplies them",
 }
 
 
@@ -41,7 +45,7 @@ def reduce(node: ir.Node, trace: Trace) -> None:
     if channels is None:
         return
     shape = trace.shape(node.inputs[0])
-    axes = _axes(node)
+    axes = reduced_axes(node)
     if shape is None or axes is None:
         trace.decline(node, channels, "whose axes are not constant")
         return
@@ -52,13 +56,3 @@ def reduce(node: ir.Node, trace: Trace) -> None:
         return
     before = 0 if keep else sum(axis < channels.axis for axis in axes)
     trace.carry(node, channels.at(channels.axis - before))
-
-
-def _axes(node: ir.Node) -> set[int] | None:
-    """The axes of a reduction, an attribute or an input; empty means all."""
-    if "axes" in node.attributes:
-        return set(node.attributes["axes"].as_ints())
-    if len(node.inputs) < 2 or node.inputs[1] is None:
-        return set()
-    found = constants.ints(node.inputs[1])
-    return None if found is None else set(found)

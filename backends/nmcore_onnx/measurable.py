@@ -1,0 +1,205 @@
+"""What can be measured of an opened ONNX model: probes, hints and sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import onnx_ir as ir
+
+from nmcore.group import (
+    FloatArray,
+    Reading,
+)
+from nmcore.plugins import Carried, InputHint, Pair
+from nmcore_onnx.graph import OnnxGraph
+from nmcore_onnx.ir import constants
+from nmcore_onnx.probes import batch_norms, cuts, input_statistics, moments, pairs
+from nmcore_onnx.rewrite import model_copy
+from nmcore_onnx.rewrite.ledger import Ledger
+from nmcore_onnx.storage import files
+from nmcore_onnx.trace import consumers, operators
+from nmcore_onnx.trace.groups import TracedGroup
+from nmcore_onnx.trace.slots import ConsumerSlot
+
+
+class MeasurableGraph(OnnxGraph):
+    """Fulfils :class:`nmcore.plugins.Measurable`, ``Pairable`` and ``Informative`` for ONNX."""
+
+    def norm_probe(self) -> bytes | None:
+        """A model that gives the batch's mean and variance at each batch norm, or None."""
+        if not self._norms:
+            return None
+        copy = model_copy.Copy(self._original)
+        return files.serialize(batch_norms.probe(copy, self._norms, self._shapes))
+
+    def set_norms(self, statistics: Sequence[FloatArray]) -> None:
+        """Let probes run with these batch norm statistics instead of the model's own."""
+        self._statistics = batch_norms.overrides(self._norms, statistics)
+
+    def cut(self, readings: Sequence[Reading]) -> Sequence[Carried] | None:
+        """What is live before some consumers; see :class:`nmcore.plugins.Measurable`."""
+        if not self._can_be_cut:
+            return None
+        slots = [self._traced[each.group].consumers[each.index] for each in readings]
+        first = min(self._order[each.node] for slot in slots for each in slot.all)
+        found = cuts.live(self._order, first, self._is_carriable)
+        return [Carried(str(value.name), len(self._removed)) for value in found]
+
+    @cached_property
+    def _computed(self) -> set[ir.Value]:
+        return cuts.computed(self._original.graph)
+
+    @cached_property
+    def _can_be_cut(self) -> bool:
+        """Whether all is single precision, and no node holds a graph that reads values outside."""
+        weights = [slot.place for item in self._traced.values() for slot in item.consumers]
+        return all(constants.dtype(each.value) == np.float32 for each in weights) and not any(
+            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+            for node in self._original.graph
+            for attribute in node.attributes.values()
+        )
+
+    def _is_carriable(self, value: ir.Value) -> bool:
+        """Whether a value is known to be a single-precision array whose channels can be told."""
+        if value not in self._computed:
+            return False
+        if value in self._trace.channels:
+            return cuts.owners(self._trace, value) is not None
+        return value.dtype == ir.DataType.FLOAT
+
+    def moment_probe(
+        self,
+        readings: Sequence[Reading],
+        *,
+        targets: bool,
+        rows: int,
+        samples: int,
+        start: Sequence[Carried] = (),
+        stop: Sequence[Carried] = (),
+    ) -> bytes:
+        """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Measurable`."""
+        found = [self._readings(reading, targets, rows, samples) for reading in readings]
+        if targets:
+            found = moments.correcting_once(found)
+        current = self._copy(self._ledger, self._removed)
+        nothing = np.array([], dtype=np.intp)
+        original = self._copy(Ledger(), nothing) if targets else None
+        values = self._values
+        begins = [
+            cuts.resumed(self._trace, values[each.name], each, self._removed) for each in start
+        ]
+        ends = [values[each.name] for each in stop]
+        return files.serialize(moments.probe(current, original, found, begins, ends))
+
+    @cached_property
+    def _values(self) -> dict[str, ir.Value]:
+        return {str(v.name): v for node in self._original.graph for v in node.outputs}
+
+    def pair(self, reading: Reading) -> Pair | None:
+        """A fully connected layer and the one before; see :class:`nmcore.plugins.Pairable`."""
+        maker = self._maker(reading)
+        if maker is None:
+            return None
+        nothing = np.array([], dtype=np.intp)
+        (before,), (after,) = (self._readings(each, True, 1, 1) for each in (maker, reading))
+        copies = [self._copy(self._ledger, self._removed) for _ in range(2)]
+        path = pairs.between(copies[0], before.slot.node, after)
+        if path is None:
+            return None
+        rows = pairs.rows(copies[1], self._copy(Ledger(), nothing), before, after)
+        return Pair(maker, files.serialize(rows), files.serialize(path))
+
+    def _maker(self, reading: Reading) -> Reading | None:
+        """The fully connected layer that makes all that another one reads, and nothing else."""
+        group = self._traced[reading.group]
+        slot = group.consumers[reading.index]
+        single = len(group.producers) == len(group.consumers) == 1 and not group.filters
+        if not single or not pairs.is_alone(group, slot, self._shapes):
+            return None
+        for other in self.readings():
+            before = self._traced[other.group]
+            place = before.consumers[other.index]
+            if place.node is group.producers[0].node:
+                alone = pairs.is_alone(before, place, self._shapes)
+                return other if alone else None
+        return None
+
+    def _readings(
+        self, reading: Reading, targets: bool, rows: int, samples: int
+    ) -> list[moments.Reading]:
+        """Every place where a consumer's weight is read; rows are skipped where ``samples`` inputs
+        would give more than asked for.
+        """
+        traced = self._traced[reading.group]
+        slot = traced.consumers[reading.index]
+        per_sample = self._rows_per_sample(slot)
+        step = max(1, round(per_sample * samples / rows))
+        own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
+        return [
+            self._reading(traced, each, own, step, targets, residual)
+            for each, residual in zip(slot.all, self._residuals(slot), strict=True)
+        ]
+
+    def _own(self, traced: TracedGroup, slot: ConsumerSlot) -> tuple[FloatArray, FloatArray]:
+        """The weights (F, O) on the group's columns and the bias (O,), as they are now."""
+        consumer = self._consumer(traced, slot)
+        outputs = len(consumer.weight)
+        bias = np.zeros(outputs) if consumer.bias is None else consumer.bias
+        return consumer.weight.reshape(outputs, -1).T, bias
+
+    def _reading(
+        self,
+        traced: TracedGroup,
+        slot: ConsumerSlot,
+        own: tuple[FloatArray, FloatArray] | None,
+        step: int,
+        targets: bool,
+        residual: moments.Residual | None,
+    ) -> moments.Reading:
+        owned = self._columns(traced, slot) + slot.start
+        source = ~np.isin(slot.source_atoms, self._removed)
+        alive = self._rows(slot) + slot.outputs.start
+        made = np.ones(consumers.width_of(slot), bool)
+        if slot.made is not None:
+            made = ~np.isin(slot.made, self._removed)
+        return moments.Reading(
+            slot,
+            (np.cumsum(source) - 1)[owned.ravel()],
+            int(source.sum()),
+            (np.cumsum(made) - 1)[alive],
+            alive,
+            own,
+            step,
+            targets,
+            residual,
+        )
+
+    def input_hints(self) -> Mapping[str, InputHint]:
+        """What the original's first nodes tell of the inputs it was trained on."""
+        return input_statistics.input_hints(self._original.graph, self._shapes)
+
+    def largest_value(self) -> int:
+        """How many numbers the largest value inside the model holds for one input."""
+        shapes_known = self._assumed_shapes.values()
+        sizes = (math.prod(d for d in dims if isinstance(d, int)) for dims in shapes_known)
+        return max(sizes, default=1)
+
+    def unfolded_numbers(self, reading: Reading) -> int:
+        """The rows times features that a consumer has for one input."""
+        traced = self._traced[reading.group]
+        slot = traced.consumers[reading.index]
+        taps = math.prod(constants.shape(slot.place.value) or ()) // (
+            consumers.width_of(slot) * len(slot.atoms)
+        )
+        features = self._columns(traced, slot).size * taps
+        return self._rows_per_sample(slot) * features
+
+    def _rows_per_sample(self, slot: ConsumerSlot) -> int:
+        """How many rows all readers of a weight have for one input."""
+        return sum(
+            operators.weighted(each.node).positions(each.node, self._assumed_shapes)
+            for each in slot.all
+        )
