@@ -133,13 +133,16 @@ class OnnxGraph:
 
     def readings(self) -> Sequence[Reading]:
         """Every consumer of every group, in topological order."""
-        order = {node: number for number, node in enumerate(self._original.graph)}
         found = [
-            (order[slot.node], Reading(name, index, str(slot.source.name)))
+            (self._order[slot.node], Reading(name, index, str(slot.source.name)))
             for name, traced in self._traced.items()
             for index, slot in enumerate(traced.consumers)
         ]
         return [reading for _, reading in sorted(found, key=lambda pair: pair[0])]
+
+    @cached_property
+    def _order(self) -> dict[ir.Node, int]:
+        return {node: number for number, node in enumerate(self._original.graph)}
 
     def consumers(self, group: Group) -> Sequence[Consumer]:
         """The weights that read the group's channels, with all changes so far folded in."""

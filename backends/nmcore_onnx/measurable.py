@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
+import onnx_ir as ir
 
 from nmcore.group import (
     FloatArray,
     Reading,
 )
-from nmcore.plugins import InputHint, Pair
+from nmcore.plugins import Carried, InputHint, Pair
 from nmcore_onnx.graph import OnnxGraph
 from nmcore_onnx.ir import constants
-from nmcore_onnx.probes import batch_norms, input_statistics, moments, pairs
+from nmcore_onnx.probes import batch_norms, cuts, input_statistics, moments, pairs
 from nmcore_onnx.rewrite import model_copy
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import files
@@ -37,17 +39,64 @@ class MeasurableGraph(OnnxGraph):
         """Let probes run with these batch norm statistics instead of the model's own."""
         self._statistics = batch_norms.overrides(self._norms, statistics)
 
+    def cut(self, readings: Sequence[Reading]) -> Sequence[Carried] | None:
+        """What is live before some consumers; see :class:`nmcore.plugins.Measurable`."""
+        if not self._can_be_cut:
+            return None
+        slots = [self._traced[each.group].consumers[each.index] for each in readings]
+        first = min(self._order[each.node] for slot in slots for each in slot.all)
+        found = cuts.live(self._order, first, self._is_carriable)
+        return [Carried(str(value.name), len(self._removed)) for value in found]
+
+    @cached_property
+    def _computed(self) -> set[ir.Value]:
+        return cuts.computed(self._original.graph)
+
+    @cached_property
+    def _can_be_cut(self) -> bool:
+        """Whether all is single precision, and no node holds a graph that reads values outside."""
+        weights = [slot.place for item in self._traced.values() for slot in item.consumers]
+        return all(constants.dtype(each.value) == np.float32 for each in weights) and not any(
+            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+            for node in self._original.graph
+            for attribute in node.attributes.values()
+        )
+
+    def _is_carriable(self, value: ir.Value) -> bool:
+        """Whether a value is known to be a single-precision array whose channels can be told."""
+        if value not in self._computed:
+            return False
+        if value in self._trace.channels:
+            return cuts.owners(self._trace, value) is not None
+        return value.dtype == ir.DataType.FLOAT
+
     def moment_probe(
-        self, readings: Sequence[Reading], *, targets: bool, rows: int, samples: int
+        self,
+        readings: Sequence[Reading],
+        *,
+        targets: bool,
+        rows: int,
+        samples: int,
+        start: Sequence[Carried] = (),
+        stop: Sequence[Carried] = (),
     ) -> bytes:
-        """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Graph`."""
+        """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Measurable`."""
         found = [self._readings(reading, targets, rows, samples) for reading in readings]
         if targets:
             found = moments.correcting_once(found)
         current = self._copy(self._ledger, self._removed)
         nothing = np.array([], dtype=np.intp)
         original = self._copy(Ledger(), nothing) if targets else None
-        return files.serialize(moments.probe(current, original, found))
+        values = self._values
+        begins = [
+            cuts.resumed(self._trace, values[each.name], each, self._removed) for each in start
+        ]
+        ends = [values[each.name] for each in stop]
+        return files.serialize(moments.probe(current, original, found, begins, ends))
+
+    @cached_property
+    def _values(self) -> dict[str, ir.Value]:
+        return {str(v.name): v for node in self._original.graph for v in node.outputs}
 
     def pair(self, reading: Reading) -> Pair | None:
         """A fully connected layer and the one before; see :class:`nmcore.plugins.Pairable`."""

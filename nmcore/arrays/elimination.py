@@ -70,7 +70,8 @@ class Problem:
     def costs(self) -> Float64Array:
         """The error that removing each remaining channel adds, shape (n,).
 
-        With W_j the weights of channel j and P_jj its block of the inverse: tr(W_j' P_jj^-1 W_j).
+        With W_j the weights of channel j and P_jj its block of the inverse: tr(W_j' P_jj^-1 W_j),
+        which is tr(P_jj^-1 W_j W_j') and takes a product of the size of the taps alone.
         """
         taps = self.taps
         own = np.arange(len(self.weights)).reshape(-1, taps)
@@ -79,7 +80,8 @@ class Problem:
         if taps == 1:
             costs = np.square(blocks[:, 0]).sum(1) / square[:, 0, 0]
         else:
-            costs = np.einsum("nto,nto->n", blocks, np.linalg.solve(square, blocks))
+            grams = blocks @ blocks.swapaxes(1, 2)
+            costs = np.trace(np.linalg.solve(square, grams), axis1=1, axis2=2)
         result: Float64Array = costs / self.unit
         return result
 

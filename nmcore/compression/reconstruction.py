@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
@@ -24,7 +23,6 @@ from nmcore.arrays.elimination import (
 )
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
-from nmcore.calibration.collect import work
 from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.merging import chosen, merge_group
 from nmcore.compression.moments import (
@@ -43,7 +41,9 @@ from nmcore.compression.refit import (
     refit,
 )
 from nmcore.compression.shrinkage import Shrinkage
-from nmcore.errors import ModelError
+from nmcore.compression.stream import Stream
+from nmcore.data.batches import Feeds, length_of
+from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.group import Consumer, Float64Array, Group, IntArray, Reading, Refit
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome, untouched
@@ -64,10 +64,6 @@ MAX_FEATURES = 6_000
 _RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
 _PROBE_NUMBERS = 2**26
-# Multiply-accumulates that the whole walk may take, each step of which runs two networks on all
-# inputs, half of them on average; where that is not enough for a step a consumer, one step measures
-# several.
-WORK = 1.2e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +100,13 @@ class Reconstruction:
     providers: Sequence[str] = ("auto",)
 
     @cached_property
+    def _batches(self) -> list[Feeds]:
+        """The calibration set in batches that the heaviest consumer allows."""
+        heaviest = max(map(self.graph.unfolded_numbers, self.graph.readings()), default=1)
+        most = max(1, _RUN_NUMBERS // max(1, heaviest))
+        return list(self.calibration.in_batches_of(most))
+
+    @cached_property
     def _shrinkage(self) -> Shrinkage:
         return Shrinkage(self.graph, self.calibration.real)
 
@@ -128,7 +131,7 @@ class Reconstruction:
         readings = self._readings()
         for chunk in self._chunks(groups):
             needed = [r for g in chunk for r in readings[g.name]]
-            sums = iter(self._sums(needed, targets=False, progress=progress))
+            sums = iter(self._sums(needed, progress))
             for group in progress("ordering channels", chunk):
                 problems = [
                     self._curve_problem(consumer, reading, sums)
@@ -162,24 +165,21 @@ class Reconstruction:
                 steps[-1].append(reading)
             else:
                 steps.append([reading])
-        count = max(1, min(len(steps), self._affordable()))
-        bounds = [len(steps) * k // count for k in range(count + 1)]
-        return [
-            [reading for step in steps[start:end] for reading in step]
-            for start, end in pairwise(bounds)
-            if end > start
-        ]
+        return steps
 
-    def _affordable(self) -> int:
-        """How many times the calibration set can be shown to both networks."""
-        return int(WORK // max(1, work(self.graph) * self.calibration.count))
-
-    def choose(self, step: Sequence[Reading], choices: Mapping[str, Choice]) -> list[Outcome]:
+    def choose(
+        self,
+        step: Sequence[Reading],
+        later: Sequence[Reading],
+        choices: Mapping[str, Choice],
+    ) -> list[Outcome]:
         """Measure the readings of a step; choose the channels of groups that come up for the first
         time, and refit what reads the others.
 
         Parameters
         ----------
+        step, later : sequence of Reading
+            Those of this step, and of all that follow.
         choices : mapping of group name to Choice
             The groups that have not been decided yet.
         """
@@ -188,7 +188,7 @@ class Reconstruction:
         fresh = list(dict.fromkeys(r.group for r in step if r.group in choices))
         again = [r for r in step if r.group not in choices]
         needed = [r for name in fresh for r in of_group[name]]
-        sums = iter(self._sums([*needed, *again], targets=True))
+        sums = iter(self._carried_sums([*needed, *again], [*step, *later]))
         solved: list[Solved] = []
         outcomes = []
         for name in fresh:
@@ -266,27 +266,82 @@ class Reconstruction:
         if chunk:
             yield chunk
 
-    def _sums(
-        self, readings: Sequence[Reading], *, targets: bool, progress: Progress = silent
-    ) -> list[Float64Array]:
-        """The sums of several readings, in as many probes as memory wants."""
-        sums: list[Float64Array] = []
+    def _sums(self, readings: Sequence[Reading], progress: Progress = silent) -> list[Float64Array]:
+        """The sums of several readings without targets, in as many probes as memory wants."""
+        parts = self._in_parts(readings)
+        return [each for part in parts for each in self._probe(part, progress)]
+
+    def _in_parts(self, readings: Sequence[Reading]) -> Iterator[list[Reading]]:
+        """Readings whose moments fit into memory together."""
         part: list[Reading] = []
         size = 0
         for reading in readings:
             needed = self.graph.consumer(reading).features ** 2
             if part and size + needed > _PROBE_NUMBERS:
-                sums += self._probe(part, targets, progress)
+                yield part
                 part, size = [], 0
             part.append(reading)
             size += needed
-        return sums + self._probe(part, targets, progress)
+        yield part
 
-    def _probe(
-        self, readings: Sequence[Reading], targets: bool, progress: Progress
+    def _carried_sums(
+        self, readings: Sequence[Reading], ahead: Sequence[Reading]
     ) -> list[Float64Array]:
+        """The sums of several readings with targets, beginning where the last step stood.
+
+        Parameters
+        ----------
+        ahead : sequence of Reading
+            What is still to be refitted; the walk goes on to just before the first of them.
+        """
+        parts = list(self._in_parts(readings))
+        while True:
+            cut = self.graph.cut(ahead) or ()
+            try:
+                return [
+                    each
+                    for number, part in enumerate(parts)
+                    for each in self._carry(part, cut if number == len(parts) - 1 else ())
+                ]
+            except OutOfMemoryError:
+                # Carried values belong to the batches that they were computed in.
+                self._stream.clear()
+                longest = max(map(length_of, self._batches))
+                if longest == 1 or not self.calibration.any_length:
+                    raise
+                self._batches = list(self.calibration.in_batches_of((longest + 1) // 2))
+
+    def _carry(
+        self, readings: Sequence[Reading], cut: Sequence[protocols.Carried]
+    ) -> list[Float64Array]:
+        """The sums of some readings; without a cut the stream stays where it is."""
+        stop = self._stream.missing(cut)
         model = self.graph.moment_probe(
-            readings, targets=targets, rows=MAX_ROWS, samples=self.calibration.count
+            readings,
+            targets=True,
+            rows=MAX_ROWS,
+            samples=self.calibration.count,
+            start=self._stream.start,
+            stop=stop,
+        )
+        session, arriving = self.session(model), self._stream.expect(stop, cut)
+        count = 6 * len(readings)
+        totals = [np.zeros(()) for _ in range(count)]
+        for number, feeds in enumerate(self._batches):
+            outputs = session.run({**feeds, **self._stream.feeds(number)}, divisible=True)
+            totals = [total + output for total, output in zip(totals, outputs[:count], strict=True)]
+            arriving.add(outputs[count:])
+        if cut:
+            arriving.done()
+        return self._finite(totals, readings)
+
+    @cached_property
+    def _stream(self) -> Stream:
+        return Stream()
+
+    def _probe(self, readings: Sequence[Reading], progress: Progress) -> list[Float64Array]:
+        model = self.graph.moment_probe(
+            readings, targets=False, rows=MAX_ROWS, samples=self.calibration.count
         )
         heaviest = max(map(self.graph.unfolded_numbers, readings))
         batches = self.calibration.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
@@ -296,6 +351,10 @@ class Reconstruction:
                 progress("measuring", batches),
                 divisible=self.calibration.any_length,
             )
+        return self._finite(sums, readings)
+
+    def _finite(self, sums: list[Float64Array], readings: Sequence[Reading]) -> list[Float64Array]:
+        """The sums; an error where they hold NaN or infinity."""
         if not all(np.isfinite(each).all() for each in sums):
             nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
             raise ModelError(
@@ -346,8 +405,9 @@ def reconstruct_all(
     }
     steps = walk.steps([group for group in changing if group.name in fitting])
     with step(f"refitting in {len(steps)} steps"):
-        for readings in task.progress("refitting", steps):
-            for outcome in walk.choose(readings, undecided):
+        for number, readings in enumerate(task.progress("refitting", steps), start=1):
+            later = [reading for each in steps[number:] for reading in each]
+            for outcome in walk.choose(readings, later, undecided):
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
     with step("refitting pairs of layers"):

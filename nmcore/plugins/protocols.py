@@ -155,6 +155,32 @@ class Graph(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Carried:
+    """A value of a model that is handed from one probe to the next.
+
+    Attributes
+    ----------
+    name : str
+        The value's name in the model.
+    removed : int
+        How much had been removed when it was computed, in the graph's own terms.
+    """
+
+    name: str
+    removed: int
+
+    @property
+    def current(self) -> str:
+        """The probe's input that takes it as it is in the working copy."""
+        return f"nmcore.current.{self.name}"
+
+    @property
+    def original(self) -> str:
+        """The probe's input that takes it as it is in the original."""
+        return f"nmcore.carried.{self.name}"
+
+
 @runtime_checkable
 class Measurable(Graph, Protocol):
     """A graph whose activations can be measured."""
@@ -185,8 +211,24 @@ class Measurable(Graph, Protocol):
         """How many numbers a moment probe holds for one input: rows times features."""
         ...
 
+    def cut(self, readings: Sequence[Reading]) -> Sequence[Carried] | None:
+        """The values that are live just before the first of some consumers runs.
+
+        They are floating-point values that earlier nodes make and later nodes need, which changes
+        of these consumers and of later ones do not touch but for channels that are removed; a model
+        that is given them runs on from there. None where a graph cannot be cut.
+        """
+        ...
+
     def moment_probe(
-        self, readings: Sequence[Reading], *, targets: bool, rows: int, samples: int
+        self,
+        readings: Sequence[Reading],
+        *,
+        targets: bool,
+        rows: int,
+        samples: int,
+        start: Sequence[Carried] = (),
+        stop: Sequence[Carried] = (),
     ) -> bytes:
         """A model whose outputs are sums over the rows that consumers read, serialised.
 
@@ -205,6 +247,12 @@ class Measurable(Graph, Protocol):
             About how many rows to use at most.
         samples : int
             How many inputs the probe will see.
+        start : sequence of Carried
+            Values that the probe reads instead of computing them, of the working copy and of the
+            original, as inputs of the names that :class:`Carried` gives.
+        stop : sequence of Carried
+            Values that it gives besides, behind all sums: each of the working copy, then of the
+            original. Only with ``targets``.
         """
         ...
 

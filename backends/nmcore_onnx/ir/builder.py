@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+# From so many columns on a Gram matrix is formed in blocks, so many along each axis: of 16 products
+# 10 are left.
+WIDE, BLOCKS = 1024, 4
+
 
 class Builder:
     """Appends nodes to a graph; every method returns the new value."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, prefix: str = "nmcore") -> None:
         self.graph = graph
+        self._prefix = prefix
         self._count = 0
         self._anchor: ir.Node | None = None
         self._opset = graph.opset_imports.get("", graph.opset_imports.get("ai.onnx", 1))
@@ -25,7 +31,9 @@ class Builder:
     def constant(self, array: NDArray[Any] | np.generic) -> ir.Value:
         """A constant."""
         self._count += 1
-        tensor = ir.Tensor(np.ascontiguousarray(array), name=f"nmcore.constant.{self._count}")
+        tensor = ir.Tensor(
+            np.ascontiguousarray(array), name=f"{self._prefix}.constant.{self._count}"
+        )
         value = ir.Value(
             name=tensor.name,
             shape=tensor.shape,
@@ -38,8 +46,8 @@ class Builder:
     def node(self, op: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         """The output of a new node."""
         self._count += 1
-        node = ir.node(op, inputs, attributes, name=f"nmcore.{op}.{self._count}")
-        node.outputs[0].name = f"nmcore.value.{self._count}"
+        node = ir.node(op, inputs, attributes, name=f"{self._prefix}.{op}.{self._count}")
+        node.outputs[0].name = f"{self._prefix}.value.{self._count}"
         if self._anchor is None:
             self.graph.append(node)
         else:
@@ -76,6 +84,30 @@ class Builder:
     def product(self, left: ir.Value, right: ir.Value) -> ir.Value:
         """Left' right: the sum over rows of outer products."""
         return self.node("MatMul", self.node("Transpose", left, perm=[1, 0]), right)
+
+    def gram(self, value: ir.Value, width: int) -> ir.Value:
+        """X' X of rows X (n, width); wide ones in blocks, of which those below the diagonal are
+        transposed instead of computed.
+        """
+        if width < WIDE or self._opset < 10:  # Slice takes its bounds as attributes there
+            return self.product(value, value)
+        bounds = [width * k // BLOCKS for k in range(BLOCKS + 1)]
+        parts = [
+            self.node("Slice", value, self.ints(start), self.ints(stop), self.ints(1))
+            for start, stop in pairwise(bounds)
+        ]
+        blocks: dict[tuple[int, int], ir.Value] = {}
+        for i, j in product(range(BLOCKS), repeat=2):
+            blocks[i, j] = (
+                self.product(parts[i], parts[j])
+                if i <= j
+                else self.node("Transpose", blocks[j, i], perm=[1, 0])
+            )
+        rows = [
+            self.node("Concat", *(blocks[i, j] for j in range(BLOCKS)), axis=1)
+            for i in range(BLOCKS)
+        ]
+        return self.node("Concat", *rows, axis=0)
 
     def count(self, value: ir.Value) -> ir.Value:
         """How many rows there are, as (1,)."""

@@ -9,6 +9,7 @@ Every output is a plain sum over rows, so that sums over batches add up.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.nodes import attribute, only_reader
 from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.probes.cuts import Resumed, begin
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.slots import ConsumerSlot
@@ -146,7 +148,13 @@ def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]
     return result
 
 
-def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Reading]]) -> ir.Model:
+def probe(
+    current: Copy,
+    original: Copy | None,
+    weights: Sequence[Sequence[Reading]],
+    start: Sequence[Resumed] = (),
+    stop: Sequence[ir.Value] = (),
+) -> ir.Model:
     """Turn a copy of a model into a graph whose outputs are sums for the given consumers.
 
     Parameters
@@ -158,6 +166,10 @@ def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Readi
     weights : sequence of sequence of Reading
         What to form moments for: of each consumer all places where its weight is read, which are
         summed.
+    start : sequence of Resumed
+        Values that are read instead of computed, in both models.
+    stop : sequence of ir.Value
+        Values of the model that are given besides, of both models.
 
     Returns
     -------
@@ -170,11 +182,16 @@ def probe(current: Copy, original: Copy | None, weights: Sequence[Sequence[Readi
     graph = current.model.graph
     if original is not None:
         adopt(graph, original.model.graph)
+        begin(current, original, start)
     build = Builder(graph)
     outputs: list[ir.Value] = []
     for readings in weights:
         parts = [_sums(build, current, original, reading) for reading in readings]
         outputs += [_added(build, same) for same in zip(*parts, strict=True)]
+    if original is not None:
+        # An output may not be an input as well, nor be given twice.
+        both = [copy.value(value) for value in stop for copy in (current, original)]
+        outputs += [build.node("Identity", value) for value in both]
     for value in outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.clear()
@@ -219,7 +236,9 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
     """The sums of one consumer."""
     slot = reading.slot
     rows = build.every(features(build, current, reading), reading.step)
-    outputs = [build.count(rows), build.total(rows), build.product(rows, rows)]
+    shape = constants.shape(slot.place.value) or ()
+    taps = math.prod(shape) // (shape[slot.rows] * shape[slot.axis])
+    outputs = [build.count(rows), build.total(rows), build.gram(rows, len(reading.columns) * taps)]
     if reading.targets:
         assert original is not None
         wanted = build.every(target(build, current, original, reading), reading.step)

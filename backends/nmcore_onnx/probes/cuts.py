@@ -1,0 +1,107 @@
+"""Cuts of a graph: the values that are live before a node runs, and probes that begin with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from nmcore.group import IntArray
+from nmcore.plugins.protocols import Carried
+from nmcore_onnx.ir.builder import Builder
+from nmcore_onnx.rewrite.model_copy import Copy
+from nmcore_onnx.trace.context import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Resumed:
+    """A value that a probe is given.
+
+    Attributes
+    ----------
+    carried : Carried
+        Which one, and when it was computed.
+    value : ir.Value
+        The same in the original graph.
+    axis : int
+        Its channel axis.
+    left : int array or None
+        Which of the entries that it had then are left; None where all are.
+    """
+
+    carried: Carried
+    value: ir.Value
+    axis: int = 0
+    left: IntArray | None = None
+
+
+def live(
+    order: Mapping[ir.Node, int], before: int, carriable: Callable[[ir.Value], bool]
+) -> list[ir.Value]:
+    """The values of earlier nodes that the node of this number and later ones need.
+
+    What cannot be carried is computed anew from what can.
+    """
+    found: dict[ir.Value, None] = {}
+    seen: set[ir.Node] = set()
+    open_ = [value for node, number in order.items() if number >= before for value in node.inputs]
+    while open_:
+        value = open_.pop()
+        maker = value.producer() if value is not None else None
+        if value is None or maker is None or order.get(maker, before) >= before:
+            continue
+        if carriable(value):
+            found[value] = None
+        elif maker not in seen:
+            seen.add(maker)
+            open_ += maker.inputs
+    return sorted(found, key=lambda value: order[value.producer()])  # type: ignore[index]
+
+
+def computed(graph: ir.Graph) -> set[ir.Value]:
+    """The values that depend on the inputs; all others are constants, however they are made."""
+    found = {value for value in graph.inputs if not value.is_initializer()}
+    for node in graph:
+        if any(value in found for value in node.inputs if value is not None):
+            found.update(node.outputs)
+    return found
+
+
+def owners(trace: Trace, value: ir.Value) -> tuple[int, IntArray] | None:
+    """The channel axis of a value and the atom that owns each of its positions, where known."""
+    channels = trace.channels.get(value)
+    if channels is None:
+        return None
+    size = trace.size(value, channels.axis)
+    atoms = channels.owners() if size is None else channels.expand(size)
+    return None if atoms is None else (channels.axis, atoms)
+
+
+def resumed(trace: Trace, value: ir.Value, carried: Carried, removed: IntArray) -> Resumed:
+    """What is left of a carried value, once more channels have been removed."""
+    found = owners(trace, value)
+    if found is None or carried.removed == len(removed):
+        return Resumed(carried, value)
+    axis, atoms = found
+    then, now = (~np.isin(atoms, gone) for gone in (removed[: carried.removed], removed))
+    left = np.flatnonzero(now[then])
+    return Resumed(carried, value, axis, None if len(left) == then.sum() else left)
+
+
+def begin(current: Copy, original: Copy, values: Sequence[Resumed]) -> None:
+    """Let a probe read values instead of computing them; both copies stand in one graph."""
+    graph = current.model.graph
+    graph.outputs.clear()
+    build = Builder(graph, prefix="nmcore.begin")
+    build.before(graph[0])
+    for each in values:
+        for copy, name in ((current, each.carried.current), (original, each.carried.original)):
+            given = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT))
+            graph.inputs.append(given)
+            new = given
+            if copy is current and each.left is not None:
+                new = build.node("Gather", given, build.ints(*each.left.tolist()), axis=each.axis)
+            ir.convenience.replace_all_uses_with(copy.value(each.value), new)
+            copy.move(each.value, new)

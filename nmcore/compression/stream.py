@@ -1,0 +1,138 @@
+"""Values at a cut of the graph, carried from one step of the walk to the next.
+
+A probe that begins at a cut runs only what lies behind it, so that a walk over all consumers costs
+about one pass of each network instead of one a step. The arrays stay in memory up to a bound; what
+is more goes to temporary files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+import numpy as np
+
+from nmcore.group import Array
+from nmcore.plugins.protocols import Carried
+
+# So many bytes of carried values stay in memory.
+MEMORY = 2**28
+
+
+@dataclass(eq=False)
+class _Kept:
+    """One value of both networks, an array for each batch."""
+
+    carried: Carried
+    in_memory: bool
+    arrays: list[Array] = field(default_factory=list)
+    places: list[tuple[int, np.dtype[np.generic], tuple[int, ...]]] = field(default_factory=list)
+    file: IO[bytes] | None = None
+
+    def add(self, array: Array) -> None:
+        if self.in_memory:
+            self.arrays.append(array)
+            return
+        if self.file is None:
+            self.file = tempfile.TemporaryFile()  # noqa: SIM115
+        self.places.append((self.file.seek(0, 2), array.dtype, array.shape))
+        self.file.write(np.ascontiguousarray(array).data)
+
+    def get(self, number: int) -> Array:
+        if self.in_memory:
+            return self.arrays[number]
+        assert self.file is not None
+        place, dtype, shape = self.places[number]
+        self.file.seek(place)
+        array = np.empty(shape, dtype)
+        self.file.readinto(array.reshape(-1).view(np.uint8).data)  # type: ignore[attr-defined]
+        return array
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that are held in memory."""
+        return sum(array.nbytes for array in self.arrays)
+
+
+@dataclass(eq=False)
+class Stream:
+    """What has been carried to the cut where the walk stands.
+
+    Attributes
+    ----------
+    memory : int
+        So many bytes stay in memory.
+    """
+
+    memory: int = MEMORY
+    _kept: dict[str, list[_Kept]] = field(default_factory=dict)
+
+    @property
+    def start(self) -> list[Carried]:
+        """The values that the next probe begins with."""
+        return [both[0].carried for both in self._kept.values()]
+
+    def missing(self, cut: Iterable[Carried]) -> list[Carried]:
+        """Those values of a cut that are not held yet."""
+        return [carried for carried in cut if carried.name not in self._kept]
+
+    def feeds(self, batch: int) -> dict[str, Array]:
+        """What a probe that begins with :attr:`start` reads for a batch, besides the inputs."""
+        found = {}
+        for current, original in self._kept.values():
+            found[current.carried.current] = current.get(batch)
+            found[current.carried.original] = original.get(batch)
+        return found
+
+    def expect(self, carried: Sequence[Carried], cut: Sequence[Carried]) -> Arrival:
+        """Receive values batch by batch; once they are there only those of ``cut`` are kept."""
+        return Arrival(self, carried, {each.name for each in cut})
+
+    def clear(self) -> None:
+        """Forget everything: the next probe begins at the inputs."""
+        self._kept.clear()
+
+    @property
+    def held(self) -> int:
+        """The bytes in memory."""
+        return sum(each.nbytes for both in self._kept.values() for each in both)
+
+
+@dataclass(eq=False)
+class Arrival:
+    """Values on their way into a stream."""
+
+    stream: Stream
+    carried: Sequence[Carried]
+    cut: set[str]
+    _kept: list[_Kept] = field(default_factory=list)
+
+    def add(self, arrays: Sequence[Array]) -> None:
+        """The values of a batch: each of the current network, then of the original."""
+        if not self._kept:
+            room = self.stream.memory - self.stream.held
+            in_memory = room > 0
+            self._kept = [_Kept(each, in_memory) for each in self.carried for _ in range(2)]
+        held = self.stream.held + sum(kept.nbytes for kept in self._kept)
+        for kept, array in zip(self._kept, arrays, strict=True):
+            if kept.in_memory and held + array.nbytes > self.stream.memory:
+                _move_out(kept)
+            kept.add(array)
+            held += array.nbytes if kept.in_memory else 0
+
+    def done(self) -> None:
+        """All batches have been added."""
+        known = self.stream._kept
+        for current, original in zip(self._kept[::2], self._kept[1::2], strict=True):
+            known[current.carried.name] = [current, original]
+        for name in set(known) - self.cut:
+            del known[name]
+
+
+def _move_out(kept: _Kept) -> None:
+    """Continue in a file."""
+    arrays, kept.arrays, kept.in_memory = kept.arrays, [], False
+    for array in arrays:
+        kept.add(array)

@@ -1,0 +1,90 @@
+"""Carried values come back as they were, from memory and from files, and go when they are dead."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import nmcore
+from chain import Chain
+from nmcore.compression import reconstruction
+from nmcore.compression.stream import Stream
+from nmcore.errors import OutOfMemoryError
+from nmcore.plugins import Carried
+
+
+def values(seed, batches=3):
+    """For each batch an array of the current network and one of the original."""
+    shape = (batches, 2, 4, 5)
+    return list(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+@pytest.mark.parametrize("memory", [0, 100, 10**6])
+def test_values_come_back(memory):
+    stream, cut = Stream(memory), [Carried("x", 0)]
+    arriving, batches = stream.expect(stream.missing(cut), cut), values(1)
+    for arrays in batches:
+        arriving.add(arrays)
+    arriving.done()
+    for number, (current, original) in enumerate(batches):
+        feeds = stream.feeds(number)
+        np.testing.assert_array_equal(feeds[cut[0].current], current)
+        np.testing.assert_array_equal(feeds[cut[0].original], original)
+    assert stream.held <= max(memory, 0)
+    assert stream.start == cut
+    assert stream.missing([*cut, Carried("y", 2)]) == [Carried("y", 2)]
+
+
+def test_what_is_not_live_at_the_next_cut_goes():
+    stream = Stream()
+    for cut in ([Carried("x", 0)], [Carried("y", 1)]):
+        arriving = stream.expect(stream.missing(cut), cut)
+        arriving.add(values(2)[0])
+        arriving.done()
+    assert stream.start == [Carried("y", 1)]
+    stream.clear()
+    assert stream.start == []
+    assert stream.feeds(0) == {}
+
+
+def network():
+    chain = Chain(seed=3).conv(8, pads=[1] * 4)
+    for width in (8, 8, 6):
+        chain.node("Relu").conv(width, pads=[1] * 4)
+    return chain.build()
+
+
+def result(**options):
+    x = np.random.default_rng(4).standard_normal((96, 3, 8, 8)).astype(np.float32)
+    found = nmcore.compress(network(), ratio=0.5, method="moments", data=x, **options)
+    return onnx.load_from_string(found.graph.serialize())
+
+
+def weights(model):
+    return [numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+
+
+def test_files_give_the_same_as_memory(monkeypatch):
+    expected = result()
+    monkeypatch.setattr(reconstruction, "Stream", lambda: Stream(memory=0))
+    assert result() == expected
+
+
+def test_too_little_memory_begins_again_in_smaller_batches(monkeypatch):
+    """The values that were carried belong to batches that are no more."""
+    expected, failed = result(), []
+    run = reconstruction.Stream.feeds
+
+    def greedy(self, batch):
+        if self.start and not failed:
+            failed.append(batch)
+            raise OutOfMemoryError("no memory")
+        return run(self, batch)
+
+    monkeypatch.setattr(reconstruction.Stream, "feeds", greedy)
+    found = result()
+    assert failed
+    for got, want in zip(weights(found), weights(expected), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-3)

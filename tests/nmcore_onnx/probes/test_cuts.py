@@ -1,0 +1,83 @@
+"""Probes that begin at a cut give what probes from the inputs give, whatever has been removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from chain import Chain, run
+from nmcore.group import Refit
+from nmcore.plugins import registry
+from random_graphs import generate
+
+ALL = 10**9
+
+
+def walk(graph, feeds, seed):
+    """Cut and refit a graph as the walk does; yields both forms of each step's sums."""
+    rng = np.random.default_rng(seed)
+    groups = {group.name: group for group in graph.groups}
+    left = list(graph.readings())
+    held, done = {}, set()
+    while left:
+        reading = left[0]
+        cut = graph.cut(left)
+        stop = [each for each in cut if each.name not in held]
+        form = {"targets": True, "rows": ALL, "samples": 2}
+        whole = run(graph.moment_probe([reading], **form), feeds)
+        start = [carried for carried, *_ in held.values()]
+        given = {carried.current: now for carried, now, _ in held.values()}
+        given |= {carried.original: then for carried, _, then in held.values()}
+        model = graph.moment_probe([reading], **form, start=start, stop=stop)
+        found = run(model, {**feeds, **given})
+        yield reading, found[:6], whole, start
+        pairs = zip(stop, found[6::2], found[7::2], strict=True)
+        held |= {carried.name: (carried, now, then) for carried, now, then in pairs}
+        held = {name: held[name] for name in (each.name for each in cut)}
+        group, width = groups[reading.group], graph.consumer(reading).weight.shape[1]
+        kept = np.sort(rng.permutation(width)[: -(-2 * width // 3)])
+        if group.name in done:
+            kept = np.arange(width)
+        weight = graph.consumer(reading).weight[:, kept]
+        graph.update(group, reading.index, Refit(kept, weight * rng.uniform(0.5, 1.5)))
+        if group.name not in done:
+            for index, consumer in enumerate(graph.consumers(group)):
+                if index != reading.index:
+                    graph.update(group, index, Refit(kept, consumer.weight[:, kept]))
+            graph.remove(group, kept)
+            done.add(group.name)
+        left = left[1:]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_step_of_a_walk(seed):
+    sample = generate(seed)
+    graph, feeds = registry.open_graph(sample.model), sample.feeds(0)
+    begun = 0
+    if graph.cut(graph.readings() or ()) is None:
+        pytest.skip("this graph is not cut")
+    for reading, found, whole, start in walk(graph, feeds, seed):
+        begun += bool(start)
+        for got, want in zip(found, whole, strict=True):
+            scale = np.abs(want).max() or 1.0
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * scale, err_msg=str(reading))
+    assert begun >= len(graph.readings()) - 1
+
+
+def test_a_probe_runs_only_what_lies_behind_its_cut():
+    chain = Chain().conv(4)
+    for _ in range(3):
+        chain.node("Relu").conv(4)
+    graph = registry.open_graph(chain.build())
+    readings = graph.readings()
+    (carried,) = graph.cut(readings[1:])
+    form = {"targets": True, "rows": ALL, "samples": 1}
+    assert graph.moment_probe(readings[1:2], **form, start=[carried]).count(b"Relu") < (
+        graph.moment_probe(readings[1:2], **form).count(b"Relu")
+    )
+
+
+def test_half_precision_is_not_cut():
+    chain = Chain(dtype=np.float16).conv(4).node("Relu").conv(4)
+    graph = registry.open_graph(chain.build())
+    assert graph.cut(graph.readings()) is None
