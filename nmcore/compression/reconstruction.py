@@ -19,26 +19,18 @@ from nmcore.arrays.elimination import (
     Curve,
     Problem,
     eliminate,
-    problem,
 )
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.compression.consumer_fit import selection_problem, solved_refit, variance
 from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.merging import chosen, merge_group
 from nmcore.compression.moments import (
-    Moments,
     accumulate,
     average,
     linear,
     measured,
     stream_variance,
-)
-from nmcore.compression.refit import (
-    REFIT_RIDGE,
-    SCARCITY,
-    features,
-    mixed,
-    refit,
 )
 from nmcore.compression.shrinkage import Shrinkage
 from nmcore.compression.stream import Stream
@@ -52,9 +44,6 @@ from nmcore.plan.task import Task
 from nmcore.plugins import protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
-
-# The pull where channels are chosen and folded into each other, relative to a feature's variance.
-SELECTION_RIDGE = 1e-3
 
 # Rows that each set of moments is summed over at most; more change little and cost time.
 MAX_ROWS = 40_000
@@ -197,7 +186,7 @@ class Reconstruction:
         for reading in again:
             consumer = self.graph.consumer(reading)
             kept = np.arange(consumer.weight.shape[1])
-            solved.append((reading, _solve(consumer, measured(sums), kept)))
+            solved.append((reading, solved_refit(consumer, measured(sums), kept)))
         # Nothing changes before all is solved, and no channel goes before all are updated: both
         # would change what was measured.
         for reading, change in solved:
@@ -229,14 +218,14 @@ class Reconstruction:
                 for moments, consumer, reading in zip(found, consumers, readings, strict=True)
             ]
             problems = [
-                _problem(c, m, _variance([c], [m]) or 1.0)
+                selection_problem(c, m, variance([c], [m]) or 1.0)
                 for c, m in zip(consumers, shown, strict=True)
             ]
             order, error = eliminate(problems, choice.count)
             curve = Curve(order, error / len(problems), original=False)
             kept = np.delete(np.arange(group.width), order)
         for reading, consumer, moments in zip(readings, consumers, found, strict=True):
-            solved.append((reading, _solve(consumer, moments, kept)))
+            solved.append((reading, solved_refit(consumer, moments, kept)))
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - len(kept), curve=curve)
 
@@ -246,11 +235,11 @@ class Reconstruction:
         """The elimination for one consumer of the original, in units of what it feeds."""
         seen = linear(sums, consumer.matrix(), consumer.offsets())
         moments = self._shrinkage(seen, consumer, reading)
-        unit = _variance([consumer], [moments])
+        unit = variance([consumer], [moments])
         if consumer.feeds_sum:
-            own = unit - _variance([consumer], [seen])
+            own = unit - variance([consumer], [seen])
             unit = stream_variance(sums, moments.rows) + own
-        return _problem(consumer, moments, unit=unit or 1.0)
+        return selection_problem(consumer, moments, unit=unit or 1.0)
 
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""
@@ -419,36 +408,3 @@ def reconstruct_all(
     shown = {name: curve.averaged(consumers[name]) for name, curve in curves.items()}
     ordered = [replace(o, curve=shown.get(o.plan.name, o.curve)) for o in ordered]
     return ordered, allotment
-
-
-def _variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:
-    """The variance of what consumers should make of these channels, behind their batch norms."""
-    pairs = zip(consumers, moments, strict=True)
-    return sum(float((m.target_variance * c.gains() ** 2).sum()) for c, m in pairs)
-
-
-def _ridge(base: float, moments: Moments) -> float:
-    """Few rows say little about many features; the pull grows with their ratio."""
-    return base + SCARCITY * len(moments.mean) / moments.rows
-
-
-def _problem(consumer: Consumer, moments: Moments, unit: float) -> Problem:
-    """Least squares in the units behind a batch norm, where one follows."""
-    scale = consumer.gains()
-    taps = consumer.weight.shape[2]
-    return problem(
-        moments.covariance,
-        moments.cross * scale,
-        consumer.matrix() * scale,
-        taps,
-        ridge=_ridge(SELECTION_RIDGE, moments),
-        unit=unit,
-    )
-
-
-def _solve(consumer: Consumer, moments: Moments, kept: IntArray) -> Refit:
-    """The consumer's new weight on the kept channels."""
-    taps = consumer.weight.shape[2]
-    start = mixed(moments, consumer.matrix(), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
-    weights, bias = refit(moments, start, features(kept, taps), ridge=_ridge(REFIT_RIDGE, moments))
-    return Refit(kept, weights.T.reshape(-1, len(kept), taps), bias - consumer.offsets())

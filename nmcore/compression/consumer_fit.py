@@ -1,0 +1,46 @@
+"""Least squares for one consumer: which channels it can spare, and new weights on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nmcore.arrays.elimination import Problem, problem
+from nmcore.compression.moments import Moments
+from nmcore.compression.refit import REFIT_RIDGE, SCARCITY, features, mixed, refit
+from nmcore.group import Consumer, IntArray, Refit
+
+# The pull where channels are chosen and folded into each other, relative to a feature's variance.
+SELECTION_RIDGE = 1e-3
+
+
+def variance(consumers: Sequence[Consumer], moments: Sequence[Moments]) -> float:
+    """The variance of what consumers should make of these channels, behind their batch norms."""
+    pairs = zip(consumers, moments, strict=True)
+    return sum(float((m.target_variance * c.gains() ** 2).sum()) for c, m in pairs)
+
+
+def _ridge(base: float, moments: Moments) -> float:
+    """Few rows say little about many features; the pull grows with their ratio."""
+    return base + SCARCITY * len(moments.mean) / moments.rows
+
+
+def selection_problem(consumer: Consumer, moments: Moments, unit: float) -> Problem:
+    """Least squares in the units behind a batch norm, where one follows."""
+    scale = consumer.gains()
+    taps = consumer.weight.shape[2]
+    return problem(
+        moments.covariance,
+        moments.cross * scale,
+        consumer.matrix() * scale,
+        taps,
+        ridge=_ridge(SELECTION_RIDGE, moments),
+        unit=unit,
+    )
+
+
+def solved_refit(consumer: Consumer, moments: Moments, kept: IntArray) -> Refit:
+    """The consumer's new weight on the kept channels."""
+    taps = consumer.weight.shape[2]
+    start = mixed(moments, consumer.matrix(), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
+    weights, bias = refit(moments, start, features(kept, taps), ridge=_ridge(REFIT_RIDGE, moments))
+    return Refit(kept, weights.T.reshape(-1, len(kept), taps), bias - consumer.offsets())
