@@ -34,7 +34,7 @@ from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.ir.tensors import tensors
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.probes import batch_norms, input_statistics, moments, pairs
-from nmcore_onnx.rewrite import model_copy, reference, rewrite
+from nmcore_onnx.rewrite import fold_constants, model_copy, reference, rewrite
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
@@ -239,7 +239,9 @@ class OnnxGraph:
     def _result(self) -> ir.Model:
         if not len(self._removed) and not self._ledger:
             return self._source.clone()
-        return rewrite.rewrite(self._original, self._trace, self._ledger, self._removed).model
+        model = rewrite.rewrite(self._original, self._trace, self._ledger, self._removed).model
+        fold_constants.store_halves(model.graph)
+        return model
 
     def result(self) -> ir.Model:
         """The compressed model."""
@@ -420,8 +422,8 @@ class OnnxGraph:
 
     def precisions(self) -> Sequence[np.dtype[Any]]:
         """The floating-point types of its weights and values."""
-        found = {tensor.dtype for tensor in tensors(self._original)}
-        for node in self._original.graph.all_nodes():
+        found = {tensor.dtype for tensor in tensors(self._source)}
+        for node in self._source.graph.all_nodes():
             found |= {value.dtype for value in node.outputs if value.dtype is not None}
             if node.op_type == "Cast":
                 found.add(ir.DataType(node.attributes["to"].as_int()))
