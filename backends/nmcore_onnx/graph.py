@@ -33,7 +33,7 @@ from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.ir.tensors import tensors
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.probes import batch_norms, moments
-from nmcore_onnx.rewrite import model_copy, reference, rewrite
+from nmcore_onnx.rewrite import fold_constants, model_copy, reference, rewrite
 from nmcore_onnx.rewrite.channel_sums import (
     ChannelSum,
     restore_sums,
@@ -236,6 +236,7 @@ class OnnxGraph:
             return self._source.clone()
         copy = rewrite.rewrite(self._original, self._trace, self._ledger, self._removed)
         restore_sums(copy, self._trace, self._ledger.weights, self._removed)
+        fold_constants.store_halves(copy.model.graph)
         return copy.model
 
     def result(self) -> ir.Model:
@@ -286,8 +287,8 @@ class OnnxGraph:
 
     def precisions(self) -> Sequence[np.dtype[Any]]:
         """The floating-point types of its weights and values."""
-        found = {tensor.dtype for tensor in tensors(self._original)}
-        for node in self._original.graph.all_nodes():
+        found = {tensor.dtype for tensor in tensors(self._source)}
+        for node in self._source.graph.all_nodes():
             found |= {value.dtype for value in node.outputs if value.dtype is not None}
             if node.op_type == "Cast":
                 found.add(ir.DataType(node.attributes["to"].as_int()))

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import constants, names
 from nmcore_onnx.ir.constant_folding import Folded, has_subgraphs, is_random
 from nmcore_onnx.ir.defaults import default
 from nmcore_onnx.trace import operators
@@ -33,18 +33,18 @@ _NORMS = (
 def foldable(graph: ir.Graph) -> list[str]:
     """The names of all values that are weights, biases or parameters computed from constants."""
     found: set[ir.Value] = set()
-    names = []
+    wanted = []
     for node in graph:
         if not _is_computed(node, found):
             continue
         found.update(node.outputs)
-        names += [str(value.name) for value in node.outputs if _is_wanted(graph, value)]
-    return names
+        wanted += [str(value.name) for value in node.outputs if _is_wanted(graph, value)]
+    return wanted
 
 
-def fold_constants(graph: ir.Graph, names: Iterable[str]) -> list[str]:
+def fold_constants(graph: ir.Graph, chosen: Iterable[str]) -> list[str]:
     """Store some of what :func:`foldable` names; returns what could be computed."""
-    wanted = set(names)
+    wanted = set(chosen)
     values = [v for node in graph for v in node.outputs if v.name in wanted]
     folded = Folded(_MAX_ELEMENTS)
     arrays = {value: folded.value(value) for value in values}
@@ -58,10 +58,67 @@ def fold_constants(graph: ir.Graph, names: Iterable[str]) -> list[str]:
         kind = ir.TensorType(data.dtype)
         new = ir.Value(name=name, shape=data.shape, type=kind, const_value=data)
         graph.register_initializer(new)
+        if _is_widened(value):
+            maker = value.producer()
+            assert maker is not None
+            assert maker.inputs[0] is not None
+            new.meta[_HALF] = str(maker.name), str(maker.inputs[0].name)
         ir.convenience.replace_all_uses_with(value, new)
         constants.drop(value)
         done.append(name)
     return done
+
+
+# Marks the weights that are stored in half precision and widened while the model runs, with the
+# names of the Cast and of what is stored.
+_HALF = "nmcore.half"
+
+
+def store_halves(graph: ir.Graph) -> None:
+    """Store weights in half precision again that were so before they were folded."""
+    marked = [each for each in graph.initializers.values() if _HALF in each.meta]
+    order = {node: place for place, node in enumerate(graph)} if marked else {}
+    for value in marked:
+        cast_name, stored = value.meta.pop(_HALF)
+        wide, readers = value.const_value, [node for node, _ in value.uses() if node in order]
+        if wide is None or not readers or value.is_graph_output():
+            continue
+        name = str(value.name)
+        del graph.initializers[name]
+        value.name = names.value_name(graph, stored)
+        value.const_value = _halved(wide, value.name)
+        value.type = ir.TensorType(ir.DataType.FLOAT16)
+        cast = ir.node("Cast", [value], {"to": int(wide.dtype)})
+        cast.name = names.node_name(graph, cast_name)
+        cast.outputs[0].name = name
+        cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(wide.dtype), value.shape
+        for node, index in list(value.uses()):
+            if node is not cast:
+                node.replace_input_with(index, cast.outputs[0])
+        graph.insert_before(min(readers, key=order.__getitem__), cast)
+        graph.register_initializer(value)
+
+
+def _halved(wide: ir.TensorProtocol, name: str) -> ir.LazyTensor:
+    """A tensor in half precision, rounded whenever it is read."""
+    largest = np.finfo(np.float16).max
+
+    def compute() -> ir.TensorProtocol:
+        return ir.Tensor(np.clip(wide.numpy(), -largest, largest).astype(np.float16), name=name)
+
+    shape = ir.Shape(int(size) for size in wide.shape.numpy())
+    return ir.LazyTensor(compute, ir.DataType.FLOAT16, shape, name=name)
+
+
+def _is_widened(value: ir.Value) -> bool:
+    """Whether a value is a constant in half precision behind a Cast."""
+    maker = value.producer()
+    return (
+        maker is not None
+        and maker.op_type == "Cast"
+        and (stored := constants.tensor(maker.inputs[0])) is not None
+        and stored.dtype == ir.DataType.FLOAT16
+    )
 
 
 def _is_computed(node: ir.Node, found: set[ir.Value]) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmcore.calibration.random_inputs import random_inputs, random_inputs_for
-from nmcore.errors import DataError, ModelError
+from nmcore.errors import ModelError
 from nmcore.plugins.protocols import InputSpec
 
 FLOAT = np.dtype(np.float32)

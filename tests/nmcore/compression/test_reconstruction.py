@@ -16,8 +16,7 @@ from nmcore.budgets.allocation import Meter
 from nmcore.calibration.calibration_set import from_data
 from nmcore.calibration.dead_leaves import dead_leaves
 from nmcore.calibration.synthetic import synthesise
-from nmcore.compression import joint_refit, shrinkage
-from nmcore.compression import reconstruction
+from nmcore.compression import joint_refit, reconstruction, shrinkage
 from nmcore.compression.baseline import Baseline
 from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.moments import Moments

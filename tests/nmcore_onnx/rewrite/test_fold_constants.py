@@ -96,7 +96,8 @@ def test_channels_go(way):
     result = nmcore.compress(model, ratio=0.5, method="merge", verify=True)
     small = ir.to_proto(result.model)
     onnx.checker.check_model(small, full_check=True)
-    assert {node.op_type for node in small.graph.node} == {
+    left = {"Cast"} if way == "half" else set()  # stored as it was, in half precision
+    assert {node.op_type for node in small.graph.node} - left == {
         *("Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm")
     }
     used = {name for node in small.graph.node for name in node.input}

@@ -12,7 +12,6 @@ from nmcore.group import FloatArray, IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import computable, read
 from nmcore_onnx.ir.builder import Builder
-from nmcore_onnx.ir.constant_folding import is_constant
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
@@ -133,8 +132,8 @@ class Weighted(Operator):
         if not constants.is_float(weight):
             maker = weight.producer() if weight is not None else None
             reason = "its weight is computed while the model runs"
-            if is_constant(weight):
-                reason = "its weight is computed from constants that others read or that are large"
+            if _is_view(maker):
+                reason = "its weight is one that others read too, in another layout"
             if is_overridable(weight):
                 reason = "its weight is an input that a caller may set"
             if maker is not None and maker.op_type == "DequantizeLinear":
@@ -248,6 +247,14 @@ class Weighted(Operator):
             matrix.astype(computable(weight).dtype).astype(weight.dtype),
         )
         node.replace_input_with(self.data_input, nodes[-1].outputs[0])
+
+
+def _is_view(maker: ir.Node | None) -> bool:
+    """Whether a node changes the layout of a constant that others read."""
+    if maker is None or maker.op_type not in ("Transpose", "Reshape", "Squeeze", "Unsqueeze"):
+        return False
+    table = maker.inputs[0]
+    return table is not None and constants.tensor(table) is not None and len(table.uses()) > 1
 
 
 def add_to(place: Place, addition: FloatArray) -> None:
