@@ -96,6 +96,7 @@ class OnnxGraph:
         copy.__dict__.update(self.__dict__)
         copy._ledger = self._ledger.copy()
         copy._kept = dict(self._kept)
+        copy.__dict__.pop("_result", None)  # which a caller may change
         return copy
 
     def channel_sums(self) -> dict[str, ChannelSum]:
@@ -259,7 +260,9 @@ class OnnxGraph:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
             if not len(self._removed) and not self._ledger:
-                return cost.cost(self._source, cost.assumed_shapes(self._source))
+                # A function's own nodes are counted where it has been inlined.
+                counted = self._original if self._source.functions else self._source
+                return cost.cost(counted, cost.assumed_shapes(counted))
             return cost.cost(self._result, cost.assumed_shapes(self._result))
 
     def told(self) -> Sequence[str]:

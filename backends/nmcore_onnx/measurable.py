@@ -53,8 +53,14 @@ class MeasurableGraph(OnnxGraph):
         return cuts.computed(self._original.graph)
 
     @cached_property
+    def _single_precision(self) -> set[ir.Value]:
+        return cuts.single_precision(self._original.graph)
+
+    @cached_property
     def _can_be_cut(self) -> bool:
-        """Whether all is single precision, and no node holds a graph that reads values outside."""
+        """Whether weights are single precision, and no node holds a graph, which reads values
+        outside.
+        """
         weights = [slot.place for item in self._traced.values() for slot in item.consumers]
         return all(constants.dtype(each.value) == np.float32 for each in weights) and not any(
             attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
@@ -64,11 +70,9 @@ class MeasurableGraph(OnnxGraph):
 
     def _is_carriable(self, value: ir.Value) -> bool:
         """Whether a value is known to be a single-precision array whose channels can be told."""
-        if value not in self._computed:
+        if value not in self._computed or value not in self._single_precision:
             return False
-        if value in self._trace.channels:
-            return cuts.owners(self._trace, value) is not None
-        return value.dtype == ir.DataType.FLOAT
+        return value not in self._trace.channels or cuts.owners(self._trace, value) is not None
 
     def moment_probe(
         self,

@@ -70,7 +70,7 @@ def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> Calib
     part = data.part(spread(len(data), count))
     if count > 1 and (part.x == part.x[:1]).all():
         raise DataError(f"{data.name}: the {count} inputs to measure on are all the same")
-    length = _batch_length(spec, data.x.shape[1:], count)
+    length = batch_length(spec, data.x.shape[1:], count)
     if spec.shape[0] is not None:
         if count < length:
             raise DataError(
@@ -93,7 +93,7 @@ def _finite(batch: NDArray[Any], name: str) -> NDArray[Any]:
     return batch
 
 
-def _batch_length(spec: InputSpec, shape: Sequence[int], samples: int) -> int:
+def batch_length(spec: InputSpec, shape: Sequence[int], samples: int) -> int:
     """How many inputs one run sees: what the model fixes, or what memory allows."""
     if spec.shape and spec.shape[0] is not None:
         return spec.shape[0]

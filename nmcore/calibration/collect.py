@@ -11,7 +11,7 @@ import numpy as np
 from nmcore.calibration.calibration_set import CalibrationSet, from_data
 from nmcore.calibration.class_balance import balanced
 from nmcore.calibration.random_inputs import runnable
-from nmcore.calibration.synthetic import _pixel_range, synthesise
+from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
 )
@@ -119,7 +119,7 @@ def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | No
     if not data.is_unscaled or takes == np.uint8:
         return None
     hints = graph.input_hints() if isinstance(graph, Informative) else {}
-    if any(hint.mean is not None and _pixel_range(hint) > 1 for hint in hints.values()):
+    if any(hint.mean is not None and pixel_range(hint) > 1 for hint in hints.values()):
         return None
     return (
         "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.calibration import dead_leaves
-from nmcore.calibration.calibration_set import CalibrationSet, _batch_length
+from nmcore.calibration.calibration_set import CalibrationSet, batch_length
 from nmcore.calibration.random_inputs import SMALL_IDS, WORD, check_affordable, takes_ids
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
@@ -63,7 +63,7 @@ def synthesise(
     # An input without numbers, such as an empty list of axes, is no batch of anything.
     empty = [not math.prod(shape) for shape in shapes]
     length = min(
-        1 if apart else _batch_length(spec, shape[1:], samples)
+        1 if apart else batch_length(spec, shape[1:], samples)
         for spec, shape, nothing in zip(inputs, shapes, empty, strict=True)
         if not nothing
     )
@@ -136,7 +136,7 @@ def _make(
             )
         values = normalisation(255 * values, axis, np.dtype(np.float32))
     elif _takes_pixels(hint, len(shape)):
-        values = _pixel_range(hint) * values
+        values = pixel_range(hint) * values
     else:
         standard = DEFAULT_NORMALISATION(values, axis, np.dtype(np.float32))
         values = _unstandardised(standard, hint)
@@ -156,7 +156,7 @@ def _takes_pixels(hint: InputHint, rank: int) -> bool:
     return rank > 3 and hint.mean is not None and not hint.measured
 
 
-def _pixel_range(hint: InputHint) -> float:
+def pixel_range(hint: InputHint) -> float:
     """The largest value of the pixels that a preprocessing expects."""
     assert hint.mean is not None
     assert hint.std is not None

@@ -54,7 +54,13 @@ class Baseline:
         deviations = [Deviation() for _ in sessions]
         for feeds in self.calibration.unseen or self.calibration.batches:
             wanted = self.session.run(feeds)
-            for session, deviation in zip(sessions, deviations, strict=True):
-                deviation.add(wanted, session.run(feeds))
-        found = [deviation.percent for deviation in deviations]
-        return None if None in found else [each for each in found if each is not None]
+            found = [session.run(feeds) for session in sessions]
+            # An output that one of the models gives in another shape is judged for neither.
+            fits = [
+                all(each[k].shape == want.shape for each in found) for k, want in enumerate(wanted)
+            ]
+            chosen = [want if fit else None for want, fit in zip(wanted, fits, strict=True)]
+            for deviation, outputs in zip(deviations, found, strict=True):
+                deviation.add(chosen, outputs)
+        shares = [deviation.percent for deviation in deviations]
+        return None if None in shares else [each for each in shares if each is not None]

@@ -317,7 +317,8 @@ class Reconstruction:
         count = 6 * len(readings)
         totals = [np.zeros(()) for _ in range(count)]
         for number, feeds in enumerate(self._batches):
-            outputs = session.run({**feeds, **self._stream.feeds(number)}, divisible=True)
+            divisible = self.calibration.any_length and length_of(feeds) > 1
+            outputs = session.run({**feeds, **self._stream.feeds(number)}, divisible=divisible)
             totals = [total + output for total, output in zip(totals, outputs[:count], strict=True)]
             arriving.add(outputs[count:])
         if cut:

@@ -27,13 +27,13 @@ from nmcore.utils.text import shape_text
 # What errors call data that lies in no file.
 IN_MEMORY = "data"
 # What was given, opened: inputs, or pictures that are read once the model's input is known.
-Data = Dataset | Pictures
+Opened = Dataset | Pictures
 # So many numbers are looked through at a time.
 _CHUNK = 2**22
 
 
 # What a caller may hand over as data; see :func:`load` and :func:`in_memory`.
-DataLike = str | Path | Data | ArrayLike | Mapping[str, ArrayLike] | Sequence[str | Path]
+DataLike = str | Path | Opened | ArrayLike | Mapping[str, ArrayLike] | Sequence[str | Path]
 
 
 def load(
@@ -230,7 +230,7 @@ def _with_classes(
     return found, _labels(where, y, len(y) if y.ndim else 0)
 
 
-def normalised(data: Data, steps: Normalisation | None) -> Data:
+def normalised(data: Opened, steps: Normalisation | None) -> Opened:
     """Data that goes through what the options say, or through what it says itself.
 
     Raises
@@ -254,7 +254,7 @@ def normalised(data: Data, steps: Normalisation | None) -> Data:
     return replace(_dataset(data.name, data.x, data.y, None, steps), path=data.path)
 
 
-def open_data(data: Any, steps: Normalisation | None = None) -> Data | None:
+def open_data(data: Any, steps: Normalisation | None = None) -> Opened | None:
     """Data in whatever form it is given, read once; None where none is given.
 
     Parameters

@@ -16,12 +16,8 @@ from nmcore.utils.progress import Progress
 # A model and its compressed form are compared on so many inputs of the data at most, and slow ones
 # on fewer: so many multiply-accumulates, or so few inputs.
 FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA = 1_000, 500_000_000_000, 64
-
-
 # The same for synthetic inputs.
 COMPARED_MACS, FEWEST_COMPARED = 32_000_000_000, 16
-
-
 # Added to the seed of synthetic inputs, so that no step before has seen them.
 UNSEEN_SEED = 1_000_000
 

@@ -80,3 +80,9 @@ def test_functions_that_call_each_other_in_a_circle_are_no_crash():
     inner.node[0].op_type, inner.node[0].domain = "Act", "own"
     graph = backend.open(model)
     assert all(group.name.startswith("conv") for group in graph.groups)
+
+
+def test_the_work_of_a_function_counts_before_and_after():
+    result = nmcore.compress(with_functions(), macs=0.5, method="merge")
+    assert 0 < result.after.macs < result.before.macs
+    assert result.after.macs <= 0.55 * result.before.macs

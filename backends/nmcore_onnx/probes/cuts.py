@@ -69,6 +69,38 @@ def computed(graph: ir.Graph) -> set[ir.Value]:
     return found
 
 
+# Operators whose first output is of another type than the numbers that they read.
+_OF_OTHER_TYPES = frozenset(
+    (
+        *("Shape", "Size", "ArgMax", "ArgMin", "NonZero", "NonMaxSuppression", "Bernoulli"),
+        *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsNaN", "IsInf"),
+        *("And", "Or", "Xor", "Not", "QuantizeLinear", "DynamicQuantizeLinear", "CastLike"),
+        *("SequenceConstruct", "SplitToSequence", "SequenceInsert", "Optional"),
+    )
+)
+
+
+def single_precision(graph: ir.Graph) -> set[ir.Value]:
+    """The computed values that are known to be single-precision arrays.
+
+    Files state few types. An operator is taken to keep the type of the numbers that it reads,
+    except where it is known to do otherwise; what cannot be told is left out.
+    """
+    found = {value for value in graph.inputs if value.dtype == ir.DataType.FLOAT}
+    for node in graph:
+        for value in node.outputs:
+            if value.dtype is not None:
+                known = value.dtype == ir.DataType.FLOAT
+            elif node.op_type == "Cast":
+                known = node.attributes["to"].as_int() == ir.DataType.FLOAT
+            else:
+                keeps = node.op_type not in _OF_OTHER_TYPES and value is node.outputs[0]
+                known = keeps and any(each in found for each in node.inputs if each is not None)
+            if known:
+                found.add(value)
+    return found
+
+
 def owners(trace: Trace, value: ir.Value) -> tuple[int, IntArray] | None:
     """The channel axis of a value and the atom that owns each of its positions, where known."""
     channels = trace.channels.get(value)
