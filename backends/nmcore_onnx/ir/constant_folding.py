@@ -269,10 +269,13 @@ def _size(values: list[onnx.ValueInfoProto]) -> int:
     return sum(math.prod(int(size.dim_value) for size in shape) for shape in shapes)
 
 
-def is_constant(value: ir.Value | None) -> bool:
-    """Whether a value is a constant or computed from nothing but constants."""
+def is_constant(value: ir.Value | None, *, defaults: bool = False) -> bool:
+    """Whether a value is a constant or computed from nothing but constants.
+
+    With ``defaults``, inputs that a caller may set count as constants.
+    """
     return value is not None and (
-        constants.tensor(value) is not None or _ancestors(value) is not None
+        constants.tensor(value) is not None or _ancestors(value, defaults=defaults) is not None
     )
 
 
@@ -313,6 +316,8 @@ def _ancestors(
     value: ir.Value,
     shapes: Shapes | None = None,
     done: Container[str] = (),
+    *,
+    defaults: bool = False,
 ) -> list[ir.Node] | None:
     """All nodes a value is computed from, in order; None where an input of the graph is one.
 
@@ -328,7 +333,7 @@ def _ancestors(
             continue
         node = current.producer()
         if node is None:
-            if default(current) is None:
+            if (current.const_value if defaults else default(current)) is None:
                 return None
             continue
         if closing:

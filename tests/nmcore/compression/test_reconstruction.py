@@ -16,7 +16,8 @@ from nmcore.budgets.allocation import Meter
 from nmcore.calibration.calibration_set import from_data
 from nmcore.calibration.dead_leaves import dead_leaves
 from nmcore.calibration.synthetic import synthesise
-from nmcore.compression import joint_refit, reconstruction, shrinkage
+from nmcore.compression import consumer_fit, joint_refit, reconstruction, shrinkage
+from nmcore.compression import refit as refitting
 from nmcore.compression.baseline import Baseline
 from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.moments import Moments
@@ -108,8 +109,9 @@ class TestError:
         ("norm", "data"), [(False, None), (False, dataset()), (True, dataset())]
     )
     def test_redundant_channels_go_without_loss(self, monkeypatch, norm, data):
-        for name in ("REFIT_RIDGE", "SELECTION_RIDGE", "SCARCITY"):
-            monkeypatch.setattr(reconstruction, name, 1e-7)
+        for module in (refitting, joint_refit, consumer_fit):
+            for name in {"REFIT_RIDGE", "SELECTION_RIDGE", "SCARCITY"} & {*vars(module)}:
+                monkeypatch.setattr(module, name, 1e-7)
         monkeypatch.setattr(shrinkage, "SHRINKAGE", 1e-7)
         model = redundant(norm)
         x = pictures(seed=5) if data else (dead_leaves(64, 3, (8, 8), seed=5) - 0.45) / 0.25

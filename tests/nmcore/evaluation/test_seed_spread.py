@@ -122,7 +122,7 @@ class TestCompress:
         ({"tries": 0}, "tries is 0; a whole number from 1 is needed"),
         ({"tries": 2, "method": "merge"}, "method merge looks at weights alone; leave out tries"),
         ({"tries": 2, "threshold": 0.5}, "method merge looks at weights alone; leave out tries"),
-        ({"tries": 2, "data": np.zeros((9, 3, 8, 8), np.float32)}, "with data none are made"),
+        ({"tries": 2, "data": np.zeros((9, 3, 8, 8), np.float32)}, "with data there are none"),
         ({"tries": 2, "max_drop": 5}, "tries and max-drop were given"),
         ({"tries": 2, "plan": {"groups": {"conv1": [0]}}}, "tries cannot be given with a plan"),
     ],

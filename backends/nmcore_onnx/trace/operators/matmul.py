@@ -37,8 +37,8 @@ class MatMul(Dense):
         return -1
 
     def is_product(self, node: ir.Node) -> bool:
-        """Whether neither factor is a constant."""
-        return not any(is_constant(value) for value in node.inputs)
+        """Whether neither factor is a weight, be it one that a caller may set."""
+        return not any(is_constant(value, defaults=True) for value in node.inputs)
 
     def follow(self, node: ir.Node, trace: Trace) -> None:
         """Nothing is followed where the weight is no matrix, or the data's rank is unknown.

@@ -12,6 +12,7 @@ from nmcore.group import FloatArray, IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import computable, read
 from nmcore_onnx.ir.builder import Builder
+from nmcore_onnx.ir.constant_folding import is_constant
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
@@ -134,7 +135,7 @@ class Weighted(Operator):
             reason = "its weight is computed while the model runs"
             if _is_view(maker):
                 reason = "its weight is one that others read too, in another layout"
-            if is_overridable(weight):
+            if not is_constant(weight) and is_constant(weight, defaults=True):
                 reason = "its weight is an input that a caller may set"
             if maker is not None and maker.op_type == "DequantizeLinear":
                 reason = "its weight is quantised: compress the model before quantising it"
