@@ -42,13 +42,12 @@ def foldable(graph: ir.Graph) -> list[str]:
     return wanted
 
 
-def fold_constants(graph: ir.Graph, chosen: Iterable[str]) -> list[str]:
-    """Store some of what :func:`foldable` names; returns what could be computed."""
+def fold_constants(graph: ir.Graph, chosen: Iterable[str]) -> None:
+    """Store those of what :func:`foldable` names that can be computed."""
     wanted = set(chosen)
     values = [v for node in graph for v in node.outputs if v.name in wanted]
     folded = Folded(_MAX_ELEMENTS)
     arrays = {value: folded.value(value) for value in values}
-    done = []
     for value, array in arrays.items():
         if array is None or array.dtype.kind in "biuOSU":
             continue
@@ -65,8 +64,6 @@ def fold_constants(graph: ir.Graph, chosen: Iterable[str]) -> list[str]:
             new.meta[_HALF] = str(maker.name), str(maker.inputs[0].name)
         ir.convenience.replace_all_uses_with(value, new)
         constants.drop(value)
-        done.append(name)
-    return done
 
 
 # Marks the weights that are stored in half precision and widened while the model runs, with the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from nmcore_onnx.ir import constants
@@ -97,37 +99,30 @@ def softmax(node: ir.Node, trace: Trace) -> None:
     if opset < 13:
         _behind(node, trace, default=1)
         return
-    channels, shape = trace.at(node), trace.shape(node.inputs[0])
-    if channels is None:
-        return
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
-    if shape is None or axis % len(shape) == channels.axis:
-        trace.decline(node, channels, _ACROSS)
-    else:
-        trace.carry(node, channels)
+    _over(node, trace, [axis])
 
 
 @rule("MeanVarianceNormalization")
 def mean_variance(node: ir.Node, trace: Trace) -> None:
     """Normalises over some axes, the batch and the positions unless it says; no parameters."""
-    channels, shape = trace.at(node), trace.shape(node.inputs[0])
-    if channels is None:
-        return
     axes = node.attributes["axes"].as_ints() if "axes" in node.attributes else (0, 2, 3)
-    if shape is None or channels.axis in {axis % len(shape) for axis in axes}:
-        trace.decline(node, channels, _ACROSS)
-    else:
-        trace.carry(node, channels)
+    _over(node, trace, axes)
 
 
 @rule("LpNormalization")
 def lp_norm(node: ir.Node, trace: Trace) -> None:
     """Normalises over one axis; channels on another pass."""
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    _over(node, trace, [axis])
+
+
+def _over(node: ir.Node, trace: Trace, axes: Sequence[int]) -> None:
+    """Channels pass unless they are normalised over."""
     channels, shape = trace.at(node), trace.shape(node.inputs[0])
     if channels is None:
         return
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
-    if shape is None or axis % len(shape) == channels.axis:
+    if shape is None or channels.axis in {axis % len(shape) for axis in axes}:
         trace.decline(node, channels, _ACROSS)
     else:
         trace.carry(node, channels)
