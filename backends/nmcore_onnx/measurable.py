@@ -140,7 +140,7 @@ class MeasurableGraph(OnnxGraph):
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
         per_sample = self._rows_per_sample(slot)
-        step = max(1, round(per_sample * samples / rows))
+        step = coprime_step(per_sample * samples / rows)
         own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
         return [
             self._reading(traced, each, slot, own, step, targets, residual)
@@ -209,3 +209,20 @@ class MeasurableGraph(OnnxGraph):
             operators.weighted(each.node).positions(each.node, self._assumed_shapes)
             for each in slot.all
         )
+
+
+def coprime_step(wanted: float) -> int:
+    """Every how many-th position is taken where every ``wanted``-th would do.
+
+    It is 1 or an odd prime about as large, so that it divides few widths, and positions of all
+    columns of a picture are taken.
+
+    >>> [coprime_step(wanted) for wanted in (0.2, 1.4, 2, 4.1, 20)]
+    [1, 1, 3, 3, 19]
+    """
+    step = round(wanted)
+    if step < 2:
+        return 1
+    while any(step % factor == 0 for factor in (2, *range(3, math.isqrt(step) + 1, 2))):
+        step -= 1
+    return max(step, 3)

@@ -30,7 +30,7 @@ PANEL = 96
 _STRIPE = 128
 _SMALL = 64
 # Removed rows and columns are carried along until they are this share of the matrix.
-_STALE = 12
+STALE = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +136,8 @@ def eliminate_inverted(
         if done < count:
             _apply(M, G, panel, steps, pool)
             alive = np.flatnonzero(np.isfinite(panel.m))
-            if len(alive) < len(channel) - len(channel) // _STALE:
-                _move_to_front([M, G], alive, pool)
+            if len(alive) < len(channel) - len(channel) // STALE:
+                move_to_front([M, G], alive, pool)
                 M, G = M[: len(alive), : len(alive)], G[: len(alive), : len(alive)]
                 panel = panel.without(alive)
                 channel = channel[alive]
@@ -168,10 +168,10 @@ def invert(A: Float64Array, pool: Workers) -> None:
     with np.errstate(all="ignore"):
         invert(first, pool)
         rebuilt = _filled(first, pool) @ side
-        _add_symmetric(second, side.T, -rebuilt, pool)
+        add_symmetric(second, side.T, -rebuilt, pool)
         invert(second, pool)
         mixed = rebuilt @ _filled(second, pool)
-        _add_symmetric(first, mixed, rebuilt.T, pool)
+        add_symmetric(first, mixed, rebuilt.T, pool)
         np.negative(mixed, out=side)
 
 
@@ -196,8 +196,14 @@ def _filled(A: Float64Array, pool: Workers) -> Float64Array:
     return result
 
 
-def _add_symmetric(A: Float64Array, B: Float64Array, C: Float64Array, pool: Workers) -> None:
-    """Add the product B C, known to be symmetric, to the upper triangle of A."""
+def add_symmetric(A: Float64Array, B: Float64Array, C: Float64Array, pool: Workers) -> None:
+    """Add the product B C, known to be symmetric, to the upper triangle of A.
+
+    >>> A = np.zeros((2, 2))
+    >>> add_symmetric(A, np.ones((2, 1)), np.ones((1, 2)), Workers(1))
+    >>> float(A[0, 1])
+    1.0
+    """
     count = len(A)
     room = threading.local()
 
@@ -217,12 +223,19 @@ def _add_symmetric(A: Float64Array, B: Float64Array, C: Float64Array, pool: Work
 def _apply(M: Float64Array, G: Float64Array, panel: Panel, steps: int, pool: Workers) -> None:
     """Bring the upper triangles up to date."""
     u, v = panel.vectors[:, :steps]
-    _add_symmetric(M, -u.T, u, pool)
-    _add_symmetric(G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
+    add_symmetric(M, -u.T, u, pool)
+    add_symmetric(G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
 
 
-def _move_to_front(matrices: Sequence[Float64Array], alive: IntArray, pool: Workers) -> None:
-    """Move the upper triangles that belong to the channels still there to the front."""
+def move_to_front(matrices: Sequence[Float64Array], alive: IntArray, pool: Workers) -> None:
+    """Move the upper triangles that belong to the features still there to the front.
+
+    >>> A = np.triu(np.arange(9.0).reshape(3, 3))
+    >>> move_to_front([A], np.array([0, 2]), Workers(1))
+    >>> A[:2, :2]
+    array([[0., 2.],
+           [0., 8.]])
+    """
     count = len(alive)
 
     def move(which: int, _: int) -> None:

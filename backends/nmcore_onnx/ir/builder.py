@@ -66,12 +66,30 @@ class Builder:
         value = self.node("Reshape", value, self.ints(-1, width))
         return self.node("Cast", value, to=int(ir.DataType.FLOAT))
 
-    def every(self, value: ir.Value, step: int) -> ir.Value:
-        """Every ``step``-th row; all of them where Slice knows no steps yet."""
-        if step == 1 or self._opset < 10:
+    def position_rows(self, value: ir.Value, width: int, step: int) -> ir.Value:
+        """(batch, width, *positions) as rows (n, width), of every ``step``-th position."""
+        value = self.node("Reshape", value, self.ints(0, width, -1))
+        value = self.node("Transpose", self.every(value, step, axis=2), perm=[0, 2, 1])
+        return self.node("Reshape", value, self.ints(-1, width))
+
+    def padded(self, value: ir.Value) -> ir.Value:
+        """(batch, n, width) with zeros before the first of the n."""
+        pads = [0, 1, 0, 0, 0, 0]
+        if self._opset < 11:
+            return self.node("Pad", value, pads=pads)
+        return self.node("Pad", value, self.ints(*pads))
+
+    @property
+    def knows_steps(self) -> bool:
+        """Whether Slice takes steps, and what it takes as inputs."""
+        return self._opset >= 10
+
+    def every(self, value: ir.Value, step: int, axis: int = 0) -> ir.Value:
+        """Every ``step``-th entry of an axis; all of them where Slice knows no steps yet."""
+        if step == 1 or not self.knows_steps:
             return value
-        bounds = [self.ints(0), self.ints(np.iinfo(np.int64).max), self.ints(0), self.ints(step)]
-        return self.node("Slice", value, *bounds)
+        bounds = [0, np.iinfo(np.int64).max, axis, step]
+        return self.node("Slice", value, *(self.ints(each) for each in bounds))
 
     def total(self, value: ir.Value) -> ir.Value:
         """The sum over rows."""
@@ -89,7 +107,7 @@ class Builder:
         """X' X of rows X (n, width); wide ones in blocks, of which those below the diagonal are
         transposed instead of computed.
         """
-        if width < WIDE or self._opset < 10:  # Slice takes its bounds as attributes there
+        if width < WIDE or not self.knows_steps:
             return self.product(value, value)
         bounds = [width * k // BLOCKS for k in range(BLOCKS + 1)]
         parts = [

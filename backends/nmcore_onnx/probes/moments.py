@@ -235,13 +235,13 @@ def _added(build: Builder, parts: Sequence[ir.Value]) -> ir.Value:
 def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading) -> list[ir.Value]:
     """The sums of one consumer."""
     slot = reading.slot
-    rows = build.every(features(build, current, reading), reading.step)
+    rows = features(build, current, reading)
     shape = constants.shape(slot.place.value) or ()
     taps = math.prod(shape) // (shape[slot.rows] * shape[slot.axis])
     outputs = [build.count(rows), build.total(rows), build.gram(rows, len(reading.columns) * taps)]
     if reading.targets:
         assert original is not None
-        wanted = build.every(target(build, current, original, reading), reading.step)
+        wanted = target(build, current, original, reading)
         if reading.own is not None:
             wanted = _without_others(build, current, reading, wanted, rows)
         square = build.node("Mul", wanted, wanted)
@@ -251,8 +251,7 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
             sums = _given(build, current, reading, reading.outputs)
         else:
             stream = current.value(reading.residual.add.outputs[0])
-            sums = _as_rows(build, stream, slot, reading.outputs)
-        sums = build.every(sums, reading.step)
+            sums = _as_rows(build, stream, reading, reading.outputs)
         outputs += [build.total(sums), build.total(build.node("Mul", sums, sums))]
     return outputs
 
@@ -265,7 +264,7 @@ def features(build: Builder, current: Copy, reading: Reading) -> ir.Value:
     if not np.array_equal(reading.columns, np.arange(reading.width)):
         picked = build.ints(*reading.columns.tolist())
         value = build.node("Gather", value, picked, axis=slot.source_axis)
-    return operator.unfold(build, node, slot.place.index, value, len(reading.columns))
+    return operator.unfold(build, node, slot.place.index, value, len(reading.columns), reading.step)
 
 
 def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> ir.Value:
@@ -274,7 +273,7 @@ def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> i
     Where the output is added to another value, that value has changed already; the consumer can
     make up for it. A batch norm on the way divides the difference by its own factor.
     """
-    slot, found = reading.slot, reading.residual
+    found = reading.residual
     rows = _given(build, original, reading, reading.original)
     if found is None:
         return rows
@@ -283,8 +282,8 @@ def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> i
     assert now is not None
     lost = build.node(
         "Sub",
-        _as_rows(build, before, slot, reading.original),
-        _as_rows(build, now, slot, reading.outputs),
+        _as_rows(build, before, reading, reading.original),
+        _as_rows(build, now, reading, reading.outputs),
     )
     if found.norm is not None:
         factor = _inverse_factor(original.node(found.norm))[reading.original]
@@ -301,7 +300,6 @@ def _without_others(
     if reading.alone:
         return build.node("Add", build.node("MatMul", rows, weights), bias)
     total = _given(build, current, reading, reading.outputs)
-    total = build.every(total, reading.step)
     own = build.node("Add", build.node("MatMul", rows, weights), bias)
     return build.node("Add", build.node("Sub", target, total), own)
 
@@ -315,15 +313,16 @@ def _given(build: Builder, copy: Copy, reading: Reading, chosen: IntArray) -> ir
     operator = operators.weighted(slot.node)
     value = copy.value(operator.output(slot.node))
     value = operator.product(build, copy.node(slot.node), slot.place.index, value)
-    rows = operator.output_rows(build, slot, value, chosen)
+    rows = operator.output_rows(build, slot, value, chosen, reading.step)
     if reading.offset is None:
         return rows
     return build.node("Sub", rows, build.constant(reading.offset.astype(np.float32)))
 
 
-def _as_rows(build: Builder, value: ir.Value, slot: ConsumerSlot, chosen: IntArray) -> ir.Value:
+def _as_rows(build: Builder, value: ir.Value, reading: Reading, chosen: IntArray) -> ir.Value:
     """Some columns of a value of the shape of a consumer's output, as rows (n, O)."""
-    return operators.weighted(slot.node).output_rows(build, slot, value, chosen)
+    operator = operators.weighted(reading.slot.node)
+    return operator.output_rows(build, reading.slot, value, chosen, reading.step)
 
 
 def _inverse_factor(norm: ir.Node) -> FloatArray:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 
-from nmcore.arrays import elimination
 from nmcore.arrays.elimination import eliminate, problem
 from nmcore.compression.refit import features
 from nmcore.errors import ArgumentError
@@ -131,42 +128,6 @@ def test_error_never_falls_and_nothing_given_is_changed():
     assert (np.diff(error, prepend=0) >= 0).all()
     for old, new in zip(before, (covariance, cross, start), strict=True):
         assert np.array_equal(old, new)
-
-
-@pytest.mark.parametrize(("channels", "taps"), [(270, 1), (90, 3)])
-def test_large_problems_are_updated_in_blocks(channels, taps):
-    """More features than one block: what is left is the inverse and the fit of what is left."""
-    rng = np.random.default_rng(5)
-    width = channels * taps
-    x = rng.standard_normal((2 * width, width))
-    covariance, cross = x.T @ x / len(x), rng.standard_normal((width, 4))
-    start = rng.standard_normal((width, 4))
-    state = problem(covariance, cross, start, taps)
-    ids = list(range(channels))
-    for place in (3, channels - 2, 0, 40, 7):
-        state.remove(place)
-        ids[place] = ids[-1]
-        ids.pop()
-    own = features(np.array(ids), taps)
-    pull = 1e-3 * np.diagonal(covariance).mean()
-    inverse = np.linalg.inv((covariance + pull * np.eye(width))[np.ix_(own, own)])
-    np.testing.assert_allclose(state.inverse, inverse, atol=1e-9)
-    np.testing.assert_allclose(state.weights, inverse @ (cross + pull * start)[own], atol=1e-9)
-
-
-def test_wide_problems_are_updated_by_panels(monkeypatch):
-    """Dead channels, fewer outputs than channels, and a unit: the same order and errors."""
-    rng = np.random.default_rng(3)
-    x = rng.standard_normal((400, 150)) @ rng.standard_normal((150, 150))
-    x[:, [7, 90]] = 0
-    v = rng.standard_normal((150, 20))
-    make = partial(problem, x.T @ x / 400, x.T @ x @ v / 400, v, 1, unit=2.5)
-    order, error = eliminate([make()], 30)
-    monkeypatch.setattr(elimination, "_WIDE", 150)
-    panels, by_panels = eliminate([make()], 30)
-    assert set(order[:2]) == set(panels[:2]) == {7, 90}
-    np.testing.assert_array_equal(panels[2:], order[2:])
-    np.testing.assert_allclose(by_panels, error, rtol=1e-9, atol=1e-12)
 
 
 class TestTheDoor:

@@ -14,6 +14,7 @@ from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.operators.weighted import Weighted
+from nmcore_onnx.trace.slots import ConsumerSlot
 
 # What says where a filter stands.
 _GEOMETRY = ("strides", "pads", "dilations", "auto_pad", "output_padding", "output_shape")
@@ -93,23 +94,83 @@ class Convolution(Weighted):
         raise NotImplementedError
 
     def unfold(
-        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int
+        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int, step: int = 1
     ) -> ir.Value:
         """A convolution with one-hot filters, one a channel and tap, puts each tap at its place.
 
-        It has the strides, dilations and pads of the node itself.
+        It has the strides, dilations and pads of the node itself. Where only some positions are
+        wanted, their taps alone are gathered.
         """
-        weight = constants.shape(node.inputs[index]) or ()
-        kernel = weight[2:]
-        filters = np.tile(self.one_hot(kernel), (length, 1, *([1] * len(kernel))))
+        kernel = (constants.shape(node.inputs[index]) or ())[2:]
         value = build.node("Cast", value, to=int(ir.DataType.FLOAT))
-        value = build.node(node.op_type, value, build.constant(filters), group=length)
-        unfolding = value.producer()
-        assert unfolding is not None
+        if self._is_pointwise(node, kernel):
+            return build.position_rows(value, length, step)
+        if step == 1 or not build.knows_steps:
+            filters = np.tile(self.one_hot(kernel), (length, 1, *([1] * len(kernel))))
+            value = self._same_geometry(build, node, value, filters, length)
+            return build.position_rows(value, length * math.prod(kernel), 1)
+        sources = self._sources(build, node, value, kernel, step)
+        # Position by position, so that all channels are copied at once.
+        value = build.node(
+            "Transpose", build.node("Reshape", value, build.ints(0, 0, -1)), perm=[0, 2, 1]
+        )
+        value = build.node("Gather", build.padded(value), sources, axis=1)
+        value = build.node("Transpose", value, perm=[0, 1, 3, 2])
+        return build.node("Reshape", value, build.ints(-1, length * math.prod(kernel)))
+
+    def _sources(
+        self, build: Builder, node: ir.Node, value: ir.Value, kernel: tuple[int, ...], step: int
+    ) -> ir.Value:
+        """Which positions of the data some output positions read, (positions, taps), from 1 on.
+
+        The node's own geometry is applied to the numbers of the positions; what it pads is 0.
+        """
+        shape = build.node(
+            "Slice", build.node("Shape", value), *map(build.ints, (2, 2 + len(kernel), 0))
+        )
+        ones = build.node("ConstantOfShape", shape, value=ir.tensor(np.ones(1, np.float32)))
+        numbers = build.node("NonZero", build.node("Reshape", ones, build.ints(-1)))
+        numbers = build.node(
+            "Add",
+            build.node("Cast", numbers, to=int(ir.DataType.FLOAT)),
+            build.constant(np.float32(1)),
+        )
+        numbers = build.node(
+            "Reshape", numbers, build.node("Concat", build.ints(1, 1), shape, axis=0)
+        )
+        picked = self._same_geometry(build, node, numbers, self.one_hot(kernel), 1)
+        picked = build.node("Reshape", picked, build.ints(math.prod(kernel), -1))
+        picked = build.node("Transpose", build.every(picked, step, axis=1), perm=[1, 0])
+        return build.node("Cast", picked, to=int(ir.DataType.INT64))
+
+    def _same_geometry(
+        self, build: Builder, node: ir.Node, value: ir.Value, filters: FloatArray, groups: int
+    ) -> ir.Value:
+        """Other filters at the places of a node's own."""
+        made = build.node(node.op_type, value, build.constant(filters), group=groups)
+        maker = made.producer()
+        assert maker is not None
         for name in _GEOMETRY:
             if name in node.attributes:
-                unfolding.attributes[name] = node.attributes[name]
-        return build.rows(value, 1, len(weight), length * math.prod(kernel))
+                maker.attributes[name] = node.attributes[name]
+        return made
+
+    def output_rows(
+        self, build: Builder, slot: ConsumerSlot, value: ir.Value, chosen: IntArray, step: int = 1
+    ) -> ir.Value:
+        """The channels at each position."""
+        value = self.picked(build, slot, value, chosen)
+        value = build.node("Cast", value, to=int(ir.DataType.FLOAT))
+        return build.position_rows(value, len(chosen), step)
+
+    @staticmethod
+    def _is_pointwise(node: ir.Node, kernel: tuple[int, ...]) -> bool:
+        """Whether each position reads itself alone."""
+        plain = all(
+            name not in node.attributes or set(node.attributes[name].as_ints()) == {number}
+            for name, number in (("strides", 1), ("pads", 0), ("output_padding", 0))
+        )
+        return math.prod(kernel) == 1 and plain and "output_shape" not in node.attributes
 
 
 def taps(kernel: tuple[int, ...]) -> FloatArray:

@@ -58,10 +58,10 @@ class Gemm(Dense):
             trace.slice(node, self.bias_input, len(bias) - 1, made)
 
     def unfold(
-        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int
+        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int, step: int = 1
     ) -> ir.Value:
         """Each input is a row."""
-        return build.rows(value, self.input_axis(node), 2, length)
+        return build.every(build.rows(value, self.input_axis(node), 2, length), step)
 
     def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
         """Each output element sums over the features."""

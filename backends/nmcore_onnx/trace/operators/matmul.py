@@ -83,11 +83,11 @@ class MatMul(Dense):
         return (_adder(node, width) or node).outputs[0]
 
     def unfold(
-        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int
+        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int, step: int = 1
     ) -> ir.Value:
         """Each position of each input is a row."""
         value = build.node("Reshape", value, build.ints(-1, length))
-        return build.node("Cast", value, to=int(ir.DataType.FLOAT))
+        return build.every(build.node("Cast", value, to=int(ir.DataType.FLOAT)), step)
 
     def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
         """Each output element sums over the last axis of the left factor."""

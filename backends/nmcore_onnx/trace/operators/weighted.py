@@ -196,27 +196,38 @@ class Weighted(Operator):
         return output
 
     def unfold(
-        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int
+        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int, step: int = 1
     ) -> ir.Value:
         """What the weight at input ``index`` reads as rows (n, length * taps).
 
-        One row an output position; features channel by channel, of each tap by tap. ``value`` is
-        what :meth:`data` gives with ``length`` of its channels.
+        One row an output position, of which every ``step``-th is taken; features channel by
+        channel, of each tap by tap. ``value`` is what :meth:`data` gives with ``length`` of its
+        channels.
         """
         raise NotImplementedError
 
     def output_rows(
-        self, build: Builder, slot: ConsumerSlot, value: ir.Value, chosen: IntArray
+        self, build: Builder, slot: ConsumerSlot, value: ir.Value, chosen: IntArray, step: int = 1
     ) -> ir.Value:
-        """Some outputs of a value of the shape of the node's output, as rows (n, O)."""
+        """Some outputs of a value of the shape of the node's output, as rows (n, O): those that
+        belong to the rows of :meth:`unfold`.
+        """
         shape, axis = constants.shape(slot.place.value) or (), self.output_axis
         assert axis is not None
-        if not np.array_equal(chosen, np.arange(shape[slot.rows])):
-            value = build.node("Gather", value, build.ints(*chosen.tolist()), axis=axis)
+        value = self.picked(build, slot, value, chosen)
         if axis >= 0:
-            return build.rows(value, axis, len(shape), len(chosen))
+            return build.every(build.rows(value, axis, len(shape), len(chosen)), step)
         value = build.node("Reshape", value, build.ints(-1, len(chosen)))
-        return build.node("Cast", value, to=int(ir.DataType.FLOAT))
+        return build.every(build.node("Cast", value, to=int(ir.DataType.FLOAT)), step)
+
+    def picked(
+        self, build: Builder, slot: ConsumerSlot, value: ir.Value, chosen: IntArray
+    ) -> ir.Value:
+        """Some outputs of a value of the shape of the node's output."""
+        outputs = (constants.shape(slot.place.value) or ())[slot.rows]
+        if np.array_equal(chosen, np.arange(outputs)):
+            return value
+        return build.node("Gather", value, build.ints(*chosen.tolist()), axis=self.output_axis)
 
     # the reference
 

@@ -66,16 +66,16 @@ class ReadingLstm(operators.Weighted):
     def positions(self, node, shapes):
         return shapes[node.inputs[0].name][0]
 
-    def unfold(self, build, node, index, value, length):
-        return build.rows(value, 2, 3, length)
+    def unfold(self, build, node, index, value, length, step=1):
+        return build.every(build.rows(value, 2, 3, length), step)
 
     def product(self, build, node, index, output):
         weight = node.inputs[index]
         order = build.node("Transpose", weight, perm=[0, 2, 1])
         return build.node("MatMul", node.inputs[0], order)
 
-    def output_rows(self, build, slot, value, chosen):
-        return build.rows(value, 2, 3, len(chosen))
+    def output_rows(self, build, slot, value, chosen, step=1):
+        return build.every(build.rows(value, 2, 3, len(chosen)), step)
 
     def macs(self, node, inputs, output):
         return Recurrent("LSTM").macs(node, inputs, output)
