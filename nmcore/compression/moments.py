@@ -1,18 +1,19 @@
 """Second moments of activations: what a consumer reads, and what it should give.
 
-They come as plain sums over rows from a probe that a backend builds and a runtime runs; a row is
-one output position of one input, a feature is one channel at one tap.
+They come as sums over rows from a probe that a backend builds and a runtime runs; a row is one
+output position of one input, a feature is one channel at one tap. Each run sums around its own
+means: of a channel that hardly varies, single precision would leave nothing otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nmcore.data.batches import BatchRunner, Feeds, length_of
-from nmcore.group import Float64Array
+from nmcore.group import Array, Float64Array
 from nmcore.plugins.protocols import Session
 
 
@@ -42,33 +43,100 @@ class Moments:
     cross: Float64Array
 
 
-def linear(sums: Iterator[Float64Array], matrix: Float64Array, bias: Float64Array) -> Moments:
-    """Moments where the target is what the consumer gives now: ``matrix' x + bias``.
+class Sums:
+    """What the runs of a probe give for one reading, put together.
 
-    Parameters
-    ----------
-    sums : iterator of array
-        ``count``, ``sum_x``, ``gram``.
-    matrix : array, shape (F, O)
-        The consumer's weight.
-    bias : array, shape (O,)
-        The consumer's bias.
+    The scatter around the mean of all rows is that within the runs plus that of their means (Chan,
+    Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
+    1979).
+
+    Examples
+    --------
+    >>> sums = Sums()
+    >>> for x in (np.array([[1.0], [3.0]]), np.array([[8.0]])):
+    ...     sums.add([np.array([len(x)]), x.mean(0), (x - x.mean(0)).T @ (x - x.mean(0))])
+    >>> sums.rows, sums.moments_of(np.ones((1, 1)), np.zeros(1)).covariance.round(3)
+    (3.0, array([[8.667]]))
     """
-    rows, mean, covariance = _features(sums)
-    cross = covariance @ matrix
-    variance = np.einsum("fo,fo->o", matrix, cross)
-    return Moments(rows, mean, covariance, mean @ matrix + bias, variance, cross)
 
+    def __init__(self) -> None:
+        self._counts: list[float] = []
+        self._means: list[Float64Array] = []
+        self._other_means: list[Float64Array] = []
+        self._within: list[Float64Array] = []
 
-def measured(sums: Iterator[Float64Array]) -> Moments:
-    """Moments with measured targets: ``count``, ``sum_x``, ``gram``, ``sum_y``, ``power_y``,
-    ``cross``.
-    """
-    rows, mean, covariance = _features(sums)
-    target_mean = next(sums).ravel() / rows
-    variance = next(sums).ravel() / rows - target_mean**2
-    cross = next(sums) / rows - np.outer(mean, target_mean)
-    return Moments(rows, mean, covariance, target_mean, np.maximum(variance, 0), cross)
+    def add(self, outputs: Sequence[Array]) -> None:
+        """Add what one run gives.
+
+        Parameters
+        ----------
+        outputs : sequence of array
+            ``count`` (1,), ``mean_x`` (F,), ``scatter_x`` (F, F); with targets ``mean_y`` and
+            ``power_y`` (O,), ``cross`` (F, O); without, perhaps ``mean_s`` and ``power_s`` (O,) of
+            a sum.
+        """
+        count, mean, scatter, *others = outputs
+        self._counts.append(float(count.ravel()[0]))
+        self._means.append(mean.ravel().astype(np.float64))
+        if others:
+            self._other_means.append(others[0].ravel().astype(np.float64))
+        within = [scatter, *others[1:]]
+        if not self._within:
+            self._within = [each.astype(np.float64) for each in within]
+        else:
+            for total, each in zip(self._within, within, strict=True):
+                total += each
+
+    @property
+    def rows(self) -> float:
+        """How many rows were summed."""
+        return sum(self._counts)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether nothing overflowed."""
+        return all(np.isfinite(each).all() for each in (*self._within, *self._means))
+
+    def measured(self) -> Moments:
+        """Moments with measured targets."""
+        mean, covariance = self._features()
+        target, around = self._around(self._other_means)
+        _, power, cross = self._within
+        _, apart = self._around(self._means)
+        variance = (power.ravel() + np.square(around).sum(axis=0)) / self.rows
+        return Moments(
+            self.rows, mean, covariance, target, variance, (cross + apart.T @ around) / self.rows
+        )
+
+    def moments_of(self, matrix: Float64Array, bias: Float64Array) -> Moments:
+        """Moments where the target is what the consumer gives now: ``matrix' x + bias``.
+
+        Parameters
+        ----------
+        matrix : array, shape (F, O)
+            The consumer's weight.
+        bias : array, shape (O,)
+            The consumer's bias.
+        """
+        mean, covariance = self._features()
+        cross = covariance @ matrix
+        variance = np.einsum("fo,fo->o", matrix, cross)
+        return Moments(self.rows, mean, covariance, mean @ matrix + bias, variance, cross)
+
+    def stream_variance(self) -> float:
+        """The summed variance of the sum of values that the consumer feeds."""
+        _, around = self._around(self._other_means)
+        return float((self._within[1].ravel() + np.square(around).sum(axis=0)).sum() / self.rows)
+
+    def _features(self) -> tuple[Float64Array, Float64Array]:
+        mean, apart = self._around(self._means)
+        return mean, (self._within[0] + apart.T @ apart) / self.rows
+
+    def _around(self, means: list[Float64Array]) -> tuple[Float64Array, Float64Array]:
+        """The mean of all rows, and how far each run's is from it, times the root of its count."""
+        counts, each = np.array(self._counts), np.array(means)
+        mean = counts @ each / self.rows
+        return mean, np.sqrt(counts)[:, None] * (each - mean)
 
 
 def with_own(moments: Moments, matrix: Float64Array, share: float) -> Moments:
@@ -100,24 +168,10 @@ def with_own(moments: Moments, matrix: Float64Array, share: float) -> Moments:
     )
 
 
-def stream_variance(sums: Iterator[Float64Array], rows: float) -> float:
-    """The summed variance of a sum of values: ``sum_s``, ``power_s``."""
-    mean = next(sums).ravel() / rows
-    return float(np.maximum(next(sums).ravel() / rows - mean**2, 0).sum())
-
-
-def _features(sums: Iterator[Float64Array]) -> tuple[float, Float64Array, Float64Array]:
-    rows = float(next(sums).ravel()[0])
-    mean = next(sums).ravel() / rows
-    covariance = next(sums) / rows
-    covariance -= np.outer(mean, mean)
-    return rows, mean, covariance
-
-
-def accumulate(
-    session: Session, batches: Iterable[Feeds], *, divisible: bool = True
-) -> list[Float64Array]:
-    """Run a probe on every batch and add its outputs up in float64.
+def collect(
+    session: Session, batches: Iterable[Feeds], sizes: Sequence[int], *, divisible: bool = True
+) -> list[Sums]:
+    """Run a probe on every batch.
 
     Parameters
     ----------
@@ -125,6 +179,8 @@ def accumulate(
         The probe.
     batches : iterable of mapping of input name to array
         What it is shown.
+    sizes : sequence of int
+        How many outputs each reading has.
     divisible : bool
         Whether a batch that does not fit into memory may be run in parts.
 
@@ -134,15 +190,19 @@ def accumulate(
         The probe does not run, or memory does not suffice.
     """
     divided = BatchRunner(session, divisible)
-    totals: list[Float64Array] = []
+    found = [Sums() for _ in sizes]
     for feeds in batches:
         for _, outputs in divided(feeds):
-            if not totals:
-                totals = [output.astype(np.float64) for output in outputs]
-            else:
-                for total, output in zip(totals, outputs, strict=True):
-                    total += output
-    return totals
+            add_outputs(found, outputs, sizes)
+    return found
+
+
+def add_outputs(found: Sequence[Sums], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
+    """Add the outputs of one run to the sums of the readings that they are of, in order."""
+    start = 0
+    for sums, size in zip(found, sizes, strict=True):
+        sums.add(outputs[start : start + size])
+        start += size
 
 
 def average(

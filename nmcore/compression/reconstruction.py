@@ -25,18 +25,12 @@ from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.consumer_fit import selection_problem, solved_refit, variance
 from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.merging import chosen, merge_group
-from nmcore.compression.moments import (
-    accumulate,
-    average,
-    linear,
-    measured,
-    stream_variance,
-)
+from nmcore.compression.moments import Sums, add_outputs, average, collect
 from nmcore.compression.shrinkage import Shrinkage
 from nmcore.compression.stream import Stream
 from nmcore.data.batches import Feeds, length_of
 from nmcore.errors import ModelError, OutOfMemoryError
-from nmcore.group import Consumer, Float64Array, Group, IntArray, Reading, Refit
+from nmcore.group import Consumer, Group, IntArray, Reading, Refit
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import GroupPlan
@@ -53,6 +47,8 @@ MAX_FEATURES = 6_000
 _RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
 _PROBE_NUMBERS = 2**26
+# How many outputs a probe has for a reading: with targets, without, and with the sum that it feeds.
+_WITH_TARGETS, _ALONE, _WITH_SUM = 6, 3, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +182,7 @@ class Reconstruction:
         for reading in again:
             consumer = self.graph.consumer(reading)
             kept = np.arange(consumer.weight.shape[1])
-            solved.append((reading, solved_refit(consumer, measured(sums), kept)))
+            solved.append((reading, solved_refit(consumer, next(sums).measured(), kept)))
         # Nothing changes before all is solved, and no channel goes before all are updated: both
         # would change what was measured.
         for reading, change in solved:
@@ -200,7 +196,7 @@ class Reconstruction:
         group: Group,
         readings: Sequence[Reading],
         choice: Choice,
-        sums: Iterator[Float64Array],
+        sums: Iterator[Sums],
         solved: list[Solved],
     ) -> Outcome:
         """Choose the channels of a group and refit its consumers.
@@ -208,7 +204,7 @@ class Reconstruction:
         Without a choice of channels those stay that leave the least error.
         """
         consumers = self.graph.consumers(group)
-        found = [measured(sums) for _ in consumers]
+        found = [next(sums).measured() for _ in consumers]
         reason, kept = "chosen as asked; the next layer refitted", choice.kept
         curve = None
         if kept is None:
@@ -229,16 +225,15 @@ class Reconstruction:
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - len(kept), curve=curve)
 
-    def _curve_problem(
-        self, consumer: Consumer, reading: Reading, sums: Iterator[Float64Array]
-    ) -> Problem:
+    def _curve_problem(self, consumer: Consumer, reading: Reading, sums: Iterator[Sums]) -> Problem:
         """The elimination for one consumer of the original, in units of what it feeds."""
-        seen = linear(sums, consumer.matrix(), consumer.offsets())
+        found = next(sums)
+        seen = found.moments_of(consumer.matrix(), consumer.offsets())
         moments = self._shrinkage(seen, consumer, reading)
         unit = variance([consumer], [moments])
         if consumer.feeds_sum:
             own = unit - variance([consumer], [seen])
-            unit = stream_variance(sums, moments.rows) + own
+            unit = found.stream_variance() + own
         return selection_problem(consumer, moments, unit=unit or 1.0)
 
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
@@ -255,7 +250,7 @@ class Reconstruction:
         if chunk:
             yield chunk
 
-    def _sums(self, readings: Sequence[Reading], progress: Progress = silent) -> list[Float64Array]:
+    def _sums(self, readings: Sequence[Reading], progress: Progress = silent) -> list[Sums]:
         """The sums of several readings without targets, in as many probes as memory wants."""
         parts = self._in_parts(readings)
         return [each for part in parts for each in self._probe(part, progress)]
@@ -273,9 +268,7 @@ class Reconstruction:
             size += needed
         yield part
 
-    def _carried_sums(
-        self, readings: Sequence[Reading], ahead: Sequence[Reading]
-    ) -> list[Float64Array]:
+    def _carried_sums(self, readings: Sequence[Reading], ahead: Sequence[Reading]) -> list[Sums]:
         """The sums of several readings with targets, beginning where the last step stood.
 
         Parameters
@@ -300,9 +293,7 @@ class Reconstruction:
                     raise
                 self._batches = list(self.calibration.in_batches_of((longest + 1) // 2))
 
-    def _carry(
-        self, readings: Sequence[Reading], cut: Sequence[protocols.Carried]
-    ) -> list[Float64Array]:
+    def _carry(self, readings: Sequence[Reading], cut: Sequence[protocols.Carried]) -> list[Sums]:
         """The sums of some readings; without a cut the stream stays where it is."""
         stop = self._stream.missing(cut)
         model = self.graph.moment_probe(
@@ -314,38 +305,40 @@ class Reconstruction:
             stop=stop,
         )
         session, arriving = self.session(model), self._stream.expect(stop, cut)
-        count = 6 * len(readings)
-        totals = [np.zeros(()) for _ in range(count)]
+        sizes = [_WITH_TARGETS] * len(readings)
+        found = [Sums() for _ in readings]
         for number, feeds in enumerate(self._batches):
             divisible = self.calibration.any_length and length_of(feeds) > 1
             outputs = session.run({**feeds, **self._stream.feeds(number)}, divisible=divisible)
-            totals = [total + output for total, output in zip(totals, outputs[:count], strict=True)]
-            arriving.add(outputs[count:])
+            add_outputs(found, outputs[: sum(sizes)], sizes)
+            arriving.add(outputs[sum(sizes) :])
         if cut:
             arriving.done()
-        return self._finite(totals, readings)
+        return self._finite(found, readings)
 
     @cached_property
     def _stream(self) -> Stream:
         return Stream()
 
-    def _probe(self, readings: Sequence[Reading], progress: Progress) -> list[Float64Array]:
+    def _probe(self, readings: Sequence[Reading], progress: Progress) -> list[Sums]:
         model = self.graph.moment_probe(
             readings, targets=False, rows=MAX_ROWS, samples=self.calibration.count
         )
         heaviest = max(map(self.graph.unfolded_numbers, readings))
         batches = self.calibration.in_batches_of(max(1, _RUN_NUMBERS // max(1, heaviest)))
+        feeding = [self.graph.consumer(reading).feeds_sum for reading in readings]
         with step(f"measuring what {len(readings)} layers read"):
-            sums = accumulate(
+            found = collect(
                 self.session(model),
                 progress("measuring", batches),
+                [_WITH_SUM if feeds else _ALONE for feeds in feeding],
                 divisible=self.calibration.any_length,
             )
-        return self._finite(sums, readings)
+        return self._finite(found, readings)
 
-    def _finite(self, sums: list[Float64Array], readings: Sequence[Reading]) -> list[Float64Array]:
+    def _finite(self, sums: list[Sums], readings: Sequence[Reading]) -> list[Sums]:
         """The sums; an error where they hold NaN or infinity."""
-        if not all(np.isfinite(each).all() for each in sums):
+        if not all(each.is_finite for each in sums):
             nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
             raise ModelError(
                 f"what reaches {nodes} holds NaN or infinity on these inputs; "

@@ -43,6 +43,8 @@ class Blocks:
         self.m, self.g = self._diagonal(M), self._diagonal(G)
         self._panel = np.empty((2, PANEL + taps, len(M)))
         self._used = 0
+        # What the largest entries leave behind when they cancel.
+        self._noise = np.finfo(np.float64).eps * np.abs(self.m).max()
 
     def _diagonal(self, A: Float64Array) -> Float64Array:
         """The blocks on the diagonal, (N, T, T)."""
@@ -53,8 +55,10 @@ class Blocks:
     def costs(self) -> Float64Array:
         """What removing each channel adds to the error, shape (N,)."""
         if self.taps == 1:
-            return self.g[:, 0, 0] / self.m[:, 0, 0]
-        return np.trace(np.linalg.solve(self.m, self.g), axis1=1, axis2=2)
+            costs: Float64Array = self.g[:, 0, 0] / self.m[:, 0, 0]
+        else:
+            costs = np.trace(np.linalg.solve(self.m, self.g), axis1=1, axis2=2)
+        return costs
 
     def remove(self, channel: int, pool: Workers) -> None:
         """Take a channel out; its own entries are meaningless afterwards."""
@@ -78,10 +82,12 @@ class Blocks:
             self.update(pool)
 
     def _inverse_root(self, channel: int) -> Float64Array:
-        """An R with R' R = M_jj^-1; where M_jj is lost in rounding, as of what is not."""
+        """An R with R' R = M_jj^-1, but for the directions that rounding has left nothing of."""
         values, vectors = np.linalg.eigh(self.m[channel])
-        least = np.finfo(np.float64).eps * np.abs(values).max()
-        root: Float64Array = vectors.T / np.sqrt(np.maximum(values, least))[:, None]
+        left = values > self._noise
+        root: Float64Array = (
+            vectors.T * np.where(left, 1 / np.sqrt(np.where(left, values, 1)), 0)[:, None]
+        )
         return root
 
     def _rows(self, A: Float64Array, own: slice) -> Float64Array:

@@ -233,11 +233,12 @@ class Measurable(Graph, Protocol):
         """A model whose outputs are sums over the rows that consumers read, serialised.
 
         A row is one output position of one input; a feature is a channel at a tap, in the order of
-        a consumer's weight (N, T). For each reading come ``count`` (1,), ``sum_x`` (F,), ``gram``
-        (F, F); then with ``targets`` ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O), with y
-        what these channels should give there: the original's output, plus what a sum behind it has
-        lost in the working copy, less what the consumer makes of other groups' channels. Without
-        targets, where the consumer feeds a sum, come ``sum_s`` and ``power_s`` (O,) of it.
+        a consumer's weight (N, T). For each reading come ``count`` (1,), ``mean_x`` (F,) and
+        ``scatter_x`` (F, F), the sum of products around that mean; then with ``targets`` ``mean_y``
+        (O,), ``power_y`` (O,), the sum of squares around it, and ``cross`` (F, O), with y what
+        these channels should give there: the original's output, plus what a sum behind it has lost
+        in the working copy, less what the consumer makes of other groups' channels. Without
+        targets, where the consumer feeds a sum, come ``mean_s`` and ``power_s`` (O,) of it.
 
         Parameters
         ----------

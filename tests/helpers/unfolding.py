@@ -88,8 +88,10 @@ def outputs(node: onnx.NodeProto, y: np.ndarray) -> np.ndarray:
 def sums(x, y=None) -> list[np.ndarray]:
     """What a probe should give for rows of features and targets."""
     x = x.astype(np.float64)
-    found = [np.array([len(x)]), x.sum(0), x.T @ x]
+    apart = x - x.mean(0)
+    found = [np.array([len(x)]), x.mean(0), apart.T @ apart]
     if y is not None:
         y = y.astype(np.float64)
-        found += [y.sum(0), np.square(y).sum(0), x.T @ y]
+        around = y - y.mean(0)
+        found += [y.mean(0), np.square(around).sum(0), apart.T @ around]
     return found

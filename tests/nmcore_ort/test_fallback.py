@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chain import Chain
-from nmcore.compression.moments import accumulate
+from nmcore.data.batches import BatchRunner
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.kernels.threads import Workers
 from nmcore_ort import kernel, runtime
@@ -100,7 +100,7 @@ def test_memory_that_does_not_suffice(cuda, model, x, wanted, caplog):
 def test_batches_are_halved_before_cuda_is_left(cuda, model, x, wanted, fits, ran, provider):
     cuda.fits = fits
     session = runtime.session(model)
-    (total,) = accumulate(Summed(session), [x])
+    total = sum(outputs[0] for _, outputs in BatchRunner(Summed(session), divisible=True)(x))
     np.testing.assert_allclose(total, wanted.sum(0), rtol=1e-5)
     assert (cuda.ran, session.provider) == (ran, provider)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -98,6 +99,20 @@ class Builder:
         length = self.node("Gather", self.node("Shape", value), self.ints(0), axis=0)
         ones = self.node("ConstantOfShape", length, value=ir.tensor(np.ones(1, np.float32)))
         return self.node("MatMul", ones, value)
+
+    def centred(self, rows: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The mean of rows, (width,), and how far each is from it.
+
+        What single precision leaves of a mean over many rows is put right by the mean of the rest.
+        """
+        count = self.count(rows)
+        rough = self.node("Div", self.total(rows), count)
+        rest = self.node("Sub", rows, rough)
+        return self.node("Add", rough, self.node("Div", self.total(rest), count)), rest
+
+    def concatenated(self, rows: Sequence[ir.Value]) -> ir.Value:
+        """Rows below each other."""
+        return rows[0] if len(rows) == 1 else self.node("Concat", *rows, axis=0)
 
     def product(self, left: ir.Value, right: ir.Value) -> ir.Value:
         """Left' right: the sum over rows of outer products."""

@@ -4,7 +4,7 @@ A probe holds the model as it stands now and, where targets are asked for, the o
 both reading the same inputs. For each consumer it unfolds the consumer's input into rows of
 features (one row an output position, one feature a channel and tap) and multiplies them together.
 Of a consumer that reads several groups only the columns of the group in question are unfolded.
-Every output is a plain sum over rows, so that sums over batches add up.
+Every output is a mean over the rows of a run, or a sum around such means.
 """
 
 from __future__ import annotations
@@ -174,10 +174,10 @@ def probe(
     Returns
     -------
     ir.Model
-        For each consumer the outputs ``count`` (), ``sum_x`` (F,), ``gram`` (F, F); with targets
-        ``sum_y`` (O,), ``power_y`` (O,), ``cross`` (F, O); without, where what it makes goes into a
-        sum, ``sum_s`` and ``power_s`` (O,) of that sum. F counts features in the order of the
-        group's channels, then taps.
+        For each consumer the outputs ``count`` (1,), ``mean_x`` (F,), ``scatter_x`` (F, F); with
+        targets ``mean_y`` (O,), ``power_y`` (O,), ``cross`` (F, O); without, where what it makes
+        goes into a sum, ``mean_s`` and ``power_s`` (O,) of that sum. F counts features in the order
+        of the group's channels, then taps.
     """
     graph = current.model.graph
     if original is not None:
@@ -186,8 +186,7 @@ def probe(
     build = Builder(graph)
     outputs: list[ir.Value] = []
     for readings in weights:
-        parts = [_sums(build, current, original, reading) for reading in readings]
-        outputs += [_added(build, same) for same in zip(*parts, strict=True)]
+        outputs += _sums(build, current, original, readings)
     if original is not None:
         # An output may not be an input as well, nor be given twice.
         both = [copy.value(value) for value in stop for copy in (current, original)]
@@ -225,35 +224,47 @@ def adopt(graph: ir.Graph, other: ir.Graph) -> None:
     graph.extend(nodes)
 
 
-def _added(build: Builder, parts: Sequence[ir.Value]) -> ir.Value:
-    total = parts[0]
-    for part in parts[1:]:
-        total = build.node("Add", total, part)
-    return total
-
-
-def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading) -> list[ir.Value]:
-    """The sums of one consumer."""
-    slot = reading.slot
-    rows = features(build, current, reading)
-    shape = constants.shape(slot.place.value) or ()
-    taps = math.prod(shape) // (shape[slot.rows] * shape[slot.axis])
-    outputs = [build.count(rows), build.total(rows), build.gram(rows, len(reading.columns) * taps)]
-    if reading.targets:
+def _sums(
+    build: Builder, current: Copy, original: Copy | None, readings: Sequence[Reading]
+) -> list[ir.Value]:
+    """The outputs of one consumer, over all places where its weight is read."""
+    read = [features(build, current, each) for each in readings]
+    rows, first = build.concatenated(read), readings[0]
+    shape = constants.shape(first.slot.place.value) or ()
+    taps = math.prod(shape) // (shape[first.slot.rows] * shape[first.slot.axis])
+    mean, rows = build.centred(rows)
+    outputs = [build.count(rows), mean, build.gram(rows, len(first.columns) * taps)]
+    if first.targets:
         assert original is not None
-        wanted = target(build, current, original, reading)
-        if reading.own is not None:
-            wanted = _without_others(build, current, reading, wanted, rows)
-        square = build.node("Mul", wanted, wanted)
-        outputs += [build.total(wanted), build.total(square), build.product(rows, wanted)]
-    elif reading.residual is not None or reading.own is not None:
-        if reading.residual is None:
-            sums = _given(build, current, reading, reading.outputs)
-        else:
-            stream = current.value(reading.residual.add.outputs[0])
-            sums = _as_rows(build, stream, reading, reading.outputs)
-        outputs += [build.total(sums), build.total(build.node("Mul", sums, sums))]
+        wanted = [
+            _wanted(build, current, original, *each) for each in zip(readings, read, strict=True)
+        ]
+        mean, targets = build.centred(build.concatenated(wanted))
+        square = build.node("Mul", targets, targets)
+        outputs += [mean, build.total(square), build.product(rows, targets)]
+    elif first.residual is not None or first.own is not None:
+        fed = build.concatenated([_fed(build, current, each) for each in readings])
+        mean, fed = build.centred(fed)
+        outputs += [mean, build.total(build.node("Mul", fed, fed))]
     return outputs
+
+
+def _wanted(
+    build: Builder, current: Copy, original: Copy, reading: Reading, rows: ir.Value
+) -> ir.Value:
+    """What these columns should give at one place, as rows (n, O)."""
+    wanted = target(build, current, original, reading)
+    if reading.own is None:
+        return wanted
+    return _without_others(build, current, reading, wanted, rows)
+
+
+def _fed(build: Builder, current: Copy, reading: Reading) -> ir.Value:
+    """The sum that a consumer feeds at one place, as rows (n, O)."""
+    if reading.residual is None:
+        return _given(build, current, reading, reading.outputs)
+    stream = current.value(reading.residual.add.outputs[0])
+    return _as_rows(build, stream, reading, reading.outputs)
 
 
 def features(build: Builder, current: Copy, reading: Reading) -> ir.Value:

@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.compression.moments import (
-    accumulate,
-    average,
-    linear,
-    measured,
-    stream_variance,
-)
+from nmcore.compression.moments import Sums, add_outputs, average, collect
+from unfolding import sums
 
 
 @pytest.fixture
@@ -21,16 +16,25 @@ def rows():
     return x, rng.standard_normal((50, 3)) + x[:, :3]
 
 
-def sums(x, y=None):
-    found = [np.array([float(len(x))]), x.sum(0), x.T @ x]
-    if y is not None:
-        found += [y.sum(0), np.square(y).sum(0), x.T @ y]
-    return iter(found)
+def put_together(*parts, stream=False):
+    found = Sums()
+    for x, *y in parts:
+        outputs = sums(x, *y)
+        found.add(outputs[:5] if stream else outputs)
+    return found
 
 
-def test_measured(rows):
+def assert_alike(one, other):
+    for name in ("rows", "mean", "covariance", "target_mean", "target_variance", "cross"):
+        np.testing.assert_allclose(
+            getattr(one, name), getattr(other, name), rtol=1e-6, atol=1e-9, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("cuts", [[], [20], [1, 30, 49]])
+def test_measured(rows, cuts):
     x, y = rows
-    moments = measured(sums(x, y))
+    moments = put_together(*zip(np.split(x, cuts), np.split(y, cuts), strict=True)).measured()
     assert moments.rows == 50
     np.testing.assert_allclose(moments.mean, x.mean(0))
     np.testing.assert_allclose(moments.covariance, np.cov(x, rowvar=False, bias=True))
@@ -40,37 +44,49 @@ def test_measured(rows):
     np.testing.assert_allclose(moments.cross, joint[:4, 4:], atol=1e-12)
 
 
-def test_linear_is_measured_where_the_target_is_linear(rows):
+def test_what_is_linear_is_as_measured(rows):
     x, _ = rows
     matrix, bias = np.arange(12.0).reshape(4, 3), np.array([1.0, -2.0, 0.5])
-    expected = measured(sums(x, x @ matrix + bias))
-    moments = linear(sums(x), matrix, bias)
-    for name in ("rows", "mean", "covariance", "target_mean", "target_variance", "cross"):
-        np.testing.assert_allclose(
-            getattr(moments, name), getattr(expected, name), rtol=1e-6, atol=1e-9, err_msg=name
-        )
+    expected = put_together((x, x @ matrix + bias)).measured()
+    assert_alike(put_together((x,)).moments_of(matrix, bias), expected)
 
 
-def test_rounding_makes_no_negative_variance(rows):
-    x, _ = rows
-    y = np.full((50, 1), 1e4)
-    found = list(sums(x, y))
-    found[4] *= 1 - 1e-9
-    assert measured(iter(found)).target_variance == 0
+def test_a_channel_that_hardly_varies_keeps_its_variance(rows):
+    """In single precision, as probes run: far from zero, with a spread of one in 100,000."""
+    x = np.float32(1000 + 0.01 * rows[0])
+    parts = [[each.astype(np.float32) for each in sums(part)] for part in np.split(x, 5)]
+    found = Sums()
+    for part in parts:
+        found.add(part)
+    covariance = found.moments_of(np.eye(4), np.zeros(4)).covariance
+    exact = np.cov(x.astype(np.float64), rowvar=False, bias=True)
+    np.testing.assert_allclose(covariance, exact, rtol=1e-2)
 
 
-def test_several_consumers_read_one_run_of_sums(rows):
+def test_the_outputs_of_several_readings(rows):
     x, y = rows
-    stream = iter([*sums(x), *sums(x[:10], y[:10])])
-    linear(stream, np.ones((4, 3)), np.zeros(3))
-    assert measured(stream).rows == 10
-    assert next(stream, None) is None
+    found = [Sums(), Sums()]
+    for part in (slice(0, 20), slice(20, 50)):
+        outputs = [*sums(x[part]), *sums(x[part, :2], y[part])]
+        add_outputs(found, outputs, [3, 6])
+    assert found[0].rows == found[1].rows == 50
+    assert_alike(found[1].measured(), put_together((x[:, :2], y)).measured())
 
 
 def test_variance_of_a_sum_of_values(rows):
-    _, y = rows
-    found = stream_variance(iter([y.sum(0), np.square(y).sum(0)]), 50.0)
-    np.testing.assert_allclose(found, y.var(0).sum())
+    x, y = rows
+    found = put_together((x[:10], y[:10]), (x[10:], y[10:]), stream=True)
+    np.testing.assert_allclose(found.stream_variance(), y.var(0).sum())
+
+
+@pytest.mark.parametrize("where", [1, 2])
+def test_infinity_is_seen(rows, where):
+    outputs = sums(rows[0])
+    assert put_together((rows[0],)).is_finite
+    outputs[where].flat[0] = np.inf
+    found = Sums()
+    found.add(outputs)
+    assert not found.is_finite
 
 
 class Adder:
@@ -81,27 +97,23 @@ class Adder:
         return [np.float32([len(x)]), x.sum(0, dtype=np.float32)]
 
 
-def test_batches_add_up_in_double_precision():
-    x = np.full((3, 2), np.float32(2**24), np.float32)
-    batches = [{"x": x}, {"x": np.ones((1, 2), np.float32)}, {"x": x[:2]}]
-    count, total = accumulate(Adder(), batches)
-    assert count == 6
-    assert total.dtype == np.float64
-    assert total.tolist() == [5 * 2**24 + 1] * 2
+class Probe:
+    """Stands for a session: the sums of its inputs, always in the same arrays."""
+
+    def __init__(self):
+        self.outputs = [np.zeros(1, np.float32), np.zeros(2, np.float32), np.zeros((2, 2))]
+
+    def run(self, feeds, *, divisible=False):
+        for array, found in zip(self.outputs, sums(feeds["x"]), strict=True):
+            array[...] = found
+        return self.outputs
 
 
-def test_the_outputs_of_a_session_are_not_written_to():
-    class Reused:
-        def __init__(self):
-            self.array = np.ones(2)
-
-        def run(self, feeds, *, divisible=False):
-            return [self.array]
-
-    session = Reused()
-    (total,) = accumulate(session, [{}, {}, {}])
-    assert total.tolist() == [3, 3]
-    assert session.array.tolist() == [1, 1]
+def test_collecting_keeps_nothing_that_a_session_may_write_to(rows):
+    x = rows[0][:, :2].astype(np.float32)
+    (found,) = collect(Probe(), [{"x": x[:30]}, {"x": x[30:]}], [3])
+    moments = found.moments_of(np.eye(2), np.zeros(2))
+    np.testing.assert_allclose(moments.covariance, np.cov(x, rowvar=False, bias=True), rtol=1e-5)
 
 
 def test_average():

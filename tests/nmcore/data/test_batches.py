@@ -11,7 +11,7 @@ import pytest
 
 import nmcore
 from chain import Chain, run
-from nmcore.compression.moments import accumulate, average
+from nmcore.compression.moments import average
 from nmcore.data.batches import BatchRunner
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ModelError, OutOfMemoryError
@@ -50,6 +50,13 @@ def test_halves_until_one_fits(fits, tried):
     assert sum(count for count, _ in parts) == 11
     assert sum(outputs[1] for _, outputs in parts).tolist() == batch(11)["x"].sum(0).tolist()
     assert all(outputs[2] == 2 for _, outputs in parts)
+
+
+def accumulate(session, batches, *, divisible=True):
+    """The sums of a session's outputs over all runs."""
+    divided = BatchRunner(session, divisible)
+    runs = [outputs for feeds in batches for _, outputs in divided(feeds)]
+    return [sum(each) for each in zip(*runs, strict=True)]
 
 
 def test_what_did_not_fit_is_not_tried_again():
@@ -166,7 +173,12 @@ import resource, sys
 import numpy as np
 from nmcore.plugins import registry
 from nmcore.errors import OutOfMemoryError
-from nmcore.compression.moments import accumulate
+from nmcore.data.batches import BatchRunner
+
+def accumulate(session, batches, divisible=True):
+    runner = BatchRunner(session, divisible)
+    outputs = [outputs for feeds in batches for _, outputs in runner(feeds)]
+    return [sum(each) for each in zip(*outputs)]
 
 session = registry.runtime().session(sys.stdin.buffer.read(), providers=["cpu"], threads=1)
 x = np.arange(64, dtype=np.float32)[:, None]
