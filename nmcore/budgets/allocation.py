@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore.budgets.exchange import exchanged
+from nmcore.budgets.meter import ANY, ROUNDING, Meter, Multiples
 from nmcore.errors import ArgumentError, BudgetError
-from nmcore.group import Cost, Group, Term
+from nmcore.group import Cost, Group
 from nmcore.options.amounts import BUDGETS
 
 
@@ -80,52 +82,8 @@ class Spent:
         return asdict(self) | {"met": self.met}
 
 
-# Relative, of sums of costs.
-ROUNDING = 1e-9
-
-# What the number of channels that a group keeps is a multiple of, by the group's name.
-Multiples = Mapping[str, int]
-_ANY: Multiples = {}
-
-
-class Meter:
-    """The cost of a model for any widths of its groups, kept up to date as they shrink."""
-
-    def __init__(self, terms: Sequence[Term], widths: Mapping[str, int], kind: str) -> None:
-        self._sizes: list[float] = [getattr(term, kind) for term in terms]
-        self._groups = [term.groups for term in terms]
-        self._of: dict[str, list[int]] = defaultdict(list)
-        for number, term in enumerate(terms):
-            # A weight whose rows and columns belong to one group names it twice.
-            for name in dict.fromkeys(term.groups):
-                self._of[name].append(number)
-        self._widths = dict(widths)
-        self.kept = dict(widths)
-
-    def total(self) -> float:
-        """The cost of all terms."""
-        return sum(self._term(number) for number in range(len(self._sizes)))
-
-    def saving(self, name: str, kept: int | None = None) -> float:
-        """What a group saves by going down to ``kept`` channels; by one channel where not given.
-
-        It is a difference of totals: where rows and columns of one weight go together, the cost
-        falls with the square of the width.
-        """
-        before = self.kept[name]
-        now = sum(self._term(number) for number in self._of[name])
-        self.kept[name] = before - 1 if kept is None else kept
-        then = sum(self._term(number) for number in self._of[name])
-        self.kept[name] = before
-        return now - then
-
-    def _term(self, number: int) -> float:
-        shares = (self.kept[name] / self._widths[name] for name in self._groups[number])
-        return self._sizes[number] * math.prod(shares)
-
-
 def removals(
-    curves: Mapping[str, NDArray[np.float64]], meter: Meter, multiples: Multiples = _ANY
+    curves: Mapping[str, NDArray[np.float64]], meter: Meter, multiples: Multiples = ANY
 ) -> Iterator[Move]:
     """Remove channels for as long as there are any, and yield each move once it is made.
 
@@ -161,14 +119,15 @@ def removals(
 def allocate(
     curves: Mapping[str, NDArray[np.float64]],
     meter: Meter,
-    multiples: Multiples = _ANY,
+    multiples: Multiples = ANY,
     *,
     fixed: float,
     target: float,
 ) -> dict[str, int]:
     """Remove channels, as :func:`removals` does, until the cost is at most ``target``.
 
-    The last step may save more than it has to, so what there is room for then comes back.
+    The last step may save more than it has to, so what there is room for then comes back. Widths
+    of less error in all that cost no more take their place where :func:`exchanged` finds any.
 
     Parameters
     ----------
@@ -186,6 +145,7 @@ def allocate(
     BudgetError
         The target cannot be reached even with as few channels as may be in each group.
     """
+    most = dict(meter.kept)
     now = start = fixed + meter.total()
     moves = removals(curves, meter, multiples)
     made: dict[str, list[Move]] = defaultdict(list)
@@ -201,6 +161,8 @@ def allocate(
         if now <= target:  # thousands of differences do not add up to the last digit
             now = fixed + meter.total()
     _give_back(made, meter, target - now)
+    if any(made.values()):
+        exchanged(curves, meter, most, multiples, room=target - fixed)
     return dict(meter.kept)
 
 

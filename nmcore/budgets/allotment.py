@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from nmcore.budgets.allocation import (
     Budget,
-    Meter,
     allocate,
     fixed_cost,
     removals,
@@ -21,6 +20,7 @@ from nmcore.budgets.latency_search import (
     fastest,
     widest_within,
 )
+from nmcore.budgets.meter import Meter
 from nmcore.errors import BudgetError
 from nmcore.evaluation.timer import Timer
 from nmcore.plugins.protocols import Graph

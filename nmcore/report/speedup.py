@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nmcore.budgets.allocation import Meter
+from nmcore.budgets.meter import Meter
 from nmcore.plan.outcome import Outcome
 from nmcore.plugins.protocols import Graph
 from nmcore.report.phrases import UNCERTAIN, latency_change, noisy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,11 @@ from chain import Chain
 from cutting import cut
 from nmcore.budgets.allocation import (
     Budget,
-    Meter,
     allocate,
     fixed_cost,
     proportional,
 )
+from nmcore.budgets.meter import Meter
 from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group, Term
 from nmcore.plugins import registry
@@ -165,8 +167,16 @@ def curves(seed):
     return {name: np.cumsum(rng.exponential(size=width - 1)) for name, width in WIDTHS.items()}
 
 
+def total_error(curves, kept):
+    return sum(
+        curve[WIDTHS[name] - kept[name] - 1]
+        for name, curve in curves.items()
+        if kept[name] < WIDTHS[name]
+    )
+
+
 def plain_greedy(curves, meter, target):
-    """The same without a queue: every price anew at every step."""
+    """One step after the other, every price anew at every step."""
     steps = {name: np.diff(curve, prepend=0) for name, curve in curves.items()}
     while FIXED + meter.total() > target:
         prices = {
@@ -181,26 +191,37 @@ def plain_greedy(curves, meter, target):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.2])
 @pytest.mark.parametrize("kind", ["macs", "params"])
-def test_greedy_by_error_for_what_is_saved(kind, share, seed):
+def test_less_error_than_by_greedy_steps(kind, share, seed):
     target = share * (FIXED + Meter(TERMS, WIDTHS, kind).total())
     if target < FIXED:
         target = FIXED + 100
-    expected = plain_greedy(curves(seed), Meter(TERMS, WIDTHS, kind), target)
+    greedy = plain_greedy(curves(seed), Meter(TERMS, WIDTHS, kind), target)
     meter = Meter(TERMS, WIDTHS, kind)
     counts = allocate(curves(seed), meter, fixed=FIXED, target=target)
-    # What the last step saved too much comes back, and nothing else does.
-    assert all(counts[name] >= expected[name] for name in expected)
+    assert counts == meter.kept
+    assert total_error(curves(seed), counts) <= total_error(curves(seed), greedy)
     assert FIXED + meter.total() <= target
     for name, width in WIDTHS.items():
-        assert counts[name] == width or FIXED + meter.total() + meter.saving(name) > target
-    assert FIXED + meter.total() <= target
-    savings = []
-    for name in WIDTHS:
-        if counts[name] < WIDTHS[name]:
-            meter.kept[name] += 1
-            savings.append(FIXED + meter.total() > target)
-            meter.kept[name] -= 1
-    assert any(savings), "putting the last channel back must exceed the budget"
+        assert (
+            counts[name] == width
+            or FIXED + meter.total() - meter.saving(name, counts[name] + 1) > target
+        ), "one more fits"
+
+
+def test_channels_are_exchanged_where_steps_cannot():
+    """Greedy steps take the cheap first channels of one group until dear ones are all it has."""
+    terms = [Term(160, 0, ("a", "b"))]
+    errors = {"a": np.array([0.1, 0.2, 9.0]), "b": np.array([1.0, 1.1, 1.2])}
+    meter = Meter(terms, {"a": 4, "b": 4}, "macs")
+    best = min(
+        (a_lost + b_lost, a, b)
+        for (a, a_lost), (b, b_lost) in itertools.product(
+            *([(4, 0.0), *((3 - k, float(e)) for k, e in enumerate(errors[n]))] for n in "ab")
+        )
+        if 10 * a * b <= 30
+    )
+    counts = allocate(errors, meter, fixed=0.0, target=30.0)
+    assert (counts["a"], counts["b"]) == best[1:]
 
 
 def test_no_more_than_asked_for():
@@ -208,11 +229,11 @@ def test_no_more_than_asked_for():
     assert counts == WIDTHS
 
 
-def test_the_cheapest_group_first():
-    """Equal savings: only the errors decide, and both ends of the curves are used."""
+def test_the_cheapest_widths_first():
+    """Equal savings: only the errors decide, and a dear first channel may have a cheap next."""
     terms = [Term(40, 0, ("a",)), Term(40, 0, ("b",))]
     errors = {"a": np.array([1.0, 2.0, 9.0]), "b": np.array([0.5, 1.9, 2.0])}
-    for target, expected in ((79, (4, 3)), (60, (3, 3)), (50, (2, 3)), (40, (2, 2)), (30, (2, 1))):
+    for target, expected in ((79, (4, 3)), (60, (3, 3)), (50, (4, 1)), (40, (3, 1)), (30, (2, 1))):
         meter = Meter(terms, {"a": 4, "b": 4}, "macs")
         counts = allocate(errors, meter, fixed=0.0, target=float(target))
         assert tuple(counts.values()) == expected, target

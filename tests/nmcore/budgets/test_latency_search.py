@@ -8,8 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nmcore.budgets.allocation import Meter, removals
+from nmcore.budgets.allocation import removals
 from nmcore.budgets.latency_search import Path, fastest, widest_within
+from nmcore.budgets.meter import Meter
 from nmcore.errors import BudgetError
 from nmcore.group import Term
 from nmcore.utils.progress import silent

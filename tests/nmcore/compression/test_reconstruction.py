@@ -12,7 +12,7 @@ from onnx import numpy_helper
 import nmcore
 from chain import Chain, initializer, run
 from nmcore.arrays.elimination import eliminate, problem
-from nmcore.budgets.allocation import Meter
+from nmcore.budgets.meter import Meter
 from nmcore.calibration.calibration_set import from_data
 from nmcore.calibration.dead_leaves import dead_leaves
 from nmcore.calibration.synthetic import synthesise

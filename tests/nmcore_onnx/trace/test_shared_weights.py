@@ -167,7 +167,7 @@ def test_a_refit_minds_every_place_where_the_weight_is_read():
 
 
 def test_the_meter_counts_a_shared_weight_once():
-    from nmcore.budgets.allocation import Meter
+    from nmcore.budgets.meter import Meter
 
     graph = registry.open_graph(pyramid())
     meter = Meter(graph.terms(), {group.name: group.width for group in graph.groups}, "params")
