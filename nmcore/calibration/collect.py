@@ -15,8 +15,8 @@ from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
 )
-from nmcore.data.dataset import Dataset, only_input
-from nmcore.data.images import Pictures
+from nmcore.data.dataset import Dataset
+from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.plugins.protocols import (
@@ -48,7 +48,7 @@ class Inputs:
 
     Attributes
     ----------
-    data : Dataset, Pictures or None
+    data : Dataset, Pictures, FeedList or None
         Calibration data.
     samples : int or None
         How many inputs to use or make.
@@ -56,7 +56,7 @@ class Inputs:
         What raw pixels go through.
     """
 
-    data: Dataset | Pictures | None = None
+    data: Opened | None = None
     samples: int | None = None
     normalisation: Normalisation | None = None
 
@@ -112,7 +112,7 @@ def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | No
     graph : Graph
         The model, which may prepare bytes itself.
     takes : dtype
-        The type of the model's input.
+        The type of the model's first input.
     """
     if data.is_scaled_twice:
         return "x lies from -1 to 1 before it is divided by --scale: was it scaled already?"
@@ -172,7 +172,7 @@ def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
     data = inputs.data.for_model(session.inputs, count)
     calibration = from_data(data, session.inputs, count)
     found = [
-        scale_caution(data, graph, only_input(session.inputs).dtype),
+        scale_caution(data, graph, session.inputs[0].dtype),
         _scarcity(calibration.count),
     ]
     return replace(calibration, cautions=tuple(filter(None, found)))

@@ -131,8 +131,8 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
-    help="Unlabelled inputs x, or a folder of pictures, to measure activations on.  "
-    "[default: synthetic inputs]",
+    help="Unlabelled inputs to measure activations on: x, or an array for each input of the model "
+    "by its name; or a folder of pictures.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -370,15 +370,13 @@ def _time_both(
 ) -> Sequence[Latency | None]:
     from functools import partial
 
-    from nmcore.data.dataset import Dataset
     from nmcore.errors import DataError, ModelError, VerificationError
     from nmcore.evaluation.latency import measure, on_one_device
     from nmcore.evaluation.stopwatch import timed_inputs
 
     before, after = sessions
-    data = result.data if isinstance(result.data, Dataset) else None
     try:
-        feeds = timed_inputs(before, data, seed=result.seed)
+        feeds = timed_inputs(before, result.data, seed=result.seed)
         before.run(feeds)
     except (ModelError, DataError) as error:
         unmeasured.append(f"no latency: {error}")

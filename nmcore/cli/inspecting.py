@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
-    help="Inputs x, with or without classes y, or a folder of pictures.  "
-    "[default: synthetic inputs]",
+    help="Inputs x, or an array for each input of the model by its name, with or without classes "
+    "y; or a folder of pictures.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",

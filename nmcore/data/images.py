@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.data.dataset import Dataset, only_input
+from nmcore.data.dataset import Dataset
 from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
@@ -74,7 +74,12 @@ class Pictures:
             There are no pictures, one cannot be read, the model takes no pictures, or Pillow
             is not installed.
         """
-        spec = only_input(inputs)
+        if len(inputs) != 1:
+            names = ", ".join(spec.name for spec in inputs) or "none"
+            raise DataError(
+                f"pictures feed models with one input; the model has {len(inputs)} ({names})"
+            )
+        (spec,) = inputs
         if (spec, count) not in self._read:
             self._read[spec, count] = self._loaded(spec, count)
         return self._read[spec, count]
@@ -86,7 +91,7 @@ class Pictures:
             x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
         steps = self.normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
         axis = 1 if steps is None else channel_axis(x.shape, steps.channels)
-        return Dataset(self.name, x, None, steps, axis)
+        return Dataset(self.name, {spec.name: x}, None, steps, axis)
 
 
 def _in_folder(folder: Path) -> list[Path]:

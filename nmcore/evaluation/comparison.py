@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.data.batches import BatchRunner
-from nmcore.data.feeds import Data, batch_size, feeder
+from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import batch_size, feeder
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.group import Array
 from nmcore.plugins import protocols
@@ -25,7 +26,7 @@ Outputs = Sequence[Array | None]
 class Runner:
     """One model, fed from one data set in batches of the size it takes."""
 
-    def __init__(self, name: str, session: protocols.Session, data: Data) -> None:
+    def __init__(self, name: str, session: protocols.Session, data: Dataset) -> None:
         self.name = name
         self.session = session
         self.data = data
@@ -39,24 +40,24 @@ class Runner:
 
     @cached_property
     def _first(self) -> dict[str, Array]:
-        return self.feed(0, min(self.feed.fixed or 1, len(self.data)))
+        return self.feed(next(self.data.alike(self.feed.fixed or 1)))
 
-    def __call__(self, start: int, stop: int) -> Outputs:
-        """Return each output for a range of inputs; None for one that cannot be stacked."""
-        size = self.feed.fixed or (stop - start)
+    def __call__(self, chosen: NDArray[np.intp]) -> Outputs:
+        """Return each output for some inputs of one shape; None for one that cannot be stacked."""
+        size = self.feed.fixed or len(chosen)
         runs = [
             run
-            for first in range(start, stop, size)
-            for run in self._runs(first, min(first + size, stop))
+            for first in range(0, len(chosen), size)
+            for run in self._runs(chosen[first : first + size])
         ]
         return [_stacked(parts) for parts in zip(*runs, strict=True)]
 
-    def _runs(self, start: int, stop: int) -> list[list[Array]]:
+    def _runs(self, chosen: NDArray[np.intp]) -> list[list[Array]]:
         """What one run gives, or as many runs as memory and the model turn out to want."""
-        count = stop - start
+        count = len(chosen)
         if self._alone and count > 1:
-            return [run for one in range(start, stop) for run in self._runs(one, one + 1)]
-        feeds = self.feed(start, stop)
+            return [run for one in chosen for run in self._runs(np.array([one]))]
+        feeds = self.feed(chosen)
         if self.feed.fixed or count == 1:
             return [self._per_input(self.session.run(feeds), count)]
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
@@ -69,7 +70,7 @@ class Runner:
         if runs and all(outputs[0].shape[:1] == (taken,) for taken, outputs in runs):
             return [self._per_input(outputs, taken) for taken, outputs in runs]
         self._alone = True
-        return self._runs(start, stop)
+        return self._runs(chosen)
 
     def _per_input(self, outputs: Sequence[Array], count: int) -> list[Array]:
         """The outputs with a part for each input; the first output must have them."""
@@ -178,19 +179,17 @@ class Tally:
         return None if self.first or self.difference.has_nan else self.difference.percent
 
 
-def compare(runners: Sequence[Runner], data: Data, progress: Progress) -> list[Tally]:
+def compare(runners: Sequence[Runner], data: Dataset, progress: Progress) -> list[Tally]:
     """Run all models batch by batch: only one batch of the first one's outputs is ever held."""
     tallies = [Tally(first=runner is runners[0]) for runner in runners]
-    size = batch_size(data)
-    for start in progress("evaluating", range(0, len(data), size)):
-        stop = min(start + size, len(data))
-        labels = None if data.y is None else data.y[start:stop]
+    for chosen in progress("evaluating", [*data.alike(batch_size(data))]):
+        labels = None if data.y is None else data.y[chosen]
         reference: Outputs | None = None
         for runner, tally in zip(runners, tallies, strict=True):
-            outputs = runner(start, stop)
+            outputs = runner(chosen)
             if outputs[0] is not None and labels is not None:
                 _check_labels(runner.name, outputs[0], labels)
-            tally.add(outputs, reference, labels, stop - start)
+            tally.add(outputs, reference, labels, len(chosen))
             reference = outputs if tally.first else reference
     return tallies
 

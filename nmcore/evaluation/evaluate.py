@@ -11,10 +11,6 @@ from pathlib import Path
 
 from nmcore.calibration.collect import scale_caution
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import (
-    Data,
-    NamedInputs,
-)
 from nmcore.data.loading import DataLike
 from nmcore.errors import DataError
 from nmcore.evaluation.comparison import Runner, Tally, compare
@@ -83,7 +79,7 @@ class Evaluation:
 
 def evaluate(
     models: str | Path | Sequence[str | Path],
-    data: DataLike | NamedInputs | None = None,
+    data: DataLike | None = None,
     *,
     samples: int | None = None,
     scale: float | None = None,
@@ -106,10 +102,9 @@ def evaluate(
     ----------
     models : path, or sequence of path
         Model files.
-    data : path, array, mapping of str to array, or sequence of path, optional
-        The inputs: a file with ``x`` (n, ...), or for models with several inputs one with an array
-        for each, by its name; and optionally the classes ``y`` (n,); or the same in memory, as for
-        :func:`nmcore.compress`. Without it inputs are synthetic, which tell how alike models are.
+    data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
+        The inputs, and optionally the classes ``y`` (n,), as for :func:`nmcore.compress`. Without
+        it inputs are synthetic, which tell how alike models are.
     samples : int, optional
         Use the first so many of the data, or make so many.
     scale, mean, std
@@ -153,7 +148,7 @@ def evaluate(
         sessions[0], data, options.normalisation, samples=options.samples, seed=options.seed
     )
     runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
-    if isinstance(inputs, Dataset) and data is not None:
+    if data is not None:
         caution = scale_caution(inputs, graphs[0], sessions[0].inputs[0].dtype)
         if caution is not None:
             notify(caution)
@@ -171,7 +166,7 @@ def evaluate(
     ]
 
 
-def _runner(path: Path, session: protocols.Session, inputs: Data) -> Runner:
+def _runner(path: Path, session: protocols.Session, inputs: Dataset) -> Runner:
     try:
         return Runner(str(path), session, inputs)
     except DataError as error:

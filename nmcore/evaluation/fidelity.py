@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import Data
-from nmcore.data.images import Pictures
+from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
@@ -57,7 +56,7 @@ class Fidelity:
 def fidelity(
     before: protocols.Session,
     after: protocols.Session,
-    data: Data,
+    data: Dataset,
     progress: Progress | None = None,
 ) -> Fidelity:
     """Run a model and its compressed form on the same inputs and compare them.
@@ -77,7 +76,7 @@ def fidelity(
 def compared(
     before: protocols.Session,
     after: protocols.Session,
-    data: Dataset | Pictures | None,
+    data: Opened | None,
     *,
     macs: int | None,
     seed: int,
@@ -88,7 +87,7 @@ def compared(
 
     Parameters
     ----------
-    data : Dataset, Pictures or None
+    data : Dataset, Pictures, FeedList or None
         The first inputs of it are used.
     macs : int or None
         The multiply-accumulates of the model for one input, None where unknown; a slow one is

@@ -17,8 +17,9 @@ from nmcore.compression.baseline import Baseline
 from nmcore.compression.merging import merge_all
 from nmcore.compression.reconstruction import reconstruct_all
 from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import FeedList
 from nmcore.data.images import Pictures
-from nmcore.data.loading import DataLike, open_data
+from nmcore.data.loading import DataLike, Opened, open_data
 from nmcore.errors import DataError, ModelError, blaming
 from nmcore.evaluation.seed_spread import SEED_HINT, check_tries
 from nmcore.evaluation.verification import verify as prove
@@ -134,9 +135,11 @@ def compress(
         int array of shape (P,). Groups that it does not name keep all. A plan that nmcore saved
         also states the options, the model and the data it was made with, and gives the same result
         to the bit; one from elsewhere is compensated as the options say.
-    data : path, array, mapping of str to array, or sequence of path, optional
-        Unlabelled inputs: an .npz with ``x``, a folder of pictures or a list of their files, an
-        array (n, ...), or a mapping with ``x`` and optionally ``y``; see
+    data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
+        Unlabelled inputs: an .npz with ``x``, or with an array for each input of the model by its
+        name; a folder of pictures or a list of their files; an array (n, ...), or a mapping of
+        what a file would hold; or feeds, one mapping a run, in a list, a generator or an
+        ``onnxruntime.quantization.CalibrationDataReader``; see
         :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
@@ -318,7 +321,7 @@ def _call(
 
 def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
     """A file's name, or of what kind an object is."""
-    value = value.name if isinstance(value, (Dataset, Pictures)) else value
+    value = value.name if isinstance(value, (Dataset, Pictures, FeedList)) else value
     return repr(name_of(value)) if isinstance(value, (str, Path)) else type(value).__name__
 
 
@@ -384,7 +387,7 @@ def _made(outcomes: Sequence[Outcome], job: Job, data: Source | None) -> Plan:
 
 
 def _measured(
-    job: Job, graph: protocols.Graph, task: Task, data: Dataset | Pictures | None, reason: str
+    job: Job, graph: protocols.Graph, task: Task, data: Opened | None, reason: str
 ) -> _Done:
     """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
 

@@ -69,9 +69,8 @@ def sensitivity(
     ----------
     model : path or object
         A model file, or an object that an installed backend understands. It is never changed.
-    data : path, array, mapping of str to array, or sequence of path, optional
-        An .npz with ``x`` and optionally the classes ``y``, or a folder of pictures; or the same in
-        memory, as for :func:`nmcore.compress`.
+    data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
+        Inputs, and optionally the classes ``y``, as for :func:`nmcore.compress`.
     samples : int, optional
         How many inputs to use or to make; at most 256 of ``data``, or 512 synthetic ones.
     scale, mean, std

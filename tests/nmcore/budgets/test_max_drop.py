@@ -108,7 +108,7 @@ class TestHalves:
         measured, judged = halves(self.data(n), samples)
         assert len(measured) == min(samples, n // 2)
         assert sorted([*measured.y, *judged.y]) == list(range(n))
-        assert (measured.x[:, 0] == measured.y).all()
+        assert (measured.arrays["x"][:, 0] == measured.y).all()
 
     def test_the_order_of_the_file_is_kept_and_both_span_it(self):
         measured, judged = halves(self.data(1000), 100)

@@ -615,7 +615,7 @@ class TestPairs:
         return seen
 
     def test_the_outputs_of_unseen_inputs_move_less(self, monkeypatch):
-        unseen = self.data(2000, 1).x
+        unseen = self.data(2000, 1).arrays["x"]
         found = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
         monkeypatch.setattr(PairRefit, "__call__", lambda self, groups: None)
         alone = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
@@ -661,7 +661,7 @@ class TestPairs:
     def test_constants_of_another_type_between_layers(self, fitted, dtype):
         chain = Chain(("n", 1, 16, 16), seed=3, dtype=dtype).node("Flatten")
         chain.gemm(24, features=256).node("Relu").gemm(20).node("Mul", np.array(0.5, dtype))
-        data = Dataset("made up", self.data(16, 0).x.astype(dtype))
+        data = Dataset("made up", self.data(16, 0).arrays["x"].astype(dtype))
         compress(chain.node("Relu").gemm(5).build(), ratio=0.5, data=data)
         assert fitted == []
 
