@@ -45,6 +45,8 @@ class CalibrationSet:
         Whether each batch is one input that cannot be joined with others along the first axes.
     cautions : tuple of str
         Why what is measured on them may be worth little.
+    mask : str or None
+        The input whose zeros mark padding, which is not measured.
     """
 
     batches: Sequence[Feeds]
@@ -55,6 +57,7 @@ class CalibrationSet:
     any_length: bool = True
     apart: bool = False
     cautions: tuple[str, ...] = ()
+    mask: str | None = None
 
     def in_batches_of(self, most: int) -> Iterator[Feeds]:
         """The same inputs in batches of at most ``most``, where the model takes any number."""

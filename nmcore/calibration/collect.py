@@ -10,6 +10,7 @@ import numpy as np
 
 from nmcore.calibration.calibration_set import CalibrationSet, from_data
 from nmcore.calibration.class_balance import balanced
+from nmcore.calibration.padding import padding_mask
 from nmcore.calibration.random_inputs import runnable
 from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
@@ -76,7 +77,10 @@ def calibration_set_for(
         For synthetic inputs.
     """
     if inputs.data is not None:
-        return _runnable(_given(session, graph, inputs), graph, session)
+        given = _runnable(_given(session, graph, inputs), graph, session)
+        mask = padding_mask(session, given.batches)
+        told = "" if mask is None else f", without the padding that {mask} marks"
+        return replace(given, mask=mask, source=given.source + told)
     if not session.inputs:
         raise DataError("the model has no inputs, and gives the same each time")
     hints = graph.input_hints() if isinstance(graph, Informative) else {}

@@ -399,6 +399,7 @@ def _fidelity(
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
     from nmcore.evaluation.fidelity import compared
+    from nmcore.plugins.protocols import gives_features
     from nmcore.utils.logs import step
 
     before, after = sessions
@@ -412,6 +413,7 @@ def _fidelity(
                 seed=result.seed,
                 steps=result.normalisation,
                 progress=track,
+                features=gives_features(result.graph),
             )
     except (ModelError, DataError) as error:
         unmeasured.append(f"the results are not compared: {error}")

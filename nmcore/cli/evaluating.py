@@ -12,6 +12,7 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
+    LateChoice,
     json_option,
     mean_option,
     providers_option,
@@ -21,6 +22,13 @@ from nmcore.cli.options import (
     threads_option,
 )
 from nmcore.cli.printing import plain, print_json
+
+
+def metrics() -> Sequence[str]:
+    """The names of all metrics."""
+    from nmcore.evaluation.metrics import METRICS
+
+    return list(METRICS)
 
 
 @click.command(cls=GatheringCommand)
@@ -44,25 +52,38 @@ from nmcore.cli.printing import plain, print_json
 @providers_option
 @threads_option
 @runs_option
+@click.option(
+    "--metric",
+    type=LateChoice(metrics),
+    multiple=True,
+    help="What to tell of the outputs; repeat it for several.  [default: what suits their form]",
+)
 @json_option
 @quiet_option
 def evaluate(
     models: Sequence[Path],
     threads: int | None,
+    metric: Sequence[str],
     as_json: bool,
     **options: Any,
 ) -> None:
     """Compare models on the same inputs.
 
-    Accuracy where the data holds classes, agreement with the first model, latency and size.
-    Without data, agreement and latency on synthetic inputs.
+    Accuracy where the data holds classes, agreement with the first model, latency and size; of
+    models whose outputs are vectors or pictures, how near they are to the first model's. Without
+    data the same on synthetic inputs.
     """
     from nmcore.cli import terminal as t
     from nmcore.evaluation.evaluate import evaluate as evaluate_models
 
     with t.working("timing") as track:
         results = evaluate_models(
-            models, threads=threads or 0, progress=track, notify=t.notify, **options
+            models,
+            threads=threads or 0,
+            metric=metric or None,
+            progress=track,
+            notify=t.notify,
+            **options,
         )
     if as_json:
         print_json([plain(result) | {"warnings": [*t.cautions(result)]} for result in results])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,8 +19,8 @@ from nmcore.cli.progress import track as track
 from nmcore.cli.progress import working as working
 from nmcore.group import Declined
 from nmcore.report.phrases import (
-    AGREEMENT,
-    DEVIATION,
+    FORMS,
+    MEANINGS,
     NOISE,
     by_reason,
     latency_change,
@@ -54,6 +55,15 @@ N = TypeVar("N", int, int | None, float | None)
 PIPE_WIDTH = 100_000
 # Text on a terminal is folded to no less than this.
 TEXT_WIDTH = 8
+# What heads the columns of metrics.
+HEADERS = {
+    "top1": "top-1 %",
+    "top5": "top-5 %",
+    "agreement": "agreement %",
+    "deviation": "deviation %",
+    "neighbours": "neighbours %",
+    "psnr": "PSNR dB",
+}
 # So many nodes are named for one reason; --json and --report name all.
 NAMED_NODES = 4
 
@@ -223,9 +233,7 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
     """Return one line a model, or one column a model where lines are too long for the terminal."""
     columns: list[tuple[str, Any]] = [
         ("model", lambda r: r.model),
-        ("top-1 %", lambda r: percent(r.top1)),
-        ("agreement %", lambda r: percent(r.agreement)),
-        ("deviation %", lambda r: percent(r.deviation)),
+        *((HEADERS.get(name, name), partial(_figure, name)) for name in results[0].metrics),
         ("latency", _evaluated_latency),
         ("parameters", lambda r: number(r.params)),
         ("MACs", lambda r: number(r.macs)),
@@ -240,6 +248,14 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
         [header, *row] for header, row in zip(headers, zip(*rows, strict=True), strict=True)
     )
     return table(["", *(f"<{row[0]}" for row in rows)], models)
+
+
+def _figure(name: str, result: Evaluation) -> str:
+    """A figure of a metric; cosines are told by the digits that matter."""
+    value = result.metrics[name]
+    if name == "cosine" and value is not None:
+        return f"{value:.4f}"
+    return percent(value)
 
 
 def _evaluated_latency(result: Evaluation) -> str:
@@ -311,5 +327,9 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
     if len(results) > 1:
-        yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
-        yield f"agreement and deviation: compared with {printable(first.model)}"
+        told = {name: MEANINGS[name] for name in first.metrics if name in MEANINGS}
+        if first.form in FORMS:
+            yield FORMS[first.form]
+        if told:
+            yield "; ".join(f"{name}: {meaning}" for name, meaning in told.items())
+            yield f"{' and '.join(told)}: compared with {printable(first.model)}"

@@ -100,7 +100,11 @@ class Reconstruction:
         return Shrinkage(self.graph, self.calibration.real)
 
     def prepare(self) -> None:
-        """Give batch norms the statistics of synthetic inputs, which have others than real ones."""
+        """Leave padding out; give batch norms the statistics of synthetic inputs, which have others
+        than real ones.
+        """
+        if self.calibration.mask is not None and isinstance(self.graph, protocols.Maskable):
+            self.graph.set_mask(self.calibration.mask)
         model = None if self.calibration.real else self.graph.norm_probe()
         if model is not None:
             session, batches = self.session(model), self.calibration.batches

@@ -5,7 +5,7 @@ Everything here goes through :class:`nmcore.plugins.protocols.Session`; no frame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from nmcore.errors import DataError
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
+from nmcore.evaluation.metrics import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import protocols, registry
@@ -42,7 +43,14 @@ class Evaluation:
     deviation : float or None
         Root mean square of the difference to the first model's outputs, over all that are
         floating-point numbers, in percent of the root mean square of these; None for the first
-        model and where the two cannot be compared.
+        model and where the two cannot be compared. Padding is left out.
+    form : {"scores", "vectors", "pictures", "other"}
+        What the first model's outputs were taken for; see
+        :func:`nmcore.evaluation.outputs.form_of`.
+    metrics : mapping of str to float or None
+        The figures that were asked for, by name, else those that suit ``form``; see
+        :data:`nmcore.evaluation.metrics.METRICS`. None where a figure compares with the first
+        model, which this is.
     latency_ms : float
         Median time of one run.
     latency_low_ms, latency_high_ms : float
@@ -65,6 +73,8 @@ class Evaluation:
     top1: float | None
     agreement: float | None
     deviation: float | None
+    form: str
+    metrics: Mapping[str, float | None]
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
@@ -89,14 +99,17 @@ def evaluate(
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
     runs: int | None = None,
+    metric: MetricLike | Sequence[MetricLike] | None = None,
     progress: Progress = silent,
     notify: Callable[[str], None] = lambda _line: None,
 ) -> list[Evaluation]:
     """Run models on the same inputs and compare each with ``y`` and with the first model.
 
-    The first output counts, and all of them for the deviation. The first holds class scores where
-    it has one axis of more than one number besides the batch; a vector of integers is taken for the
-    classes themselves.
+    Without ``metric`` the form of the outputs decides what is told. The first output holds class
+    scores where it has one axis of more than one number besides the batch, unless the graph shows
+    that these are features, as behind a norm or a mean over positions; a vector of integers is
+    taken for the classes themselves. Of vectors, one an input or a position, it is the cosine, of
+    pictures the signal-to-noise ratio, and of all the deviation.
 
     Parameters
     ----------
@@ -117,6 +130,10 @@ def evaluate(
         Threads that one operator may use on the CPU; 0 for all there are.
     runs : int, optional
         How many runs of each model are timed; by default as many as make a steady median.
+    metric : str, callable, or sequence of these, optional
+        What to tell instead: names of :data:`nmcore.evaluation.metrics.METRICS`, or functions of
+        the outputs of the first model, those of the model in question, and ``y`` or None, that give
+        a number. Such outputs are lists of arrays (n, ...), all of which are held in memory.
     progress : callable, optional
         Wraps the iteration over batches, as in ``progress("evaluating", starts)``.
     notify : callable, optional
@@ -129,6 +146,7 @@ def evaluate(
         than the rest.
     """
     checks.checked({"progress": progress, "runs": runs})
+    asked = metrics_of(metric)
     options = CompressOptions.checked(
         samples=samples,
         scale=scale,
@@ -155,13 +173,15 @@ def evaluate(
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):
-        tallies = compare(runners, inputs, progress)
+        features = protocols.gives_features(graphs[0])
+        tallies = compare(runners, inputs, progress, asked=asked, features=features)
     with step("timing"):
         once = [runner.once for runner in runners]
         times = on_one_device(sessions, lambda: measure(once, runs))
     source = None if data is None else inputs.name
+    names = [*asked] or OF_FORM[tallies[0].form]
     return [
-        _evaluation(*each, source)
+        _evaluation(*each, names, source)
         for each in zip(runners, tallies, times, graphs, paths, strict=True)
     ]
 
@@ -179,15 +199,18 @@ def _evaluation(
     time: Latency,
     graph: protocols.Graph,
     path: Path,
+    names: Sequence[str],
     source: str | None,
 ) -> Evaluation:
     cost = graph.cost()
     return Evaluation(
         model=runner.name,
         n=tally.n,
-        top1=tally.top1,
-        agreement=tally.agreement,
-        deviation=tally.deviation,
+        top1=tally.values.get("top1"),
+        agreement=tally.values.get("agreement"),
+        deviation=tally.values["deviation"],
+        form=tally.form,
+        metrics=tally.figures(names),
         latency_ms=time.median_ms,
         latency_low_ms=time.low_ms,
         latency_high_ms=time.high_ms,

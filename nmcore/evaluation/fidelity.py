@@ -10,7 +10,7 @@ from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
 from nmcore.plugins import protocols
-from nmcore.utils.progress import Progress
+from nmcore.utils.progress import Progress, silent
 
 # A model and its compressed form are compared on so many inputs of the data at most, and slow ones
 # on fewer: so many multiply-accumulates, or so few inputs.
@@ -37,6 +37,10 @@ class Fidelity:
         As in :class:`~nmcore.evaluation.evaluate.Evaluation`.
     synthetic : bool
         Whether the inputs are synthetic, and nothing was measured on them.
+    cosine, neighbours : float or None
+        Where the outputs are vectors; see :class:`nmcore.evaluation.metrics.Cosine`.
+    psnr : float or None
+        Where they are pictures; see :class:`nmcore.evaluation.metrics.Psnr`.
     """
 
     data: str
@@ -46,6 +50,9 @@ class Fidelity:
     agreement: float | None
     deviation: float | None
     synthetic: bool = False
+    cosine: float | None = None
+    neighbours: float | None = None
+    psnr: float | None = None
 
     @property
     def inputs(self) -> str:
@@ -58,8 +65,22 @@ def fidelity(
     after: protocols.Session,
     data: Dataset,
     progress: Progress | None = None,
+    *,
+    features: bool = False,
 ) -> Fidelity:
     """Run a model and its compressed form on the same inputs and compare them.
+
+    Parameters
+    ----------
+    before, after : Session
+        The models.
+    data : Dataset
+        What they are fed with.
+    progress : callable, optional
+        Wraps the iteration over batches.
+    features : bool
+        Whether the first output holds features, which are no class scores; see
+        :func:`nmcore.plugins.protocols.gives_features`.
 
     Raises
     ------
@@ -67,9 +88,18 @@ def fidelity(
         A model cannot be used, or the data does not fit it.
     """
     runners = [Runner("the original", before, data), Runner("the result", after, data)]
-    original, result = compare(runners, data, progress or (lambda _text, starts: starts))
+    original, result = compare(runners, data, progress or silent, features=features)
+    found = result.values
     return Fidelity(
-        data.name, result.n, original.top1, result.top1, result.agreement, result.deviation
+        data.name,
+        result.n,
+        top1_before=original.values.get("top1"),
+        top1_after=found.get("top1"),
+        agreement=found.get("agreement"),
+        deviation=found["deviation"],
+        cosine=found.get("cosine"),
+        neighbours=found.get("neighbours"),
+        psnr=found.get("psnr"),
     )
 
 
@@ -82,6 +112,7 @@ def compared(
     seed: int,
     steps: Normalisation | None = None,
     progress: Progress | None = None,
+    features: bool = False,
 ) -> Fidelity:
     """Compare a model and its compressed form on data, or on synthetic inputs of their own.
 
@@ -96,6 +127,8 @@ def compared(
         What the model was compressed with; synthetic inputs are of another seed.
     steps : Normalisation or None
         What synthetic inputs go through.
+    features : bool
+        As for :func:`fidelity`.
 
     Raises
     ------
@@ -105,10 +138,10 @@ def compared(
     if data is None:
         count = _affordable(macs, SYNTHETIC, COMPARED_MACS, FEWEST_COMPARED)
         unseen = synthetic_data(before, count, seed=seed + UNSEEN_SEED, normalisation=steps)
-        return replace(fidelity(before, after, unseen, progress), synthetic=True)
+        return replace(fidelity(before, after, unseen, progress, features=features), synthetic=True)
     count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
     given = data.for_model(before.inputs, count)
-    return fidelity(before, after, given.first(count), progress)
+    return fidelity(before, after, given.first(count), progress, features=features)
 
 
 def _affordable(macs: int | None, most: int, total: int, fewest: int) -> int:

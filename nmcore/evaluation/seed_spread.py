@@ -171,5 +171,6 @@ def spread_of(
     )
     pairs = [*((session, each) for each in others), *combinations(others, 2)]
     compared = progress("comparing seeds", pairs)
-    found = [fidelity(one, other, inputs) for one, other in compared]
+    features = protocols.gives_features(original)
+    found = [fidelity(one, other, inputs, features=features) for one, other in compared]
     return Spread.of(tuple(results), found[: len(others)], found[len(others) :])

@@ -253,7 +253,8 @@ class _Measuring:
         )
         reconstruct_all(graph, task, self.calibration, options.providers)
         after = registry.runtime().session(graph.serialize(), providers=options.providers)
-        return fidelity(original.session(), after, self.data)
+        features = protocols.gives_features(original.graph)
+        return fidelity(original.session(), after, self.data, features=features)
 
 
 def _measure(results: Collection[Fidelity]) -> str | None:

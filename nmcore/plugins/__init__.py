@@ -2,11 +2,13 @@
 
 from nmcore.plugins.protocols import (
     Carried,
+    Describing,
     Graph,
     GraphBackend,
     Informative,
     InputHint,
     InputSpec,
+    Maskable,
     Measurable,
     Pair,
     Pairable,
@@ -19,11 +21,13 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Carried",
+    "Describing",
     "Graph",
     "GraphBackend",
     "Informative",
     "InputHint",
     "InputSpec",
+    "Maskable",
     "Measurable",
     "Pair",
     "Pairable",

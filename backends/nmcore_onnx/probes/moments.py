@@ -23,6 +23,7 @@ from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.nodes import attribute, only_reader
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.probes.cuts import Resumed, begin
+from nmcore_onnx.probes.padding import without_padding
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.slots import ConsumerSlot
@@ -108,6 +109,8 @@ class Reading:
         By how much the bias of the node is above that of the first node that reads the weight.
     alone : bool
         Whether the target is what these columns give now, whatever others have lost.
+    mask : str or None
+        The input whose zeros mark the rows that do not count.
     """
 
     slot: ConsumerSlot
@@ -121,6 +124,7 @@ class Reading:
     residual: Residual | None
     offset: FloatArray | None = None
     alone: bool = False
+    mask: str | None = None
 
 
 def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
@@ -236,12 +240,14 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
     """The sums of one consumer."""
     slot = reading.slot
     rows = build.every(features(build, current, reading), reading.step)
+    rows = _counted(build, reading, rows)
     shape = constants.shape(slot.place.value) or ()
     taps = math.prod(shape) // (shape[slot.rows] * shape[slot.axis])
     outputs = [build.count(rows), build.total(rows), build.gram(rows, len(reading.columns) * taps)]
     if reading.targets:
         assert original is not None
         wanted = build.every(target(build, current, original, reading), reading.step)
+        wanted = _counted(build, reading, wanted)
         if reading.own is not None:
             wanted = _without_others(build, current, reading, wanted, rows)
         square = build.node("Mul", wanted, wanted)
@@ -252,9 +258,15 @@ def _sums(build: Builder, current: Copy, original: Copy | None, reading: Reading
         else:
             stream = current.value(reading.residual.add.outputs[0])
             sums = _as_rows(build, stream, slot, reading.outputs)
-        sums = build.every(sums, reading.step)
+        sums = _counted(build, reading, build.every(sums, reading.step))
         outputs += [build.total(sums), build.total(build.node("Mul", sums, sums))]
     return outputs
+
+
+def _counted(build: Builder, reading: Reading, rows: ir.Value) -> ir.Value:
+    """The rows that count, of every ``step``-th row."""
+    inputs = {value.name: value for value in build.graph.inputs}
+    return without_padding(build, inputs.get(reading.mask), rows, reading.step)
 
 
 def features(build: Builder, current: Copy, reading: Reading) -> ir.Value:
@@ -301,7 +313,7 @@ def _without_others(
     if reading.alone:
         return build.node("Add", build.node("MatMul", rows, weights), bias)
     total = _given(build, current, reading, reading.outputs)
-    total = build.every(total, reading.step)
+    total = _counted(build, reading, build.every(total, reading.step))
     own = build.node("Add", build.node("MatMul", rows, weights), bias)
     return build.node("Add", build.node("Sub", target, total), own)
 

@@ -107,6 +107,8 @@ def _fidelity_cards(report: Report) -> Iterator[Html]:
         yield _card("Accuracy (top-1)", f"{percent(found.top1_after)} %", words)
     if found.agreement is not None:
         yield _card("Same top class", f"{percent(found.agreement)} %", f"as before, {inputs}")
+    elif found.cosine is not None:
+        yield _card("Cosine", f"{found.cosine:.4f}", f"of the outputs with those before, {inputs}")
     elif found.deviation is not None:
         yield _card("Deviation", f"{percent(found.deviation)} %", f"of the outputs, {inputs}")
 
