@@ -12,6 +12,7 @@ from nmcore.calibration.calibration_set import CalibrationSet, from_data
 from nmcore.calibration.class_balance import balanced
 from nmcore.calibration.padding import padding_mask
 from nmcore.calibration.random_inputs import runnable
+from nmcore.calibration.splicing import spliced
 from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
@@ -79,8 +80,10 @@ def calibration_set_for(
     if inputs.data is not None:
         given = _runnable(_given(session, graph, inputs), graph, session)
         mask = padding_mask(session, given.batches)
-        told = "" if mask is None else f", without the padding that {mask} marks"
-        return replace(given, mask=mask, source=given.source + told)
+        if mask is None:
+            return given
+        told = f"{given.source}, without the padding that {mask} marks"
+        return spliced(replace(given, mask=mask, source=told))
     if not session.inputs:
         raise DataError("the model has no inputs, and gives the same each time")
     hints = graph.input_hints() if isinstance(graph, Informative) else {}

@@ -21,6 +21,7 @@ from nmcore.cli.options import (
     json_option,
     mean_option,
     only_option,
+    preprocess_option,
     providers_option,
     scale_option,
     seed_option,
@@ -150,6 +151,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @scale_option
 @mean_option
 @std_option
+@preprocess_option
 @click.option(
     "--verify",
     is_flag=True,
@@ -399,7 +401,7 @@ def _fidelity(
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
     from nmcore.evaluation.fidelity import compared
-    from nmcore.plugins.protocols import gives_features
+    from nmcore.plugins.capabilities import gives_features
     from nmcore.utils.logs import step
 
     before, after = sessions

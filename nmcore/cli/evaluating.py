@@ -15,6 +15,7 @@ from nmcore.cli.options import (
     LateChoice,
     json_option,
     mean_option,
+    preprocess_option,
     providers_option,
     runs_option,
     scale_option,
@@ -49,6 +50,7 @@ def metrics() -> Sequence[str]:
 @scale_option
 @mean_option
 @std_option
+@preprocess_option
 @providers_option
 @threads_option
 @runs_option

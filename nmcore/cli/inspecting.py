@@ -13,6 +13,7 @@ from nmcore.cli.options import (
     GatheringCommand,
     json_option,
     mean_option,
+    preprocess_option,
     providers_option,
     scale_option,
     seed_option,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @scale_option
 @mean_option
 @std_option
+@preprocess_option
 @providers_option
 @seed_option
 @json_option

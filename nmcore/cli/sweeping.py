@@ -21,6 +21,7 @@ from nmcore.cli.options import (
     json_option,
     mean_option,
     only_option,
+    preprocess_option,
     providers_option,
     scale_option,
     seed_option,
@@ -82,6 +83,7 @@ BUG = 1
 @scale_option
 @mean_option
 @std_option
+@preprocess_option
 @click.option(
     "--evaluate-data",
     type=FILE,

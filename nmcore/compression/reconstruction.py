@@ -41,7 +41,7 @@ from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import GroupPlan
 from nmcore.plan.task import Task
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 
@@ -103,7 +103,7 @@ class Reconstruction:
         """Leave padding out; give batch norms the statistics of synthetic inputs, which have others
         than real ones.
         """
-        if self.calibration.mask is not None and isinstance(self.graph, protocols.Maskable):
+        if self.calibration.mask is not None and isinstance(self.graph, capabilities.Maskable):
             self.graph.set_mask(self.calibration.mask)
         model = None if self.calibration.real else self.graph.norm_probe()
         if model is not None:

@@ -19,7 +19,7 @@ from nmcore.evaluation.latency import Latency, measure, on_one_device
 from nmcore.evaluation.metrics import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
@@ -95,6 +95,7 @@ def evaluate(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    preprocess: str | None = None,
     seed: int = 0,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
@@ -122,6 +123,9 @@ def evaluate(
         Use the first so many of the data, or make so many.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
+    preprocess : str, optional
+        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
+        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
     seed : int
         For synthetic inputs.
     providers : sequence of {"auto", "cuda", "cpu"}
@@ -152,6 +156,7 @@ def evaluate(
         scale=scale,
         mean=mean,
         std=std,
+        preprocess=preprocess,
         seed=seed,
         providers=providers,
         threads=threads,
@@ -173,7 +178,7 @@ def evaluate(
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):
-        features = protocols.gives_features(graphs[0])
+        features = capabilities.gives_features(graphs[0])
         tallies = compare(runners, inputs, progress, asked=asked, features=features)
     with step("timing"):
         once = [runner.once for runner in runners]

@@ -80,7 +80,7 @@ def fidelity(
         Wraps the iteration over batches.
     features : bool
         Whether the first output holds features, which are no class scores; see
-        :func:`nmcore.plugins.protocols.gives_features`.
+        :func:`nmcore.plugins.capabilities.gives_features`.
 
     Raises
     ------

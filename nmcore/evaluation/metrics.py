@@ -384,7 +384,7 @@ def metrics_of(given: Any) -> dict[str, Callable[[], Metric]]:
     if given is None:
         return {}
     found: dict[str, Callable[[], Metric]] = {}
-    for each in [given] if isinstance(given, str) or callable(given) else given:
+    for each in given if isinstance(given, (list, tuple)) else [given]:
         if isinstance(each, str) and each in METRICS:
             found[each] = METRICS[each]
         elif callable(each):

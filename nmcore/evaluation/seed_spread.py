@@ -12,7 +12,7 @@ from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.evaluation.inputs import synthetic_data
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.progress import Progress, silent
 
 # Synthetic inputs that the results are compared on, fewer for a model that takes much work: so many
@@ -171,6 +171,6 @@ def spread_of(
     )
     pairs = [*((session, each) for each in others), *combinations(others, 2)]
     compared = progress("comparing seeds", pairs)
-    features = protocols.gives_features(original)
+    features = capabilities.gives_features(original)
     found = [fidelity(one, other, inputs, features=features) for one, other in compared]
     return Spread.of(tuple(results), found[: len(others)], found[len(others) :])

@@ -90,6 +90,7 @@ def compress(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    preprocess: str | None = None,
     verify: bool = False,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
@@ -146,6 +147,9 @@ def compress(
         large models.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
+    preprocess : str, optional
+        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
+        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
     verify : bool
         Prove in the runtime that the result equals a full-width model: for methods with a Z, the
         original with its removed channels rebuilt through Z; for ``moments``, the original with
@@ -210,6 +214,7 @@ def compress(
         scale=scale,
         mean=mean,
         std=std,
+        preprocess=preprocess,
         verify=verify,
         providers=providers,
         threads=threads,

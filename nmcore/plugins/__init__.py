@@ -1,14 +1,13 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
+from nmcore.plugins.capabilities import Describing, Maskable
 from nmcore.plugins.protocols import (
     Carried,
-    Describing,
     Graph,
     GraphBackend,
     Informative,
     InputHint,
     InputSpec,
-    Maskable,
     Measurable,
     Pair,
     Pairable,

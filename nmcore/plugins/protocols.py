@@ -315,19 +315,6 @@ class InputHint:
 
 
 @runtime_checkable
-class Maskable(Measurable, Protocol):
-    """A graph whose probes can leave out padding."""
-
-    def set_mask(self, name: str) -> None:
-        """Let probes leave out the rows of positions where an input (batch, positions) is 0.
-
-        Of consumers whose rows are those positions; others are measured as before. It holds for
-        clones that are made later, too.
-        """
-        ...
-
-
-@runtime_checkable
 class Informative(Graph, Protocol):
     """A graph that tells what its inputs are like."""
 
@@ -350,20 +337,6 @@ class Telling(Graph, Protocol):
     def precisions(self) -> Sequence[np.dtype[Any]]:
         """The floating-point types that the model computes in."""
         ...
-
-
-@runtime_checkable
-class Describing(Protocol):
-    """A graph that tells what its outputs are."""
-
-    def gives_features(self) -> bool:
-        """Whether the first output plainly holds features, which are no class scores."""
-        ...
-
-
-def gives_features(graph: Any) -> bool:
-    """Whether a graph shows that its first output holds features; not where it tells nothing."""
-    return isinstance(graph, Describing) and graph.gives_features()
 
 
 @runtime_checkable

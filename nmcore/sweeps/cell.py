@@ -23,7 +23,7 @@ from nmcore.pipeline.result import Result
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import registry
-from nmcore.plugins.protocols import gives_features
+from nmcore.plugins.capabilities import gives_features
 from nmcore.sweeps.records import Record
 from nmcore.utils.files import Draft
 

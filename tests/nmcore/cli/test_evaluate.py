@@ -146,6 +146,19 @@ def encoders(run, tmp_path, texts_npz):
     return models
 
 
+@pytest.mark.parametrize("command", ["compress", "inspect", "evaluate", "sweep"])
+def test_a_preprocessing_by_name(run, model, data, tmp_path, command):
+    args = {
+        "compress": [model, tmp_path / "out.onnx", "--ratio", 0.5],
+        "inspect": [model, "--sensitivity"],
+        "evaluate": [model],
+        "sweep": [model, "--results", tmp_path / "r.json"],
+    }[command]
+    args += ["--data", data, "--preprocess", "imagenet", "--json", "-q"]
+    json.loads(run(command, *args).stdout)
+    assert "leave out either" in run(command, *args, "--scale", 2, code=2).stderr
+
+
 class TestMetrics:
     def test_vectors_are_never_called_classes(self, run, encoders, texts_npz):
         result = run("evaluate", *encoders, "--data", texts_npz, "--runs", 1)

@@ -36,10 +36,10 @@ def test_compress_inspect_evaluate_and_sweep(run, model, npz, tmp_path):
     data, small = npz(unread=np.arange(3)), tmp_path / "small.onnx"
     result = run("compress", model, small, "--ratio", 0.5, "--data", data, "--json", "-q")
     found = json.loads(result.stdout)
-    assert (
-        f"measured on 70 inputs of {data}, without the padding that attention_mask marks"
-        in found["notes"]
+    told = (
+        f"measured on 70 inputs of {data}, without the padding that attention_mask marks, and 490"
     )
+    assert f"{told} spliced from them" in found["notes"]
     assert found["fidelity"]["n"] == 70
     assert 0 < found["fidelity"]["deviation"] < 50
     first, second = json.loads(run("evaluate", model, small, "--data", data, "--json").stdout)

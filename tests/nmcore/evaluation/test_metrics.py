@@ -204,7 +204,7 @@ class TestNames:
         assert [*metrics_of(["cosine", mine])] == ["cosine", "mine"]
         assert metrics_of(None) == {}
 
-    @pytest.mark.parametrize("given", ["top3", ["psnr", 4]])
+    @pytest.mark.parametrize("given", ["top3", ["psnr", 4], 3, {"top1"}])
     def test_others(self, given):
         with pytest.raises(ArgumentError, match=r"metric is .*one of top1, top5, agreement"):
             metrics_of(given)

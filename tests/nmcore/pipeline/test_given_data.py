@@ -11,7 +11,7 @@ from chain import Chain
 from nmcore.data import loading
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import in_memory
-from nmcore.data.normalisation import normalisation
+from nmcore.data.normalisation import PREPROCESSING, normalisation
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.evaluate import evaluate
 
@@ -61,6 +61,28 @@ def test_two_normalisations_of_the_same_data(model):
     for feeds in ([{"input": X}], iter([{"input": X}])):
         with pytest.raises(DataError, match="data is fed as it is; leave out scale, mean and std"):
             evaluate(model, feeds, scale=2)
+
+
+@pytest.mark.parametrize("name", PREPROCESSING)
+def test_a_preprocessing_by_name(model, file, name):
+    steps = PREPROCESSING[name]
+    form = {"scale": steps.scale, "mean": steps.mean, "std": steps.std}
+    by_name, spelt_out = (
+        nmcore.compress(model, data=file, **f) for f in ({"preprocess": name}, form)
+    )
+    assert by_name.graph.serialize() == spelt_out.graph.serialize()
+    assert by_name.plan.options == spelt_out.plan.options
+    (one,), (other,) = (evaluate(model, file, runs=1, **f) for f in ({"preprocess": name}, form))
+    assert one.top1 == other.top1
+
+
+@pytest.mark.parametrize("function", [nmcore.compress, nmcore.sensitivity, evaluate, nmcore.sweep])
+def test_a_preprocessing_that_is_none(model, file, function):
+    given = {"evaluate_data" if function is nmcore.sweep else "data": file}
+    with pytest.raises(ArgumentError, match="preprocess is 'vgg'; one of imagenet, clip, unit, mi"):
+        function(model, preprocess="vgg", **given)
+    with pytest.raises(ArgumentError, match="preprocess and std were given; leave out either"):
+        function(model, preprocess="unit", std=2, **given)
 
 
 def test_what_turns_itself_into_an_array(model, file):

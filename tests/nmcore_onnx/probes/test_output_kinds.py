@@ -9,7 +9,7 @@ import pytest
 from chain import Chain
 from encoder import encoder
 from nmcore.plugins import registry
-from nmcore.plugins.protocols import gives_features
+from nmcore.plugins.capabilities import gives_features
 from nmcore_onnx.probes import output_kinds
 
 
