@@ -83,7 +83,8 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=float,
     metavar="D",
     help="Remove as much as costs at most D percentage points of accuracy, or of agreement with "
-    "IN where --data has no labels. Tries six compressions; part of --data is kept to judge on.",
+    "IN where --data has no labels; or hundredths of the cosine where outputs are vectors. "
+    "Tries six compressions; part of --data is kept to judge on.",
 )
 @click.option(
     "--round-to",

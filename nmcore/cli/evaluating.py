@@ -37,9 +37,9 @@ def metrics() -> Sequence[str]:
 @click.option(
     "--data",
     type=FILE,
-    metavar="FILE.npz",
-    help="x, or an array for each input of the model by its name; optionally classes y.  "
-    "[default: synthetic inputs]",
+    metavar="FILE.npz|DIR",
+    help="x, or an array for each input of the model by its name; optionally classes y; or a "
+    "folder of pictures, whose subfolders are classes.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",

@@ -61,6 +61,7 @@ HEADERS = {
     "top5": "top-5 %",
     "agreement": "agreement %",
     "deviation": "deviation %",
+    "cosine": "cosine",
     "neighbours": "neighbours %",
     "psnr": "PSNR dB",
 }
@@ -251,11 +252,12 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
 
 
 def _figure(name: str, result: Evaluation) -> str:
+    return _written(name, result.metrics[name])
+
+
+def _written(name: str, value: float | None) -> str:
     """A figure of a metric; cosines are told by the digits that matter."""
-    value = result.metrics[name]
-    if name == "cosine" and value is not None:
-        return f"{value:.4f}"
-    return percent(value)
+    return f"{value:.4f}" if name == "cosine" and value is not None else percent(value)
 
 
 def _evaluated_latency(result: Evaluation) -> str:
@@ -270,28 +272,30 @@ def cautions(result: Evaluation) -> Iterator[str]:
 
 def records_table(records: Sequence[Record]) -> Table:
     """Return one line a cell of a sweep, those of a model below the model as it is."""
-    evaluated = any(record.n is not None for record in records)
+    figures = [
+        name for name in HEADERS if any(getattr(each, name, None) is not None for each in records)
+    ]
     rows: list[tuple[str, ...]] = []
     for _, cells in groupby(records, key=lambda record: record.key["model_sha256"]):
         several = list(cells)
         whole = next((each for each in several if each.error is None), None)
         if whole is not None:
-            measured = (percent(whole.top1_before), "-", "-") if evaluated else ()
+            measured = [percent(whole.top1_before) if name == "top1" else "-" for name in figures]
             costs = whole.params_before, whole.macs_before, whole.bytes_before
             rows.append((whole.model, "as it is", "", *measured, *_costs(*costs)))
-        rows += [_record_row(each, evaluated) for each in several]
-    figures = ["top-1 %", "agreement %", "deviation %"] if evaluated else []
+        rows += [_record_row(each, figures) for each in several]
+    headers = [HEADERS[name] for name in figures]
     costs_of = ["parameters", "MACs", "file size"]
-    return table(["model", "<method", "<asked for", *figures, *costs_of], rows)
+    return table(["model", "<method", "<asked for", *headers, *costs_of], rows)
 
 
-def _record_row(record: Record, evaluated: bool) -> tuple[str, ...]:
+def _record_row(record: Record, figures: Sequence[str]) -> tuple[str, ...]:
     asked = f"{record.budget} {record.share:g}"
-    figures = (record.top1, record.agreement, record.deviation) if evaluated else ()
     costs = _costs(record.params, record.macs, record.bytes)
     if record.error is not None:
         costs = ("-", "-", "failed")
-    return record.model, record.method, asked, *map(percent, figures), *costs
+    measured = [_written(name, getattr(record, name)) for name in figures]
+    return record.model, record.method, asked, *measured, *costs
 
 
 def _costs(params: int | None, macs: int | None, count: int | None) -> tuple[str, str, str]:

@@ -50,6 +50,9 @@ class Dataset:
         The channel axis that the normalisation runs along; None where the shape tells.
     path : Path or None
         The file that the inputs are from.
+    named_classes : int or None
+        How many classes there are, where ``y`` numbers them in the order of their names; of a model
+        with another number of class scores nobody knows which is which.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Dataset:
     normalisation: Normalisation | None = None
     axis: int | None = None
     path: Path | None = None
+    named_classes: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.arrays, Mapping):

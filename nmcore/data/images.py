@@ -30,7 +30,8 @@ class Pictures:
     ----------
     source : Path or tuple of Path
         A folder, whose pictures are taken in the order of their names, those of its subfolders as
-        well; or files in their order.
+        well; or files in their order. Where all lie in subfolders, these are the classes: by the
+        numbers that they are called, else in the order of their names.
     normalisation : Normalisation or None
         What the pixels, from 0 to 255, go through; without it they are divided by 255 alone.
     """
@@ -91,7 +92,21 @@ class Pictures:
             x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
         steps = self.normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
         axis = 1 if steps is None else channel_axis(x.shape, steps.channels)
-        return Dataset(self.name, {spec.name: x}, None, steps, axis)
+        y, named = self._classes(self.files(count))
+        return Dataset(self.name, {spec.name: x}, y, steps, axis, named_classes=named)
+
+    def _classes(self, chosen: Sequence[Path]) -> tuple[NDArray[np.int64] | None, int | None]:
+        """The class of each picture, and how many there are where names alone tell them apart."""
+        if isinstance(self.source, tuple):
+            return None, None
+        parts = [path.relative_to(self.source).parts for path in self.files()]
+        folders = sorted({each[0] for each in parts})
+        if len(folders) < 2 or any(len(each) < 2 for each in parts):
+            return None, None
+        numbered = all(name.isdecimal() for name in folders)
+        classes = {name: int(name) if numbered else k for k, name in enumerate(folders)}
+        y = [classes[path.relative_to(self.source).parts[0]] for path in chosen]
+        return np.array(y, np.int64), None if numbered else len(folders)
 
 
 def _in_folder(folder: Path) -> list[Path]:

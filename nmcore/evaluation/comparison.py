@@ -168,9 +168,9 @@ def compare(
         Labels do not fit, or the outputs are none that a metric could be told of.
     """
     tallies: list[Tally] = []
+    labels = data.y
     mask = _mask(runners[0], data)
     for chosen in progress("evaluating", [*data.alike(batch_size(data))]):
-        y = None if data.y is None else data.y[chosen]
         counts = None
         if mask is not None:
             counts = runners[0].feed(chosen)[mask][: len(chosen)] != 0
@@ -179,12 +179,14 @@ def compare(
             outputs = runner(chosen)
             original = outputs if original is None else original
             if not tallies:
-                form = form_of(outputs, features=features and data.y is None)
+                labels = labels if _are_classes_of(outputs, data) else None
+                form = form_of(outputs, features=features and labels is None)
                 wanted = {name: METRICS[name] for name in OF_FORM[form]} | dict(asked or {})
                 tallies = [
                     Tally(each is runner, form, {name: make() for name, make in wanted.items()})
                     for each in runners
                 ]
+            y = None if labels is None else labels[chosen]
             if y is not None and form == SCORES:
                 _check_labels(runner.name, outputs[0], y)
             tallies[place].add(Batch(original, outputs, y, chosen, counts))
@@ -197,6 +199,13 @@ def _mask(runner: Runner, data: Dataset) -> str | None:
     if len(runner.session.inputs) < 2 or runner.feed.apart:
         return None
     return padding_mask(runner.session, map(runner.feed, data.alike(runner.feed.fixed or _LOOKED)))
+
+
+def _are_classes_of(outputs: Outputs, data: Dataset) -> bool:
+    """Whether classes that names tell apart can be those of a model: there are as many."""
+    scores = class_scores(outputs[0])
+    known = data.named_classes
+    return known is None or (scores is not None and scores.shape[1] == known)
 
 
 def _check_told(tallies: Sequence[Tally], asked: Iterable[str]) -> None:

@@ -180,6 +180,11 @@ def evaluate(
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):
         features = capabilities.gives_features(graphs[0])
         tallies = compare(runners, inputs, progress, asked=asked, features=features)
+    if inputs.named_classes is not None and tallies[0].values.get("top1") is None:
+        notify(
+            f"no accuracy: {inputs.name} has {inputs.named_classes} folders, which are no classes "
+            "of the model; call them by class numbers"
+        )
     with step("timing"):
         once = [runner.once for runner in runners]
         times = on_one_device(sessions, lambda: measure(once, runs))

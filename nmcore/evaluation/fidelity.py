@@ -9,6 +9,7 @@ from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
+from nmcore.evaluation.metrics import Cosine
 from nmcore.plugins import protocols
 from nmcore.utils.progress import Progress, silent
 
@@ -39,6 +40,8 @@ class Fidelity:
         Whether the inputs are synthetic, and nothing was measured on them.
     cosine, neighbours : float or None
         Where the outputs are vectors; see :class:`nmcore.evaluation.metrics.Cosine`.
+    cosine_error : float or None
+        The standard error of the cosine.
     psnr : float or None
         Where they are pictures; see :class:`nmcore.evaluation.metrics.Psnr`.
     """
@@ -53,6 +56,7 @@ class Fidelity:
     cosine: float | None = None
     neighbours: float | None = None
     psnr: float | None = None
+    cosine_error: float | None = None
 
     @property
     def inputs(self) -> str:
@@ -89,7 +93,7 @@ def fidelity(
     """
     runners = [Runner("the original", before, data), Runner("the result", after, data)]
     original, result = compare(runners, data, progress or silent, features=features)
-    found = result.values
+    found, cosine = result.values, result.metrics.get("cosine")
     return Fidelity(
         data.name,
         result.n,
@@ -100,6 +104,7 @@ def fidelity(
         cosine=found.get("cosine"),
         neighbours=found.get("neighbours"),
         psnr=found.get("psnr"),
+        cosine_error=cosine.error if isinstance(cosine, Cosine) else None,
     )
 
 

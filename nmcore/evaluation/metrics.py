@@ -196,6 +196,7 @@ class Cosine:
     original: list[Array] = field(default_factory=list)
     found: list[Array] = field(default_factory=list)
     total: float = 0.0
+    squares: float = 0.0
     n: int = 0
     kept: int = 0
 
@@ -208,7 +209,9 @@ class Cosine:
         if one is None or other is None or one.shape != other.shape:
             return
         one, other = _normalised(one), _normalised(other)
-        self.total += float((one * other).sum())
+        cosines = (one * other).sum(axis=1)
+        self.total += float(cosines.sum())
+        self.squares += float(np.square(1 - cosines).sum())
         self.n += len(one)
         if self.kept < NEIGHBOURS:
             self.original.append(one.astype(np.float32))
@@ -220,6 +223,14 @@ class Cosine:
         if not self.n:
             return {"cosine": None, "neighbours": None}
         return {"cosine": self.total / self.n, "neighbours": self._kept_neighbours()}
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean cosine, as far as these inputs tell."""
+        if self.n < 2:
+            return None
+        variance = self.squares / self.n - (1 - self.total / self.n) ** 2
+        return math.sqrt(max(variance, 0.0) / self.n)
 
     def _kept_neighbours(self) -> float | None:
         """Percent of the inputs; of two there is nothing to tell."""

@@ -117,8 +117,9 @@ def compress(
     max_drop : float, in [0, 100), optional
         Or, instead: the smallest model, by its multiply-accumulates, that loses at most so many
         percentage points, of top-1 accuracy where ``data`` has ``y``, else of agreement with the
-        original. ``samples`` of the inputs, but at most half of them, are measured on; the loss is
-        estimated on others.
+        original; or hundredths of the cosine to the original's vectors, where outputs are such.
+        ``samples`` of the inputs, but at most half of them, are measured on; the loss is estimated
+        on others.
     round_to : int or "auto", optional
         Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
         Many runtimes are slow on odd widths. ``auto`` times multiples of 1, 4, 8 and 16 and takes

@@ -166,4 +166,7 @@ def _evaluated(cell: Cell, draft: Draft, *, features: bool) -> dict[str, Any]:
         "top1": found.top1_after,
         "agreement": found.agreement,
         "deviation": found.deviation,
+        "cosine": found.cosine,
+        "neighbours": found.neighbours,
+        "psnr": found.psnr,
     }

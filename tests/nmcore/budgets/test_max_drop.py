@@ -94,8 +94,16 @@ class TestLoss:
     def test_no_difference_is_no_certainty(self):
         assert Loss.of(Fidelity("x", 100, None, None, 100.0, None)).error == 1.0
 
+    def test_vectors(self):
+        found = Fidelity("x", 200, None, None, None, 3.0, cosine=0.985, cosine_error=0.001)
+        loss = Loss.of(found)
+        assert (loss.points, loss.error, loss.vectors) == (1.5, 0.1, True)
+        assert str(loss).startswith(
+            "cosine to the original's vectors, in hundredths, 1.50 points l"
+        )
+
     def test_no_class_scores(self):
-        with pytest.raises(DataError, match="no class scores"):
+        with pytest.raises(DataError, match="neither class scores nor"):
             Loss.of(Fidelity("x", 100, None, None, None, 3.0))
 
 

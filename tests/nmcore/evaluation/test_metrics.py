@@ -117,6 +117,14 @@ class TestCosine:
         found = values(Cosine(), batch([noisy], [pooled[:, None].repeat(5, 1)], counts=counts))
         assert found["cosine"] == pytest.approx(1)
 
+    def test_the_error_of_the_mean(self):
+        one, other = RNG.standard_normal((2, 400, 6))
+        metric = Cosine()
+        values(metric, batch([one], [other]))
+        cosines = (one * other).sum(1) / np.prod(np.linalg.norm([one, other], axis=2), axis=0)
+        assert metric.error == pytest.approx(cosines.std() / 20)
+        assert Cosine().error is None
+
     def test_the_same_vectors_of_another_length_keep_everything(self):
         vectors = RNG.standard_normal((9, 4))
         found = values(Cosine(), batch([vectors], [3 * vectors]))
