@@ -50,9 +50,11 @@ class MeasurableGraph(OnnxGraph):
         """Let probes run with these batch norm statistics instead of the model's own."""
         self._statistics = batch_norms.overrides(self._norms, statistics)
 
-    def set_mask(self, name: str) -> None:
+    def set_mask(self, name: str) -> bool:
         """Let probes leave out the rows of positions where an input (batch, positions) is 0."""
         self._mask = next(each for each in self._original.graph.inputs if each.name == name)
+        slots = (slot for traced in self._traced.values() for slot in traced.consumers)
+        return any(self._mask_of(slot) is not None for slot in slots)
 
     def cut(self, readings: Sequence[Reading]) -> Sequence[Carried] | None:
         """What is live before some consumers; see :class:`nmcore.plugins.Measurable`."""

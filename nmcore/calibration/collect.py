@@ -21,6 +21,7 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
+from nmcore.plugins.capabilities import Maskable
 from nmcore.plugins.protocols import (
     Graph,
     Informative,
@@ -82,8 +83,9 @@ def calibration_set_for(
         mask = padding_mask(session, given.batches)
         if mask is None:
             return given
-        told = f"{given.source}, without the padding that {mask} marks"
-        return spliced(replace(given, mask=mask, source=told))
+        left_out = isinstance(graph, Maskable) and graph.set_mask(mask)
+        told = f", without the padding that {mask} marks" if left_out else ""
+        return spliced(replace(given, mask=mask, source=given.source + told))
     if not session.inputs:
         raise DataError("the model has no inputs, and gives the same each time")
     hints = graph.input_hints() if isinstance(graph, Informative) else {}

@@ -11,11 +11,16 @@ from nmcore.plugins.protocols import Measurable
 class Maskable(Measurable, Protocol):
     """A graph whose probes can leave out padding."""
 
-    def set_mask(self, name: str) -> None:
+    def set_mask(self, name: str) -> bool:
         """Let probes leave out the rows of positions where an input (batch, positions) is 0.
 
         Of consumers whose rows are those positions; others are measured as before. It holds for
         clones that are made later, too.
+
+        Returns
+        -------
+        bool
+            Whether there are such consumers.
         """
         ...
 

@@ -122,3 +122,15 @@ class TestMoments:
         found = nmcore.compress(model, ratio=0.5, data=padded(texts(80)), providers="cpu")
         assert {o.plan.name: o.plan.method for o in found.outcomes}["wide"] == "moments"
         assert any("the padding that attention_mask marks" in line for line in found.notes)
+
+
+def test_a_graph_tells_whether_it_leaves_padding_out():
+    graph = registry.open_graph(encoder())
+    assert graph.set_mask("attention_mask")
+    model = encoder()
+    for node in model.graph.node:
+        if node.name == "layernormalization1":
+            # Behind this no shape is known, and so no row is known to be a position.
+            node.domain = "elsewhere"
+    model.opset_import.append(onnx.helper.make_opsetid("elsewhere", 1))
+    assert not registry.open_graph(model).set_mask("attention_mask")
