@@ -116,8 +116,10 @@ def _check(name: str, source: str, array: Array, spec: InputSpec, *, alone: bool
     whole = is_whole(array, spec)
     wanted = spec.shape if whole else spec.shape[1:]
     for shape in dict.fromkeys(shapes_in(array)):
-        # A row of an input without axes would be less than a number.
-        fits = len(shape) == len(wanted) and (whole or len(spec.shape) > 0)
+        # A row of an input without axes would be less than a number; with one input alone, an axis
+        # too many is more probably a mistake.
+        allowed = not (alone and spec.shape) if whole else bool(spec.shape)
+        fits = allowed and len(shape) == len(wanted)
         if not fits or any(w not in (None, g) for g, w in zip(shape, wanted, strict=True)):
             given = shape if is_ragged(array) else array.shape
             other = "" if alone else ", or that with one more axis in front"

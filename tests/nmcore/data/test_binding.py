@@ -52,6 +52,14 @@ def test_what_is_missing_or_does_not_fit(arrays, message):
         by_input("d", arrays, TWO)
 
 
+def test_an_axis_too_many_is_a_mistake_with_one_input_alone():
+    with pytest.raises(
+        DataError, match=r"x has shape \(2, 4, 7\); the model's input ids needs \(n, \?\)$"
+    ):
+        by_input("d", {"x": np.ones((2, 4, 7), int)}, TWO[:1])
+    assert by_input("d", {"x": np.arange(3)}, [spec("rate")])["rate"].tolist() == [0, 1, 2]
+
+
 def test_a_model_without_inputs():
     with pytest.raises(DataError, match="the model has no inputs"):
         by_input("d", {"x": IDS}, [])
