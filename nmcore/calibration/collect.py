@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from nmcore.calibration.calibration_set import CalibrationSet, from_data
-from nmcore.calibration.class_balance import balanced
-from nmcore.calibration.random_inputs import runnable
+from nmcore.calibration.random_inputs import hints_of, runnable
 from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
@@ -21,7 +20,6 @@ from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.plugins.protocols import (
     Graph,
-    Informative,
     InputHint,
     Measurable,
     Session,
@@ -31,8 +29,6 @@ from nmcore.plugins.protocols import (
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
 # Fewer real inputs than this may be worse than none.
 FEW = 64
-# Synthetic inputs are chosen among so many times as many.
-CANDIDATES = 4
 
 # Multiply-accumulates that synthetic inputs may take in one pass, how many numbers they may hold,
 # and how few of them will do.
@@ -79,25 +75,25 @@ def calibration_set_for(
         return _runnable(_given(session, graph, inputs), graph, session)
     if not session.inputs:
         raise DataError("the model has no inputs, and gives the same each time")
-    hints = graph.input_hints() if isinstance(graph, Informative) else {}
-    feeds, hints = runnable(session, seed=seed, hints=hints)
+    feeds, hints = runnable(session, seed=seed, hints=hints_of(graph))
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     numbers = sum(int(np.prod(shape[1:])) for shape in shapes)
     fits = max(_HELD // max(numbers, 1), _FEWEST)
 
-    def made(count: int, seed: int) -> CalibrationSet:
-        candidates = synthesise(
+    def made(count: int, seed: int, unseen: bool = False) -> CalibrationSet:
+        synthetic = synthesise(
             session.inputs,
             shapes,
-            max(count, min(CANDIDATES * count, fits)),
+            count,
             seed=seed,
             normalisation=inputs.normalisation,
             hints=hints,
+            unseen=unseen,
         )
-        return balanced(_runnable(candidates, graph, session), session, count)
+        return _runnable(synthetic, graph, session)
 
     count = inputs.samples or min(_affordable(graph), fits)
-    unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000)
+    unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000, unseen=True)
     shown = made(count, seed)
     return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
 
@@ -118,8 +114,8 @@ def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | No
         return "x lies from -1 to 1 before it is divided by --scale: was it scaled already?"
     if not data.is_unscaled or takes == np.uint8:
         return None
-    hints = graph.input_hints() if isinstance(graph, Informative) else {}
-    if any(hint.mean is not None and pixel_range(hint) > 1 for hint in hints.values()):
+    hints = hints_of(graph).values()
+    if any(hint.mean is not None and pixel_range(hint) > 1 for hint in hints):
         return None
     return (
         "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "

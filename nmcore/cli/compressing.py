@@ -398,6 +398,7 @@ def _time_both(
 def _fidelity(
     sessions: Sequence[Session], result: Result, unmeasured: list[str]
 ) -> Fidelity | None:
+    from nmcore.calibration.random_inputs import hints_of
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
     from nmcore.evaluation.fidelity import compared
@@ -413,6 +414,7 @@ def _fidelity(
                 macs=result.before.macs,
                 seed=result.seed,
                 steps=result.normalisation,
+                hints=hints_of(result.graph),
                 progress=track,
             )
     except (ModelError, DataError) as error:

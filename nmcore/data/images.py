@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nmcore.data.dataset import Dataset, only_input
 from nmcore.data.layout import channel_axis
@@ -71,8 +72,7 @@ class Pictures:
         Raises
         ------
         DataError
-            There are no pictures, one cannot be read, the model takes no pictures, or Pillow
-            is not installed.
+            There are no pictures, one cannot be read, or the model takes no pictures.
         """
         spec = only_input(inputs)
         if (spec, count) not in self._read:
@@ -109,12 +109,6 @@ def _layout(spec: InputSpec) -> tuple[int, int, int, bool]:
 
 
 def _read(path: Path, height: int, width: int, channels: int) -> NDArray[Any]:
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError:
-        raise DataError(
-            "reading a folder of pictures needs Pillow: pip install 'nmcore[images]'"
-        ) from None
     try:
         with Image.open(path) as opened:
             picture = opened.convert("L" if channels == 1 else "RGB")

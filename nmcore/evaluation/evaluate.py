@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmcore.calibration.collect import scale_caution
+from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import (
     Data,
@@ -150,7 +151,12 @@ def evaluate(
         for path in paths
     ]
     inputs = data_for(
-        sessions[0], data, options.normalisation, samples=options.samples, seed=options.seed
+        sessions[0],
+        data,
+        options.normalisation,
+        samples=options.samples,
+        seed=options.seed,
+        hints=hints_of(graphs[0]),
     )
     runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
     if isinstance(inputs, Dataset) and data is not None:

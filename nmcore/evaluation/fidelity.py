@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nmcore.data.dataset import Dataset
@@ -82,6 +83,7 @@ def compared(
     macs: int | None,
     seed: int,
     steps: Normalisation | None = None,
+    hints: Mapping[str, protocols.InputHint] | None = None,
     progress: Progress | None = None,
 ) -> Fidelity:
     """Compare a model and its compressed form on data, or on synthetic inputs of their own.
@@ -97,6 +99,8 @@ def compared(
         What the model was compressed with; synthetic inputs are of another seed.
     steps : Normalisation or None
         What synthetic inputs go through.
+    hints : mapping of str to InputHint, optional
+        What the graph tells of them.
 
     Raises
     ------
@@ -105,7 +109,9 @@ def compared(
     """
     if data is None:
         count = _affordable(macs, SYNTHETIC, COMPARED_MACS, FEWEST_COMPARED)
-        unseen = synthetic_data(before, count, seed=seed + UNSEEN_SEED, normalisation=steps)
+        unseen = synthetic_data(
+            before, count, seed=seed + UNSEEN_SEED, normalisation=steps, hints=hints
+        )
         return replace(fidelity(before, after, unseen, progress), synthetic=True)
     count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
     given = data.for_model(before.inputs, count)

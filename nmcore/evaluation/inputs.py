@@ -24,7 +24,7 @@ from nmcore.data.loading import (
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputSpec, Session
+from nmcore.plugins.protocols import InputHint, InputSpec, Session
 from nmcore.utils.text import shape_text
 
 # How many synthetic inputs there are where there is no data.
@@ -38,6 +38,7 @@ def data_for(
     *,
     samples: int | None = None,
     seed: int = 0,
+    hints: Mapping[str, InputHint] | None = None,
 ) -> Data:
     """The inputs to compare models on: those given, those of a file, or synthetic ones.
 
@@ -54,6 +55,8 @@ def data_for(
         Use the first so many, or make so many.
     seed : int
         For synthetic inputs.
+    hints : mapping of str to InputHint, optional
+        What the first model's graph tells of its inputs, for synthetic ones.
 
     Raises
     ------
@@ -61,7 +64,9 @@ def data_for(
         The file cannot be read or does not fit, or no inputs can be made.
     """
     if data is None:
-        return synthetic_data(session, samples or SYNTHETIC, seed=seed, normalisation=steps)
+        return synthetic_data(
+            session, samples or SYNTHETIC, seed=seed, normalisation=steps, hints=hints
+        )
     if isinstance(data, NamedInputs):
         if steps is not None:
             raise DataError(f"{data.name} is fed as it is; leave out scale, mean and std")
@@ -105,9 +110,14 @@ def _named(data: DataLike, inputs: Sequence[InputSpec], samples: int | None) -> 
 
 
 def synthetic_data(
-    session: Session, count: int, *, seed: int = 0, normalisation: Normalisation | None = None
+    session: Session,
+    count: int,
+    *,
+    seed: int = 0,
+    normalisation: Normalisation | None = None,
+    hints: Mapping[str, InputHint] | None = None,
 ) -> Data:
-    """Synthetic inputs for a model, of a shape on which it runs.
+    """Synthetic inputs for a model, of a shape on which it runs, that nothing was measured on.
 
     See :func:`nmcore.calibration.synthetic.synthesise`.
 
@@ -119,7 +129,7 @@ def synthetic_data(
     specs = session.inputs
     if not specs:
         raise DataError("the model has no inputs, and gives the same each time")
-    feeds, hints = runnable(session, seed=seed)
+    feeds, hints = runnable(session, seed=seed, hints=hints)
     shapes = {name: array.shape for name, array in feeds.items()}
     if len(specs) == 1 and specs[0].shape:
         (spec,) = specs
@@ -130,6 +140,7 @@ def synthetic_data(
             seed=seed,
             normalisation=normalisation,
             hints=hints,
+            unseen=True,
         ).batches
         x = np.concatenate([feeds[spec.name] for feeds in batches])
         return Dataset("synthetic inputs", x)
@@ -140,7 +151,13 @@ def synthetic_data(
             return np.zeros(shape, spec.dtype)
         length = shape[0] if shape else 1
         calibration = synthesise(
-            [spec], [shape], length, seed=seed + number, normalisation=normalisation, hints=hints
+            [spec],
+            [shape],
+            length,
+            seed=seed + number,
+            normalisation=normalisation,
+            hints=hints,
+            unseen=True,
         )
         return calibration.batches[0][spec.name]
 

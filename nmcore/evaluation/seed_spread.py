@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from nmcore.calibration.collect import work
+from nmcore.calibration.random_inputs import hints_of
 from nmcore.errors import ArgumentError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.evaluation.inputs import synthetic_data
@@ -167,7 +168,11 @@ def spread_of(
     ]
     count = int(min(COMPARED, max(FEWEST, COMPARED_WORK // max(1, work(original)))))
     inputs = synthetic_data(
-        session, count, seed=min(results) + _SEED, normalisation=options.normalisation
+        session,
+        count,
+        seed=min(results) + _SEED,
+        normalisation=options.normalisation,
+        hints=hints_of(original),
     )
     pairs = [*((session, each) for each in others), *combinations(others, 2)]
     compared = progress("comparing seeds", pairs)
