@@ -34,7 +34,7 @@ class TestPhotographs:
             with (FOLDER / name).open("rb") as file, Image.open(file) as photograph:
                 assert photograph.format == "JPEG"
                 assert min(photograph.size) >= 150, name
-                assert max(photograph.size) <= 600, name
+                assert max(photograph.size) <= 720, name
 
 
 class TestCrops:
@@ -63,8 +63,16 @@ class TestCrops:
         for name in names_of_photographs():
             with (FOLDER / name).open("rb") as file, Image.open(file) as photograph:
                 wanted.append(np.asarray(photograph.convert("L")).mean() / 255)
-        x = np.concatenate([crops(900, 1, (16, 16)), crops(225, 1, (16, 16), unseen=True)])
-        assert abs(x.mean() - np.mean(wanted)) < 0.02
+        x = np.concatenate([crops(900, 3, (16, 16)), crops(225, 3, (16, 16), unseen=True)])
+        grey = np.tensordot([0.299, 0.587, 0.114], x, axes=([0], [1]))
+        assert abs(grey.mean() - np.mean(wanted)) < 0.02
+
+    def test_half_of_the_grey_ones_are_objects_on_plain_ground(self):
+        corners = crops(300, 1, (28, 28))[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
+        for ground in (0, 1):
+            assert 0.15 < (corners == ground).all(axis=1).mean() < 0.35
+        colours = crops(300, 3, (28, 28))[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+        assert (colours == 1).all(axis=(1, 2)).mean() < 0.1
 
     def test_those_kept_apart_are_never_shown(self, monkeypatch):
         cut = []
