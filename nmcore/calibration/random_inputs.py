@@ -110,13 +110,16 @@ def _narrower(
     """What is known, and then smaller ids: for each input by itself, and for all of them."""
     yield hints
     names = [spec.name for spec in inputs if takes_ids(spec.dtype)]
-    small = {name: _of_rows(hints, name, SMALL_IDS) for name in names}
-    if any((hints[name].ids or 0) > SMALL_IDS for name in names if name in hints):
-        yield {**hints, **small}
     alone = [[name] for name in names] if len(names) > 1 else []
-    for rows, chosen in ((2, alone), (2, [names]), (1, [names])):
+    for rows, chosen in (
+        (2, alone),
+        (1, alone),
+        (SMALL_IDS, [names]),
+        (2, [names]),
+        (1, [names]),
+    ):
         for some in filter(None, chosen):
-            yield {**hints, **small, **{name: _of_rows(hints, name, rows) for name in some}}
+            yield {**hints, **{name: _of_rows(hints, name, rows) for name in some}}
 
 
 def _of_rows(hints: Mapping[str, InputHint], name: str, most: int) -> InputHint:

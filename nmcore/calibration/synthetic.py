@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nmcore.calibration import dead_leaves, photographs
 from nmcore.calibration.calibration_set import CalibrationSet, batch_length
 from nmcore.calibration.random_inputs import WORD, check_affordable
-from nmcore.calibration.token_ids import takes_ids, token_ids
+from nmcore.calibration.token_ids import in_segments, takes_ids, token_ids
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
@@ -119,7 +119,7 @@ def _make(
     if spec.dtype.kind == "O":
         return np.full(shape, WORD, spec.dtype)
     if takes_ids(spec.dtype):
-        return token_ids(rng, shape, spec, hint)
+        return in_segments(rng, token_ids(rng, shape, spec, hint), hint)
     if hint.weight is not None:
         mixed = dead_leaves.first_layer_inputs(hint.weight, shape[0], seed=seed)
         return np.asarray(_unstandardised(mixed.reshape(shape), hint), spec.dtype)

@@ -40,7 +40,7 @@ def token_ids(
     Returns
     -------
     integer array of that shape
-        Places in the whole table, each as likely; of segments mostly 0.
+        Places in the whole table, each as likely.
 
     Examples
     --------
@@ -55,7 +55,17 @@ def token_ids(
     rows = min(hint.ids or SMALL_IDS, int(np.iinfo(spec.dtype).max))
     if "position" in name and shape:
         return np.broadcast_to(np.arange(shape[-1]) % rows, shape).astype(spec.dtype)
-    found = rng.integers(0, rows, shape)
-    if rows <= SEGMENTS and len(shape) > 1:
-        found = np.sort(found) * (rng.random((*shape[:-1], 1)) >= OF_ONE_KIND)
-    return found.astype(spec.dtype)
+    return rng.integers(0, rows, shape).astype(spec.dtype)
+
+
+def in_segments(rng: np.random.Generator, ids: Array, hint: InputHint) -> Array:
+    """Ids of a table of few rows, which tells segments apart, as texts have them: ascending.
+
+    >>> ids = in_segments(np.random.default_rng(0), np.array([[1, 0, 1]] * 3), InputHint(ids=2))
+    >>> ids.tolist()
+    [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    """
+    if hint.ids is None or hint.ids > SEGMENTS or ids.ndim < 2:
+        return ids
+    several = rng.random((*ids.shape[:-1], 1)) >= OF_ONE_KIND
+    return np.sort(ids) * several.astype(ids.dtype)

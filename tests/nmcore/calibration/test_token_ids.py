@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.calibration.token_ids import SMALL_IDS, token_ids
+from nmcore.calibration.token_ids import SMALL_IDS, in_segments, token_ids
 from nmcore.plugins.protocols import InputHint, InputSpec
 
 
@@ -52,7 +52,15 @@ def test_positions_count_up():
 
 
 def test_segments_are_mostly_of_one_kind_and_ascend():
-    ids = made((400, 20), name="token_type_ids", ids=2)
+    rng, told = np.random.default_rng(0), InputHint(ids=2)
+    ids = in_segments(rng, made((400, 20), name="token_type_ids", ids=2), told)
+    assert ids.dtype == np.int64
     assert set(np.unique(ids)) == {0, 1}
     assert (np.diff(ids) >= 0).all()
     assert 0.6 < (ids == 0).all(axis=1).mean() < 0.9
+
+
+@pytest.mark.parametrize("told", [{}, {"ids": 9}])
+def test_other_ids_are_no_segments(told):
+    ids = made((50, 20), **told)
+    assert np.array_equal(in_segments(np.random.default_rng(0), ids, InputHint(**told)), ids)
