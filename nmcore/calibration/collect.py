@@ -32,7 +32,7 @@ FEW = 64
 
 # Multiply-accumulates that synthetic inputs may take in one pass, how many numbers they may hold,
 # and how few of them will do.
-_PASS, _HELD, _FEWEST = 8e10, 2**27, 16
+_PASS, _HELD, _FEWEST = 4e10, 2**27, 16
 
 # Numbers in the largest value of a run; the runtime holds a few such values at once.
 _RUN_NUMBERS = 2**26
