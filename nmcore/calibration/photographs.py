@@ -22,7 +22,7 @@ from nmcore.calibration.dead_leaves import disc_mask
 Float32Array = NDArray[np.float32]
 
 # The share of a photograph's area that is cut out, and the most that width and height differ by.
-AREA, ASPECT = (0.3, 1.0), 4 / 3
+AREA, ASPECT = (0.5, 1.0), 4 / 3
 # The share of crops without colour.
 GREY = 0.1
 # Networks for grey pictures are mostly for scans, drawings and centred shapes. This share of their
