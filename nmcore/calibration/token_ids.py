@@ -65,7 +65,8 @@ def in_segments(rng: np.random.Generator, ids: Array, hint: InputHint) -> Array:
     >>> ids.tolist()
     [[0, 0, 0], [0, 0, 0], [0, 0, 0]]
     """
-    if hint.ids is None or hint.ids > SEGMENTS or ids.ndim < 2:
+    if hint.mask or hint.ids is None or hint.ids > SEGMENTS or ids.ndim < 2:
         return ids
     several = rng.random((*ids.shape[:-1], 1)) >= OF_ONE_KIND
-    return np.sort(ids) * several.astype(ids.dtype)
+    found: Array = np.sort(ids) * several.astype(ids.dtype)
+    return found
