@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 import nmcore
-from nmcore.calibration.dead_leaves import dead_leaves
+from nmcore.calibration.photographs import crops
 
 FOLDER = Path(__file__).parent
 EXAMPLE = FOLDER.parent / "examples/fashion_mnist"
@@ -172,7 +172,7 @@ def blocks(scheme: Scheme) -> Figure:
 def synthetic_inputs(scheme: Scheme) -> Figure:
     """What a network is shown where there is no data."""
     figure, panels = plt.subplots(2, 6, figsize=(WIDTH, 1.85), layout="constrained")
-    pictures = dead_leaves(panels.size, 3, (48, 48), seed=1)
+    pictures = crops(panels.size, 3, (96, 96), seed=1)
     for panel, picture in zip(panels.flat, pictures, strict=True):
         panel.imshow(picture.transpose(1, 2, 0), interpolation="nearest")
         panel.set_axis_off()

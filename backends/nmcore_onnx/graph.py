@@ -89,6 +89,7 @@ class OnnxGraph:
         self._kept = {item.group.name: np.arange(item.group.width) for item in traced}
         self._norms = batch_norms.batch_norms(model.graph, self._shapes)
         self._statistics: dict[Place, FloatArray] = {}
+        self._mask: ir.Value | None = None
 
     def clone(self: Own) -> Own:
         """A graph of the same state; the original, its trace and unchanged weights are shared."""

@@ -16,7 +16,15 @@ from nmcore.group import (
 from nmcore.plugins import Carried, InputHint, Pair
 from nmcore_onnx.graph import OnnxGraph
 from nmcore_onnx.ir import constants
-from nmcore_onnx.probes import batch_norms, cuts, input_statistics, moments, pairs
+from nmcore_onnx.probes import (
+    batch_norms,
+    cuts,
+    input_statistics,
+    moments,
+    output_kinds,
+    padding,
+    pairs,
+)
 from nmcore_onnx.rewrite import model_copy
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import files
@@ -24,9 +32,12 @@ from nmcore_onnx.trace import consumers, operators
 from nmcore_onnx.trace.groups import TracedGroup
 from nmcore_onnx.trace.slots import ConsumerSlot
 
+# Since when operators can leave rows out.
+_COMPRESS = 9
+
 
 class MeasurableGraph(OnnxGraph):
-    """Fulfils :class:`nmcore.plugins.Measurable`, ``Pairable`` and ``Informative`` for ONNX."""
+    """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Informative``, ``Describing``."""
 
     def norm_probe(self) -> bytes | None:
         """A model that gives the batch's mean and variance at each batch norm, or None."""
@@ -38,6 +49,12 @@ class MeasurableGraph(OnnxGraph):
     def set_norms(self, statistics: Sequence[FloatArray]) -> None:
         """Let probes run with these batch norm statistics instead of the model's own."""
         self._statistics = batch_norms.overrides(self._norms, statistics)
+
+    def set_mask(self, name: str) -> bool:
+        """Let probes leave out the rows of positions where an input (batch, positions) is 0."""
+        self._mask = next(each for each in self._original.graph.inputs if each.name == name)
+        slots = (slot for traced in self._traced.values() for slot in traced.consumers)
+        return any(self._mask_of(slot) is not None for slot in slots)
 
     def cut(self, readings: Sequence[Reading]) -> Sequence[Carried] | None:
         """What is live before some consumers; see :class:`nmcore.plugins.Measurable`."""
@@ -181,11 +198,27 @@ class MeasurableGraph(OnnxGraph):
             targets,
             residual,
             consumers.offset(slot, first, alive),
+            mask=self._mask_of(slot),
         )
+
+    def _mask_of(self, slot: ConsumerSlot) -> str | None:
+        """The mask of the positions that a fully connected layer reads, where there is one."""
+        operator = operators.weighted(slot.node)
+        data = slot.node.inputs[operator.data_input]
+        opset = self._original.graph.opset_imports.get("", 1)
+        if self._mask is None or data is None or not operator.is_dense or opset < _COMPRESS:
+            return None
+        last = operator.input_axis(slot.node) == -1
+        found = padding.has_positions_of(self._mask, data, self._shapes, self._assumed_shapes)
+        return self._mask.name if last and found else None
 
     def input_hints(self) -> Mapping[str, InputHint]:
         """What the original's first nodes tell of the inputs it was trained on."""
         return input_statistics.input_hints(self._original.graph, self._shapes)
+
+    def gives_features(self) -> bool:
+        """Whether the original's first output plainly holds features."""
+        return output_kinds.gives_features(self._original.graph)
 
     def largest_value(self) -> int:
         """How many numbers the largest value inside the model holds for one input."""

@@ -29,9 +29,10 @@ Every figure is top-1 in percent on a full test set, nothing retrained, unless i
 otherwise. *prune* and *merge* are the paper's, with its criterion, widths, lam and threshold.
 *moments* is this project's own method without any data, *moments+data* the same with 256 unlabelled
 training images; both choose channels by the error they leave, so their figures do not depend on the
-criterion of a row. Where batch norm is folded, or there is none, *moments* was measured before it
-had [shrinkage in deep layers](how-it-works.md#shrinkage-for-synthetic-inputs). Calibration images
-are never test images. An empty cell was not measured here; its command fills it.
+criterion of a row. *moments* was measured when [synthetic inputs](how-it-works.md#synthetic-inputs)
+were overlapping discs, not crops of photographs, and, where batch norm is folded or there is none,
+before it had [shrinkage in deep layers](how-it-works.md#shrinkage-for-synthetic-inputs).
+Calibration images are never test images. An empty cell was not measured here; its command fills it.
 
 Each command below keeps what is finished in its JSON file, goes on from there after a stop, and
 writes a Markdown table and a picture beside it. `--quick` shows in less than two minutes that it

@@ -29,19 +29,23 @@ class Loss:
     Attributes
     ----------
     points : float
-        Percentage points of top-1 accuracy, or of agreement with the original.
+        Percentage points of top-1 accuracy, or of agreement with the original; or hundredths of
+        the cosine to the original's vectors.
     error : float
         The standard error of that, in points.
     n : int
         On so many inputs.
     labelled : bool
         Whether it is accuracy.
+    vectors : bool
+        Whether it is the cosine.
     """
 
     points: float
     error: float
     n: int
     labelled: bool
+    vectors: bool = False
 
     @classmethod
     def of(cls, found: Fidelity) -> Loss:
@@ -55,16 +59,20 @@ class Loss:
         Raises
         ------
         DataError
-            The models give no class scores.
+            The models give neither class scores nor vectors.
 
         Examples
         --------
         >>> Loss.of(Fidelity("x", 400, None, None, 96.0, None))
-        Loss(points=4.0, error=0.98, n=400, labelled=False)
+        Loss(points=4.0, error=0.98, n=400, labelled=False, vectors=False)
         """
+        if found.agreement is None and found.cosine is not None:
+            points, error = 100 * (1 - found.cosine), 100 * (found.cosine_error or 0.0)
+            return cls(round(points, 4), round(error, 2), found.n, labelled=False, vectors=True)
         if found.agreement is None:
             raise DataError(
-                "max-drop compares top classes; the first output of the model holds no class scores"
+                "max-drop compares top classes or vectors; the outputs of the model hold neither "
+                "class scores nor floats of rank 2 or 3"
             )
         differ = 1 - found.agreement / 100
         labelled = found.top1_before is not None and found.top1_after is not None
@@ -78,6 +86,8 @@ class Loss:
 
     def __str__(self) -> str:
         what = "top-1 accuracy" if self.labelled else "agreement with the original"
+        if self.vectors:
+            what = "cosine to the original's vectors, in hundredths,"
         way = "lower" if self.points >= 0 else "higher"
         return (
             f"{what} {abs(self.points):.2f} points {way} (standard error {self.error:.2f}) on "

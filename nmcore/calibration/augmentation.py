@@ -39,7 +39,8 @@ def augmented(calibration: CalibrationSet, versions: int) -> CalibrationSet:
     """
     name, *others = calibration.batches[0]
     shape = calibration.batches[0][name].shape
-    if others or not _are_pictures(shape):
+    same = {feeds[name].shape[1:] for feeds in calibration.batches} == {shape[1:]}
+    if others or not same or not _are_pictures(shape):
         return calibration
     pictures = np.concatenate([feeds[name] for feeds in calibration.batches])
     places = np.cumsum([len(feeds[name]) for feeds in calibration.batches])[:-1]

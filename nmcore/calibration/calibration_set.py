@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.data.batches import Feeds, length_of, part_of
+from nmcore.data.binding import is_ragged, shapes_in
 from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import feeder
 from nmcore.errors import DataError
+from nmcore.group import Array
 from nmcore.plugins.protocols import InputSpec
 from nmcore.utils.spread import spread
 
@@ -34,13 +38,18 @@ class CalibrationSet:
     source : str
         Where they come from, in words.
     unseen : sequence of mapping of input name to array
-        More of the same kind to judge results on; empty where every input is needed to measure.
+        More of the same kind, which nothing is fitted to: they judge, and choose how strongly
+        weights are drawn. Empty where every input is needed to measure.
     any_length : bool
         Whether the model takes batches of any length.
     apart : bool
         Whether each batch is one input that cannot be joined with others along the first axes.
     cautions : tuple of str
         Why what is measured on them may be worth little.
+    mask : str or None
+        The input whose zeros mark padding, which is not measured.
+    held : Dataset or None
+        What of the data is unseen, as it was given.
     """
 
     batches: Sequence[Feeds]
@@ -51,10 +60,19 @@ class CalibrationSet:
     any_length: bool = True
     apart: bool = False
     cautions: tuple[str, ...] = ()
+    mask: str | None = None
+    held: Dataset | None = None
 
-    def in_batches_of(self, most: int) -> Iterator[Feeds]:
-        """The same inputs in batches of at most ``most``, where the model takes any number."""
-        for feeds in self.batches:
+    def rebatched(self, most: int) -> CalibrationSet:
+        """The same in batches of at most ``most``, where the model takes any number."""
+        batches, unseen = (list(self.in_batches_of(most, unseen=each)) for each in (False, True))
+        return replace(self, batches=batches, unseen=unseen)
+
+    def in_batches_of(self, most: int, *, unseen: bool = False) -> Iterator[Feeds]:
+        """The inputs, or those that are unseen, in batches of at most ``most``, where the model
+        takes any number.
+        """
+        for feeds in self.unseen if unseen else self.batches:
             length = length_of(feeds)
             if not self.any_length or length <= most:
                 yield feeds
@@ -64,26 +82,44 @@ class CalibrationSet:
 
 
 def from_data(data: Dataset, inputs: Sequence[InputSpec], samples: int) -> CalibrationSet:
-    """Calibration data, evenly spread over the file where it holds more than ``samples``."""
-    spec = data.fit(inputs)
-    count = min(samples, len(data))
-    part = data.part(spread(len(data), count))
-    if count > 1 and (part.x == part.x[:1]).all():
+    """Calibration data, evenly spread over the file where it holds more than ``samples``.
+
+    Entries of one batch have one shape; those that do not fill a fixed batch are left out.
+
+    Raises
+    ------
+    DataError
+        The data does not fit the model, does not fill one batch, or holds the same everywhere.
+    """
+    part = data.bound(inputs)
+    part = part.part(spread(len(part), min(samples, len(part))))
+    count = len(part)
+    if count > 1 and all(_is_constant(array) for array in part.arrays.values()):
         raise DataError(f"{data.name}: the {count} inputs to measure on are all the same")
-    length = batch_length(spec, data.x.shape[1:], count)
-    if spec.shape[0] is not None:
-        if count < length:
-            raise DataError(
-                f"{data.name}: the model takes {length} inputs at once; only {count} are at hand"
-            )
-        count -= count % length
+    feed = feeder(part, inputs)
+    length = feed.fixed or min(
+        batch_length(spec, max(shapes_in(part.arrays[spec.name]), key=math.prod), count)
+        for spec in inputs
+    )
+    chosen = [batch for batch in part.alike(length) if feed.fixed in (None, len(batch))]
+    if not chosen:
+        alike = "" if count < length else " of one shape"
+        raise DataError(
+            f"{data.name}: the model takes {length} inputs{alike} at once; only {count} are at hand"
+        )
+    count = sum(map(len, chosen))
     batches = [
-        {spec.name: _finite(part.batch(start, min(start + length, count), spec.dtype), data.name)}
-        for start in range(0, count, length)
+        {name: _finite(array, data.name) for name, array in feed(batch).items()} for batch in chosen
     ]
-    free = spec.shape[0] is None
     source = f"{count} input{'s' if count > 1 else ''} of {data.name}"
-    return CalibrationSet(batches, count, True, source, any_length=free)
+    return CalibrationSet(
+        batches, count, True, source, any_length=feed.fixed is None, apart=feed.apart
+    )
+
+
+def _is_constant(array: Array) -> bool:
+    """Whether all entries are the same."""
+    return not is_ragged(array) and bool((array == array[:1]).all())
 
 
 def _finite(batch: NDArray[Any], name: str) -> NDArray[Any]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from nmcore.calibration.calibration_set import CalibrationSet, from_data
-from nmcore.calibration.class_balance import balanced
-from nmcore.calibration.random_inputs import runnable
+from nmcore.calibration.hold_back import hold_back, wanted
+from nmcore.calibration.padding import padding_mask
+from nmcore.calibration.random_inputs import hints_of, runnable
+from nmcore.calibration.splicing import spliced
 from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
 )
-from nmcore.data.dataset import Dataset, only_input
-from nmcore.data.images import Pictures
+from nmcore.data.dataset import Dataset
+from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
+from nmcore.plugins.capabilities import Maskable
 from nmcore.plugins.protocols import (
     Graph,
-    Informative,
     InputHint,
+    InputSpec,
     Measurable,
     Session,
 )
@@ -31,12 +34,10 @@ from nmcore.plugins.protocols import (
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
 # Fewer real inputs than this may be worse than none.
 FEW = 64
-# Synthetic inputs are chosen among so many times as many.
-CANDIDATES = 4
 
 # Multiply-accumulates that synthetic inputs may take in one pass, how many numbers they may hold,
 # and how few of them will do.
-_PASS, _HELD, _FEWEST = 4e10, 2**26, 16
+_PASS, _HELD, _FEWEST = 4e10, 2**27, 16
 
 # Numbers in the largest value of a run; the runtime holds a few such values at once.
 _RUN_NUMBERS = 2**26
@@ -48,7 +49,7 @@ class Inputs:
 
     Attributes
     ----------
-    data : Dataset, Pictures or None
+    data : Dataset, Pictures, FeedList or None
         Calibration data.
     samples : int or None
         How many inputs to use or make.
@@ -56,7 +57,7 @@ class Inputs:
         What raw pixels go through.
     """
 
-    data: Dataset | Pictures | None = None
+    data: Opened | None = None
     samples: int | None = None
     normalisation: Normalisation | None = None
 
@@ -76,28 +77,34 @@ def calibration_set_for(
         For synthetic inputs.
     """
     if inputs.data is not None:
-        return _runnable(_given(session, graph, inputs), graph, session)
+        given = _runnable(_given(session, graph, inputs), graph, session)
+        mask = padding_mask(session, given.batches)
+        if mask is None:
+            return given
+        left_out = isinstance(graph, Maskable) and graph.set_mask(mask)
+        told = f", without the padding that {mask} marks" if left_out else ""
+        return spliced(replace(given, mask=mask, source=given.source + told))
     if not session.inputs:
         raise DataError("the model has no inputs, and gives the same each time")
-    hints = graph.input_hints() if isinstance(graph, Informative) else {}
-    feeds, hints = runnable(session, seed=seed, hints=hints)
+    feeds, hints = runnable(session, seed=seed, hints=hints_of(graph))
     shapes = [feeds[spec.name].shape for spec in session.inputs]
     numbers = sum(int(np.prod(shape[1:])) for shape in shapes)
     fits = max(_HELD // max(numbers, 1), _FEWEST)
 
-    def made(count: int, seed: int) -> CalibrationSet:
-        candidates = synthesise(
+    def made(count: int, seed: int, unseen: bool = False) -> CalibrationSet:
+        synthetic = synthesise(
             session.inputs,
             shapes,
-            max(count, min(CANDIDATES * count, fits)),
+            count,
             seed=seed,
             normalisation=inputs.normalisation,
             hints=hints,
+            unseen=unseen,
         )
-        return balanced(_runnable(candidates, graph, session), session, count)
+        return _runnable(synthetic, graph, session)
 
     count = inputs.samples or min(_affordable(graph), fits)
-    unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000)
+    unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000, unseen=True)
     shown = made(count, seed)
     return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
 
@@ -112,14 +119,14 @@ def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | No
     graph : Graph
         The model, which may prepare bytes itself.
     takes : dtype
-        The type of the model's input.
+        The type of the model's first input.
     """
     if data.is_scaled_twice:
         return "x lies from -1 to 1 before it is divided by --scale: was it scaled already?"
     if not data.is_unscaled or takes == np.uint8:
         return None
-    hints = graph.input_hints() if isinstance(graph, Informative) else {}
-    if any(hint.mean is not None and pixel_range(hint) > 1 for hint in hints.values()):
+    hints = hints_of(graph).values()
+    if any(hint.mean is not None and pixel_range(hint) > 1 for hint in hints):
         return None
     return (
         "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "
@@ -139,8 +146,7 @@ def _told(hints: Iterable[InputHint]) -> str:
 def _runnable(calibration: CalibrationSet, graph: Graph, session: Session) -> CalibrationSet:
     """The same inputs in batches that memory and the model allow."""
     if isinstance(graph, Measurable):
-        most = max(1, _RUN_NUMBERS // graph.largest_value())
-        calibration = replace(calibration, batches=list(calibration.in_batches_of(most)))
+        calibration = calibration.rebatched(max(1, _RUN_NUMBERS // graph.largest_value()))
     divided = BatchRunner(session, calibration.any_length)
     try:
         next(divided(calibration.batches[0]))
@@ -148,11 +154,9 @@ def _runnable(calibration: CalibrationSet, graph: Graph, session: Session) -> Ca
         raise
     except ModelError:
         # Some models say that they take any batch and then reshape to one of 1.
-        calibration = replace(
-            calibration, batches=list(calibration.in_batches_of(1)), any_length=False
-        )
+        calibration = replace(calibration.rebatched(1), any_length=False)
         session.run(calibration.batches[0])
-    return replace(calibration, batches=list(calibration.in_batches_of(divided.most)))
+    return calibration.rebatched(divided.most)
 
 
 def work(graph: Graph) -> float:
@@ -169,13 +173,27 @@ def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
     """The calibration data of a file or a folder."""
     count = inputs.samples or REAL_SAMPLES
     assert inputs.data is not None
-    data = inputs.data.for_model(session.inputs, count)
-    calibration = from_data(data, session.inputs, count)
+    data = inputs.data.for_model(session.inputs, wanted(count))
+    calibration = _divided(data, session.inputs, count)
     found = [
-        scale_caution(data, graph, only_input(session.inputs).dtype),
+        scale_caution(data, graph, session.inputs[0].dtype),
         _scarcity(calibration.count),
     ]
     return replace(calibration, cautions=tuple(filter(None, found)))
+
+
+def _divided(data: Dataset, inputs: Sequence[InputSpec], count: int) -> CalibrationSet:
+    """What is fitted to, and what is held back, unless that does not fill a batch of the model."""
+    fitted, held = hold_back(data, count)
+    if held is None:
+        return from_data(fitted, inputs, count)
+    try:
+        unseen = from_data(held, inputs, len(held))
+    except DataError:
+        return from_data(data, inputs, count)
+    calibration = from_data(fitted, inputs, count)
+    source = f"{calibration.source}, and {unseen.count} more to judge by"
+    return replace(calibration, unseen=unseen.batches, held=held, source=source)
 
 
 def _scarcity(count: int) -> str | None:

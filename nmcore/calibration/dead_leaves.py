@@ -76,7 +76,7 @@ def dead_leaves(count: int, channels: int, size: Sequence[int], *, seed: int = 0
         if kind < PLAIN:
             _scatter(rng, picture, _radii(rng, size, PLAIN_COVER))
         elif kind < PLAIN + OBJECTS:
-            hole = _hole(rng, space)
+            hole = disc_mask(rng, space)
             picture[:, hole] = _leaves(rng, channels, space, size)[:, hole]
         else:
             picture[:] = CONTRAST * _leaves(rng, channels, space, size)
@@ -142,8 +142,20 @@ def _scatter(rng: np.random.Generator, picture: Float32Array, radii: Float64Arra
     _draw(picture, centres, radii, _colours(rng, count, len(picture)))
 
 
-def _hole(rng: np.random.Generator, space: Sequence[int]) -> NDArray[np.bool_]:
-    """Where some discs about the middle are, shape (*space)."""
+def disc_mask(rng: np.random.Generator, space: Sequence[int]) -> NDArray[np.bool_]:
+    """Where some discs about the middle are: a random shape of one object.
+
+    Parameters
+    ----------
+    rng : Generator
+        What is random.
+    space : sequence of int
+        The lengths of three axes, the first ones 1 where there are fewer.
+
+    Returns
+    -------
+    bool array, shape (*space)
+    """
     count = rng.integers(1, HOLES + 1)
     radii = rng.uniform(*HOLE_RADII, count) * max(space)
     centres = (0.5 + HOLE_SCATTER * rng.standard_normal((count, len(space)))) * _extent(space)

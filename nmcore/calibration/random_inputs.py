@@ -8,22 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from nmcore.calibration.token_ids import SMALL_IDS, takes_ids, token_ids
 from nmcore.data.batches import BatchRunner
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.group import Array
 from nmcore.plugins.open_sizes import IMAGE_SIZE, SEQUENCE_SIZE, assumed_shapes
-from nmcore.plugins.protocols import InputHint, InputSpec, Session
+from nmcore.plugins.protocols import Graph, Informative, InputHint, InputSpec, Session
 from nmcore.utils.text import shape_text
 
 TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (32, 8))
 # Nobody feeds an input of more numbers than this, but a few bytes of a file can ask for one.
 MAX_NUMBERS = 2**30
-# Integer inputs are indices into tables of unknown length; these exist in nearly all of them.
-SMALL_IDS = 8
 # Text is passed through, or looked up and not found.
 WORD = "0"
 
@@ -40,8 +38,9 @@ def random_inputs(
 
     Dynamic axes get a stated size: those of pictures (rank 4) ``image_size``, others
     ``sequence_size``, the batch and what looks like a number of channels 1. Floats are standard
-    normal, as normalised inputs are; integers are small, since they are indices more often than
-    not; bytes use their whole range; booleans are true, since they are masks; text is the same.
+    normal, as normalised inputs are; integers are places in the tables that the hints tell of, and
+    small where they tell of none; bytes use their whole range; booleans are true, since they are
+    masks; text is the same.
 
     Examples
     --------
@@ -77,7 +76,7 @@ def runnable(
 
     Sizes of dynamic axes hide conditions (multiples of 32, at least some length) that no graph
     states, so a few are tried. Tables of few rows want smaller ids; which of the inputs they are of
-    is found out where ``hints``, what the graph tells, do not say.
+    is found out where ``hints``, what the graph tells, do not say or are not all.
 
     Raises
     ------
@@ -112,15 +111,26 @@ def _narrower(
     yield hints
     names = [spec.name for spec in inputs if takes_ids(spec.dtype)]
     alone = [[name] for name in names] if len(names) > 1 else []
-    for rows, chosen in ((2, alone), (2, [names]), (1, [names])):
+    for rows, chosen in (
+        (2, alone),
+        (1, alone),
+        (SMALL_IDS, [names]),
+        (2, [names]),
+        (1, [names]),
+    ):
         for some in filter(None, chosen):
-            fewer = {name: replace(hints.get(name, InputHint()), ids=rows) for name in some}
-            yield {**hints, **fewer}
+            yield {**hints, **{name: _of_rows(hints, name, rows) for name in some}}
 
 
-def takes_ids(dtype: np.dtype[Any]) -> bool:
-    """Whether numbers of a type are places in tables, as far as anybody can tell."""
-    return dtype.kind in "ui" and dtype != np.uint8
+def _of_rows(hints: Mapping[str, InputHint], name: str, most: int) -> InputHint:
+    """What is known of an input, with ids below ``most``."""
+    hint = hints.get(name, InputHint())
+    return replace(hint, ids=min(most, hint.ids or most))
+
+
+def hints_of(graph: Graph) -> Mapping[str, InputHint]:
+    """What a graph tells of its inputs, by their names."""
+    return graph.input_hints() if isinstance(graph, Informative) else {}
 
 
 def check_affordable(name: str, shape: Sequence[int], count: int = 1) -> None:
@@ -168,7 +178,8 @@ def _random(
         return np.ones(shape, dtype)
     if dtype.kind == "O":
         return np.full(shape, WORD, dtype)
-    if dtype.kind in "ui":
-        most = min(SMALL_IDS, hint.ids or SMALL_IDS) if takes_ids(dtype) else 256
-        return np.ones(shape, dtype) if hint.mask else rng.integers(0, most, shape).astype(dtype)
+    if takes_ids(dtype):
+        return token_ids(rng, shape, spec, hint)
+    if dtype == np.uint8:
+        return rng.integers(0, 256, shape).astype(dtype)
     raise DataError(f"the model's input {spec.name} takes {dtype}, of which no random one is made")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.calibration import dead_leaves
+from nmcore.calibration import dead_leaves, photographs
 from nmcore.calibration.calibration_set import CalibrationSet, batch_length
-from nmcore.calibration.random_inputs import SMALL_IDS, WORD, check_affordable, takes_ids
+from nmcore.calibration.random_inputs import WORD, check_affordable
+from nmcore.calibration.token_ids import in_segments, takes_ids, token_ids
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
@@ -35,11 +36,13 @@ def synthesise(
     seed: int = 0,
     normalisation: Normalisation | None = None,
     hints: Mapping[str, InputHint] | None = None,
+    unseen: bool = False,
 ) -> CalibrationSet:
     """Synthetic inputs for every input of a model.
 
-    Images, signals and volumes are dead leaves; vectors are Gaussian; integers are small random
-    ids; booleans are true. What a fully connected layer reads first is mixed from its rows.
+    Pictures of 1 or 3 channels are crops of photographs; other images, signals and volumes are dead
+    leaves; vectors are Gaussian; integers are random places in the tables that the graph looks them
+    up in; booleans are true. What a fully connected layer reads first is mixed from its rows.
 
     Parameters
     ----------
@@ -56,6 +59,8 @@ def synthesise(
         standard.
     hints : mapping of input name to InputHint, optional
         What the graph tells of its inputs.
+    unseen : bool
+        Of photographs that are never cut otherwise, to judge results on.
     """
     hints = hints or {}
     # A state of layers by inputs, say, is not one row an input: such inputs come one at a time.
@@ -69,7 +74,9 @@ def synthesise(
     )
     for spec, shape in zip(inputs, shapes, strict=True):
         check_affordable(spec.name, shape if apart else (1, *shape[1:]), samples)
-    count = max(1, samples // length)
+    free = not apart and all(not spec.shape or spec.shape[0] is None for spec in inputs)
+    count = -(-samples // length) if free else max(1, samples // length)
+    total = samples if free else count * length
     rows = [
         0 if nothing else shape[0] if apart and shape else length
         for shape, nothing in zip(shapes, empty, strict=True)
@@ -77,10 +84,11 @@ def synthesise(
     made = [
         _make(
             spec,
-            (count * each, *shape[1:]) if shape else (),
+            (count * each if apart else min(count * each, total), *shape[1:]) if shape else (),
             seed + number,
             normalisation,
             hints.get(spec.name, InputHint()),
+            unseen,
         )
         for number, (spec, shape, each) in enumerate(zip(inputs, shapes, rows, strict=True))
     ]
@@ -91,9 +99,8 @@ def synthesise(
         }
         for k in range(count)
     ]
-    free = not apart and all(not spec.shape or spec.shape[0] is None for spec in inputs)
-    source = f"{count * length} synthetic inputs"
-    return CalibrationSet(batches, count * length, False, source, any_length=free, apart=apart)
+    source = f"{total} synthetic inputs"
+    return CalibrationSet(batches, total, False, source, any_length=free, apart=apart)
 
 
 def _make(
@@ -102,6 +109,7 @@ def _make(
     seed: int,
     normalisation: Normalisation | None,
     hint: InputHint,
+    unseen: bool,
 ) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
     if not math.prod(shape):
@@ -111,10 +119,7 @@ def _make(
     if spec.dtype.kind == "O":
         return np.full(shape, WORD, spec.dtype)
     if takes_ids(spec.dtype):
-        # A mask is all ones; ids are small, as tables have unknown lengths.
-        mask = hint.mask or "mask" in spec.name.lower()
-        rows = min(SMALL_IDS, hint.ids or SMALL_IDS)
-        return np.asarray(np.ones(shape) if mask else rng.integers(0, rows, shape), spec.dtype)
+        return in_segments(rng, token_ids(rng, shape, spec, hint), hint)
     if hint.weight is not None:
         mixed = dead_leaves.first_layer_inputs(hint.weight, shape[0], seed=seed)
         return np.asarray(_unstandardised(mixed.reshape(shape), hint), spec.dtype)
@@ -122,7 +127,10 @@ def _make(
         return np.asarray(_unstandardised(rng.standard_normal(shape), hint), spec.dtype)
     last = channels_last(shape)
     channels, size = (shape[-1], shape[1:-1]) if last else (shape[1], shape[2:])
-    values = dead_leaves.dead_leaves(shape[0], channels, size, seed=seed)
+    if len(size) == 2 and channels in (1, 3):
+        values = photographs.crops(shape[0], channels, size, seed=seed, unseen=unseen)
+    else:
+        values = dead_leaves.dead_leaves(shape[0], channels, size, seed=seed)
     if last:
         values = np.moveaxis(values, 1, -1)
     axis = values.ndim - 1 if last else 1

@@ -21,6 +21,7 @@ from nmcore.cli.options import (
     json_option,
     mean_option,
     only_option,
+    preprocess_option,
     providers_option,
     scale_option,
     seed_option,
@@ -82,7 +83,8 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=float,
     metavar="D",
     help="Remove as much as costs at most D percentage points of accuracy, or of agreement with "
-    "IN where --data has no labels. Tries six compressions; part of --data is kept to judge on.",
+    "IN where --data has no labels; or hundredths of the cosine where outputs are vectors. "
+    "Tries six compressions; part of --data is kept to judge on.",
 )
 @click.option(
     "--round-to",
@@ -131,8 +133,8 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
-    help="Unlabelled inputs x, or a folder of pictures, to measure activations on.  "
-    "[default: synthetic inputs]",
+    help="Unlabelled inputs to measure activations on: x, or an array for each input of the model "
+    "by its name; or a folder of pictures.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -150,6 +152,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @scale_option
 @mean_option
 @std_option
+@preprocess_option
 @click.option(
     "--verify",
     is_flag=True,
@@ -370,15 +373,13 @@ def _time_both(
 ) -> Sequence[Latency | None]:
     from functools import partial
 
-    from nmcore.data.dataset import Dataset
     from nmcore.errors import DataError, ModelError, VerificationError
     from nmcore.evaluation.latency import measure, on_one_device
     from nmcore.evaluation.stopwatch import timed_inputs
 
     before, after = sessions
-    data = result.data if isinstance(result.data, Dataset) else None
     try:
-        feeds = timed_inputs(before, data, seed=result.seed)
+        feeds = timed_inputs(before, result.data, seed=result.seed)
         before.run(feeds)
     except (ModelError, DataError) as error:
         unmeasured.append(f"no latency: {error}")
@@ -398,9 +399,11 @@ def _time_both(
 def _fidelity(
     sessions: Sequence[Session], result: Result, unmeasured: list[str]
 ) -> Fidelity | None:
+    from nmcore.calibration.random_inputs import hints_of
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
     from nmcore.evaluation.fidelity import compared
+    from nmcore.plugins.capabilities import gives_features
     from nmcore.utils.logs import step
 
     before, after = sessions
@@ -410,10 +413,13 @@ def _fidelity(
                 before,
                 after,
                 result.data,
+                held=result.held,
                 macs=result.before.macs,
                 seed=result.seed,
                 steps=result.normalisation,
+                hints=hints_of(result.graph),
                 progress=track,
+                features=gives_features(result.graph),
             )
     except (ModelError, DataError) as error:
         unmeasured.append(f"the results are not compared: {error}")

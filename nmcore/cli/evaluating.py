@@ -12,8 +12,10 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
+    LateChoice,
     json_option,
     mean_option,
+    preprocess_option,
     providers_option,
     runs_option,
     scale_option,
@@ -23,14 +25,21 @@ from nmcore.cli.options import (
 from nmcore.cli.printing import plain, print_json
 
 
+def metrics() -> Sequence[str]:
+    """The names of all metrics."""
+    from nmcore.evaluation.metrics import METRICS
+
+    return list(METRICS)
+
+
 @click.command(cls=GatheringCommand)
 @click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
 @click.option(
     "--data",
     type=FILE,
-    metavar="FILE.npz",
-    help="x, or an array for each input of the model by its name; optionally classes y.  "
-    "[default: synthetic inputs]",
+    metavar="FILE.npz|DIR",
+    help="x, or an array for each input of the model by its name; optionally classes y; or a "
+    "folder of pictures, whose subfolders are classes.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -41,28 +50,42 @@ from nmcore.cli.printing import plain, print_json
 @scale_option
 @mean_option
 @std_option
+@preprocess_option
 @providers_option
 @threads_option
 @runs_option
+@click.option(
+    "--metric",
+    type=LateChoice(metrics),
+    multiple=True,
+    help="What to tell of the outputs; repeat it for several.  [default: what suits their form]",
+)
 @json_option
 @quiet_option
 def evaluate(
     models: Sequence[Path],
     threads: int | None,
+    metric: Sequence[str],
     as_json: bool,
     **options: Any,
 ) -> None:
     """Compare models on the same inputs.
 
-    Accuracy where the data holds classes, agreement with the first model, latency and size.
-    Without data, agreement and latency on synthetic inputs.
+    Accuracy where the data holds classes, agreement with the first model, latency and size; of
+    models whose outputs are vectors or pictures, how near they are to the first model's. Without
+    data the same on synthetic inputs.
     """
     from nmcore.cli import terminal as t
     from nmcore.evaluation.evaluate import evaluate as evaluate_models
 
     with t.working("timing") as track:
         results = evaluate_models(
-            models, threads=threads or 0, progress=track, notify=t.notify, **options
+            models,
+            threads=threads or 0,
+            metric=metric or None,
+            progress=track,
+            notify=t.notify,
+            **options,
         )
     if as_json:
         print_json([plain(result) | {"warnings": [*t.cautions(result)]} for result in results])

@@ -13,6 +13,7 @@ from nmcore.cli.options import (
     GatheringCommand,
     json_option,
     mean_option,
+    preprocess_option,
     providers_option,
     scale_option,
     seed_option,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
-    help="Inputs x, with or without classes y, or a folder of pictures.  "
-    "[default: synthetic inputs]",
+    help="Inputs x, or an array for each input of the model by its name, with or without classes "
+    "y; or a folder of pictures.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @scale_option
 @mean_option
 @std_option
+@preprocess_option
 @providers_option
 @seed_option
 @json_option

@@ -170,6 +170,20 @@ scale_option = click.option(
 )
 mean_option = click.option("--mean", cls=NumbersOption, help="One number, or one a channel.")
 std_option = click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
+
+
+def _preprocessing() -> Sequence[str]:
+    from nmcore.data.normalisation import PREPROCESSING
+
+    return list(PREPROCESSING)
+
+
+preprocess_option = click.option(
+    "--preprocess",
+    type=LateChoice(_preprocessing),
+    help="A usual --scale, --mean and --std by name: that of ImageNet or CLIP, pixels from 0 to 1, "
+    "or from -1 to 1.",
+)
 providers_option = click.option(
     "--providers",
     default="auto",

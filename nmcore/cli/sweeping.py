@@ -21,6 +21,7 @@ from nmcore.cli.options import (
     json_option,
     mean_option,
     only_option,
+    preprocess_option,
     providers_option,
     scale_option,
     seed_option,
@@ -73,7 +74,8 @@ BUG = 1
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
-    help="Unlabelled inputs x for the methods auto and moments.  [default: synthetic inputs]",
+    help="Unlabelled inputs for the methods auto and moments, as for compress.  "
+    "[default: synthetic inputs]",
 )
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="How many inputs to measure on."
@@ -81,11 +83,13 @@ BUG = 1
 @scale_option
 @mean_option
 @std_option
+@preprocess_option
 @click.option(
     "--evaluate-data",
     type=FILE,
     metavar="FILE.npz",
-    help="Compare every result with its original on these x, and on classes y if there are any.",
+    help="Compare every result with its original on these inputs, and on classes y if there are "
+    "any.",
 )
 @click.option("--out-dir", type=FILE, metavar="DIR", help="Write the models into this folder.")
 @click.option("--retry-failed", is_flag=True, help="Run cells again that failed.")

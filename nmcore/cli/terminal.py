@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,8 +19,8 @@ from nmcore.cli.progress import track as track
 from nmcore.cli.progress import working as working
 from nmcore.group import Declined
 from nmcore.report.phrases import (
-    AGREEMENT,
-    DEVIATION,
+    FORMS,
+    MEANINGS,
     NOISE,
     by_reason,
     latency_change,
@@ -54,6 +55,16 @@ N = TypeVar("N", int, int | None, float | None)
 PIPE_WIDTH = 100_000
 # Text on a terminal is folded to no less than this.
 TEXT_WIDTH = 8
+# What heads the columns of metrics.
+HEADERS = {
+    "top1": "top-1 %",
+    "top5": "top-5 %",
+    "agreement": "agreement %",
+    "deviation": "deviation %",
+    "cosine": "cosine",
+    "neighbours": "neighbours %",
+    "psnr": "PSNR dB",
+}
 # So many nodes are named for one reason; --json and --report name all.
 NAMED_NODES = 4
 
@@ -223,9 +234,7 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
     """Return one line a model, or one column a model where lines are too long for the terminal."""
     columns: list[tuple[str, Any]] = [
         ("model", lambda r: r.model),
-        ("top-1 %", lambda r: percent(r.top1)),
-        ("agreement %", lambda r: percent(r.agreement)),
-        ("deviation %", lambda r: percent(r.deviation)),
+        *((HEADERS.get(name, name), partial(_figure, name)) for name in results[0].metrics),
         ("latency", _evaluated_latency),
         ("parameters", lambda r: number(r.params)),
         ("MACs", lambda r: number(r.macs)),
@@ -242,6 +251,15 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
     return table(["", *(f"<{row[0]}" for row in rows)], models)
 
 
+def _figure(name: str, result: Evaluation) -> str:
+    return _written(name, result.metrics[name])
+
+
+def _written(name: str, value: float | None) -> str:
+    """A figure of a metric; cosines are told by the digits that matter."""
+    return f"{value:.4f}" if name == "cosine" and value is not None else percent(value)
+
+
 def _evaluated_latency(result: Evaluation) -> str:
     return f"{milliseconds(result.latency_ms)}{', uncertain' if [*cautions(result)] else ''}"
 
@@ -254,28 +272,30 @@ def cautions(result: Evaluation) -> Iterator[str]:
 
 def records_table(records: Sequence[Record]) -> Table:
     """Return one line a cell of a sweep, those of a model below the model as it is."""
-    evaluated = any(record.n is not None for record in records)
+    figures = [
+        name for name in HEADERS if any(getattr(each, name, None) is not None for each in records)
+    ]
     rows: list[tuple[str, ...]] = []
     for _, cells in groupby(records, key=lambda record: record.key["model_sha256"]):
         several = list(cells)
         whole = next((each for each in several if each.error is None), None)
         if whole is not None:
-            measured = (percent(whole.top1_before), "-", "-") if evaluated else ()
+            measured = [percent(whole.top1_before) if name == "top1" else "-" for name in figures]
             costs = whole.params_before, whole.macs_before, whole.bytes_before
             rows.append((whole.model, "as it is", "", *measured, *_costs(*costs)))
-        rows += [_record_row(each, evaluated) for each in several]
-    figures = ["top-1 %", "agreement %", "deviation %"] if evaluated else []
+        rows += [_record_row(each, figures) for each in several]
+    headers = [HEADERS[name] for name in figures]
     costs_of = ["parameters", "MACs", "file size"]
-    return table(["model", "<method", "<asked for", *figures, *costs_of], rows)
+    return table(["model", "<method", "<asked for", *headers, *costs_of], rows)
 
 
-def _record_row(record: Record, evaluated: bool) -> tuple[str, ...]:
+def _record_row(record: Record, figures: Sequence[str]) -> tuple[str, ...]:
     asked = f"{record.budget} {record.share:g}"
-    figures = (record.top1, record.agreement, record.deviation) if evaluated else ()
     costs = _costs(record.params, record.macs, record.bytes)
     if record.error is not None:
         costs = ("-", "-", "failed")
-    return record.model, record.method, asked, *map(percent, figures), *costs
+    measured = [_written(name, getattr(record, name)) for name in figures]
+    return record.model, record.method, asked, *measured, *costs
 
 
 def _costs(params: int | None, macs: int | None, count: int | None) -> tuple[str, str, str]:
@@ -311,5 +331,9 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
     if len(results) > 1:
-        yield f"agreement: {AGREEMENT}; deviation: {DEVIATION}"
-        yield f"agreement and deviation: compared with {printable(first.model)}"
+        told = {name: MEANINGS[name] for name in first.metrics if name in MEANINGS}
+        if first.form in FORMS:
+            yield FORMS[first.form]
+        if told:
+            yield "; ".join(f"{name}: {meaning}" for name, meaning in told.items())
+            yield f"{' and '.join(told)}: compared with {printable(first.model)}"

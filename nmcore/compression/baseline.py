@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.merging import merge_all
-from nmcore.evaluation.comparison import Deviation
+from nmcore.data.batches import length_of
+from nmcore.evaluation.metrics import Deviation
+from nmcore.evaluation.outputs import Batch
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.task import Task
 from nmcore.plugins import protocols, registry
@@ -60,7 +64,9 @@ class Baseline:
                 all(each[k].shape == want.shape for each in found) for k, want in enumerate(wanted)
             ]
             chosen = [want if fit else None for want, fit in zip(wanted, fits, strict=True)]
+            counts = None if self.calibration.mask is None else feeds[self.calibration.mask] != 0
+            places = np.arange(length_of(feeds))
             for deviation, outputs in zip(deviations, found, strict=True):
-                deviation.add(chosen, outputs)
+                deviation.add(Batch(chosen, outputs, None, places, counts))
         shares = [deviation.percent for deviation in deviations]
         return None if None in shares else [each for each in shares if each is not None]

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from nmcore.arrays.elimination import Problem, problem
 from nmcore.compression.moments import Moments
-from nmcore.compression.refit import REFIT_RIDGE, SCARCITY, features, mixed, refit
+from nmcore.compression.refit import (
+    REFIT_RIDGE,
+    SCARCITY,
+    features,
+    mixed,
+    refit,
+    validated_refit,
+)
 from nmcore.group import Consumer, IntArray, Refit
 
 # The pull where channels are chosen and folded into each other, relative to a feature's variance.
@@ -38,9 +45,21 @@ def selection_problem(consumer: Consumer, moments: Moments, unit: float) -> Prob
     )
 
 
-def solved_refit(consumer: Consumer, moments: Moments, kept: IntArray) -> Refit:
-    """The consumer's new weight on the kept channels."""
+def solved_refit(
+    consumer: Consumer, moments: Moments, kept: IntArray, held: Moments | None = None
+) -> Refit:
+    """The consumer's new weight on the kept channels.
+
+    Parameters
+    ----------
+    held : Moments or None
+        Of inputs that nothing is fitted to: they choose the strength of the pull.
+    """
     taps = consumer.weight.shape[2]
     start = mixed(moments, consumer.matrix(), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
-    weights, bias = refit(moments, start, features(kept, taps), ridge=_ridge(REFIT_RIDGE, moments))
+    own, ridge = features(kept, taps), _ridge(REFIT_RIDGE, moments)
+    if held is None:
+        weights, bias = refit(moments, start, own, ridge=ridge)
+    else:
+        weights, bias = validated_refit(moments, held, start, own, ridge=ridge)
     return Refit(kept, weights.T.reshape(-1, len(kept), taps), bias - consumer.offsets())

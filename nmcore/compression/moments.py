@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from nmcore.data.batches import BatchRunner, Feeds, length_of
 from nmcore.group import Array, Float64Array
 from nmcore.plugins.protocols import Session
+
+# How many outputs a probe has for a reading: with targets, without, and with the sum that it feeds.
+WITH_TARGETS, ALONE, WITH_SUM = 6, 3, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +170,17 @@ def with_own(moments: Moments, matrix: Float64Array, share: float) -> Moments:
         cross=moments.cross + own * matrix,
         target_variance=moments.target_variance + own * np.square(matrix).sum(axis=0),
     )
+
+
+class Measured(NamedTuple):
+    """What one reading gives on the inputs to fit to, and on those that judge, if there are any."""
+
+    fitted: Sums
+    held: Sums
+
+    def judges(self) -> Moments | None:
+        """The moments of what is held back."""
+        return self.held.measured() if self.held.rows else None
 
 
 def collect(

@@ -15,27 +15,34 @@ from functools import cached_property
 
 import numpy as np
 
-from nmcore.arrays.elimination import (
-    Curve,
-    Problem,
-    eliminate,
-)
+from nmcore.arrays.elimination import Curve, Problem, eliminate
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.consumer_fit import selection_problem, solved_refit, variance
 from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.merging import chosen, merge_group
-from nmcore.compression.moments import Sums, add_outputs, average, collect
+from nmcore.compression.moments import (
+    ALONE,
+    WITH_SUM,
+    WITH_TARGETS,
+    Measured,
+    Moments,
+    Sums,
+    add_outputs,
+    average,
+    collect,
+)
+from nmcore.compression.output_error import Trial, scales, trial
 from nmcore.compression.shrinkage import Shrinkage
-from nmcore.compression.stream import Stream
-from nmcore.data.batches import Feeds, length_of
+from nmcore.compression.stream import Batch, Stream
+from nmcore.data.batches import length_of
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.group import Consumer, Group, IntArray, Reading, Refit
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import GroupPlan
 from nmcore.plan.task import Task
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 
@@ -47,8 +54,6 @@ MAX_FEATURES = 6_000
 _RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
 _PROBE_NUMBERS = 2**26
-# How many outputs a probe has for a reading: with targets, without, and with the sum that it feeds.
-_WITH_TARGETS, _ALONE, _WITH_SUM = 6, 3, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +90,28 @@ class Reconstruction:
     providers: Sequence[str] = ("auto",)
 
     @cached_property
-    def _batches(self) -> list[Feeds]:
-        """The calibration set in batches that the heaviest consumer allows."""
+    def _batches(self) -> list[Batch]:
+        """All inputs in batches that the heaviest consumer allows."""
         heaviest = max(map(self.graph.unfolded_numbers, self.graph.readings()), default=1)
-        most = max(1, _RUN_NUMBERS // max(1, heaviest))
-        return list(self.calibration.in_batches_of(most))
+        return self._divided(max(1, _RUN_NUMBERS // max(1, heaviest)))
+
+    def _divided(self, most: int) -> list[Batch]:
+        return [
+            Batch(feeds, unseen)
+            for unseen in (False, True)
+            for feeds in self.calibration.in_batches_of(most, unseen=unseen)
+        ]
 
     @cached_property
     def _shrinkage(self) -> Shrinkage:
         return Shrinkage(self.graph, self.calibration.real)
 
     def prepare(self) -> None:
-        """Give batch norms the statistics of synthetic inputs, which have others than real ones."""
+        """Leave padding out; give batch norms the statistics of synthetic inputs, which have others
+        than real ones.
+        """
+        if self.calibration.mask is not None and isinstance(self.graph, capabilities.Maskable):
+            self.graph.set_mask(self.calibration.mask)
         model = None if self.calibration.real else self.graph.norm_probe()
         if model is not None:
             session, batches = self.session(model), self.calibration.batches
@@ -112,20 +127,37 @@ class Reconstruction:
 
     def curves(self, groups: Iterable[Group], progress: Progress = silent) -> dict[str, Curve]:
         """The error curve of every group on the uncompressed network."""
-        result: dict[str, Curve] = {}
+        return {tried.group.name: curve for curve, tried in self._tried(groups, progress)}
+
+    def priced_curves(
+        self, groups: Sequence[Group], progress: Progress = silent
+    ) -> tuple[dict[str, Curve], dict[str, float]]:
+        """The error curves, and how much those errors count at the outputs; see
+        :func:`nmcore.compression.output_error.scales`.
+        """
+        tried = list(self._tried(groups, progress))
+        trials = [each for curve, each in tried if len(curve.order)]
+        with step("measuring what errors do to the outputs"):
+            found = scales(self.graph, trials, self.calibration, self.session, progress)
+        return {each.group.name: curve for curve, each in tried}, found
+
+    def _tried(self, groups: Iterable[Group], progress: Progress) -> Iterator[tuple[Curve, Trial]]:
+        """The curve of each group, and a part of it removed."""
         readings = self._readings()
         for chunk in self._chunks(groups):
             needed = [r for g in chunk for r in readings[g.name]]
-            sums = iter(self._sums(needed, progress))
+            sums = self._sums(needed, progress)
+            sums.reverse()
             for group in progress("ordering channels", chunk):
-                problems = [
-                    self._curve_problem(consumer, reading, sums)
-                    for consumer, reading in zip(
-                        self.graph.consumers(group), readings[group.name], strict=True
-                    )
-                ]
-                result[group.name] = Curve(*eliminate(problems, 1))
-        return result
+                consumers = self.graph.consumers(group)
+                seen, problems = [], []
+                for consumer, reading in zip(consumers, readings[group.name], strict=True):
+                    # Taken off, so that their memory is free again.
+                    moments, setup = self._curve_problem(consumer, reading, sums.pop())
+                    seen.append(moments)
+                    problems.append(setup)
+                curve = Curve(*eliminate(problems, 1))
+                yield curve, trial(group, consumers, seen, curve)
 
     def _readings(self) -> dict[str, list[Reading]]:
         """The readings of each group, in the order of its consumers."""
@@ -182,7 +214,9 @@ class Reconstruction:
         for reading in again:
             consumer = self.graph.consumer(reading)
             kept = np.arange(consumer.weight.shape[1])
-            solved.append((reading, solved_refit(consumer, next(sums).measured(), kept)))
+            found = next(sums)
+            change = solved_refit(consumer, found.fitted.measured(), kept, found.judges())
+            solved.append((reading, change))
         # Nothing changes before all is solved, and no channel goes before all are updated: both
         # would change what was measured.
         for reading, change in solved:
@@ -196,7 +230,7 @@ class Reconstruction:
         group: Group,
         readings: Sequence[Reading],
         choice: Choice,
-        sums: Iterator[Sums],
+        sums: Iterator[Measured],
         solved: list[Solved],
     ) -> Outcome:
         """Choose the channels of a group and refit its consumers.
@@ -204,7 +238,8 @@ class Reconstruction:
         Without a choice of channels those stay that leave the least error.
         """
         consumers = self.graph.consumers(group)
-        found = [next(sums).measured() for _ in consumers]
+        measured = [next(sums) for _ in consumers]
+        found = [each.fitted.measured() for each in measured]
         reason, kept = "chosen as asked; the next layer refitted", choice.kept
         curve = None
         if kept is None:
@@ -220,21 +255,26 @@ class Reconstruction:
             order, error = eliminate(problems, choice.count)
             curve = Curve(order, error / len(problems), original=False)
             kept = np.delete(np.arange(group.width), order)
-        for reading, consumer, moments in zip(readings, consumers, found, strict=True):
-            solved.append((reading, solved_refit(consumer, moments, kept)))
+        for reading, consumer, moments, each in zip(
+            readings, consumers, found, measured, strict=True
+        ):
+            solved.append((reading, solved_refit(consumer, moments, kept, each.judges())))
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - len(kept), curve=curve)
 
-    def _curve_problem(self, consumer: Consumer, reading: Reading, sums: Iterator[Sums]) -> Problem:
-        """The elimination for one consumer of the original, in units of what it feeds."""
-        found = next(sums)
-        seen = found.moments_of(consumer.matrix(), consumer.offsets())
+    def _curve_problem(
+        self, consumer: Consumer, reading: Reading, sums: Sums
+    ) -> tuple[Moments, Problem]:
+        """The moments of one consumer of the original, and its elimination, in units of what it
+        feeds.
+        """
+        seen = sums.moments_of(consumer.matrix(), consumer.offsets())
         moments = self._shrinkage(seen, consumer, reading)
         unit = variance([consumer], [moments])
         if consumer.feeds_sum:
             own = unit - variance([consumer], [seen])
-            unit = found.stream_variance() + own
-        return selection_problem(consumer, moments, unit=unit or 1.0)
+            unit = sums.stream_variance() + own
+        return seen, selection_problem(consumer, moments, unit=unit or 1.0)
 
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""
@@ -268,7 +308,9 @@ class Reconstruction:
             size += needed
         yield part
 
-    def _carried_sums(self, readings: Sequence[Reading], ahead: Sequence[Reading]) -> list[Sums]:
+    def _carried_sums(
+        self, readings: Sequence[Reading], ahead: Sequence[Reading]
+    ) -> list[Measured]:
         """The sums of several readings with targets, beginning where the last step stood.
 
         Parameters
@@ -288,12 +330,14 @@ class Reconstruction:
             except OutOfMemoryError:
                 # Carried values belong to the batches that they were computed in.
                 self._stream.clear()
-                longest = max(map(length_of, self._batches))
+                longest = max(length_of(batch.feeds) for batch in self._batches)
                 if longest == 1 or not self.calibration.any_length:
                     raise
-                self._batches = list(self.calibration.in_batches_of((longest + 1) // 2))
+                self._batches = self._divided((longest + 1) // 2)
 
-    def _carry(self, readings: Sequence[Reading], cut: Sequence[protocols.Carried]) -> list[Sums]:
+    def _carry(
+        self, readings: Sequence[Reading], cut: Sequence[protocols.Carried]
+    ) -> list[Measured]:
         """The sums of some readings; without a cut the stream stays where it is."""
         stop = self._stream.missing(cut)
         model = self.graph.moment_probe(
@@ -305,16 +349,18 @@ class Reconstruction:
             stop=stop,
         )
         session, arriving = self.session(model), self._stream.expect(stop, cut)
-        sizes = [_WITH_TARGETS] * len(readings)
-        found = [Sums() for _ in readings]
-        for number, feeds in enumerate(self._batches):
+        sizes = [WITH_TARGETS] * len(readings)
+        found = [Measured(Sums(), Sums()) for _ in readings]
+        for number, (feeds, unseen) in enumerate(self._batches):
             divisible = self.calibration.any_length and length_of(feeds) > 1
             outputs = session.run({**feeds, **self._stream.feeds(number)}, divisible=divisible)
-            add_outputs(found, outputs[: sum(sizes)], sizes)
+            totals = [each.held if unseen else each.fitted for each in found]
+            add_outputs(totals, outputs[: sum(sizes)], sizes)
             arriving.add(outputs[sum(sizes) :])
         if cut:
             arriving.done()
-        return self._finite(found, readings)
+        self._check([each.fitted for each in found], readings)
+        return found
 
     @cached_property
     def _stream(self) -> Stream:
@@ -331,20 +377,20 @@ class Reconstruction:
             found = collect(
                 self.session(model),
                 progress("measuring", batches),
-                [_WITH_SUM if feeds else _ALONE for feeds in feeding],
+                [WITH_SUM if feeds else ALONE for feeds in feeding],
                 divisible=self.calibration.any_length,
             )
-        return self._finite(found, readings)
+        self._check(found, readings)
+        return found
 
-    def _finite(self, sums: list[Sums], readings: Sequence[Reading]) -> list[Sums]:
-        """The sums; an error where they hold NaN or infinity."""
+    def _check(self, sums: Sequence[Sums], readings: Sequence[Reading]) -> None:
+        """Raise an error where sums hold NaN or infinity."""
         if not all(each.is_finite for each in sums):
             nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
             raise ModelError(
                 f"what reaches {nodes} holds NaN or infinity on these inputs; "
                 "are the model's weights damaged?"
             )
-        return sums
 
     def session(self, model: bytes) -> protocols.Session:
         """Load a probe."""
@@ -366,8 +412,8 @@ def reconstruct_all(
     if task.budget is not None:
         free = [group for group in graph.groups if group.name in task.free & fitting]
         with step(f"measuring the error curves of {len(free)} groups"):
-            curves = walk.curves(free, task.progress)
-        errors = {name: curve.error for name, curve in curves.items()}
+            curves, prices = walk.priced_curves(free, task.progress)
+        errors = {name: prices.get(name, 1.0) * curve.error for name, curve in curves.items()}
         allotment = meet(
             graph, task.budget, task.choices, errors, added=sum(map(walk.new_biases, free))
         )

@@ -11,6 +11,8 @@ from nmcore.group import Float64Array, IntArray
 REFIT_RIDGE = 1e-2
 # What a feature adds to that pull for each row that it has.
 SCARCITY = 0.2
+# By how much the pull changes where held-out inputs choose it, and how often at most.
+FACTOR, TRIES = 8.0, 4
 
 
 def features(kept: IntArray, taps: int) -> IntArray:
@@ -80,3 +82,40 @@ def refit(
     pull = ridge * np.diagonal(inner).mean() + np.finfo(np.float64).tiny
     weights = start + np.linalg.solve(inner + pull * np.eye(len(own)), missing)
     return weights, moments.target_mean - moments.mean[own] @ weights
+
+
+def validated_refit(
+    moments: Moments, held: Moments, start: Float64Array, own: IntArray, *, ridge: float
+) -> tuple[Float64Array, Float64Array]:
+    """Like :func:`refit`, with the pull that leaves the least error on inputs that it has not seen.
+
+    The pull is made stronger for as long as that helps, else weaker.
+
+    Parameters
+    ----------
+    held : Moments
+        Of those inputs.
+    ridge : float
+        The pull that is tried first.
+    """
+    best = refit(moments, start, own, ridge=ridge)
+    least = error_on(held, *best, own)
+    for factor in (FACTOR, 1 / FACTOR):
+        improved = False
+        for number in range(1, TRIES + 1):
+            found = refit(moments, start, own, ridge=ridge * factor**number)
+            error = error_on(held, *found, own)
+            if error >= least:
+                break
+            best, least, improved = found, error, True
+        if improved:
+            break
+    return best
+
+
+def error_on(moments: Moments, weights: Float64Array, bias: Float64Array, own: IntArray) -> float:
+    """The mean squared error of weights on some features and a bias, summed over outputs."""
+    inner = moments.covariance[np.ix_(own, own)]
+    shift = moments.target_mean - moments.mean[own] @ weights - bias
+    explained = 2 * moments.cross[own] - inner @ weights
+    return float(moments.target_variance.sum() - (weights * explained).sum() + shift @ shift)

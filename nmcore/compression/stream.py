@@ -10,15 +10,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
+from nmcore.data.batches import Feeds
 from nmcore.group import Array
 from nmcore.plugins.protocols import Carried
 
 # So many bytes of carried values stay in memory.
 MEMORY = 2**28
+
+
+class Batch(NamedTuple):
+    """Inputs of one run, and whether they are those that nothing is fitted to."""
+
+    feeds: Feeds
+    unseen: bool
 
 
 @dataclass(eq=False)

@@ -1,8 +1,8 @@
-"""Inputs for a model with one input, with their classes where these are known."""
+"""Inputs for a model, an array for each of them, with their classes where these are known."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore.data.binding import (
+    LABELS,
+    UNNAMED,
+    by_input,
+    check_dtype,
+    is_ragged,
+    shapes_in,
+)
+from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
@@ -28,40 +37,134 @@ class Dataset:
     ----------
     name : str
         What errors call it.
-    x : array, shape (n, ...)
-        The inputs as they lie in the file.
+    arrays : mapping of str to array, shape (n, ...)
+        The inputs as they lie in the file, by the names of the model's inputs; one alone may be
+        called ``x``. An array instead of a mapping is that one. Each holds n entries: rows along
+        the batch axis of an input, or whole inputs, which have one more axis in front. Entries of
+        different shapes are an array of objects, shape (n,).
     y : int array, shape (n,), or None
-        The class of each input.
+        The class of each entry; :meth:`for_model` checks them.
     normalisation : Normalisation or None
-        What batches go through; None hands ``x`` over as it is.
-    axis : int
-        The channel axis of ``x`` that the normalisation runs along.
+        What a single array goes through; None hands all over as they are.
+    axis : int or None
+        The channel axis that the normalisation runs along; None where the shape tells.
     path : Path or None
         The file that the inputs are from.
+    named_classes : int or None
+        How many classes there are, where ``y`` numbers them in the order of their names; of a model
+        with another number of class scores nobody knows which is which.
     """
 
     name: str
-    x: Array
-    y: NDArray[np.int64] | None = None
+    arrays: Mapping[str, Array]
+    y: Array | None = None
     normalisation: Normalisation | None = None
-    axis: int = 1
+    axis: int | None = None
     path: Path | None = None
+    named_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.arrays, Mapping):
+            object.__setattr__(self, "arrays", {UNNAMED: self.arrays})
 
     def for_model(self, inputs: Sequence[InputSpec], count: int) -> Dataset:
-        """All inputs: what was read does not depend on the model."""
-        return self
+        """The arrays under the names of a model's inputs, and the classes, checked.
+
+        Parameters
+        ----------
+        inputs : sequence of InputSpec
+            Of the model.
+        count : int
+            How many entries are wanted; what was read does not depend on it.
+
+        Raises
+        ------
+        DataError
+            An input has no array, or one that does not fit; or the classes are none.
+        """
+        arrays, y = dict(self.arrays), self.y
+        names = [spec.name for spec in inputs]
+        for label in LABELS:
+            if label in arrays and label not in names:
+                found = arrays.pop(label)
+                y = found if y is None else y
+            elif label in names and label not in arrays and y is not None:
+                arrays[label], y = y, None
+        bound = replace(self, arrays=arrays, y=None).bound(inputs)
+        return replace(bound, y=None if y is None else _labels(self.name, y, len(bound)))
+
+    def bound(self, inputs: Sequence[InputSpec]) -> Dataset:
+        """The arrays that the inputs of a model take, under their names.
+
+        Raises
+        ------
+        DataError
+            An input has no array, or one that does not fit.
+        """
+        if self.normalisation is not None and len(inputs) > 1:
+            raise DataError("scale, mean and std are for models with one input; this has several")
+        arrays = by_input(self.name, self.arrays, inputs)
+        if self.normalisation is not None:
+            source = UNNAMED if UNNAMED in self.arrays else inputs[0].name
+            check_dtype(self.name, f"normalised {source}", np.zeros(0, np.float32), inputs[0])
+        return replace(self, arrays=arrays)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return min((len(array) for array in self.arrays.values()), default=0)
 
     def first(self, count: int) -> Dataset:
-        """The same with so many inputs at most."""
-        return replace(self, x=self.x[:count], y=None if self.y is None else self.y[:count])
+        """The same with so many entries at most."""
+        return self.part(slice(count))
 
-    def part(self, chosen: NDArray[np.intp]) -> Dataset:
-        """Some of the inputs, by their positions (n,)."""
-        y = None if self.y is None else self.y[chosen]
-        return replace(self, x=self.x[chosen], y=y)
+    def part(self, chosen: NDArray[np.intp] | slice) -> Dataset:
+        """Some of the entries, by their positions."""
+        arrays = {name: array[chosen] for name, array in self.arrays.items()}
+        return replace(self, arrays=arrays, y=None if self.y is None else self.y[chosen])
+
+    def alike(self, most: int) -> Iterator[NDArray[np.intp]]:
+        """Positions of all entries, in batches of entries of the same shapes, the largest first.
+
+        Parameters
+        ----------
+        most : int
+            How many a batch holds at most.
+
+        Examples
+        --------
+        >>> lengths = np.empty(3, object)
+        >>> lengths[:] = [np.zeros(4), np.zeros(9), np.zeros(4)]
+        >>> [batch.tolist() for batch in Dataset("d", {"sound": lengths}).alike(8)]
+        [[1], [0, 2]]
+        """
+        ragged = [array for array in self.arrays.values() if is_ragged(array)]
+        same: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        if ragged:
+            for place, shapes in enumerate(zip(*map(shapes_in, ragged), strict=True)):
+                same.setdefault(shapes, []).append(place)
+        groups = [np.array(same[key]) for key in sorted(same, key=_numbers, reverse=True)]
+        for places in groups or [np.arange(len(self))]:
+            for start in range(0, len(places), most):
+                yield places[start : start + most]
+
+    def take(
+        self, name: str, chosen: NDArray[np.intp] | slice, dtype: np.dtype[Any] | type
+    ) -> Array:
+        """Return some entries of one array, which have one shape, normalised, as ``dtype``.
+
+        >>> images = np.array([[[0], [255]]], np.uint8)
+        >>> data = Dataset("d", images, None, Normalisation(255.0, (0.5,), (0.5,)))
+        >>> data.take("x", slice(0, 1), np.float32).ravel()
+        array([-1.,  1.], dtype=float32)
+        """
+        part = self.arrays[name][chosen]
+        if is_ragged(part):
+            part = np.stack(list(part))
+        if self.normalisation is None:
+            return np.ascontiguousarray(part, dtype=dtype)
+        axis = self.axis
+        if axis is None:
+            axis = channel_axis(part.shape, self.normalisation.channels)
+        return self.normalisation(part, axis, np.dtype(dtype))
 
     @property
     def is_unscaled(self) -> bool:
@@ -69,9 +172,11 @@ class Dataset:
 
         Numbers of any type count that are whole, from 0 to 255, and use that range.
         """
-        if self.normalisation is not None or self.x.dtype == np.uint8:
-            return self.normalisation is None
-        x = self.x[:_LOOKED_AT]
+        x = self._sample
+        if x is None or self.normalisation is not None:
+            return False
+        if x.dtype == np.uint8:
+            return True
         whole = x.dtype.kind in "iu" or (x.dtype.kind == "f" and np.array_equal(x, np.rint(x)))
         shown = whole and x.ndim > 2 and x.size > 0
         return bool(shown and x.min() >= 0 and _USED <= x.max() <= 255)
@@ -79,64 +184,31 @@ class Dataset:
     @property
     def is_scaled_twice(self) -> bool:
         """Whether numbers from -1 to 1 are divided as though they were bytes."""
-        steps = self.normalisation
-        x = self.x[:_LOOKED_AT]
+        steps, x = self.normalisation, self._sample
         scaled = steps is not None and steps.scale >= _USED
-        return scaled and x.dtype.kind == "f" and bool(np.abs(x).max(initial=0) <= 1)
+        if x is None or not scaled:
+            return False
+        return x.dtype.kind == "f" and bool(np.abs(x).max(initial=0) <= 1)
 
-    def fit(self, inputs: Sequence[InputSpec]) -> InputSpec:
-        """Return the input of a model that ``x`` feeds.
-
-        Raises
-        ------
-        DataError
-            The model has several inputs, or ``x`` has another shape or type than it wants.
-        """
-        spec = only_input(inputs)
-        given, wanted = self.x.shape[1:], spec.shape[1:]
-        fits = len(spec.shape) == self.x.ndim and all(
-            want is None or have == want for have, want in zip(given, wanted, strict=True)
-        )
-        if not fits:
-            raise DataError(
-                f"{self.name}: x has shape {shape_text(self.x.shape)}; "
-                f"the model's input {spec.name} needs {shape_text(spec.shape)}"
-            )
-        self._check_dtype(spec)
-        return spec
-
-    def _check_dtype(self, spec: InputSpec) -> None:
-        source = self.x.dtype if self.normalisation is None else np.dtype(np.float32)
-        if not np.can_cast(source, spec.dtype, "same_kind"):
-            what = "normalised x" if self.normalisation is not None else "x"
-            raise DataError(
-                f"{self.name}: {what} is {source}; the model's input {spec.name} takes {spec.dtype}"
-            )
-
-    def batch(self, start: int, stop: int, dtype: np.dtype[Any] | type = np.float32) -> Array:
-        """Return the inputs from ``start`` up to ``stop``, normalised, as ``dtype``.
-
-        >>> images = np.array([[[0], [255]]], np.uint8)
-        >>> Dataset("x", images, None, Normalisation(255.0, (0.5,), (0.5,))).batch(0, 1).ravel()
-        array([-1.,  1.], dtype=float32)
-        """
-        part = self.x[start:stop]
-        if self.normalisation is None:
-            return np.ascontiguousarray(part, dtype=dtype)
-        return self.normalisation(part, self.axis, np.dtype(dtype))
+    @property
+    def _sample(self) -> Array | None:
+        """The first entries of the one array that there is, where they have one shape."""
+        if len(self.arrays) != 1:
+            return None
+        (array,) = self.arrays.values()
+        return array[:1][0] if is_ragged(array) else array[:_LOOKED_AT]
 
 
-def only_input(inputs: Sequence[InputSpec]) -> InputSpec:
-    """Return the one input of a model.
+def _numbers(shapes: tuple[tuple[int, ...], ...]) -> int:
+    return int(sum(np.prod(shape) for shape in shapes))
 
-    Raises
-    ------
-    DataError
-        The model has several, or none.
-    """
-    if len(inputs) != 1:
-        names = ", ".join(spec.name for spec in inputs) or "none"
+
+def _labels(name: str, y: Array, count: int) -> NDArray[np.int64]:
+    if y.shape != (count,):
         raise DataError(
-            f"the model has {len(inputs)} inputs ({names}); a data file feeds models with one"
+            f"{name}: y has shape {shape_text(y.shape)}; "
+            f"one class number for each of the {count} inputs is needed"
         )
-    return inputs[0]
+    if y.dtype.kind not in "ui":
+        raise DataError(f"{name}: y is {y.dtype}; class numbers must be integers")
+    return y.astype(np.int64)

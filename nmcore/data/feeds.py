@@ -1,19 +1,21 @@
-"""Handing data to models: one input from ``x``, several by their names, or synthetic ones."""
+"""Handing data to models in batches, and data that is given as what models are fed with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore.data.binding import LABELS, UNNAMED, is_whole, shapes_in
 from nmcore.data.dataset import Dataset
+from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
+from nmcore.plugins.open_sizes import batch_axis
 from nmcore.plugins.protocols import InputSpec
-from nmcore.utils.text import shape_text
 
 # A batch holds about so many numbers: enough to keep a processor busy, little enough that the
 # activations of a large network fit into memory.
@@ -22,64 +24,32 @@ LARGEST_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
-class NamedInputs:
-    """Data for a model with several inputs.
-
-    Attributes
-    ----------
-    name : str
-        What errors call it.
-    arrays : mapping of input name to array, shape (n, ...)
-        For each input of the model n entries: rows along its batch axis, where the array has as
-        many axes as the input, or whole inputs, where it has one more.
-    y : int array, shape (n,), or None
-        The class of each entry.
-    """
-
-    name: str
-    arrays: Mapping[str, Array]
-    y: NDArray[np.int64] | None = None
-
-    def first(self, count: int) -> NamedInputs:
-        """The same with so many entries at most."""
-        arrays = {name: array[:count] for name, array in self.arrays.items()}
-        return replace(self, arrays=arrays, y=None if self.y is None else self.y[:count])
-
-    def __len__(self) -> int:
-        return min((len(array) for array in self.arrays.values()), default=0)
-
-
-Data = Dataset | NamedInputs
-
-
-@dataclass(frozen=True, eq=False)
 class Feeder:
-    """What a model is given for a range of inputs.
+    """What a model is given for some entries of the data.
 
     Attributes
     ----------
     rows : callable
-        ``rows(start, stop)`` gives the inputs of the model for these entries of the data.
+        ``rows(positions)`` gives the inputs of the model for these entries, which have one shape.
     fixed : int or None
         How many entries one run takes, where that is fixed.
+    apart : bool
+        Whether each entry is a run of its own, as it cannot be joined with others.
     """
 
-    rows: Callable[[int, int], dict[str, Array]]
+    rows: Callable[[NDArray[np.intp]], dict[str, Array]]
     fixed: int | None
+    apart: bool = False
 
-    def __call__(self, start: int, stop: int) -> dict[str, Array]:
-        """The inputs for a range; the last entry is repeated up to what a run takes."""
-        missing = (self.fixed or 0) - (stop - start)
-        feeds = self.rows(start, stop)
-        if missing <= 0:
-            return feeds
-        return {
-            name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-            for name, array in feeds.items()
-        }
+    def __call__(self, chosen: NDArray[np.intp]) -> dict[str, Array]:
+        """The inputs for some entries; the last one is repeated up to what a run takes."""
+        missing = (self.fixed or 0) - len(chosen)
+        if missing > 0:
+            chosen = np.append(chosen, np.repeat(chosen[-1:], missing))
+        return self.rows(chosen)
 
 
-def feeder(data: Data, inputs: Sequence[InputSpec]) -> Feeder:
+def feeder(data: Dataset, inputs: Sequence[InputSpec]) -> Feeder:
     """Tell how data feeds a model.
 
     Raises
@@ -91,64 +61,122 @@ def feeder(data: Data, inputs: Sequence[InputSpec]) -> Feeder:
     --------
     >>> mask = InputSpec("mask", (None, 4), np.dtype(bool))
     >>> rate = InputSpec("rate", (), np.dtype(np.int64))
-    >>> data = NamedInputs("d", {"mask": np.ones((5, 4), bool), "rate": np.full(5, 16000)})
-    >>> feeder(data, [mask, rate])(0, 1)
+    >>> data = Dataset("d", {"mask": np.ones((5, 4), bool), "rate": np.full(5, 16000)})
+    >>> feeder(data, [mask, rate])(np.arange(1))
     {'mask': array([[ True,  True,  True,  True]]), 'rate': array(16000)}
     """
-    if isinstance(data, Dataset):
-        spec = data.fit(inputs)
-        return Feeder(
-            lambda start, stop: {spec.name: data.batch(start, stop, spec.dtype)}, spec.shape[0]
-        )
-    whole = {spec.name: _is_whole(data, spec) for spec in inputs}
-    rows_taken = (spec.shape[0] for spec in inputs if not whole[spec.name])
-    lengths = {length for length in rows_taken if length is not None}
+    bound = data.bound(inputs)
+    whole = {spec.name: is_whole(bound.arrays[spec.name], spec) for spec in inputs}
+    lengths = {spec.shape[0] for spec in inputs if not whole[spec.name]} - {None}
     if any(whole.values()):
         lengths.add(1)
     if len(lengths) > 1:
-        counts = " and ".join(str(length) for length in sorted(lengths))
+        counts = " and ".join(map(str, sorted(filter(None, lengths))))
         raise DataError(
             f"{data.name}: a run of the model takes {counts} entries of different inputs; "
             "give all of them whole, with one more axis in front"
         )
 
-    def rows(start: int, stop: int) -> dict[str, Array]:
+    def rows(chosen: NDArray[np.intp]) -> dict[str, Array]:
         feeds = {}
         for spec in inputs:
-            array = data.arrays[spec.name]
-            part = array[start] if whole[spec.name] else array[start:stop]
-            feeds[spec.name] = np.asarray(part, spec.dtype)
+            part = bound.take(spec.name, chosen, spec.dtype)
+            feeds[spec.name] = np.asarray(part[0]) if whole[spec.name] else part
         return feeds
 
-    return Feeder(rows, lengths.pop() if lengths else None)
+    return Feeder(rows, lengths.pop() if lengths else None, any(whole.values()))
 
 
-def _is_whole(data: NamedInputs, spec: InputSpec) -> bool:
-    """Whether each entry of an array is a whole input rather than a row along its batch axis."""
-    if spec.name not in data.arrays:
-        raise DataError(
-            f"{data.name} holds no array named {spec.name}, which is an input of the model"
-        )
-    array = data.arrays[spec.name]
-    whole = array.ndim == len(spec.shape) + 1
-    given, wanted = array.shape[1:], spec.shape if whole else spec.shape[1:]
-    fits = len(given) == len(wanted) and array.ndim > 0
-    if not fits or any(w not in (None, g) for g, w in zip(given, wanted, strict=True)):
-        raise DataError(
-            f"{data.name}: {spec.name} has shape {shape_text(array.shape)}; the model's input "
-            f"needs {shape_text(spec.shape)}, or that with one more axis in front"
-        )
-    if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
-        raise DataError(f"{data.name}: {spec.name} is {array.dtype}; the model takes {spec.dtype}")
-    return whole
-
-
-def batch_size(data: Data) -> int:
-    """How many inputs are run at once where the model takes any number.
+def batch_size(data: Dataset) -> int:
+    """How many entries are run at once where the model takes any number.
 
     >>> batch_size(Dataset("x", np.zeros((9, 3, 32, 32), np.uint8)))
     256
     """
-    arrays = [data.x] if isinstance(data, Dataset) else data.arrays.values()
-    numbers = max(1, sum(math.prod(array.shape[1:]) for array in arrays))
-    return min(max(1, BATCH_NUMBERS // numbers), LARGEST_BATCH)
+    numbers = sum(max(map(math.prod, shapes_in(array))) for array in data.arrays.values())
+    return min(max(1, BATCH_NUMBERS // max(1, numbers)), LARGEST_BATCH)
+
+
+@dataclass(frozen=True, eq=False)
+class FeedList:
+    """What a model is fed with, run by run; it becomes entries once the model's inputs are known.
+
+    Attributes
+    ----------
+    name : str
+        What errors call it.
+    feeds : sequence of mapping of str to array
+        For each run the inputs by name, with a batch axis or without one; and optionally the
+        classes ``y`` of its entries.
+    normalisation : None
+        They are fed as they are.
+    """
+
+    name: str
+    feeds: Sequence[Mapping[str, Array]]
+    normalisation: Normalisation | None = None
+
+    def for_model(self, inputs: Sequence[InputSpec], count: int) -> Dataset:
+        """The rows of all feeds; or the feeds themselves, where they have no common batch axis.
+
+        Parameters are those of :meth:`nmcore.data.dataset.Dataset.for_model`.
+
+        Raises
+        ------
+        DataError
+            A feed has other inputs than the first, or they do not fit the model.
+        """
+        names = list(self.feeds[0])
+        for number, feed in enumerate(self.feeds):
+            if set(feed) != set(names):
+                raise DataError(
+                    f"{self.name}: feed {number} (from 0) holds {', '.join(feed) or 'nothing'}, "
+                    f"and the first holds {', '.join(names) or 'nothing'}"
+                )
+        apart = any(batch_axis(spec, inputs) for spec in inputs)
+        ranks = _ranks(names, inputs)
+        parts: dict[str, list[Array]] = {name: [] for name in names}
+        for feed in self.feeds:
+            length = None if apart else _common_length(feed, ranks)
+            for name in names:
+                parts[name] += _rows(feed[name], length, label=name not in ranks)
+        arrays = {name: _column(column) for name, column in parts.items()}
+        return Dataset(self.name, arrays).for_model(inputs, count)
+
+    def __len__(self) -> int:
+        return len(self.feeds)
+
+
+def _ranks(names: Sequence[str], inputs: Sequence[InputSpec]) -> dict[str, int]:
+    """How many axes the input has that each array of a feed is for; others are left out."""
+    ranks = {spec.name: len(spec.shape) for spec in inputs}
+    if len(inputs) == 1 and inputs[0].name not in names:
+        others = [name for name in names if name not in LABELS]
+        unnamed = UNNAMED if UNNAMED in names else "".join(others[:1])
+        ranks[unnamed] = len(inputs[0].shape)
+    return {name: ranks[name] for name in names if name in ranks}
+
+
+def _common_length(feed: Mapping[str, Array], ranks: Mapping[str, int]) -> int | None:
+    """How many rows all inputs of a feed have; None where that is not one number."""
+    if any(feed[name].ndim != rank or not rank for name, rank in ranks.items()):
+        return None
+    lengths = {len(feed[name]) for name in ranks}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def _rows(array: Array, length: int | None, *, label: bool) -> list[Array]:
+    """An array of a feed as its rows, or whole where it has none; a label has no axis then."""
+    if length is None:
+        return [array.reshape(()) if label and array.size == 1 else array]
+    return list(array) if array.ndim and len(array) == length else [array] * length
+
+
+def _column(parts: Sequence[Array]) -> Array:
+    """Parts as one array, of objects where their shapes differ."""
+    if len({part.shape for part in parts}) == 1:
+        return np.stack(parts)
+    column = np.empty(len(parts), object)
+    for place, part in enumerate(parts):  # arrays in a list would be broadcast
+        column[place] = part
+    return column

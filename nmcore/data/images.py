@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from nmcore.data.dataset import Dataset, only_input
+from nmcore.data.dataset import Dataset
 from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
@@ -30,7 +31,8 @@ class Pictures:
     ----------
     source : Path or tuple of Path
         A folder, whose pictures are taken in the order of their names, those of its subfolders as
-        well; or files in their order.
+        well; or files in their order. Where all lie in subfolders, these are the classes: by the
+        numbers that they are called, else in the order of their names.
     normalisation : Normalisation or None
         What the pixels, from 0 to 255, go through; without it they are divided by 255 alone.
     """
@@ -71,10 +73,14 @@ class Pictures:
         Raises
         ------
         DataError
-            There are no pictures, one cannot be read, the model takes no pictures, or Pillow
-            is not installed.
+            There are no pictures, one cannot be read, or the model takes no pictures.
         """
-        spec = only_input(inputs)
+        if len(inputs) != 1:
+            names = ", ".join(spec.name for spec in inputs) or "none"
+            raise DataError(
+                f"pictures feed models with one input; the model has {len(inputs)} ({names})"
+            )
+        (spec,) = inputs
         if (spec, count) not in self._read:
             self._read[spec, count] = self._loaded(spec, count)
         return self._read[spec, count]
@@ -86,7 +92,21 @@ class Pictures:
             x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
         steps = self.normalisation or (None if spec.dtype == np.uint8 else Normalisation(255.0))
         axis = 1 if steps is None else channel_axis(x.shape, steps.channels)
-        return Dataset(self.name, x, None, steps, axis)
+        y, named = self._classes(self.files(count))
+        return Dataset(self.name, {spec.name: x}, y, steps, axis, named_classes=named)
+
+    def _classes(self, chosen: Sequence[Path]) -> tuple[NDArray[np.int64] | None, int | None]:
+        """The class of each picture, and how many there are where names alone tell them apart."""
+        if isinstance(self.source, tuple):
+            return None, None
+        parts = [path.relative_to(self.source).parts for path in self.files()]
+        folders = sorted({each[0] for each in parts})
+        if len(folders) < 2 or any(len(each) < 2 for each in parts):
+            return None, None
+        numbered = all(name.isdecimal() for name in folders)
+        classes = {name: int(name) if numbered else k for k, name in enumerate(folders)}
+        y = [classes[path.relative_to(self.source).parts[0]] for path in chosen]
+        return np.array(y, np.int64), None if numbered else len(folders)
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -109,12 +129,6 @@ def _layout(spec: InputSpec) -> tuple[int, int, int, bool]:
 
 
 def _read(path: Path, height: int, width: int, channels: int) -> NDArray[Any]:
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError:
-        raise DataError(
-            "reading a folder of pictures needs Pillow: pip install 'nmcore[images]'"
-        ) from None
     try:
         with Image.open(path) as opened:
             picture = opened.convert("L" if channels == 1 else "RGB")

@@ -1,22 +1,25 @@
-"""Inputs for a model from a data file or from arrays.
+"""Inputs for a model from a data file, from arrays, or from feeds.
 
-A data file is an .npz with ``x`` (n, ...) and optionally the class numbers ``y`` (n,). ``x`` stays
-as it lies in the file; only the batch in use is converted, so a uint8 file is never held as floats.
+A data file is an .npz with an array (n, ...) for each input of the model, by its name, or with
+``x`` for a model with one; and optionally the class numbers ``y`` (n,). Arrays stay as they lie in
+the file; only the batch in use is converted, so a uint8 file is never held as floats.
 """
 
 from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nmcore.data.binding import LABELS, UNNAMED
 from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import FeedList
 from nmcore.data.images import Pictures
 from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation, normalisation
@@ -26,14 +29,27 @@ from nmcore.utils.text import shape_text
 
 # What errors call data that lies in no file.
 IN_MEMORY = "data"
-# What was given, opened: inputs, or pictures that are read once the model's input is known.
-Opened = Dataset | Pictures
+# What was given, opened: inputs, or what becomes inputs once those of the model are known.
+Opened = Dataset | Pictures | FeedList
 # So many numbers are looked through at a time.
 _CHUNK = 2**22
 
 
+Feed = Mapping[str, ArrayLike]
+
+
+class FeedReader(Protocol):
+    """What hands out feeds one by one, as onnxruntime's ``CalibrationDataReader`` does."""
+
+    def get_next(self) -> Feed | None:
+        """The next feed; None after the last."""
+        ...
+
+
 # What a caller may hand over as data; see :func:`load` and :func:`in_memory`.
-DataLike = str | Path | Opened | ArrayLike | Mapping[str, ArrayLike] | Sequence[str | Path]
+DataLike = (
+    str | Path | Opened | ArrayLike | Feed | Iterable[Feed] | FeedReader | Sequence[str | Path]
+)
 
 
 def load(
@@ -49,23 +65,21 @@ def load(
     Parameters
     ----------
     path : path
-        An .npz with ``x`` and optionally ``y``.
+        An .npz with ``x``, or with an array for each input of a model by its name, and optionally
+        the classes ``y`` (or ``labels``).
     samples : int, optional
         Use the first so many.
     scale, mean, std : float or sequence of float, optional
-        Batches become ``(x / scale - mean) / std``; mean and std are one number or one a channel.
-        Without any of them ``x`` is handed over as it is.
+        Batches of a single array become ``(x / scale - mean) / std``; mean and std are one number
+        or one a channel. Without any of them arrays are handed over as they are.
 
     Raises
     ------
     DataError
         The file cannot be read, or what it holds does not fit together.
     """
-    arrays = _read_npz(Path(path), ("x", "y"))
-    if "x" not in arrays:
-        raise DataError(f"{path} holds no array named x")
     steps = normalisation(scale, mean, std)
-    found = _dataset(str(path), arrays["x"], arrays.get("y"), samples, steps)
+    found = _dataset(str(path), _read_npz(Path(path)), samples, steps)
     return replace(found, path=Path(path))
 
 
@@ -76,16 +90,20 @@ def in_memory(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> Dataset | Pictures:
+) -> Opened:
     """Data that a caller holds, as :func:`load` would return it.
 
     Parameters
     ----------
-    data : array, mapping of str to array, or sequence of path
-        The inputs (n, ...); or under the name ``x``, or the only one besides ``y``, with the
-        classes ``y`` (n,); or the files of pictures, which are read once the model is known.
+    data : array, mapping, sequence of path, iterable of mapping, or reader
+        The inputs (n, ...) of a model with one; or what a file for :func:`load` would hold, an
+        array for each name; or the files of pictures, which are read once the model is known; or
+        feeds, in each of which inputs have the shapes that the model takes, with a batch axis or
+        without: a list, a generator, which is read to its end, or an object whose ``get_next()``
+        gives one after the other and then None, such as onnxruntime's ``CalibrationDataReader``.
+        Feeds may differ in their shapes, as texts do in their lengths.
     samples, scale, mean, std
-        As in :func:`load`.
+        As in :func:`load`; not of feeds, which are handed over as they are.
 
     Raises
     ------
@@ -96,19 +114,53 @@ def in_memory(
     --------
     >>> in_memory({"x": np.zeros((4, 2)), "y": [0, 1, 1, 0]}, samples=3).y
     array([0, 1, 1])
+    >>> texts = in_memory([{"ids": np.zeros((1, 7), int)}, {"ids": np.zeros((1, 9), int)}])
+    >>> len(texts)
+    2
     """
     steps = normalisation(scale, mean, std)
     if _are_paths(data):
         return Pictures(_picture_files(data), steps)
+    feeds = _feeds(data)
+    if feeds is not None:
+        if steps is not None:
+            raise DataError(f"{IN_MEMORY} is fed as it is; leave out scale, mean and std")
+        return FeedList(IN_MEMORY, feeds[: None if samples is None else samples])
     if not isinstance(data, Mapping):
-        return _dataset(IN_MEMORY, as_array(data, IN_MEMORY), None, samples, steps)
+        return _dataset(IN_MEMORY, {UNNAMED: as_array(data, IN_MEMORY)}, samples, steps)
     arrays = {name: as_array(array, f"{IN_MEMORY}: {name}") for name, array in data.items()}
-    y = arrays.pop("y", None)
-    if "x" not in arrays and len(arrays) != 1:
-        names = ", ".join(map(str, data)) or "nothing"
-        raise DataError(f"{IN_MEMORY} holds {names}; one array named x is needed")
-    x = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
-    return _dataset(IN_MEMORY, x, y, samples, steps)
+    return _dataset(IN_MEMORY, arrays, samples, steps)
+
+
+def _feeds(data: Any) -> list[dict[str, Array]] | None:
+    """What is handed out feed by feed; None for other data."""
+    if callable(getattr(data, "get_next", None)):
+        given: Iterator[Any] = iter(data.get_next, None)
+    elif isinstance(data, Iterator) or (
+        isinstance(data, (list, tuple)) and len(data) and isinstance(data[0], Mapping)
+    ):
+        given = iter(data)
+    else:
+        return None
+    found = []
+    for number, feed in enumerate(given):
+        where = f"{IN_MEMORY}: feed {number} (from 0)"
+        if not isinstance(feed, Mapping):
+            raise DataError(f"{where} is of type {type(feed).__name__}; a mapping is needed")
+        arrays = {name: _number_array(array, f"{where}: {name}") for name, array in feed.items()}
+        for name, array in arrays.items():
+            check_finite(where, name, np.atleast_1d(array))
+        found.append(arrays)
+    if not found:
+        raise DataError(f"{IN_MEMORY} holds no feed")
+    return found
+
+
+def _number_array(value: Any, name: str) -> Array:
+    """An array, or a single number as one."""
+    if isinstance(value, (int, float, np.generic)):
+        return np.asarray(value)
+    return as_array(value, name)
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -125,8 +177,8 @@ def as_array(value: Any, name: str) -> Array:
         except (ValueError, TypeError, RuntimeError):  # rows of different lengths, or on a device
             pass
     raise DataError(
-        f"{name} is of type {type(value).__name__}; a file, an array, a mapping of arrays or a "
-        "list of picture files is needed"
+        f"{name} is of type {type(value).__name__}; a file, an array, a mapping of arrays, a "
+        "list of picture files or feeds are needed"
     )
 
 
@@ -146,22 +198,37 @@ def _are_paths(data: Any) -> bool:
 
 
 def _dataset(
-    name: str, x: Array, y: Array | None, samples: int | None, steps: Normalisation | None
+    name: str, arrays: Mapping[str, Array], samples: int | None, steps: Normalisation | None
 ) -> Dataset:
-    if x.ndim == 0 or len(x) == 0 or x.dtype.kind not in "uifb":
+    if samples is not None and samples < 1:
+        raise DataError(f"samples is {samples}; it must be at least 1")
+    inputs = dict(arrays)
+    label = next((each for each in LABELS if each in inputs and len(inputs) > 1), None)
+    y = None if label is None else inputs.pop(label)
+    if y is not None and y.dtype.kind in "ui":
+        y = y.astype(np.int64)
+    for each, array in inputs.items():
+        _check_numbers(name, each, array)
+    alone = UNNAMED if UNNAMED in inputs else "".join(inputs) if len(inputs) == 1 else None
+    if steps is None:
+        found = Dataset(name, inputs, y)
+    elif alone is None:
+        holds = ", ".join(inputs) or "nothing"
+        raise DataError(f"scale, mean and std are for models with one input; {name} holds {holds}")
+    else:
+        axis = channel_axis(inputs[alone].shape, steps.channels)
+        found = Dataset(name, {alone: inputs[alone]}, y, steps, axis)
+    return found if samples is None else found.first(samples)
+
+
+def _check_numbers(name: str, what: str, array: Array) -> None:
+    if what == UNNAMED and (array.ndim == 0 or len(array) == 0 or array.dtype.kind not in "uifb"):
         raise DataError(
-            f"{name}: x is {x.dtype} of shape {shape_text(x.shape)}; "
+            f"{name}: x is {array.dtype} of shape {shape_text(array.shape)}; "
             "numbers of shape (n, ...) are needed"
         )
-    labels = None if y is None else _labels(name, y, len(x))
-    if samples is not None:
-        if samples < 1:
-            raise DataError(f"samples is {samples}; it must be at least 1")
-        x, labels = x[:samples], None if labels is None else labels[:samples]
-    check_finite(name, "x", x)
-    if steps is None:
-        return Dataset(name, x, labels)
-    return Dataset(name, x, labels, steps, channel_axis(x.shape, steps.channels))
+    if array.ndim:
+        check_finite(name, what, array)
 
 
 def check_finite(name: str, what: str, array: Array) -> None:
@@ -199,37 +266,6 @@ def _broken(array: Array) -> Iterator[NDArray[np.intp]]:
         yield np.count_nonzero(~np.isfinite(part.reshape(len(part), -1)), axis=1)
 
 
-def load_arrays(
-    path: str | Path, names: Sequence[str]
-) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
-    """Read those arrays of some names that a file holds, and the classes ``y`` where it does.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read, or the classes are none.
-    """
-    return _with_classes(str(path), _read_npz(Path(path), [*names, "y"]), names)
-
-
-def arrays_of(
-    data: Mapping[str, ArrayLike], names: Sequence[str]
-) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
-    """The same of a mapping."""
-    wanted = [name for name in (*names, "y") if name in data]
-    found = {name: as_array(data[name], f"{IN_MEMORY}: {name}") for name in wanted}
-    return _with_classes(IN_MEMORY, found, names)
-
-
-def _with_classes(
-    where: str, found: dict[str, Array], names: Sequence[str]
-) -> tuple[dict[str, Array], NDArray[np.int64] | None]:
-    if "y" not in found or "y" in names:
-        return found, None
-    y = found.pop("y")
-    return found, _labels(where, y, len(y) if y.ndim else 0)
-
-
 def normalised(data: Opened, steps: Normalisation | None) -> Opened:
     """Data that goes through what the options say, or through what it says itself.
 
@@ -240,7 +276,8 @@ def normalised(data: Opened, steps: Normalisation | None) -> Opened:
 
     Examples
     --------
-    >>> normalised(Dataset("d", np.full((1, 2), 255)), normalisation(255, None, None)).batch(0, 1)
+    >>> data = normalised(Dataset("d", np.full((1, 2), 255)), normalisation(255, None, None))
+    >>> data.take("x", slice(1), np.float32)
     array([[1., 1.]], dtype=float32)
     """
     if steps is None or data.normalisation == steps:
@@ -251,7 +288,9 @@ def normalised(data: Opened, steps: Normalisation | None) -> Opened:
         )
     if isinstance(data, Pictures):
         return Pictures(data.source, steps)
-    return replace(_dataset(data.name, data.x, data.y, None, steps), path=data.path)
+    if isinstance(data, FeedList):
+        raise DataError(f"{data.name} is fed as it is; leave out scale, mean and std")
+    return replace(_dataset(data.name, data.arrays, None, steps), y=data.y, path=data.path)
 
 
 def open_data(data: Any, steps: Normalisation | None = None) -> Opened | None:
@@ -259,7 +298,7 @@ def open_data(data: Any, steps: Normalisation | None = None) -> Opened | None:
 
     Parameters
     ----------
-    data : path, array, mapping of str to array, sequence of path, Dataset, Pictures or None
+    data : path, array, mapping, sequence of path, iterable of mapping, reader, Opened or None
         A file for :func:`load`, a folder of pictures, or what :func:`in_memory` takes.
     steps : Normalisation or None
         What raw inputs go through.
@@ -271,7 +310,7 @@ def open_data(data: Any, steps: Normalisation | None = None) -> Opened | None:
     """
     if data is None:
         return None
-    if isinstance(data, (Dataset, Pictures)):
+    if isinstance(data, (Dataset, Pictures, FeedList)):
         return normalised(data, steps)
     form: dict[str, Any] = {}
     if steps is not None:
@@ -281,7 +320,7 @@ def open_data(data: Any, steps: Normalisation | None = None) -> Opened | None:
     return Pictures(Path(data), steps) if Path(data).is_dir() else load(data, **form)
 
 
-def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
+def _read_npz(path: Path) -> dict[str, Array]:
     if path.is_dir():
         raise DataError(f"{path} is a directory; an .npz file is needed")
     if not path.is_file():
@@ -289,20 +328,9 @@ def _read_npz(path: Path, names: Sequence[str]) -> dict[str, Array]:
     try:
         # Pickles run code when they are read: a data file must never need one.
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names if name in archive}
+            return {name: archive[name] for name in archive}
     # An array alone is no context manager: a TypeError, an AttributeError before Python 3.11.
     except (
         ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error
     ):  # fmt: skip
         raise DataError(f"{path} is no .npz of plain arrays, or is damaged") from None
-
-
-def _labels(name: str, y: Array, count: int) -> NDArray[np.int64]:
-    if y.shape != (count,):
-        raise DataError(
-            f"{name}: y has shape {shape_text(y.shape)}; "
-            f"one class number for each of the {count} inputs is needed"
-        )
-    if y.dtype.kind not in "ui":
-        raise DataError(f"{name}: y is {y.dtype}; class numbers must be integers")
-    return y.astype(np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,19 @@ class Normalisation:
         values -= mean
         values /= std
         return values.astype(dtype, copy=False)
+
+
+# Usual ways to prepare pixels from 0 to 255, RGB, by the names of :func:`nmcore.compress`.
+# ``imagenet`` is torchvision's, ``clip`` that of OpenAI's CLIP, ``minus-one`` that of Inception and
+# of Keras' mode "tf".
+PREPROCESSING: Mapping[str, Normalisation] = {
+    "imagenet": Normalisation(255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": Normalisation(
+        255.0, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    ),
+    "unit": Normalisation(255.0),
+    "minus-one": Normalisation(127.5, (1.0,)),
+}
 
 
 def normalisation(

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmcore.calibration.padding import padding_mask
 from nmcore.data.batches import BatchRunner
-from nmcore.data.feeds import Data, batch_size, feeder
+from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import batch_size, feeder
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
+from nmcore.evaluation.metrics import METRICS, OF_FORM, Metric
+from nmcore.evaluation.outputs import SCORES, Batch, Outputs, class_scores, form_of
 from nmcore.group import Array
 from nmcore.plugins import protocols
 from nmcore.utils.progress import Progress
 from nmcore.utils.text import shape_text
 
-# A model's outputs for some inputs; None for one whose parts have different shapes.
-Outputs = Sequence[Array | None]
+# Padding is looked for in so many inputs at a time.
+_LOOKED = 8
 
 
 class Runner:
     """One model, fed from one data set in batches of the size it takes."""
 
-    def __init__(self, name: str, session: protocols.Session, data: Data) -> None:
+    def __init__(self, name: str, session: protocols.Session, data: Dataset) -> None:
         self.name = name
         self.session = session
         self.data = data
@@ -39,24 +42,24 @@ class Runner:
 
     @cached_property
     def _first(self) -> dict[str, Array]:
-        return self.feed(0, min(self.feed.fixed or 1, len(self.data)))
+        return self.feed(next(self.data.alike(self.feed.fixed or 1)))
 
-    def __call__(self, start: int, stop: int) -> Outputs:
-        """Return each output for a range of inputs; None for one that cannot be stacked."""
-        size = self.feed.fixed or (stop - start)
+    def __call__(self, chosen: NDArray[np.intp]) -> Outputs:
+        """Return each output for some inputs of one shape; None for one that cannot be stacked."""
+        size = self.feed.fixed or len(chosen)
         runs = [
             run
-            for first in range(start, stop, size)
-            for run in self._runs(first, min(first + size, stop))
+            for first in range(0, len(chosen), size)
+            for run in self._runs(chosen[first : first + size])
         ]
         return [_stacked(parts) for parts in zip(*runs, strict=True)]
 
-    def _runs(self, start: int, stop: int) -> list[list[Array]]:
+    def _runs(self, chosen: NDArray[np.intp]) -> list[list[Array]]:
         """What one run gives, or as many runs as memory and the model turn out to want."""
-        count = stop - start
+        count = len(chosen)
         if self._alone and count > 1:
-            return [run for one in range(start, stop) for run in self._runs(one, one + 1)]
-        feeds = self.feed(start, stop)
+            return [run for one in chosen for run in self._runs(np.array([one]))]
+        feeds = self.feed(chosen)
         if self.feed.fixed or count == 1:
             return [self._per_input(self.session.run(feeds), count)]
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
@@ -69,7 +72,7 @@ class Runner:
         if runs and all(outputs[0].shape[:1] == (taken,) for taken, outputs in runs):
             return [self._per_input(outputs, taken) for taken, outputs in runs]
         self._alone = True
-        return self._runs(start, stop)
+        return self._runs(chosen)
 
     def _per_input(self, outputs: Sequence[Array], count: int) -> list[Array]:
         """The outputs with a part for each input; the first output must have them."""
@@ -94,145 +97,129 @@ def _stacked(parts: Sequence[Array]) -> Array | None:
 
 
 @dataclass(eq=False)
-class Deviation:
-    """How far outputs are from others, over all those that are floating-point numbers.
+class Tally:
+    """The running account of one model.
 
-    The root mean square of the difference, relative to that of the wanted outputs. Outputs of
-    other shapes than those wanted are left out, and what is not finite counts as zero.
-
-    Examples
-    --------
-    >>> deviation = Deviation()
-    >>> deviation.add([np.array([3.0, 4.0])], [np.array([3.0, 5.0])])
-    >>> deviation.percent
-    20.0
+    Attributes
+    ----------
+    first : bool
+        Whether it is the model that others are compared with.
+    form : str
+        Of the first model's outputs; see :func:`nmcore.evaluation.outputs.form_of`.
+    metrics : mapping of str to Metric
+        What is counted.
+    n : int
+        Of how many inputs.
     """
 
-    wrong: float = 0.0
-    total: float = 0.0
-    compared: bool = False
-    has_nan: bool = False
-
-    def add(self, wanted: Outputs, found: Outputs) -> None:
-        """Account for the outputs of a batch."""
-        for want, got in zip(wanted, found, strict=True):
-            if want is None or got is None or got.shape != want.shape:
-                continue
-            if not np.issubdtype(want.dtype, np.floating):
-                continue
-            self.has_nan |= bool(np.isnan(want).any() or np.isnan(got).any())
-            want, got = (
-                np.nan_to_num(each.astype(np.float64), posinf=0, neginf=0) for each in (want, got)
-            )
-            self.compared = True
-            self.total += float(np.square(want).sum())
-            self.wrong += float(np.square(got - want).sum())
-
-    @property
-    def percent(self) -> float | None:
-        """In percent; None where nothing could be compared."""
-        return 100 * math.sqrt(self.wrong / (self.total or 1.0)) if self.compared else None
-
-
-@dataclass
-class Tally:
-    """The running account of one model; ``None`` for what turned out not to apply."""
-
     first: bool
+    form: str
+    metrics: Mapping[str, Metric]
     n: int = 0
-    right: int | None = 0
-    same: int | None = 0
-    difference: Deviation = field(default_factory=Deviation)
 
-    def add(
-        self,
-        outputs: Outputs,
-        reference: Outputs | None,
-        labels: NDArray[np.int64] | None,
-        count: int,
-    ) -> None:
-        """Account for one batch: a model's outputs, the first model's, and the true classes."""
-        self.n += count
-        top = None if outputs[0] is None else top_class(outputs[0])
-        self.right = _count(self.right, top, labels)
-        if reference is None:
-            return
-        reference_top = None if reference[0] is None else top_class(reference[0])
-        self.same = _count(self.same, top, reference_top)
-        if len(reference) == len(outputs):
-            self.difference.add(reference, outputs)
+    def add(self, batch: Batch) -> None:
+        """Account for some inputs."""
+        self.n += len(batch.places)
+        for metric in self.metrics.values():
+            if not (self.first and metric.relative):
+                metric.add(batch)
 
-    @property
-    def top1(self) -> float | None:
-        """Percent of the inputs whose top class is right."""
-        return None if self.right is None else 100 * self.right / self.n
+    @cached_property
+    def values(self) -> dict[str, float | None]:
+        """All figures by name; None for what turned out not to apply."""
+        found: dict[str, float | None] = {}
+        for metric in self.metrics.values():
+            values = metric.values()
+            found |= dict.fromkeys(values) if self.first and metric.relative else values
+        return found
 
-    @property
-    def agreement(self) -> float | None:
-        """Percent of the inputs on which the first model gives the same top class."""
-        return None if self.first or self.same is None else 100 * self.same / self.n
-
-    @property
-    def deviation(self) -> float | None:
-        """See :class:`Deviation`; None where a number is none."""
-        return None if self.first or self.difference.has_nan else self.difference.percent
+    def figures(self, names: Iterable[str]) -> dict[str, float | None]:
+        """The figures of some metrics."""
+        return {each: self.values[each] for name in names for each in self.metrics[name].values()}
 
 
-def compare(runners: Sequence[Runner], data: Data, progress: Progress) -> list[Tally]:
-    """Run all models batch by batch: only one batch of the first one's outputs is ever held."""
-    tallies = [Tally(first=runner is runners[0]) for runner in runners]
-    size = batch_size(data)
-    for start in progress("evaluating", range(0, len(data), size)):
-        stop = min(start + size, len(data))
-        labels = None if data.y is None else data.y[start:stop]
-        reference: Outputs | None = None
-        for runner, tally in zip(runners, tallies, strict=True):
-            outputs = runner(start, stop)
-            if outputs[0] is not None and labels is not None:
-                _check_labels(runner.name, outputs[0], labels)
-            tally.add(outputs, reference, labels, stop - start)
-            reference = outputs if tally.first else reference
+def compare(
+    runners: Sequence[Runner],
+    data: Dataset,
+    progress: Progress,
+    *,
+    asked: Mapping[str, Callable[[], Metric]] | None = None,
+    features: bool = False,
+) -> list[Tally]:
+    """Run all models batch by batch: only one batch of the first one's outputs is ever held.
+
+    Parameters
+    ----------
+    runners : sequence of Runner
+        Models, each of which is compared with the first.
+    data : Dataset
+        What they are fed with.
+    progress : callable
+        Wraps the iteration over batches.
+    asked : mapping of str to callable
+        Metrics besides those that suit the form of the outputs.
+    features : bool
+        Whether the first output holds features, which are no class scores; classes ``y`` say that
+        it does not.
+
+    Raises
+    ------
+    DataError
+        Labels do not fit, or the outputs are none that a metric could be told of.
+    """
+    tallies: list[Tally] = []
+    labels = data.y
+    mask = _mask(runners[0], data)
+    for chosen in progress("evaluating", [*data.alike(batch_size(data))]):
+        counts = None
+        if mask is not None:
+            counts = runners[0].feed(chosen)[mask][: len(chosen)] != 0
+        original: Outputs | None = None
+        for place, runner in enumerate(runners):
+            outputs = runner(chosen)
+            original = outputs if original is None else original
+            if not tallies:
+                labels = labels if _are_classes_of(outputs, data) else None
+                form = form_of(outputs, features=features and labels is None)
+                wanted = {name: METRICS[name] for name in OF_FORM[form]} | dict(asked or {})
+                tallies = [
+                    Tally(each is runner, form, {name: make() for name, make in wanted.items()})
+                    for each in runners
+                ]
+            y = None if labels is None else labels[chosen]
+            if y is not None and form == SCORES:
+                _check_labels(runner.name, outputs[0], y)
+            tallies[place].add(Batch(original, outputs, y, chosen, counts))
+    _check_told(tallies, asked or {})
     return tallies
 
 
-def top_class(output: Array) -> NDArray[np.int64] | None:
-    """Return the top class of each input; None where the output holds no class scores.
-
-    Where a score is not a number the class is -1, which is no class and agrees with none.
-
-    Examples
-    --------
-    >>> top_class(np.array([[0.1, 0.9], [0.8, 0.2]]))
-    array([1, 0])
-    >>> top_class(np.zeros((2, 1, 320, 320))) is None
-    True
-    """
-    if output.ndim == 1 and output.dtype.kind in "iu":
-        return output.astype(np.int64)
-    classes = _class_count(output)
-    if classes is None:
+def _mask(runner: Runner, data: Dataset) -> str | None:
+    """The input that marks padding; a model with one input has none."""
+    if len(runner.session.inputs) < 2 or runner.feed.apart:
         return None
-    scores = output.reshape(len(output), classes)
-    return np.where(np.isnan(scores).any(axis=1), -1, np.argmax(scores, axis=1))
+    return padding_mask(runner.session, map(runner.feed, data.alike(runner.feed.fixed or _LOOKED)))
 
 
-def _class_count(output: Array) -> int | None:
-    sizes = [size for size in output.shape[1:] if size != 1]
-    return sizes[0] if len(sizes) == 1 and output.dtype.kind == "f" else None
+def _are_classes_of(outputs: Outputs, data: Dataset) -> bool:
+    """Whether classes that names tell apart can be those of a model: there are as many."""
+    scores = class_scores(outputs[0])
+    known = data.named_classes
+    return known is None or (scores is not None and scores.shape[1] == known)
 
 
-def _count(
-    so_far: int | None, top: NDArray[np.int64] | None, other: NDArray[np.int64] | None
-) -> int | None:
-    if so_far is None or top is None or other is None:
-        return None
-    return so_far + int(np.count_nonzero((top == other) & (top >= 0)))
+def _check_told(tallies: Sequence[Tally], asked: Iterable[str]) -> None:
+    """Raise where a metric that was asked for tells nothing of any model."""
+    for name in asked:
+        others = [each for each in tallies if not (each.first and each.metrics[name].relative)]
+        if others and all(None in each.figures([name]).values() for each in others):
+            raise DataError(f"metric {name} needs {others[0].metrics[name].needs}")
 
 
-def _check_labels(name: str, output: Array, labels: NDArray[np.int64]) -> None:
-    classes = _class_count(output)
-    if classes is not None and not 0 <= labels.min() <= labels.max() < classes:
+def _check_labels(name: str, output: Array | None, labels: Array) -> None:
+    scores = class_scores(output)
+    if scores is not None and not 0 <= labels.min() <= labels.max() < scores.shape[1]:
         raise DataError(
             f"y holds classes from {labels.min()} to {labels.max()}, but {name} gives "
-            f"{classes} scores an input"
+            f"{scores.shape[1]} scores an input"
         )

@@ -5,24 +5,22 @@ Everything here goes through :class:`nmcore.plugins.protocols.Session`; no frame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nmcore.calibration.collect import scale_caution
+from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import (
-    Data,
-    NamedInputs,
-)
 from nmcore.data.loading import DataLike
 from nmcore.errors import DataError
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
+from nmcore.evaluation.metrics import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
@@ -46,7 +44,14 @@ class Evaluation:
     deviation : float or None
         Root mean square of the difference to the first model's outputs, over all that are
         floating-point numbers, in percent of the root mean square of these; None for the first
-        model and where the two cannot be compared.
+        model and where the two cannot be compared. Padding is left out.
+    form : {"scores", "vectors", "pictures", "other"}
+        What the first model's outputs were taken for; see
+        :func:`nmcore.evaluation.outputs.form_of`.
+    metrics : mapping of str to float or None
+        The figures that were asked for, by name, else those that suit ``form``; see
+        :data:`nmcore.evaluation.metrics.METRICS`. None where a figure compares with the first
+        model, which this is.
     latency_ms : float
         Median time of one run.
     latency_low_ms, latency_high_ms : float
@@ -69,6 +74,8 @@ class Evaluation:
     top1: float | None
     agreement: float | None
     deviation: float | None
+    form: str
+    metrics: Mapping[str, float | None]
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
@@ -83,37 +90,43 @@ class Evaluation:
 
 def evaluate(
     models: str | Path | Sequence[str | Path],
-    data: DataLike | NamedInputs | None = None,
+    data: DataLike | None = None,
     *,
     samples: int | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    preprocess: str | None = None,
     seed: int = 0,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
     runs: int | None = None,
+    metric: MetricLike | Sequence[MetricLike] | None = None,
     progress: Progress = silent,
     notify: Callable[[str], None] = lambda _line: None,
 ) -> list[Evaluation]:
     """Run models on the same inputs and compare each with ``y`` and with the first model.
 
-    The first output counts, and all of them for the deviation. The first holds class scores where
-    it has one axis of more than one number besides the batch; a vector of integers is taken for the
-    classes themselves.
+    Without ``metric`` the form of the outputs decides what is told. The first output holds class
+    scores where it has one axis of more than one number besides the batch, unless the graph shows
+    that these are features, as behind a norm or a mean over positions; a vector of integers is
+    taken for the classes themselves. Of vectors, one an input or a position, it is the cosine, of
+    pictures the signal-to-noise ratio, and of all the deviation.
 
     Parameters
     ----------
     models : path, or sequence of path
         Model files.
-    data : path, array, mapping of str to array, or sequence of path, optional
-        The inputs: a file with ``x`` (n, ...), or for models with several inputs one with an array
-        for each, by its name; and optionally the classes ``y`` (n,); or the same in memory, as for
-        :func:`nmcore.compress`. Without it inputs are synthetic, which tell how alike models are.
+    data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
+        The inputs, and optionally the classes ``y`` (n,), as for :func:`nmcore.compress`. Without
+        it inputs are synthetic, which tell how alike models are.
     samples : int, optional
         Use the first so many of the data, or make so many.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
+    preprocess : str, optional
+        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
+        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
     seed : int
         For synthetic inputs.
     providers : sequence of {"auto", "cuda", "cpu"}
@@ -122,6 +135,10 @@ def evaluate(
         Threads that one operator may use on the CPU; 0 for all there are.
     runs : int, optional
         How many runs of each model are timed; by default as many as make a steady median.
+    metric : str, callable, or sequence of these, optional
+        What to tell instead: names of :data:`nmcore.evaluation.metrics.METRICS`, or functions of
+        the outputs of the first model, those of the model in question, and ``y`` or None, that give
+        a number. Such outputs are lists of arrays (n, ...), all of which are held in memory.
     progress : callable, optional
         Wraps the iteration over batches, as in ``progress("evaluating", starts)``.
     notify : callable, optional
@@ -134,11 +151,13 @@ def evaluate(
         than the rest.
     """
     checks.checked({"progress": progress, "runs": runs})
+    asked = metrics_of(metric)
     options = CompressOptions.checked(
         samples=samples,
         scale=scale,
         mean=mean,
         std=std,
+        preprocess=preprocess,
         seed=seed,
         providers=providers,
         threads=threads,
@@ -150,28 +169,40 @@ def evaluate(
         for path in paths
     ]
     inputs = data_for(
-        sessions[0], data, options.normalisation, samples=options.samples, seed=options.seed
+        sessions[0],
+        data,
+        options.normalisation,
+        samples=options.samples,
+        seed=options.seed,
+        hints=hints_of(graphs[0]),
     )
     runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
-    if isinstance(inputs, Dataset) and data is not None:
+    if data is not None:
         caution = scale_caution(inputs, graphs[0], sessions[0].inputs[0].dtype)
         if caution is not None:
             notify(caution)
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):
-        tallies = compare(runners, inputs, progress)
+        features = capabilities.gives_features(graphs[0])
+        tallies = compare(runners, inputs, progress, asked=asked, features=features)
+    if inputs.named_classes is not None and tallies[0].values.get("top1") is None:
+        notify(
+            f"no accuracy: {inputs.name} has {inputs.named_classes} folders, which are no classes "
+            "of the model; call them by class numbers"
+        )
     with step("timing"):
         once = [runner.once for runner in runners]
         times = on_one_device(sessions, lambda: measure(once, runs))
     source = None if data is None else inputs.name
+    names = [*asked] or OF_FORM[tallies[0].form]
     return [
-        _evaluation(*each, source)
+        _evaluation(*each, names, source)
         for each in zip(runners, tallies, times, graphs, paths, strict=True)
     ]
 
 
-def _runner(path: Path, session: protocols.Session, inputs: Data) -> Runner:
+def _runner(path: Path, session: protocols.Session, inputs: Dataset) -> Runner:
     try:
         return Runner(str(path), session, inputs)
     except DataError as error:
@@ -184,15 +215,18 @@ def _evaluation(
     time: Latency,
     graph: protocols.Graph,
     path: Path,
+    names: Sequence[str],
     source: str | None,
 ) -> Evaluation:
     cost = graph.cost()
     return Evaluation(
         model=runner.name,
         n=tally.n,
-        top1=tally.top1,
-        agreement=tally.agreement,
-        deviation=tally.deviation,
+        top1=tally.values.get("top1"),
+        agreement=tally.values.get("agreement"),
+        deviation=tally.values["deviation"],
+        form=tally.form,
+        metrics=tally.figures(names),
         latency_ms=time.median_ms,
         latency_low_ms=time.low_ms,
         latency_high_ms=time.high_ms,

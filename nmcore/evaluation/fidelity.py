@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import Data
-from nmcore.data.images import Pictures
+from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
+from nmcore.evaluation.metrics import Cosine
 from nmcore.plugins import protocols
-from nmcore.utils.progress import Progress
+from nmcore.utils.progress import Progress, silent
 
 # A model and its compressed form are compared on so many inputs of the data at most, and slow ones
 # on fewer: so many multiply-accumulates, or so few inputs.
@@ -38,6 +39,14 @@ class Fidelity:
         As in :class:`~nmcore.evaluation.evaluate.Evaluation`.
     synthetic : bool
         Whether the inputs are synthetic, and nothing was measured on them.
+    held : bool
+        Whether nothing was fitted to the inputs, though they are of the calibration data.
+    cosine, neighbours : float or None
+        Where the outputs are vectors; see :class:`nmcore.evaluation.metrics.Cosine`.
+    cosine_error : float or None
+        The standard error of the cosine.
+    psnr : float or None
+        Where they are pictures; see :class:`nmcore.evaluation.metrics.Psnr`.
     """
 
     data: str
@@ -47,6 +56,18 @@ class Fidelity:
     agreement: float | None
     deviation: float | None
     synthetic: bool = False
+    held: bool = False
+    cosine: float | None = None
+    neighbours: float | None = None
+    psnr: float | None = None
+    cosine_error: float | None = None
+
+    @property
+    def limit(self) -> str:
+        """What to bear in mind about the inputs."""
+        if self.synthetic:
+            return "real ones may fare worse"
+        return "held back from the fit" if self.held else "which it may have been fitted to"
 
     @property
     def inputs(self) -> str:
@@ -57,10 +78,24 @@ class Fidelity:
 def fidelity(
     before: protocols.Session,
     after: protocols.Session,
-    data: Data,
+    data: Dataset,
     progress: Progress | None = None,
+    *,
+    features: bool = False,
 ) -> Fidelity:
     """Run a model and its compressed form on the same inputs and compare them.
+
+    Parameters
+    ----------
+    before, after : Session
+        The models.
+    data : Dataset
+        What they are fed with.
+    progress : callable, optional
+        Wraps the iteration over batches.
+    features : bool
+        Whether the first output holds features, which are no class scores; see
+        :func:`nmcore.plugins.capabilities.gives_features`.
 
     Raises
     ------
@@ -68,28 +103,43 @@ def fidelity(
         A model cannot be used, or the data does not fit it.
     """
     runners = [Runner("the original", before, data), Runner("the result", after, data)]
-    original, result = compare(runners, data, progress or (lambda _text, starts: starts))
+    original, result = compare(runners, data, progress or silent, features=features)
+    found, cosine = result.values, result.metrics.get("cosine")
     return Fidelity(
-        data.name, result.n, original.top1, result.top1, result.agreement, result.deviation
+        data.name,
+        result.n,
+        top1_before=original.values.get("top1"),
+        top1_after=found.get("top1"),
+        agreement=found.get("agreement"),
+        deviation=found["deviation"],
+        cosine=found.get("cosine"),
+        neighbours=found.get("neighbours"),
+        psnr=found.get("psnr"),
+        cosine_error=cosine.error if isinstance(cosine, Cosine) else None,
     )
 
 
 def compared(
     before: protocols.Session,
     after: protocols.Session,
-    data: Dataset | Pictures | None,
+    data: Opened | None,
     *,
+    held: Dataset | None = None,
     macs: int | None,
     seed: int,
     steps: Normalisation | None = None,
+    hints: Mapping[str, protocols.InputHint] | None = None,
     progress: Progress | None = None,
+    features: bool = False,
 ) -> Fidelity:
     """Compare a model and its compressed form on data, or on synthetic inputs of their own.
 
     Parameters
     ----------
-    data : Dataset, Pictures or None
-        The first inputs of it are used.
+    data : Dataset, Pictures, FeedList or None
+        The first inputs of it are used, unless some are held back.
+    held : Dataset or None
+        Inputs of the data that nothing was fitted to.
     macs : int or None
         The multiply-accumulates of the model for one input, None where unknown; a slow one is
         compared on fewer inputs.
@@ -97,6 +147,10 @@ def compared(
         What the model was compressed with; synthetic inputs are of another seed.
     steps : Normalisation or None
         What synthetic inputs go through.
+    hints : mapping of str to InputHint, optional
+        What the graph tells of them.
+    features : bool
+        As for :func:`fidelity`.
 
     Raises
     ------
@@ -105,11 +159,16 @@ def compared(
     """
     if data is None:
         count = _affordable(macs, SYNTHETIC, COMPARED_MACS, FEWEST_COMPARED)
-        unseen = synthetic_data(before, count, seed=seed + UNSEEN_SEED, normalisation=steps)
-        return replace(fidelity(before, after, unseen, progress), synthetic=True)
+        unseen = synthetic_data(
+            before, count, seed=seed + UNSEEN_SEED, normalisation=steps, hints=hints
+        )
+        return replace(fidelity(before, after, unseen, progress, features=features), synthetic=True)
     count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
+    if held is not None:
+        found = fidelity(before, after, held.first(count), progress, features=features)
+        return replace(found, held=True)
     given = data.for_model(before.inputs, count)
-    return fidelity(before, after, given.first(count), progress)
+    return fidelity(before, after, given.first(count), progress, features=features)
 
 
 def _affordable(macs: int | None, most: int, total: int, fewest: int) -> int:

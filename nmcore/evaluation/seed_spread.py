@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from nmcore.calibration.collect import work
+from nmcore.calibration.random_inputs import hints_of
 from nmcore.errors import ArgumentError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.evaluation.inputs import synthetic_data
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.progress import Progress, silent
 
 # Synthetic inputs that the results are compared on, fewer for a model that takes much work: so many
@@ -167,9 +168,14 @@ def spread_of(
     ]
     count = int(min(COMPARED, max(FEWEST, COMPARED_WORK // max(1, work(original)))))
     inputs = synthetic_data(
-        session, count, seed=min(results) + _SEED, normalisation=options.normalisation
+        session,
+        count,
+        seed=min(results) + _SEED,
+        normalisation=options.normalisation,
+        hints=hints_of(original),
     )
     pairs = [*((session, each) for each in others), *combinations(others, 2)]
     compared = progress("comparing seeds", pairs)
-    found = [fidelity(one, other, inputs) for one, other in compared]
+    features = capabilities.gives_features(original)
+    found = [fidelity(one, other, inputs, features=features) for one, other in compared]
     return Spread.of(tuple(results), found[: len(others)], found[len(others) :])

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.calibration.random_inputs import random_inputs_for
-from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import feeder
+from nmcore.data.images import Pictures
+from nmcore.data.loading import Opened
 from nmcore.evaluation.latency import on_one_device, relative
 from nmcore.evaluation.timer import Counts
 from nmcore.group import Refit
@@ -35,8 +37,8 @@ class Stopwatch:
         What is timed.
     original : Session
         The same, loaded.
-    data : Dataset or None
-        Inputs of the shape that counts; without them, or where they do not fit, random ones.
+    data : Dataset, Pictures, FeedList or None
+        Inputs of the shape that counts; without them, and for pictures, random ones.
     providers : sequence of str
         Where it runs.
     threads : int
@@ -47,7 +49,7 @@ class Stopwatch:
 
     graph: protocols.Graph
     original: protocols.Session
-    data: Dataset | None = None
+    data: Opened | None = None
     providers: Sequence[str] = ("auto",)
     threads: int = 0
     seed: int = 0
@@ -85,22 +87,22 @@ class Stopwatch:
 
 
 def timed_inputs(
-    session: protocols.Session, data: Dataset | None, *, seed: int = 0
+    session: protocols.Session, data: Opened | None, *, seed: int = 0
 ) -> dict[str, NDArray[Any]]:
     """One input, or one batch of the size that a model wants: of the data, else a random one.
 
     Raises
     ------
     ModelError
-        There is no data, and the model runs on no random input that was tried.
+        There is no data, or pictures, and the model runs on no random input that was tried.
     DataError
         The data does not fit the model.
     """
-    if data is None:
+    if data is None or isinstance(data, Pictures):
         return random_inputs_for(session, seed=seed)
-    spec = data.fit(session.inputs)
-    count = spec.shape[0] or 1
-    return {spec.name: np.resize(data.batch(0, count, spec.dtype), (count, *data.x.shape[1:]))}
+    bound = data.for_model(session.inputs, 1)
+    feed = feeder(bound, session.inputs)
+    return feed(next(bound.alike(feed.fixed or 1)))
 
 
 def cut(original: protocols.Graph, counts: Counts) -> bytes:

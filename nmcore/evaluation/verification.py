@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.calibration.random_inputs import random_inputs_for
+from nmcore.calibration.random_inputs import hints_of, random_inputs_for
 from nmcore.errors import ModelError, VerificationError
 from nmcore.group import Scaling
 from nmcore.plugins import protocols, registry
@@ -72,8 +72,7 @@ def verify(
     runtime = registry.runtime()
     small = runtime.session(graph.serialize(), providers=providers)
     full = runtime.session(graph.reference(scalings), providers=providers)
-    hints = graph.input_hints() if isinstance(graph, protocols.Informative) else None
-    feeds = random_inputs_for(full, seed=seed, hints=hints)
+    feeds = random_inputs_for(full, seed=seed, hints=hints_of(graph))
     wanted = full.run(feeds)
     kinds = [each.dtype for each in feeds.values()]
     if isinstance(graph, protocols.Telling):

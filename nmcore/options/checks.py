@@ -10,7 +10,7 @@ from typing import Any
 
 from nmcore.arrays.criteria import CRITERIA
 from nmcore.arrays.scaling import BN_FORMS
-from nmcore.data.normalisation import normalisation
+from nmcore.data.normalisation import PREPROCESSING, normalisation
 from nmcore.errors import ArgumentError
 from nmcore.options.amounts import BUDGETS
 from nmcore.options.methods import METHODS
@@ -34,7 +34,8 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        The same names; arguments that no check is known for are passed on.
+        The same names; arguments that no check is known for are passed on, and ``preprocess``
+        becomes the scale, mean and std that it stands for.
 
     Raises
     ------
@@ -51,8 +52,21 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     nmcore.errors.ArgumentError: macs is 'half'; a share above 0 and at most 1 is needed
     """
     plain = {name: _checked(name, value) for name, value in given.items()}
+    _spell_out(plain)
     normalisation(plain.get("scale"), plain.get("mean"), plain.get("std"))
     return plain
+
+
+def _spell_out(options: dict[str, Any]) -> None:
+    """Let scale, mean and std take the place of the name of a preprocessing."""
+    name = options.pop("preprocess", None)
+    if name is None:
+        return
+    stated = [each for each in ("scale", "mean", "std") if options.get(each) is not None]
+    if stated:
+        raise ArgumentError(f"preprocess and {stated[0]} were given; leave out either")
+    steps = PREPROCESSING[name]
+    options |= {"scale": steps.scale, "mean": steps.mean, "std": steps.std}
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -172,6 +186,7 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
     "exclude": _PATTERNS,
     "only": _PATTERNS,
     "samples": (_whole(1), "a whole number from 1"),
+    "preprocess": _one_of(*PREPROCESSING),
     "scale": (_number, "a number"),
     "mean": _NUMBERS,
     "std": _NUMBERS,

@@ -13,12 +13,14 @@ from typing import Any
 
 from nmcore.budgets.allocation import Budget, Spent
 from nmcore.calibration.collect import REAL_SAMPLES, Inputs, calibration_set_for
+from nmcore.calibration.hold_back import wanted
 from nmcore.compression.baseline import Baseline
 from nmcore.compression.merging import merge_all
 from nmcore.compression.reconstruction import reconstruct_all
 from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import FeedList
 from nmcore.data.images import Pictures
-from nmcore.data.loading import DataLike, open_data
+from nmcore.data.loading import DataLike, Opened, open_data
 from nmcore.errors import DataError, ModelError, blaming
 from nmcore.evaluation.seed_spread import SEED_HINT, check_tries
 from nmcore.evaluation.verification import verify as prove
@@ -56,6 +58,8 @@ class _Done:
         The share of the original's time that was reached, where that was the budget.
     cautions : sequence of str
         Why what was measured may be worth little.
+    held : Dataset or None
+        Data that nothing was fitted to.
     """
 
     graph: protocols.Graph
@@ -64,6 +68,7 @@ class _Done:
     shown: Source | None = None
     latency: float | None = None
     cautions: Sequence[str] = ()
+    held: Dataset | None = None
 
 
 def compress(
@@ -89,6 +94,7 @@ def compress(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    preprocess: str | None = None,
     verify: bool = False,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
@@ -115,8 +121,9 @@ def compress(
     max_drop : float, in [0, 100), optional
         Or, instead: the smallest model, by its multiply-accumulates, that loses at most so many
         percentage points, of top-1 accuracy where ``data`` has ``y``, else of agreement with the
-        original. ``samples`` of the inputs, but at most half of them, are measured on; the loss is
-        estimated on others.
+        original; or hundredths of the cosine to the original's vectors, where outputs are such.
+        ``samples`` of the inputs, but at most half of them, are measured on; the loss is estimated
+        on others.
     round_to : int or "auto", optional
         Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
         Many runtimes are slow on odd widths. ``auto`` times multiples of 1, 4, 8 and 16 and takes
@@ -134,15 +141,20 @@ def compress(
         int array of shape (P,). Groups that it does not name keep all. A plan that nmcore saved
         also states the options, the model and the data it was made with, and gives the same result
         to the bit; one from elsewhere is compensated as the options say.
-    data : path, array, mapping of str to array, or sequence of path, optional
-        Unlabelled inputs: an .npz with ``x``, a folder of pictures or a list of their files, an
-        array (n, ...), or a mapping with ``x`` and optionally ``y``; see
+    data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
+        Unlabelled inputs: an .npz with ``x``, or with an array for each input of the model by its
+        name; a folder of pictures or a list of their files; an array (n, ...), or a mapping of
+        what a file would hold; or feeds, one mapping a run, in a list, a generator or an
+        ``onnxruntime.quantization.CalibrationDataReader``; see
         :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
         large models.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
+    preprocess : str, optional
+        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
+        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
     verify : bool
         Prove in the runtime that the result equals a full-width model: for methods with a Z, the
         original with its removed channels rebuilt through Z; for ``moments``, the original with
@@ -207,6 +219,7 @@ def compress(
         scale=scale,
         mean=mean,
         std=std,
+        preprocess=preprocess,
         verify=verify,
         providers=providers,
         threads=threads,
@@ -278,6 +291,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             cautions=(*_told(graph), *done.cautions),
             original=original,
             data=job.data,
+            held=done.held,
             normalisation=options.normalisation,
         )
 
@@ -318,7 +332,7 @@ def _call(
 
 def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
     """A file's name, or of what kind an object is."""
-    value = value.name if isinstance(value, (Dataset, Pictures)) else value
+    value = value.name if isinstance(value, (Dataset, Pictures, FeedList)) else value
     return repr(name_of(value)) if isinstance(value, (str, Path)) else type(value).__name__
 
 
@@ -351,7 +365,7 @@ def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | N
     samples = options.samples or REAL_SAMPLES
     shown = None
     if data is not None:
-        shown = fingerprint.of_data(data, 2 * samples if held_out else samples)
+        shown = fingerprint.of_data(data, 2 * samples if held_out else wanted(samples))
     if decided is not None:
         notes += replay.check_data(decided, shown)
     done = _measured(job, graph, task, data, reason)
@@ -384,7 +398,7 @@ def _made(outcomes: Sequence[Outcome], job: Job, data: Source | None) -> Plan:
 
 
 def _measured(
-    job: Job, graph: protocols.Graph, task: Task, data: Dataset | Pictures | None, reason: str
+    job: Job, graph: protocols.Graph, task: Task, data: Opened | None, reason: str
 ) -> _Done:
     """Reconstruct from moments; where that was not asked for, merge if it is impossible or worse.
 
@@ -394,6 +408,7 @@ def _measured(
     original, options = job.original, job.options
     by_choice = task.options.method == "auto"
     cautions: Sequence[str] = ()
+    held = None
     try:
         with step("taking or making inputs"):
             if data is not None and options.max_drop is not None:
@@ -402,6 +417,7 @@ def _measured(
             calibration = calibration_set_for(graph, original.session(), inputs, task.options.seed)
         outcomes, spent = reconstruct_all(graph, task, calibration, options.providers)
         cautions, measured = calibration.cautions, [f"measured on {calibration.source}"]
+        held = calibration.held
         if not (calibration.real or task.planned):
             measured.append(SEED_HINT)
         notes = [*spent.notes, reason, *measured]
@@ -420,4 +436,4 @@ def _measured(
         graph = original.graph.clone()
         outcomes, spent = merge_all(graph, task)
         notes = [*spent.notes, f"merged instead, since nothing can be measured: {error}"]
-    return _Done(graph, outcomes, notes, latency=spent.latency, cautions=cautions)
+    return _Done(graph, outcomes, notes, latency=spent.latency, cautions=cautions, held=held)

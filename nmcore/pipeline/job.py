@@ -6,8 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nmcore.data.dataset import Dataset
-from nmcore.data.images import Pictures
+from nmcore.data.loading import Opened
 from nmcore.options.options import CompressOptions
 from nmcore.pipeline.original import Original
 from nmcore.utils.progress import Progress, silent
@@ -23,7 +22,7 @@ class Job:
         What is compressed.
     options : CompressOptions
         How.
-    data : Dataset, Pictures or None
+    data : Dataset, Pictures, FeedList or None
         What it is measured on; None for synthetic inputs.
     progress : callable
         Wraps the iteration over groups.
@@ -35,7 +34,7 @@ class Job:
 
     original: Original
     options: CompressOptions
-    data: Dataset | Pictures | None = None
+    data: Opened | None = None
     progress: Progress = silent
     executor: Executor | None = None
     call: str = ""

@@ -8,7 +8,6 @@ from dataclasses import replace
 from nmcore.budgets.allocation import Budget, counted
 from nmcore.budgets.allotment import fastest_of
 from nmcore.budgets.latency_search import PACKED, ROUNDINGS
-from nmcore.data.dataset import Dataset
 from nmcore.errors import BudgetError
 from nmcore.evaluation.stopwatch import Stopwatch
 from nmcore.options.amounts import AMOUNTS, COUNTED
@@ -80,7 +79,7 @@ def _stopwatch(job: Job) -> Stopwatch:
     return Stopwatch(
         job.original.graph,
         job.original.session(options.threads),
-        data if isinstance(data, Dataset) else None,
+        data,
         options.providers,
         options.threads,
         options.seed,

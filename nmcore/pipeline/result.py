@@ -10,7 +10,7 @@ from typing import Any
 
 from nmcore.budgets.allocation import Spent
 from nmcore.data.dataset import Dataset
-from nmcore.data.images import Pictures
+from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.seed_spread import Spread
 from nmcore.group import Cost, Declined
@@ -52,8 +52,10 @@ class Result:
         Why what was measured may be worth little, a line each.
     original : Original or None
         The model that was compressed, opened.
-    data : Dataset, Pictures or None
+    data : Dataset, Pictures, FeedList or None
         What was given to measure on, opened.
+    held : Dataset or None
+        What of it nothing was fitted to.
     normalisation : Normalisation or None
         What raw inputs go through.
     """
@@ -73,7 +75,8 @@ class Result:
     spread: Spread | None = None
     cautions: Sequence[str] = ()
     original: Original | None = field(default=None, repr=False)
-    data: Dataset | Pictures | None = field(default=None, repr=False)
+    data: Opened | None = field(default=None, repr=False)
+    held: Dataset | None = field(default=None, repr=False)
     normalisation: Normalisation | None = field(default=None, repr=False)
 
     @property

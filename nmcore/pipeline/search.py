@@ -15,7 +15,7 @@ from nmcore.evaluation.seed_spread import SEED_HINT, spread_of
 from nmcore.pipeline.job import Job
 from nmcore.pipeline.resolve import amounts
 from nmcore.pipeline.result import Result
-from nmcore.plugins import registry
+from nmcore.plugins import capabilities, registry
 from nmcore.utils.logs import step
 
 Once = Callable[[Job], Result]
@@ -71,6 +71,7 @@ def within_drop(job: Job, once: Once) -> Result:
     if job.data is None:
         raise ArgumentError("max-drop needs data to judge results on, with or without labels")
     original, judged = job.original.session(), parts(job)[1]
+    features = capabilities.gives_features(job.original.graph)
 
     def attempt(share: float) -> max_drop.Attempt[Result]:
         with step(f"trying {share:.3f} of the MACs"):
@@ -78,7 +79,7 @@ def within_drop(job: Job, once: Once) -> Result:
         smaller = registry.runtime().session(
             result.graph.serialize(), providers=job.options.providers
         )
-        found = fidelity(original, smaller, judged, job.progress)
+        found = fidelity(original, smaller, judged, job.progress, features=features)
         return max_drop.Attempt(result, share, max_drop.Loss.of(found))
 
     best = max_drop.smallest_within(limit, attempt)

@@ -36,7 +36,7 @@ from nmcore.pipeline.original import Original
 from nmcore.plan.selection import kept_count
 from nmcore.plan.summaries import CurveSummary
 from nmcore.plan.task import Task
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.report.sensitivity import RATIOS, GroupSensitivity, Sensitivity
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
@@ -55,6 +55,7 @@ def sensitivity(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    preprocess: str | None = None,
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
     progress: Progress = silent,
@@ -69,13 +70,15 @@ def sensitivity(
     ----------
     model : path or object
         A model file, or an object that an installed backend understands. It is never changed.
-    data : path, array, mapping of str to array, or sequence of path, optional
-        An .npz with ``x`` and optionally the classes ``y``, or a folder of pictures; or the same in
-        memory, as for :func:`nmcore.compress`.
+    data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
+        Inputs, and optionally the classes ``y``, as for :func:`nmcore.compress`.
     samples : int, optional
         How many inputs to use or to make; at most 256 of ``data``, or 512 synthetic ones.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
+    preprocess : str, optional
+        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
+        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
     providers : sequence of {"auto", "cuda", "cpu"}
         Where the model runs.
     seed : int
@@ -103,7 +106,13 @@ def sensitivity(
     """
     checks.checked({"progress": progress})
     options = CompressOptions.checked(
-        samples=samples, scale=scale, mean=mean, std=std, providers=providers, seed=seed
+        samples=samples,
+        scale=scale,
+        mean=mean,
+        std=std,
+        preprocess=preprocess,
+        providers=providers,
+        seed=seed,
     )
     job = Job(
         Original(model, options.providers),
@@ -254,7 +263,8 @@ class _Measuring:
         )
         reconstruct_all(graph, task, self.calibration, options.providers)
         after = registry.runtime().session(graph.serialize(), providers=options.providers)
-        return fidelity(original.session(), after, self.data)
+        features = capabilities.gives_features(original.graph)
+        return fidelity(original.session(), after, self.data, features=features)
 
 
 def _measure(results: Collection[Fidelity]) -> str | None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import numpy as np
-
-from nmcore.data.dataset import Dataset
+from nmcore.data.binding import is_ragged
+from nmcore.data.feeds import FeedList
 from nmcore.data.images import Pictures
+from nmcore.data.loading import Opened
 from nmcore.errors import ArgumentError
+from nmcore.group import Array
 from nmcore.plan.plan import Source
 from nmcore.plugins.protocols import Graph
 
@@ -49,15 +50,25 @@ def aside(model: Any, graph: Graph) -> Callable[[], Source]:
     return future.result
 
 
-def of_data(data: Dataset | Pictures, samples: int) -> Source:
-    """The digest of the file of the data, of the pictures that are used, or of an array."""
+def of_data(data: Opened, samples: int) -> Source:
+    """The digest of the file of the data, of the pictures that are used, or of arrays."""
     if isinstance(data, Pictures):
         return _of_files(Path(data.name).name, data.files(samples))
+    if isinstance(data, FeedList):
+        return Source(None, _of_arrays(data.feeds, ""))
     if data.path is not None:
         return of_path(data.path, samples)
-    digest = hashlib.sha256(f"{data.x.dtype} {data.x.shape} {data.normalisation}".encode())
-    digest.update(np.ascontiguousarray(data.x).data)
-    return Source(None, digest.hexdigest())
+    return Source(None, _of_arrays([data.arrays], str(data.normalisation)))
+
+
+def _of_arrays(feeds: Iterable[Mapping[str, Array]], how: str) -> str:
+    digest = hashlib.sha256(how.encode())
+    for feed in feeds:
+        for name, array in sorted(feed.items()):
+            for part in array if is_ragged(array) else (array,):
+                digest.update(f"{name} {part.dtype} {part.shape}".encode())
+                digest.update(part.tobytes() if part.dtype != object else repr(part).encode())
+    return digest.hexdigest()
 
 
 def of_path(path: Path, samples: int) -> Source:

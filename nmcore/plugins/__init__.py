@@ -1,5 +1,6 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
+from nmcore.plugins.capabilities import Describing, Maskable
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
@@ -19,11 +20,13 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Carried",
+    "Describing",
     "Graph",
     "GraphBackend",
     "Informative",
     "InputHint",
     "InputSpec",
+    "Maskable",
     "Measurable",
     "Pair",
     "Pairable",

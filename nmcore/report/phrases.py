@@ -12,8 +12,20 @@ from nmcore.report.report import GroupReport, Measures, Report
 from nmcore.utils.text import change, percent, printable
 
 # What is printed where these measures are.
-AGREEMENT = "percent of inputs with the same top class"
 DEVIATION = "root mean square of the difference, in percent of that of the outputs"
+MEANINGS = {
+    "agreement": "percent of inputs with the same top class",
+    "deviation": DEVIATION,
+    "cosine": "mean cosine of the vectors that both models give for an input",
+    "neighbours": "percent of inputs whose nearest other input is the same for both models",
+    "psnr": "peak signal-to-noise ratio of the pictures, in decibel",
+}
+# What outputs are taken for, where that is not class scores.
+FORMS = {
+    "vectors": "the outputs are taken for vectors, one an input, and not for class scores",
+    "pictures": "the outputs are taken for pictures",
+    "other": "the outputs are none of class scores, vectors and pictures",
+}
 # So many groups are named for one reason.
 NAMED = 4
 # A change of latency that is less than the times vary.
@@ -151,7 +163,6 @@ def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
 
 def comparison(found: Fidelity) -> Iterator[str]:
     """Say how alike the original and the result are, and what that was seen on."""
-    limit = "real ones may fare worse" if found.synthetic else "which it may have been fitted to"
     words = []
     if found.top1_before is not None and found.top1_after is not None:
         words.append(f"top-1 {percent(found.top1_after)} % ({percent(found.top1_before)} % before)")
@@ -159,10 +170,19 @@ def comparison(found: Fidelity) -> Iterator[str]:
         words.append(f"agreement {percent(found.agreement)} %")
     if found.deviation is not None:
         words.append(f"deviation {percent(found.deviation)} %")
+    if found.cosine is not None:
+        words.append(f"cosine {found.cosine:.4f}")
+    if found.neighbours is not None:
+        words.append(f"nearest neighbour kept by {percent(found.neighbours)} %")
+    if found.psnr is not None:
+        words.append(f"PSNR {found.psnr:.2f} dB")
     if words:
-        yield f"on {found.inputs} ({limit}): {', '.join(words)}"
-    shown = {"agreement": (found.agreement, AGREEMENT), "deviation": (found.deviation, DEVIATION)}
-    meanings = [f"{name}: {what}" for name, (value, what) in shown.items() if value is not None]
+        yield f"on {found.inputs} ({found.limit}): {', '.join(words)}"
+    meanings = [
+        f"{name}: {what}"
+        for name, what in MEANINGS.items()
+        if getattr(found, name) is not None and name != "neighbours"
+    ]
     if meanings:
         yield "; ".join(meanings)
 

@@ -23,6 +23,7 @@ from nmcore.pipeline.result import Result
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import registry
+from nmcore.plugins.capabilities import gives_features
 from nmcore.sweeps.records import Record
 from nmcore.utils.files import Draft
 
@@ -124,7 +125,7 @@ def _figures(cell: Cell) -> dict[str, Any]:
             "macs": result.after.macs,
             "bytes_before": result.size,
             "bytes": draft.size(),
-            **_evaluated(cell, draft),
+            **_evaluated(cell, draft, features=gives_features(result.graph)),
         }
         if cell.target is not None:
             draft.publish(keep=result.graph.data_files())
@@ -147,7 +148,7 @@ def _drafted(result: Result, target: Path | None) -> Iterator[Draft]:
         yield draft
 
 
-def _evaluated(cell: Cell, draft: Draft) -> dict[str, Any]:
+def _evaluated(cell: Cell, draft: Draft, *, features: bool) -> dict[str, Any]:
     """How the result compares with the original; it is loaded in any case."""
     options = cell.key["options"]
     how = {"providers": options.get("providers", ("auto",))}
@@ -157,11 +158,15 @@ def _evaluated(cell: Cell, draft: Draft) -> dict[str, Any]:
         return {}
     before = runtime.session(cell.model, **how)
     steps = normalisation(*(options.get(name) for name in ("scale", "mean", "std")))
-    found = fidelity(before, after, data_for(before, cell.evaluate_data, steps))
+    given = data_for(before, cell.evaluate_data, steps)
+    found = fidelity(before, after, given, features=features)
     return {
         "n": found.n,
         "top1_before": found.top1_before,
         "top1": found.top1_after,
         "agreement": found.agreement,
         "deviation": found.deviation,
+        "cosine": found.cosine,
+        "neighbours": found.neighbours,
+        "psnr": found.psnr,
     }

@@ -44,6 +44,8 @@ class Record:
         How many inputs were evaluated on.
     top1_before, top1, agreement, deviation : float or None
         In percent, as in :class:`nmcore.evaluation.evaluate.Evaluation`.
+    cosine, neighbours, psnr : float or None
+        Where the outputs are vectors or pictures; see :mod:`nmcore.evaluation.metrics`.
     """
 
     cell: str
@@ -65,6 +67,9 @@ class Record:
     top1: float | None = None
     agreement: float | None = None
     deviation: float | None = None
+    cosine: float | None = None
+    neighbours: float | None = None
+    psnr: float | None = None
 
 
 class Records:

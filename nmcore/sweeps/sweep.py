@@ -85,8 +85,8 @@ def sweep(
         Wraps the iteration over cells, as in ``progress("sweeping", cells)``.
     **options
         Others of :func:`nmcore.compress`, the same for every cell: ``criterion``, ``scale``,
-        ``mean``, ``std``, ``samples``, ``round_to``, ``keep``, ``only``, ``exclude``, ``seed``,
-        ``providers``, ...
+        ``mean``, ``std``, ``preprocess``, ``samples``, ``round_to``, ``keep``, ``only``,
+        ``exclude``, ``seed``, ``providers``, ...
 
     Returns
     -------
@@ -111,7 +111,7 @@ def sweep(
     merge 0.3 41625
     merge 0.5 21836
     """
-    unknown = [name for name in options if name not in _DEFAULTS]
+    unknown = [name for name in options if name not in (*_DEFAULTS, "preprocess")]
     if unknown:
         raise TypeError(f"sweep() got an unexpected keyword argument {unknown[0]!r}")
     options = checks.checked(options)

@@ -23,6 +23,7 @@ from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.nodes import attribute, only_reader
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.probes.cuts import Resumed, begin
+from nmcore_onnx.probes.padding import without_padding
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.slots import ConsumerSlot
@@ -108,6 +109,8 @@ class Reading:
         By how much the bias of the node is above that of the first node that reads the weight.
     alone : bool
         Whether the target is what these columns give now, whatever others have lost.
+    mask : str or None
+        The input whose zeros mark the rows that do not count.
     """
 
     slot: ConsumerSlot
@@ -121,6 +124,7 @@ class Reading:
     residual: Residual | None
     offset: FloatArray | None = None
     alone: bool = False
+    mask: str | None = None
 
 
 def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
@@ -228,7 +232,7 @@ def _sums(
     build: Builder, current: Copy, original: Copy | None, readings: Sequence[Reading]
 ) -> list[ir.Value]:
     """The outputs of one consumer, over all places where its weight is read."""
-    read = [features(build, current, each) for each in readings]
+    read = [_counted(build, each, features(build, current, each)) for each in readings]
     rows, first = build.concatenated(read), readings[0]
     shape = constants.shape(first.slot.place.value) or ()
     taps = math.prod(shape) // (shape[first.slot.rows] * shape[first.slot.axis])
@@ -253,7 +257,7 @@ def _wanted(
     build: Builder, current: Copy, original: Copy, reading: Reading, rows: ir.Value
 ) -> ir.Value:
     """What these columns should give at one place, as rows (n, O)."""
-    wanted = target(build, current, original, reading)
+    wanted = _counted(build, reading, target(build, current, original, reading))
     if reading.own is None:
         return wanted
     return _without_others(build, current, reading, wanted, rows)
@@ -262,9 +266,17 @@ def _wanted(
 def _fed(build: Builder, current: Copy, reading: Reading) -> ir.Value:
     """The sum that a consumer feeds at one place, as rows (n, O)."""
     if reading.residual is None:
-        return _given(build, current, reading, reading.outputs)
-    stream = current.value(reading.residual.add.outputs[0])
-    return _as_rows(build, stream, reading, reading.outputs)
+        fed = _given(build, current, reading, reading.outputs)
+    else:
+        stream = current.value(reading.residual.add.outputs[0])
+        fed = _as_rows(build, stream, reading, reading.outputs)
+    return _counted(build, reading, fed)
+
+
+def _counted(build: Builder, reading: Reading, rows: ir.Value) -> ir.Value:
+    """The rows that count, of every ``step``-th row."""
+    inputs = {value.name: value for value in build.graph.inputs}
+    return without_padding(build, inputs.get(reading.mask), rows, reading.step)
 
 
 def features(build: Builder, current: Copy, reading: Reading) -> ir.Value:
@@ -311,6 +323,7 @@ def _without_others(
     if reading.alone:
         return build.node("Add", build.node("MatMul", rows, weights), bias)
     total = _given(build, current, reading, reading.outputs)
+    total = _counted(build, reading, total)
     own = build.node("Add", build.node("MatMul", rows, weights), bias)
     return build.node("Add", build.node("Sub", target, total), own)
 

@@ -46,14 +46,11 @@ def _summary(report: Report) -> str:
 
 def _caveats(report: Report) -> Iterator[str]:
     """Yield what to bear in mind about the headline numbers."""
-    if report.fidelity is not None:
-        kind = (
-            "which tell how alike models are, not how good"
-            if report.fidelity.synthetic
-            else "which the compression may have been fitted to"
-        )
+    found = report.fidelity
+    if found is not None:
+        kind = "which tell how alike models are, not how good" if found.synthetic else found.limit
         yield (
-            f"results compared on {report.fidelity.inputs}, {kind}; "
+            f"results compared on {found.inputs}, {kind}; "
             "nmcore evaluate compares them on other inputs"
         )
 
@@ -107,6 +104,8 @@ def _fidelity_cards(report: Report) -> Iterator[Html]:
         yield _card("Accuracy (top-1)", f"{percent(found.top1_after)} %", words)
     if found.agreement is not None:
         yield _card("Same top class", f"{percent(found.agreement)} %", f"as before, {inputs}")
+    elif found.cosine is not None:
+        yield _card("Cosine", f"{found.cosine:.4f}", f"of the outputs with those before, {inputs}")
     elif found.deviation is not None:
         yield _card("Deviation", f"{percent(found.deviation)} %", f"of the outputs, {inputs}")
 

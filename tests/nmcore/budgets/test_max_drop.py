@@ -94,8 +94,16 @@ class TestLoss:
     def test_no_difference_is_no_certainty(self):
         assert Loss.of(Fidelity("x", 100, None, None, 100.0, None)).error == 1.0
 
+    def test_vectors(self):
+        found = Fidelity("x", 200, None, None, None, 3.0, cosine=0.985, cosine_error=0.001)
+        loss = Loss.of(found)
+        assert (loss.points, loss.error, loss.vectors) == (1.5, 0.1, True)
+        assert str(loss).startswith(
+            "cosine to the original's vectors, in hundredths, 1.50 points l"
+        )
+
     def test_no_class_scores(self):
-        with pytest.raises(DataError, match="no class scores"):
+        with pytest.raises(DataError, match="neither class scores nor"):
             Loss.of(Fidelity("x", 100, None, None, None, 3.0))
 
 
@@ -108,7 +116,7 @@ class TestHalves:
         measured, judged = halves(self.data(n), samples)
         assert len(measured) == min(samples, n // 2)
         assert sorted([*measured.y, *judged.y]) == list(range(n))
-        assert (measured.x[:, 0] == measured.y).all()
+        assert (measured.arrays["x"][:, 0] == measured.y).all()
 
     def test_the_order_of_the_file_is_kept_and_both_span_it(self):
         measured, judged = halves(self.data(1000), 100)

@@ -87,5 +87,8 @@ class TestData:
     def test_data_that_does_not_fit(self):
         with pytest.raises(DataError, match="x has shape"):
             from_data(numbered(4, 3), [spec(None, 5)], 4)
-        with pytest.raises(DataError, match="has 2 inputs"):
+        with pytest.raises(
+            DataError,
+            match=r"no array named input, .* needs an array of the name of each input: input, b",
+        ):
             from_data(numbered(4, 3), [spec(None, 3), spec(None, 3, name="b")], 4)

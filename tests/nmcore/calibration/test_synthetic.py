@@ -10,9 +10,10 @@ import nmcore
 from chain import Chain
 from nmcore.calibration import calibration_set
 from nmcore.calibration.dead_leaves import dead_leaves
+from nmcore.calibration.photographs import crops
 from nmcore.calibration.synthetic import synthesise
 from nmcore.data.normalisation import Normalisation
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.protocols import InputHint, InputSpec
 
 
 def spec(*shape, dtype=np.float32, name="input"):
@@ -52,18 +53,28 @@ class TestMade:
 
     def test_pictures_are_roughly_standard(self):
         x = made((1, 3, 16, 16), 64)
-        leaves = dead_leaves(64, 3, (16, 16))
-        np.testing.assert_allclose(x, (leaves - 0.45) / 0.25, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(x, (crops(64, 3, (16, 16)) - 0.45) / 0.25, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("shape", [(1, 7, 8, 8), (1, 3, 30), (1, 1, 4, 5, 6)])
+    def test_what_is_no_picture_is_dead_leaves(self, shape):
+        leaves = dead_leaves(4, shape[1], shape[2:])
+        np.testing.assert_allclose(made(shape), (leaves - 0.45) / 0.25, rtol=1e-5, atol=1e-6)
+
+    def test_unseen_pictures_are_of_other_photographs(self):
+        x = made((1, 1, 8, 8), unseen=True)
+        wanted = crops(4, 1, (8, 8), unseen=True)
+        np.testing.assert_allclose(x, (wanted - 0.45) / 0.25, rtol=1e-5, atol=1e-6)
+        assert not np.array_equal(x, made((1, 1, 8, 8)))
 
     def test_a_normalisation_gets_raw_pixels(self):
         """The options say what is done to pixels from 0 to 255, so that is what they are given."""
-        leaves = dead_leaves(4, 3, (8, 8))
+        pictures = crops(4, 3, (8, 8))
         usual = Normalisation(255.0, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
         mean, std = (np.float32(v).reshape(3, 1, 1) for v in (usual.mean, usual.std))
         x = made((1, 3, 8, 8), normalisation=usual)
-        np.testing.assert_allclose(x, (leaves - mean) / std, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(x, (pictures - mean) / std, rtol=1e-4, atol=1e-5)
         none = made((1, 3, 8, 8), normalisation=Normalisation())
-        np.testing.assert_allclose(none, 255 * leaves, rtol=1e-5)
+        np.testing.assert_allclose(none, 255 * pictures, rtol=1e-5)
         assert none.max() > 150
 
     def test_channels_last(self):
@@ -79,7 +90,7 @@ class TestMade:
         assert x.dtype == np.uint8
         assert x.min() < 90
         assert x.max() > 165
-        np.testing.assert_array_equal(x, (255 * dead_leaves(4, 3, (16, 16))).astype(np.uint8))
+        np.testing.assert_array_equal(x, (255 * crops(4, 3, (16, 16))).astype(np.uint8))
 
     @pytest.mark.parametrize("dtype", [np.float16, np.float64])
     def test_other_precisions(self, dtype):
@@ -87,18 +98,13 @@ class TestMade:
         assert x.dtype == dtype
         np.testing.assert_allclose(x, made((1, 3, 8, 8)), rtol=2e-3, atol=2e-3)
 
-    @pytest.mark.parametrize("dtype", [np.int32, np.int64])
-    def test_tokens(self, dtype):
-        ids = made((1, 20), 16, dtype=dtype)
-        assert ids.shape == (16, 20)
-        assert ids.dtype == dtype
-        assert ids.min() >= 0
-        assert len(np.unique(ids)) > 5
-        assert np.array_equal(ids, made((1, 20), 16, dtype=dtype))
+    def test_integers_are_places_in_the_table_that_the_graph_tells_of(self):
+        ids = made((1, 20), 64, dtype=np.int64, hints={"input": InputHint(ids=5000)})
+        assert ids.shape == (64, 20)
+        assert ids.min() < 100 < 4900 < ids.max() < 5000
+        assert made((1, 20), 64, dtype=np.int64).max() == 7
 
-    @pytest.mark.parametrize("name", ["attention_mask", "Mask", "padding_mask"])
-    def test_masks_let_everything_through(self, name):
-        assert (made((1, 20), dtype=np.int64, name=name) == 1).all()
+    def test_flags_are_true(self):
         x = made((1, 20), dtype=bool, name="anything")
         assert x.dtype == bool
         assert x.all()
@@ -121,6 +127,7 @@ class TestMade:
             (None, 64, [64]),
             (None, 10, [10]),
             (None, 128, [64, 64]),
+            (None, 100, [64, 36]),
             (1, 3, [1, 1, 1]),
             (8, 20, [8, 8]),
             (8, 3, [8]),
@@ -137,6 +144,8 @@ class TestMade:
         monkeypatch.setattr(calibration_set, "_MAX_ELEMENTS", 100)
         found = synthesise([spec(None, 30)], [(1, 30)], 9)
         assert [len(batch["input"]) for batch in found.batches] == [3, 3, 3]
+        found = synthesise([spec(None, 30)], [(1, 30)], 10)
+        assert [len(batch["input"]) for batch in found.batches] == [3, 3, 3, 1]
         found = synthesise([spec(None, 300)], [(1, 300)], 2)
         assert [len(batch["input"]) for batch in found.batches] == [1, 1]
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from chain import run as run_model
+from encoder import encoder, padded, texts
 from small import small_network
 
 
@@ -122,10 +123,94 @@ class TestBadInput:
         other = tmp_path / "other.onnx"
         onnx.save(small_network(("n", 3, 9, 9)).build(), other)
         message = fails("evaluate", model, other)
-        assert message.startswith(f"{other} does not take these inputs: synthetic inputs: x has")
+        assert message.startswith(
+            f"{other} does not take these inputs: synthetic inputs: input has"
+        )
 
     def test_a_model_instead_of_data(self, fails, model):
         assert "is no .npz of plain arrays" in fails("evaluate", model, "--data", model)
+
+
+@pytest.fixture
+def texts_npz(tmp_path):
+    np.savez(tmp_path / "texts.npz", **padded(texts(40)))
+    return tmp_path / "texts.npz"
+
+
+@pytest.fixture
+def encoders(run, tmp_path, texts_npz):
+    """A text encoder and what became of it."""
+    onnx.save(encoder(), tmp_path / "encoder.onnx")
+    models = [tmp_path / "encoder.onnx", tmp_path / "smaller.onnx"]
+    run("compress", *models, "--ratio", 0.5, "--method", "merge", "-q")
+    return models
+
+
+@pytest.mark.parametrize("command", ["compress", "inspect", "evaluate", "sweep"])
+def test_a_preprocessing_by_name(run, model, data, tmp_path, command):
+    args = {
+        "compress": [model, tmp_path / "out.onnx", "--ratio", 0.5],
+        "inspect": [model, "--sensitivity"],
+        "evaluate": [model],
+        "sweep": [model, "--results", tmp_path / "r.json"],
+    }[command]
+    args += ["--data", data, "--preprocess", "imagenet", "--json", "-q"]
+    json.loads(run(command, *args).stdout)
+    assert "leave out either" in run(command, *args, "--scale", 2, code=2).stderr
+
+
+class TestMetrics:
+    def test_vectors_are_never_called_classes(self, run, encoders, texts_npz):
+        result = run("evaluate", *encoders, "--data", texts_npz, "--runs", 1)
+        head, *_ = result.stdout.splitlines()
+        assert head.split()[:6] == ["model", "deviation", "%", "cosine", "neighbours", "%"]
+        assert "class" not in result.stdout.replace("and not for class scores", "")
+        data = json.loads(run("evaluate", *encoders, "--data", texts_npz, "--json").stdout)
+        first, second = data
+        assert (first["form"], first["top1"], second["agreement"]) == ("vectors", None, None)
+        assert first["metrics"] == dict.fromkeys(["deviation", "cosine", "neighbours"])
+        assert second["metrics"]["deviation"] == second["deviation"] > 0
+        assert second["metrics"]["cosine"] == pytest.approx(mean_cosine(encoders, texts_npz))
+
+    def test_those_that_are_asked_for(self, run, model, data, tmp_path):
+        small = tmp_path / "small.onnx"
+        run("compress", model, small, "--ratio", 0.5, "-q")
+        args = ["--data", data, "--metric", "top5", "--metric", "cosine", "--json"]
+        first, second = json.loads(run("evaluate", model, small, *args).stdout)
+        assert [*first["metrics"]] == ["top5", "cosine", "neighbours"]
+        assert first["metrics"]["top5"] >= first["top1"]
+        assert first["metrics"]["cosine"] is None
+        assert -1 <= second["metrics"]["cosine"] <= 1
+
+    def test_what_outputs_do_not_tell(self, fails, run, encoders, texts_npz):
+        args = [*encoders, "--data", texts_npz, "--providers", "cpu", "--metric"]
+        assert fails("evaluate", *args, "top5") == (
+            "metric top5 needs class scores in the first output, and classes y"
+        )
+        assert "psnr needs a floating-point output of rank 4" in fails("evaluate", *args, "psnr")
+        assert "'top9' is not one of 'top1'" in run("evaluate", *args, "top9", code=2).stderr
+
+    def test_compress_tells_the_cosine(self, run, encoders, texts_npz, tmp_path):
+        args = [encoders[0], tmp_path / "out.onnx", "--data", texts_npz]
+        result = run("compress", *args)
+        assert "cosine 0." in result.stdout
+        assert "agreement" not in result.stdout
+        page = tmp_path / "report.html"
+        found = json.loads(run("compress", *args, "--json", "--report", page).stdout)["fidelity"]
+        assert found["agreement"] is None
+        assert 0.9 < found["cosine"] <= 1
+        assert "Same top class" not in page.read_text()
+
+
+def mean_cosine(models, path):
+    """Of the means of the states of all words."""
+    feeds = dict(np.load(path))
+    mask = feeds["attention_mask"][..., None]
+    one, other = (
+        (run_model(model.read_bytes(), feeds)[0] * mask).sum(1) / mask.sum(1) for model in models
+    )
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return ((one * other).sum(1) / norms).mean()
 
 
 class TestBenchLatency:

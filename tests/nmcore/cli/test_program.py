@@ -234,9 +234,9 @@ class TestTerminal:
     def test_models_stand_side_by_side_where_lines_are_too_long(self, capsys, tty, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
         monkeypatch.setenv("TERM", "dumb")
-        result = Evaluation(
-            "m.onnx", 9, 50.0, None, None, 1.0, 1.0, 1.0, 1, 10**9, 10**12, 9, "cpu", 1, "d"
-        )
+        figures = {"top1": 50.0, "agreement": None, "deviation": None}
+        costs = (1.0, 1.0, 1.0, 1, 10**9, 10**12, 9, "cpu", 1, "d")
+        result = Evaluation("m.onnx", 9, *figures.values(), "scores", figures, *costs)
         out = terminal.console()
         terminal.show(out, terminal.evaluation_table(out, [result, result]))
         lines = capsys.readouterr().out.splitlines()

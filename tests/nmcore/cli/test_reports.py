@@ -81,7 +81,7 @@ def test_results_are_compared_on_the_data(reported, data):
     assert all(0 <= found[name] <= 100 for name in ("top1_before", "top1_after", "agreement"))
     assert found["deviation"] > 0
     assert "Accuracy (top-1)" in page
-    assert "which the compression may have been fitted to" in page
+    assert "which it may have been fitted to" in page
 
 
 def test_labels_that_do_not_fit_spoil_nothing(run, model, tmp_path):

@@ -167,7 +167,8 @@ def moments_of(x, y):
 def test_the_whole_walk_against_numpy():
     """Two groups: the second is fitted to the original on what the first one has become."""
     model = Chain(("n", 6)).gemm(8).node("Relu").gemm(9).node("Tanh").gemm(4).build()
-    x = np.random.default_rng(3).standard_normal((192, 6)).astype(np.float32)
+    # Too few to hold any back.
+    x = np.random.default_rng(3).standard_normal((90, 6)).astype(np.float32)
     weights = [initializer(model, n.input[1]).astype(float) for n in model.graph.node[::2]]
     biases = [initializer(model, n.input[2]).astype(float) for n in model.graph.node[::2]]
     names = [n.input[1:] for n in model.graph.node[::2]]
@@ -189,7 +190,7 @@ def test_the_whole_walk_against_numpy():
     now = np.tanh(hidden[:, first] @ weight + bias)
     rest, last_weight, last_bias = step(now, final, weights[2], 5)
 
-    (cut, proto) = compress(model, keep={"gemm1": 4, "gemm2": 5}, data=Dataset("d", x), samples=192)
+    (cut, proto) = compress(model, keep={"gemm1": 4, "gemm2": 5}, data=Dataset("d", x), samples=90)
     assert [o.plan.kept for o in cut.outcomes] == [tuple(first), tuple(rest)]
     got = [[initializer(proto, name) for name in pair] for pair in names]
     np.testing.assert_array_equal(got[0][0], initializer(model, names[0][0])[first])
@@ -615,7 +616,7 @@ class TestPairs:
         return seen
 
     def test_the_outputs_of_unseen_inputs_move_less(self, monkeypatch):
-        unseen = self.data(2000, 1).x
+        unseen = self.data(2000, 1).arrays["x"]
         found = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
         monkeypatch.setattr(PairRefit, "__call__", lambda self, groups: None)
         alone = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
@@ -661,7 +662,7 @@ class TestPairs:
     def test_constants_of_another_type_between_layers(self, fitted, dtype):
         chain = Chain(("n", 1, 16, 16), seed=3, dtype=dtype).node("Flatten")
         chain.gemm(24, features=256).node("Relu").gemm(20).node("Mul", np.array(0.5, dtype))
-        data = Dataset("made up", self.data(16, 0).x.astype(dtype))
+        data = Dataset("made up", self.data(16, 0).arrays["x"].astype(dtype))
         compress(chain.node("Relu").gemm(5).build(), ratio=0.5, data=data)
         assert fitted == []
 

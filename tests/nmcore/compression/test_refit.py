@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmcore.compression.moments import Moments
-from nmcore.compression.refit import features, mixed, refit
+from nmcore.compression.refit import FACTOR, error_on, features, mixed, refit, validated_refit
 
 ROWS = 400
 
@@ -129,3 +129,37 @@ class TestMixed:
         matrix = np.arange(6.0)[:, None]
         folded = mixed(moments, matrix, np.array([1]), 2, ridge=1e-3)
         np.testing.assert_allclose(folded, matrix[2:4])
+
+
+def overfitted(rng, rows):
+    """Fewer rows than features, of which one alone matters, and plenty of others to judge by."""
+    few, many = (rng.standard_normal((count, 20)) for count in (rows, 4000))
+    true = np.zeros((20, 3))
+    true[0] = 2.0
+    few_y, many_y = (x @ true + rng.standard_normal((len(x), 3)) for x in (few, many))
+    return of_rows(few, few_y), of_rows(many, many_y)
+
+
+def of_rows(x, y):
+    apart, around = x - x.mean(0), y - y.mean(0)
+    covariance, cross = apart.T @ apart / len(x), apart.T @ around / len(x)
+    return Moments(len(x), x.mean(0), covariance, y.mean(0), y.var(0), cross)
+
+
+def test_the_error_on_moments_is_that_on_rows():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)) + 1, rng.standard_normal((50, 3))
+    weights, bias, own = rng.standard_normal((2, 3)), rng.standard_normal(3), np.array([1, 3])
+    expected = np.square(y - x[:, own] @ weights - bias).sum(axis=1).mean()
+    assert error_on(of_rows(x, y), weights, bias, own) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ridge", [1e-4, 1e-2, 1.0, 100.0])
+def test_unseen_inputs_choose_the_pull(ridge):
+    moments, held = overfitted(np.random.default_rng(0), rows=25)
+    own, start = np.arange(20), np.zeros((20, 3))
+    first = error_on(held, *refit(moments, start, own, ridge=ridge), own)
+    found = error_on(held, *validated_refit(moments, held, start, own, ridge=ridge), own)
+    assert found <= first
+    tried = [refit(moments, start, own, ridge=ridge * FACTOR**k) for k in (-1, 1)]
+    assert found <= min(error_on(held, *each, own) for each in tried) * (1 + 1e-12)

@@ -139,7 +139,7 @@ def test_a_model_is_compressed_in_smaller_batches(memory_for, data):
     assert 4 <= max(longest) <= 7
     assert [o.plan.kept for o in parts.outcomes] == [o.plan.kept for o in whole.outcomes]
     (one,), (other,) = (
-        run(onnx.load_from_string(result.graph.serialize()), {"input": given.x})
+        run(onnx.load_from_string(result.graph.serialize()), {"input": given.arrays["x"]})
         for result in (parts, whole)
     )
     np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)

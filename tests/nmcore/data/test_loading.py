@@ -7,6 +7,7 @@ import pytest
 
 from nmcore.data.loading import load
 from nmcore.errors import DataError
+from nmcore.plugins.protocols import InputSpec
 
 IMAGES = np.arange(4 * 3 * 2 * 2, dtype=np.uint8).reshape(4, 3, 2, 2)
 
@@ -24,7 +25,7 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("arrays", "message"),
         [
-            ({"images": IMAGES}, "holds no array named x"),
+            ({"a": IMAGES, "b": IMAGES}, "holds no array named in or x, .*; it holds a, b"),
             ({"x": np.float32(1)}, r"shape \(\)"),
             ({"x": IMAGES[:0]}, r"shape \(0, 3, 2, 2\)"),
             ({"x": np.array(["a", "b"])}, "numbers of shape"),
@@ -35,7 +36,7 @@ class TestLoad:
     )
     def test_arrays_that_do_not_fit(self, saved, arrays, message):
         with pytest.raises(DataError, match=message):
-            load(saved(**arrays))
+            load(saved(**arrays)).for_model([InputSpec("in", (None,) * 4, np.dtype("f4"))], 9)
 
     @pytest.mark.parametrize("content", [b"", b"some text", b"PK\x03\x04 damaged zip"])
     def test_other_files(self, tmp_path, content):

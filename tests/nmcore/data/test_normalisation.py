@@ -13,37 +13,41 @@ from nmcore.errors import DataError
 IMAGES = np.arange(4 * 3 * 2 * 2, dtype=np.uint8).reshape(4, 3, 2, 2)
 
 
+def batch(data, chosen=slice(None), dtype=np.float32):
+    return data.take("x", chosen, dtype)
+
+
 class TestNormalisation:
     def test_one_mean_a_channel(self, saved):
         data = load(saved(x=IMAGES), scale=255, mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7])
         mean = np.float32([0.1, 0.2, 0.3]).reshape(3, 1, 1)
         std = np.float32([0.5, 0.6, 0.7]).reshape(3, 1, 1)
         want = (IMAGES.astype(np.float32) / np.float32(255) - mean) / std
-        assert np.array_equal(data.batch(0, 4), want)
-        assert data.batch(1, 3).dtype == np.float32
+        assert np.array_equal(batch(data), want)
+        assert batch(data, slice(1, 3)).dtype == np.float32
 
     def test_channels_last(self, saved):
         images = np.moveaxis(IMAGES, 1, -1)
-        first = load(saved(x=IMAGES), mean=[1, 2, 3]).batch(0, 4)
-        last = load(saved(x=images), mean=[1, 2, 3]).batch(0, 4)
+        first = batch(load(saved(x=IMAGES), mean=[1, 2, 3]))
+        last = batch(load(saved(x=images), mean=[1, 2, 3]))
         assert np.array_equal(np.moveaxis(first, 1, -1), last)
 
     def test_bytes_stay_bytes_until_a_batch_is_taken(self, saved):
         data = load(saved(x=IMAGES), scale=255, mean=[0.5], std=[0.5])
-        assert data.x.dtype == np.uint8
+        assert data.arrays["x"].dtype == np.uint8
 
     def test_without_options_x_is_handed_over_as_it_is(self, saved):
         data = load(saved(x=IMAGES))
-        assert np.array_equal(data.batch(0, 2, np.uint8), IMAGES[:2])
-        assert np.array_equal(data.batch(0, 2), IMAGES[:2].astype(np.float32))
+        assert np.array_equal(batch(data, slice(2), np.uint8), IMAGES[:2])
+        assert np.array_equal(batch(data, slice(2)), IMAGES[:2].astype(np.float32))
 
     def test_half_precision_is_rounded_once(self):
         data = Dataset("d", IMAGES, None, Normalisation(255.0, (0.3,), (0.2,)))
-        assert np.array_equal(data.batch(0, 4, np.float16), data.batch(0, 4).astype(np.float16))
+        assert np.array_equal(batch(data, dtype=np.float16), batch(data).astype(np.float16))
 
     def test_the_file_is_not_changed_by_a_batch(self, saved):
         data = load(saved(x=IMAGES.astype(np.float32)), mean=[1.0])
-        assert np.array_equal(data.batch(0, 4), data.batch(0, 4))
+        assert np.array_equal(batch(data), batch(data))
 
     @pytest.mark.parametrize(
         ("options", "message"),

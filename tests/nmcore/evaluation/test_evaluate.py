@@ -8,7 +8,6 @@ import pytest
 
 from chain import Chain
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import NamedInputs
 from nmcore.errors import DataError, ModelError
 from nmcore.evaluation.evaluate import evaluate
 
@@ -130,9 +129,9 @@ class TestBatches:
 
         def progress(text, starts):
             assert text == "evaluating"
-            for start in starts:
-                seen.append(start)
-                yield start
+            for chosen in starts:
+                seen.append(chosen[0])
+                yield chosen
 
         (one,) = evaluate([saved(picks("n", 4))], data, progress=progress, **OPTIONS)
         assert (one.n, one.top1, seen) == (600, 100.0, [0, 256, 512])
@@ -186,7 +185,7 @@ class TestSeveralInputs:
 
     def test_whole_inputs_have_one_more_axis_and_run_one_by_one(self, tmp_path):
         onnx.save(two_inputs(state=(4,)), tmp_path / "m.onnx")
-        data = NamedInputs(
+        data = Dataset(
             "d", {"input": np.zeros((3, 4), np.float32), "state": scores(0, 1, 2)}, np.arange(3)
         )
         (one,) = evaluate([tmp_path / "m.onnx"], data, **OPTIONS)
@@ -195,10 +194,16 @@ class TestSeveralInputs:
     @pytest.mark.parametrize(
         ("arrays", "message"),
         [
-            ({"input": scores(0)}, "holds no array named state; .* each: input, state$"),
+            (
+                {"input": scores(0)},
+                r"no array named state, float32 of shape \(n, 4\); .* each input: input, state$",
+            ),
             ({"x": scores(0)}, "holds no array named input"),
             ({"input": scores(0), "state": scores(0, 1)}, r"one length, .* state \(2, 4\)"),
-            ({"input": scores(0), "state": scores(0), "y": np.arange(2)}, "one length"),
+            (
+                {"input": scores(0), "state": scores(0), "y": np.arange(2)},
+                "one class number for each of the 1",
+            ),
             ({"input": scores(0), "state": np.zeros((1, 5))}, r"state has shape \(1, 5\)"),
             ({"input": scores(0), "state": np.zeros((1, 4), complex)}, "state is complex128"),
         ],

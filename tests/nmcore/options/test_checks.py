@@ -98,6 +98,8 @@ def test_numbers_that_nothing_can_be_scaled_by(name, value, message):
         ({"exclude": None}, {"exclude": ()}),
         ({"mean": 0.5, "std": np.array([1, 2])}, {"mean": (0.5,), "std": (1.0, 2.0)}),
         ({"providers": "cpu"}, {"providers": ("cpu",)}),
+        ({"preprocess": "unit"}, {"scale": 255.0, "mean": (0.0,), "std": (1.0,)}),
+        ({"preprocess": None, "scale": 2}, {"scale": 2.0}),
         ({"round_to": "auto"}, {"round_to": "auto"}),
         ({"macs": None, "keep": None, "samples": None}, None),
         ({"model": 3, "notify": 4}, None),
@@ -111,7 +113,7 @@ def test_plain_forms(given, plain):
 
 @pytest.mark.parametrize("function", [nmcore.compress, nmcore.sensitivity, evaluate])
 def test_every_option_is_checked(function):
-    apart = {"model", "models", "plan", "data", "notify"}
+    apart = {"model", "models", "plan", "data", "metric", "notify"}
     assert set(signature(function).parameters) - apart <= set(OPTIONS)
 
 

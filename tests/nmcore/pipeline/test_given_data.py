@@ -10,9 +10,8 @@ import nmcore
 from chain import Chain
 from nmcore.data import loading
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import NamedInputs
 from nmcore.data.loading import in_memory
-from nmcore.data.normalisation import normalisation
+from nmcore.data.normalisation import PREPROCESSING, normalisation
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.evaluate import evaluate
 
@@ -59,9 +58,31 @@ def test_two_normalisations_of_the_same_data(model):
     for function in (nmcore.compress, nmcore.sensitivity, evaluate):
         with pytest.raises(DataError, match="mine has a normalisation of its own; leave out"):
             function(model, data=own, scale=2)
-    named = NamedInputs("mine", {"input": X})
-    with pytest.raises(DataError, match="mine is fed as it is; leave out scale, mean and std"):
-        evaluate(model, named, scale=2)
+    for feeds in ([{"input": X}], iter([{"input": X}])):
+        with pytest.raises(DataError, match="data is fed as it is; leave out scale, mean and std"):
+            evaluate(model, feeds, scale=2)
+
+
+@pytest.mark.parametrize("name", PREPROCESSING)
+def test_a_preprocessing_by_name(model, file, name):
+    steps = PREPROCESSING[name]
+    form = {"scale": steps.scale, "mean": steps.mean, "std": steps.std}
+    by_name, spelt_out = (
+        nmcore.compress(model, data=file, **f) for f in ({"preprocess": name}, form)
+    )
+    assert by_name.graph.serialize() == spelt_out.graph.serialize()
+    assert by_name.plan.options == spelt_out.plan.options
+    (one,), (other,) = (evaluate(model, file, runs=1, **f) for f in ({"preprocess": name}, form))
+    assert one.top1 == other.top1
+
+
+@pytest.mark.parametrize("function", [nmcore.compress, nmcore.sensitivity, evaluate, nmcore.sweep])
+def test_a_preprocessing_that_is_none(model, file, function):
+    given = {"evaluate_data" if function is nmcore.sweep else "data": file}
+    with pytest.raises(ArgumentError, match="preprocess is 'vgg'; one of imagenet, clip, unit, mi"):
+        function(model, preprocess="vgg", **given)
+    with pytest.raises(ArgumentError, match="preprocess and std were given; leave out either"):
+        function(model, preprocess="unit", std=2, **given)
 
 
 def test_what_turns_itself_into_an_array(model, file):
@@ -151,9 +172,12 @@ def test_picture_files(model, tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (3, "data is of type int; a file, an array, a mapping of arrays or a list of picture"),
-        ({}, "data holds nothing; one array named x is needed"),
-        ({"a": X, "b": X}, "data holds a, b; one array named x is needed"),
+        (3, "data is of type int; a file, an array, a mapping of arrays, a list of picture"),
+        (
+            {},
+            r"data holds no array named input or x, float32 of shape \(n, 3, 8, 8\); it holds noth",
+        ),
+        ({"a": X, "b": X}, r"data holds no array named input or x, .*; it holds a, b$"),
         ({"x": "d.npz"}, "data: x is of type str"),
         ({"x": [[1, 2], [3]]}, "data: x is of type list"),
         (X[:0], r"data: x is uint8 of shape \(0, 3, 8, 8\)"),

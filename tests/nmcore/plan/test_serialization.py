@@ -323,7 +323,7 @@ def pictures(seed=0, count=24):
 @pytest.fixture
 def npz(tmp_path):
     path = tmp_path / "data.npz"
-    np.savez(path, x=pictures().x)
+    np.savez(path, x=pictures().arrays["x"])
     return path
 
 
@@ -336,7 +336,7 @@ class TestData:
         copy = tmp_path / "copy.npz"
         shutil.copy(npz, copy)
         assert written(model, plan=plan, data=copy)[0] == first
-        np.savez(copy, x=pictures(1).x)
+        np.savez(copy, x=pictures(1).arrays["x"])
         with pytest.raises(ArgumentError, match=r"made with data data\.npz .*, not copy\.npz"):
             written(model, plan=plan, data=copy)
         with pytest.raises(DataError, match="does not exist"):

@@ -250,8 +250,7 @@ def test_batches_of_different_sizes_add_up():
 class TestRows:
     """A probe skips rows where there would be more than wanted."""
 
-    @pytest.mark.parametrize(("share", "step"), [(1, 1), (3, 3), (6, 5)])
-    @pytest.mark.parametrize("opset", [10, 13, 17])
+    @pytest.mark.parametrize(("opset", "share", "step"), [(10, 3, 3), (17, 1, 1), (17, 6, 5)])
     @pytest.mark.parametrize(
         ("kernel", "places"),
         [

@@ -1,0 +1,211 @@
+"""What the errors of groups do to the outputs of a network, on inputs that no fit has seen.
+
+The error of a group is relative to what its consumers feed, which tells nothing of what comes
+behind: early layers may amplify it, late ones have learnt the calibration data by heart. So a part
+of each group is removed alone, its consumers are refitted, and the outputs are compared.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmcore.arrays.elimination import Curve
+from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.compression.consumer_fit import solved_refit
+from nmcore.compression.moments import Moments
+from nmcore.data.batches import Feeds, length_of, part_of
+from nmcore.errors import ModelError
+from nmcore.group import Array, Consumer, Float64Array, Group, IntArray, Refit
+from nmcore.plugins import protocols
+from nmcore.utils.progress import Progress, silent
+
+log = logging.getLogger(__name__)
+
+# So many channels of a group are removed that this much of the variance of what its consumers feed
+# is lost: at the same share of channels some groups would lose nothing, and tell nothing.
+LEVEL = 0.03
+# All groups together may take so many times the inputs of the calibration set, and each at least so
+# many inputs; with more groups than that allows nothing is measured.
+PASSES, FEWEST = 2, 4
+# What is measured is taken within bounds, as few inputs tell little.
+BOUND = 16.0
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A part of a group, removed alone.
+
+    Attributes
+    ----------
+    group : Group
+        The group.
+    kept : int array, shape (P,)
+        The channels that stay.
+    changes : sequence of Refit
+        The new weights of its consumers.
+    error : float
+        The error that its curve has there.
+    """
+
+    group: Group
+    kept: IntArray
+    changes: Sequence[Refit]
+    error: float
+
+
+def trial(
+    group: Group, consumers: Sequence[Consumer], seen: Sequence[Moments], curve: Curve
+) -> Trial:
+    """A part of a group removed alone, its consumers refitted.
+
+    Parameters
+    ----------
+    consumers, seen : sequence of Consumer, of Moments
+        Of the original, and what each reads there.
+    curve : Curve
+        The error of the group; it says in which order channels go.
+    """
+    error = curve.averaged(len(consumers)).error
+    count = min(int(np.searchsorted(error, LEVEL)) + 1, len(error))
+    kept = np.delete(np.arange(group.width), curve.order[:count])
+    changes = [
+        solved_refit(consumer, moments, kept)
+        for consumer, moments in zip(consumers, seen, strict=True)
+    ]
+    return Trial(group, kept, changes, float(curve.error[count - 1]) if count else 0.0)
+
+
+def scales(
+    graph: protocols.Graph,
+    trials: Sequence[Trial],
+    calibration: CalibrationSet,
+    session: Callable[[bytes], protocols.Session],
+    progress: Progress = silent,
+) -> dict[str, float]:
+    """By how much the errors of each group count more, or less, than those of the median group.
+
+    Parameters
+    ----------
+    graph : Graph
+        What is compressed, before any channel has gone.
+    trials : sequence of Trial
+        One a group.
+    calibration : CalibrationSet
+        Its unseen inputs are used.
+    session : callable
+        Loads a model.
+    progress : callable
+        Wraps the iteration over groups.
+
+    Returns
+    -------
+    dict of group name to float
+        From 1 / BOUND to BOUND; empty where nothing can be told.
+    """
+    shown = _shown(calibration, len(trials))
+    if not shown or len(trials) < 2:
+        return {}
+    try:
+        wanted = _outputs(session(graph.serialize()), shown)
+        changes = [
+            _change(graph, trial, wanted, shown, session)
+            for trial in progress("weighing groups", trials)
+        ]
+    except ModelError as error:
+        log.info("no output errors: %s", error)
+        return {}
+    return relative(
+        {t.group.name: (change, t.error) for t, change in zip(trials, changes, strict=True)}
+    )
+
+
+def relative(measured: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Scales from what was measured: the change of the outputs, and the error that made it.
+
+    Examples
+    --------
+    >>> relative({"a": (0.16, 0.01), "b": (0.04, 0.01), "c": (0.01, 0.01), "dead": (0.0, 0.0)})
+    {'a': 4.0, 'b': 1.0, 'c': 0.25}
+    """
+    ratios = {
+        name: change / error
+        for name, (change, error) in measured.items()
+        if error > 0 and np.isfinite(change) and change > 0
+    }
+    if not ratios:
+        return {}
+    median = float(np.median(list(ratios.values())))
+    return {
+        name: float(np.clip(ratio / median, 1 / BOUND, BOUND)) for name, ratio in ratios.items()
+    }
+
+
+def _shown(calibration: CalibrationSet, groups: int) -> list[Feeds]:
+    """Some of the unseen inputs, as many as all groups together can afford."""
+    left = PASSES * calibration.count // max(groups, 1)
+    if left < FEWEST:
+        return []
+    found = []
+    for feeds in calibration.unseen:
+        length = length_of(feeds)
+        if length > left and calibration.any_length:
+            feeds, length = part_of(feeds, 0, left), left
+        found.append(feeds)
+        left -= length
+        if left <= 0:
+            break
+    return found
+
+
+def _change(
+    graph: protocols.Graph,
+    trial: Trial,
+    wanted: Sequence[Float64Array],
+    shown: Sequence[Feeds],
+    session: Callable[[bytes], protocols.Session],
+) -> float:
+    """The squared change of the outputs, relative to their variance, summed over outputs."""
+    clone = graph.clone()
+    for index, change in enumerate(trial.changes):
+        clone.update(trial.group, index, change)
+    clone.remove(trial.group, trial.kept)
+    found = _outputs(session(clone.serialize()), shown)
+    total = 0.0
+    for want, got in zip(wanted, found, strict=True):
+        power = np.square(want - want.mean(axis=0)).sum()
+        if want.shape == got.shape and power > 0:
+            total += float(np.square(got - want).sum() / power)
+    return total
+
+
+def _outputs(session: protocols.Session, shown: Sequence[Feeds]) -> list[Float64Array]:
+    """All floating-point outputs as rows (n, features), an input each where they have a batch."""
+    runs = [session.run(feeds) for feeds in shown]
+    return [
+        np.concatenate([comparable_rows(each) for each in same])
+        for same in zip(*runs, strict=True)
+        if same[0].dtype.kind == "f"
+    ]
+
+
+def comparable_rows(output: Array) -> Float64Array:
+    """An output as rows (n, features), class probabilities as scores around their mean.
+
+    Probabilities hide what happens to all classes but one.
+
+    Examples
+    --------
+    >>> comparable_rows(np.array([[3.0, -1.0]]))
+    array([[ 3., -1.]])
+    >>> comparable_rows(np.array([[0.999, 0.001]])).round(2)
+    array([[ 3.45, -3.45]])
+    """
+    values = output.astype(np.float64)
+    if values.ndim > 1 and (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=1e-3):
+        values = np.log(np.maximum(values, 1e-12))
+        values -= values.mean(axis=-1, keepdims=True)
+    return values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(1, -1)

@@ -1,0 +1,138 @@
+"""What models give for some inputs, and what form it has as far as shapes tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.calibration.padding import padded_away
+from nmcore.group import Array
+
+# A model's outputs for some inputs; None for one whose parts have different shapes.
+Outputs = Sequence[Array | None]
+
+# The forms that outputs have; see :func:`form_of`.
+SCORES, VECTORS, PICTURES, OTHER = "scores", "vectors", "pictures", "other"
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What the original and another model give for some inputs.
+
+    Attributes
+    ----------
+    original, outputs : sequence of array, or None in place of one
+        Each output of the original, and of the model in question; which may be the original.
+    y : int array, shape (n,), or None
+        The classes.
+    places : int array, shape (n,)
+        Which of the data these inputs are.
+    counts : bool array, shape (n, positions), or None
+        Which positions are no padding, where an input of the model says so.
+    """
+
+    original: Outputs
+    outputs: Outputs
+    y: Array | None
+    places: NDArray[np.intp]
+    counts: NDArray[np.bool_] | None = None
+
+    def without_padding(self, output: Array) -> Array:
+        """An output without what it holds at positions of padding."""
+        return output if self.counts is None else padded_away(output, self.counts)
+
+    def vectors(self, outputs: Outputs) -> Array | None:
+        """One vector (n, d) for each input: the first floating-point output of rank 2 or 3.
+
+        Of rank 3, the mean over its positions, padding left out.
+        """
+        output = first_vectors(outputs)
+        if output is None or output.ndim == 2:
+            return output
+        if self.counts is None or self.counts.shape != output.shape[:2]:
+            return np.asarray(output.mean(axis=1, dtype=np.float64))
+        weight = self.counts[..., None]
+        total = np.where(weight, output, 0).sum(axis=1, dtype=np.float64)
+        return np.asarray(total / np.maximum(weight.sum(axis=1), 1))
+
+
+def form_of(outputs: Outputs, *, features: bool) -> str:
+    """What form outputs have.
+
+    Parameters
+    ----------
+    outputs : sequence of array, or None in place of one
+        For some inputs.
+    features : bool
+        Whether the graph shows that the first output holds features.
+
+    Returns
+    -------
+    {"scores", "vectors", "pictures", "other"}
+        Class scores, or classes, in the first output, as :func:`top_class` reads them; else what
+        :meth:`Batch.vectors` or :func:`first_pictures` finds; else none of these.
+
+    Examples
+    --------
+    >>> form_of([np.zeros((2, 10))], features=False), form_of([np.zeros((2, 10))], features=True)
+    ('scores', 'vectors')
+    >>> form_of([np.zeros((2, 7, 64))], features=False)
+    'vectors'
+    """
+    first = outputs[0] if outputs else None
+    if first is not None and not features and top_class(first) is not None:
+        return SCORES
+    if first_vectors(outputs) is not None:
+        return VECTORS
+    return OTHER if first_pictures(outputs) is None else PICTURES
+
+
+def first_vectors(outputs: Outputs) -> Array | None:
+    """The first floating-point output of rank 2 or 3 with more than one number an input."""
+    for output in outputs:
+        if output is None or output.dtype.kind != "f" or output.ndim not in (2, 3):
+            continue
+        if output.shape[-1] > 1:
+            return output
+    return None
+
+
+def first_pictures(outputs: Outputs) -> Array | None:
+    """The first floating-point output of rank 4 with 1 or 3 channels, on its axis 1 or last."""
+    for output in outputs:
+        if output is None or output.dtype.kind != "f" or output.ndim != 4:
+            continue
+        if output.shape[1] in (1, 3) or output.shape[3] in (1, 3):
+            return output
+    return None
+
+
+def top_class(output: Array) -> NDArray[np.int64] | None:
+    """Return the top class of each input; None where the output holds no class scores.
+
+    Where a score is not a number the class is -1, which is no class and agrees with none.
+
+    Examples
+    --------
+    >>> top_class(np.array([[0.1, 0.9], [0.8, 0.2]]))
+    array([1, 0])
+    >>> top_class(np.zeros((2, 1, 320, 320))) is None
+    True
+    """
+    if output.ndim == 1 and output.dtype.kind in "iu":
+        return output.astype(np.int64)
+    scores = class_scores(output)
+    if scores is None:
+        return None
+    return np.where(np.isnan(scores).any(axis=1), -1, np.argmax(scores, axis=1))
+
+
+def class_scores(output: Array | None) -> Array | None:
+    """The scores (n, classes) that an output holds, where one axis has more than one number."""
+    if output is None or output.dtype.kind != "f":
+        return None
+    sizes = [size for size in output.shape[1:] if size != 1]
+    return output.reshape(len(output), sizes[0]) if len(sizes) == 1 else None

@@ -1,0 +1,121 @@
+"""How much the errors of groups count at the outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chain import Chain
+from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.compression.output_error import (
+    BOUND,
+    FEWEST,
+    PASSES,
+    Trial,
+    comparable_rows,
+    relative,
+    scales,
+)
+from nmcore.compression.reconstruction import Reconstruction
+from nmcore.group import Refit
+from nmcore.plugins import registry
+
+
+def load(model):
+    return registry.runtime().session(model, providers=("cpu",))
+
+
+def opened(gain):
+    """Two groups of six channels; the outputs are what the second one is read by, times a gain."""
+    model = Chain(("n", 6)).gemm(6).node("Relu").gemm(6).node("Relu").gemm(3).build()
+    last = [t for t in model.graph.initializer if t.name == model.graph.node[4].input[1]]
+    weight = np.frombuffer(last[0].raw_data, np.float32) * gain
+    last[0].raw_data = weight.astype(np.float32).tobytes()
+    return registry.open_graph(model)
+
+
+def shown(count=64, seed=0):
+    rng = np.random.default_rng(seed)
+    unseen = [{"input": rng.standard_normal((count, 6)).astype(np.float32)}]
+    return CalibrationSet(unseen, 256, True, "here", unseen=unseen)
+
+
+def damaged(graph, number, error, share):
+    """A trial that removes nothing and scales the weights of a consumer down."""
+    group = graph.groups[number]
+    (consumer,) = graph.consumers(group)
+    change = Refit(np.arange(group.width), (1 - share) * consumer.weight, None)
+    return Trial(group, np.arange(group.width), [change], error)
+
+
+def test_what_changes_the_outputs_more_counts_more():
+    graph = opened(1.0)
+    trials = [damaged(graph, 0, 0.01, 0.1), damaged(graph, 1, 0.01, 0.3)]
+    found = scales(graph, trials, shown(), load)
+    first, second = (found[group.name] for group in graph.groups)
+    assert second > first
+    # The error is what its curve says: twice as much of it for the same change counts less.
+    dearer = scales(graph, [trials[0], damaged(graph, 1, 0.02, 0.3)], shown(), load)
+    assert dearer[graph.groups[1].name] < second
+
+
+def test_the_graph_stays_as_it_was():
+    graph = opened(1.0)
+    before = graph.serialize()
+    scales(graph, [damaged(graph, k, 0.01, 0.1) for k in (0, 1)], shown(), load)
+    assert graph.serialize() == before
+
+
+def test_probabilities_are_compared_as_scores():
+    """Adding to all scores changes no probability; what changes one of them is seen in full."""
+    scores = np.random.default_rng(0).standard_normal((5, 4)) * 10
+    found = comparable_rows(softmax(scores + 3.0))
+    np.testing.assert_allclose(found, scores - scores.mean(axis=1, keepdims=True), atol=1e-6)
+    assert np.array_equal(comparable_rows(scores), scores)
+
+
+def softmax(scores):
+    made = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return made / made.sum(axis=-1, keepdims=True)
+
+
+def test_nothing_is_said_without_inputs_that_no_fit_has_seen():
+    graph = opened(1.0)
+    trials = [damaged(graph, k, 0.01, 0.1) for k in (0, 1)]
+    calibration = shown()
+    seen = CalibrationSet(calibration.batches, 256, True, "here")
+    assert scales(graph, trials, seen, load) == {}
+    assert scales(graph, trials[:1], calibration, load) == {}
+
+
+def test_what_many_groups_can_afford():
+    graph, loaded = opened(1.0), []
+
+    class Counting:
+        def __init__(self, model):
+            self.session = load(model)
+
+        def run(self, feeds):
+            loaded.append(len(feeds["input"]))
+            return self.session.run(feeds)
+
+    trials = [damaged(graph, 0, 0.01, 0.1)] * 32
+    scales(graph, trials, shown(), Counting)
+    assert loaded == [PASSES * 256 // 32] * 33
+    loaded.clear()
+    assert scales(graph, trials * (PASSES * 256 // FEWEST), shown(), Counting) == {}
+    assert not loaded
+
+
+def test_extremes_are_bounded():
+    found = relative({"a": (1e6, 1e-6), "b": (1.0, 1.0), "c": (1e-9, 1.0)})
+    assert found == {"a": BOUND, "b": 1.0, "c": 1 / BOUND}
+
+
+def test_curves_come_with_their_prices():
+    graph = opened(1.0)
+    walk = Reconstruction(graph, registry.runtime(), shown(), ("cpu",))
+    curves, prices = walk.priced_curves(graph.groups)
+    assert set(curves) == set(prices) == {group.name for group in graph.groups}
+    assert all(1 / BOUND <= price <= BOUND for price in prices.values())
+    for name, curve in walk.curves(graph.groups).items():
+        assert np.array_equal(curve.error, curves[name].error)
