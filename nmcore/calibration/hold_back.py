@@ -22,12 +22,13 @@ def wanted(samples: int) -> int:
 
 
 def hold_back(data: Dataset, samples: int) -> tuple[Dataset, Dataset | None]:
-    """Divide data into what is fitted to and what is held back, evenly spread; None is too little.
+    """Divide data into what is fitted to and what is held back; None where there is too little.
 
     Parameters
     ----------
     samples : int
         How many inputs to fit to. Where there are too few for that, those held back are of them.
+        Both parts are spread evenly over the data.
 
     Examples
     --------

@@ -80,6 +80,9 @@ class Sums:
             a sum.
         """
         count, mean, scatter, *others = outputs
+        if not count.any():
+            # Where all rows were padding, means are none.
+            return
         self._counts.append(float(count.ravel()[0]))
         self._means.append(mean.ravel().astype(np.float64))
         if others:

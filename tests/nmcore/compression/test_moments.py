@@ -79,6 +79,14 @@ def test_variance_of_a_sum_of_values(rows):
     np.testing.assert_allclose(found.stream_variance(), y.var(0).sum())
 
 
+def test_a_run_without_rows_says_nothing(rows):
+    """All positions of a short run may be padding: its means are those of nothing."""
+    found = put_together(rows)
+    found.add([np.zeros(1), *(np.full_like(each, np.nan) for each in sums(*rows)[1:])])
+    assert found.is_finite
+    assert_alike(found.measured(), put_together(rows).measured())
+
+
 @pytest.mark.parametrize("where", [1, 2])
 def test_infinity_is_seen(rows, where):
     outputs = sums(rows[0])
