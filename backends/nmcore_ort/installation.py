@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from importlib import metadata
-from types import ModuleType
+from typing import Any
 
 from nmcore.errors import ArgumentError
 from nmcore_ort.native_output import captured_output
@@ -29,7 +29,7 @@ _EITHER = "pip install onnxruntime-gpu (CPU and CUDA) or pip install onnxruntime
 
 
 @functools.cache
-def onnxruntime() -> ModuleType:
+def onnxruntime() -> Any:
     """The package onnxruntime.
 
     Raises
