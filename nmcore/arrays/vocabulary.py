@@ -27,8 +27,8 @@ _TERMS, _PER_TERM = 8, 32
 _EXACT = 1e-6
 # Relative to the mean square: keeps equations of nearly parallel rows solvable.
 _RIDGE = 1e-9
-# So many numbers are held at a time when sums are solved for.
-_NUMBERS = 1 << 24
+# So many rows are looked for at a time, and so many numbers are held when sums are solved for.
+_ROWS, _NUMBERS = 8192, 1 << 22
 
 
 def choose_rows(
@@ -144,7 +144,7 @@ def rebuild_rows(
     position[kept, 0], scale[kept, 0] = np.arange(len(kept)), 1
     rest = np.delete(np.arange(len(table)), kept)
     stay = table[kept]
-    for rows in _blocks(rest, max(1, _NUMBERS // (table.shape[1] * terms))):
+    for rows in _blocks(rest, _ROWS):
         position[rows], scale[rows] = _pursued(table[rows], stay, terms, kernel, threads)
     return RowSums(kept, position, scale)
 
@@ -198,22 +198,30 @@ def _pursued(
     """Positions in ``stay`` and factors, shapes (n, terms), of the sums that rows become."""
     position = np.zeros((len(rows), terms), np.intp)
     scale = np.zeros((len(rows), terms))
-    wanted = rows.astype(np.float64)
-    residual = wanted.copy()
-    small = _EXACT * np.linalg.norm(wanted, axis=1)
+    residual = rows.copy()
+    small = _EXACT * np.sqrt(_squares(rows))
     for count in range(1, terms + 1):
-        (open_,) = np.nonzero(np.linalg.norm(residual, axis=1) > small)
+        (open_,) = np.nonzero(np.sqrt(_squares(residual)) > small)
         if not len(open_):
             break
-        both = np.concatenate([stay, residual[open_].astype(stay.dtype)])
+        both = np.concatenate([stay, residual[open_]])
         removed = np.arange(len(stay), len(both))
         found = _matches(both, np.arange(len(stay)), removed, kernel, threads)
         position[open_, count - 1] = np.maximum(found.position, 0)
-        atoms = stay[position[open_, :count]].astype(np.float64)
-        gram = atoms @ atoms.transpose(0, 2, 1)
-        mean = np.trace(gram, axis1=1, axis2=2) / count
-        gram += (_RIDGE * mean + np.finfo(np.float64).tiny)[:, None, None] * np.eye(count)
-        solved = np.linalg.solve(gram, atoms @ wanted[open_][:, :, None])
-        scale[open_, :count] = solved[..., 0]
-        residual[open_] = wanted[open_] - (solved * atoms).sum(axis=1)
+        for part in _blocks(open_, max(1, _NUMBERS // (rows.shape[1] * count))):
+            atoms = stay[position[part, :count]].astype(np.float64)
+            wanted = rows[part].astype(np.float64)
+            factors = _solved(atoms, wanted)
+            scale[part, :count] = factors
+            residual[part] = wanted - (factors[:, :, None] * atoms).sum(axis=1)
     return position, scale.astype(np.float32)
+
+
+def _solved(atoms: Float64Array, wanted: Float64Array) -> Float64Array:
+    """The factors (n, t) of least squares: rows (n, D) as sums of atoms (n, t, D)."""
+    count = atoms.shape[1]
+    gram = atoms @ atoms.transpose(0, 2, 1)
+    mean = np.trace(gram, axis1=1, axis2=2) / count
+    gram += (_RIDGE * mean + np.finfo(np.float64).tiny)[:, None, None] * np.eye(count)
+    solved: Float64Array = np.linalg.solve(gram, atoms @ wanted[:, :, None])[..., 0]
+    return solved
