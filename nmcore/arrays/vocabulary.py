@@ -210,10 +210,9 @@ def _pursued(
         position[open_, count - 1] = np.maximum(found.position, 0)
         for part in _blocks(open_, max(1, _NUMBERS // (rows.shape[1] * count))):
             atoms = stay[position[part, :count]].astype(np.float64)
-            wanted = rows[part].astype(np.float64)
-            factors = _solved(atoms, wanted)
+            factors = _solved(atoms, rows[part].astype(np.float64))
             scale[part, :count] = factors
-            residual[part] = wanted - (factors[:, :, None] * atoms).sum(axis=1)
+            residual[part] = rows[part] - (factors[:, :, None] * atoms).sum(axis=1)
     return position, scale.astype(np.float32)
 
 
