@@ -80,7 +80,7 @@ class TopClasses:
     relative: ClassVar[bool] = False
 
     def add(self, batch: Batch) -> None:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         first = batch.outputs[0]
         top = None if first is None else top_class(first)
         if batch.y is None or top is None:
@@ -94,7 +94,7 @@ class TopClasses:
         self.n += len(hits)
 
     def values(self) -> Mapping[str, float | None]:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         return {f"top{self.k}": 100 * self.right / self.n if self.n else None}
 
 
@@ -109,7 +109,7 @@ class Agreement:
     relative: ClassVar[bool] = True
 
     def add(self, batch: Batch) -> None:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         mine, other = (
             None if outputs[0] is None else top_class(outputs[0])
             for outputs in (batch.outputs, batch.original)
@@ -120,7 +120,7 @@ class Agreement:
         self.n += len(mine)
 
     def values(self) -> Mapping[str, float | None]:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         return {"agreement": 100 * self.same / self.n if self.n else None}
 
 
@@ -150,7 +150,7 @@ class Deviation:
     relative: ClassVar[bool] = True
 
     def add(self, batch: Batch) -> None:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         if len(batch.original) != len(batch.outputs):
             return
         for want, got in zip(batch.original, batch.outputs, strict=True):
@@ -171,7 +171,7 @@ class Deviation:
         return 100 * math.sqrt(self.wrong / (self.total or 1.0)) if self.compared else None
 
     def values(self) -> Mapping[str, float | None]:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         return {"deviation": None if self.has_nan else self.percent}
 
 
@@ -204,7 +204,7 @@ class Cosine:
     relative: ClassVar[bool] = True
 
     def add(self, batch: Batch) -> None:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         one, other = batch.vectors(batch.original), batch.vectors(batch.outputs)
         if one is None or other is None or one.shape != other.shape:
             return
@@ -219,7 +219,7 @@ class Cosine:
             self.kept += len(one)
 
     def values(self) -> Mapping[str, float | None]:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         if not self.n:
             return {"cosine": None, "neighbours": None}
         return {"cosine": self.total / self.n, "neighbours": self._kept_neighbours()}
@@ -274,7 +274,7 @@ class Psnr:
     relative: ClassVar[bool] = True
 
     def add(self, batch: Batch) -> None:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         want, got = first_pictures(batch.original), first_pictures(batch.outputs)
         if want is None or got is None or want.shape != got.shape:
             return
@@ -284,7 +284,7 @@ class Psnr:
         self.low, self.high = min(self.low, float(want.min())), max(self.high, float(want.max()))
 
     def values(self) -> Mapping[str, float | None]:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         peak = self.high - self.low
         if not self.count or not math.isfinite(self.wrong) or not self.wrong or not peak:
             return {"psnr": None}
@@ -315,11 +315,11 @@ class Custom:
         return str(getattr(self.function, "__name__", type(self.function).__name__))
 
     def add(self, batch: Batch) -> None:
-        """See :class:`Metric`."""
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         self.batches.append(batch)
 
     def values(self) -> Mapping[str, float | None]:
-        """See :class:`Metric`.
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`.
 
         Raises
         ------

@@ -1,0 +1,161 @@
+"""Forms in which a detector lists what it found: boxes beside scores and classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nmcore.evaluation.detection.boxes import Boxes
+from nmcore.evaluation.detection.head import (
+    MOST_QUERIES,
+    SLACK,
+    Decoder,
+    Head,
+    background,
+    found,
+    from_centres,
+    probabilities_from,
+    sigmoid,
+)
+from nmcore.evaluation.outputs import Outputs
+from nmcore.group import Array
+
+
+def ssd(head: Head) -> Decoder | None:
+    """Boxes (n, m, 4), scores (n, m) and classes (n, m): TensorFlow's, TFLite's, torchvision's.
+
+    One input's may also be (m, 4), (m,) and (m,), as many as are found.
+    """
+    places = [head.named(*words) for words in (("box",), ("score",), ("class", "label"))]
+    if None in places or len(set(places)) < 3:
+        places = _ssd_by_shapes(head)
+    if not places:
+        return None
+    box, score, label = (int(place) for place in places if place is not None)
+    if any(head.outputs[place] is None for place in (box, score, label)):
+        return None
+    rows = [np.asarray(head.array(place)[0]) for place in (box, score, label)]
+    if rows[0].size != 4 * rows[1].size or rows[1].size != rows[2].size:
+        return None
+
+    def decode(outputs: Outputs) -> list[Boxes]:
+        parts = [outputs[place] for place in (box, score, label)]
+        return [
+            Boxes(
+                np.asarray(corners, np.float64).reshape(-1, 4),
+                np.asarray(scores, np.float64).ravel(),
+                np.rint(np.asarray(classes, np.float64)).astype(np.int64).ravel(),
+            ).certain()
+            for corners, scores, classes in zip(*(p for p in parts if p is not None), strict=True)
+        ]
+
+    return decode
+
+
+def _ssd_by_shapes(head: Head) -> list[int | None]:
+    """Boxes, scores and classes by their shapes; of two rows of numbers the whole are classes."""
+    for box in head.floats(3, 4):
+        count = head.array(box).shape[1]
+        rows = [place for place in head.floats(2) if head.array(place).shape[1] == count > 1]
+        if len(rows) == 2:
+            rows.sort(key=lambda place: are_whole(head.array(place)))
+            if are_whole(head.array(rows[1])) and not are_whole(head.array(rows[0])):
+                return [box, *rows]
+    return []
+
+
+def are_whole(numbers: Array) -> bool:
+    return bool(np.array_equal(numbers, np.rint(numbers)))
+
+
+def detr(head: Head) -> Decoder | None:
+    """Logits (n, queries, c) and boxes (n, queries, 4) from 0 to 1, as centres: DETR and its kin.
+
+    Where a last class wins most queries it is "no object", and the logits go through a softmax;
+    else through a sigmoid.
+    """
+    for box in head.floats(3, 4):
+        for logit in head.floats(3):
+            boxes, rows = head.array(box), head.array(logit)
+            if logit == box or rows.shape[1] != boxes.shape[1] or rows.shape[-1] < 2:
+                continue
+            if not head.told and rows.shape[1] > MOST_QUERIES:
+                continue
+            inside = boxes.min() >= -SLACK and boxes.max() <= 1 + SLACK
+            if inside and rows.min() < -SLACK:
+                rest = rows.argmax(axis=-1) == rows.shape[-1] - 1
+                return _detr(box, logit, softmax=bool(rest.mean() > 0.5))
+    return None
+
+
+def _detr(box: int, logit: int, *, softmax: bool) -> Decoder:
+    def decode(outputs: Outputs) -> list[Boxes]:
+        boxes, rows = outputs[box], outputs[logit]
+        assert boxes is not None
+        assert rows is not None
+        if softmax:
+            powers = np.exp(rows.astype(np.float64) - rows.max(axis=-1, keepdims=True))
+            scores = (powers / powers.sum(axis=-1, keepdims=True))[..., :-1]
+        else:
+            scores = sigmoid(rows)
+        return found(from_centres(boxes), scores, suppress=False)
+
+    return decode
+
+
+def corners(head: Head) -> Decoder | None:
+    """Corners (n, m, 4) and scores (n, m, c), named so: YOLOv4's export, light face detectors."""
+    box, score = head.named("box"), head.named("score", "conf", "prob")
+    if box is None or score is None or box == score:
+        return None
+    if head.outputs[box] is None or head.outputs[score] is None:
+        return None
+    boxes, rows = _places(head.array(box), 4), head.array(score)
+    if rows.ndim != 3 or boxes is None or boxes.shape[:2] != rows.shape[:2]:
+        return None
+    if probabilities_from(rows) < rows.shape[-1]:
+        return None
+    ground = background(rows)
+
+    def decode(outputs: Outputs) -> list[Boxes]:
+        boxes, rows = outputs[box], outputs[score]
+        assert boxes is not None
+        assert rows is not None
+        placed = _places(boxes, 4)
+        assert placed is not None
+        return found(placed, rows if ground is None else np.delete(rows, ground, axis=-1))
+
+    return decode
+
+
+def _places(output: Array, last: int) -> Array | None:
+    """An output (n, m, last), maybe with an axis of 1 between; None for another."""
+    if output.ndim not in (3, 4) or output.shape[-1] != last:
+        return None
+    return output.reshape(len(output), -1, last)
+
+
+def end_to_end(head: Head) -> Decoder | None:
+    """Corners, score and class (n, m, 6), without doubles: YOLOv10, exports with suppression."""
+    for place in head.floats(3, 6):
+        output = head.array(place)
+        if not head.told and (head.picture is None or output.shape[1] > MOST_QUERIES):
+            continue
+        scores = output[..., 4]
+        if head.told or (
+            are_whole(output[..., 5]) and scores.min() >= -SLACK and scores.max() <= 1 + SLACK
+        ):
+            return _end_to_end(place)
+    return None
+
+
+def _end_to_end(place: int) -> Decoder:
+    def decode(outputs: Outputs) -> list[Boxes]:
+        rows = outputs[place]
+        assert rows is not None
+        rows = np.nan_to_num(rows.astype(np.float64), posinf=0, neginf=0)
+        return [
+            Boxes(row[:, :4], row[:, 4], np.rint(row[:, 5]).astype(np.int64)).certain()
+            for row in rows
+        ]
+
+    return decode
