@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,10 +14,12 @@ from nmcore.data.batches import BatchRunner
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import batch_size, feeder
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
-from nmcore.evaluation.metrics import METRICS, OF_FORM, Metric
-from nmcore.evaluation.outputs import SCORES, Batch, Outputs, class_scores, form_of
+from nmcore.evaluation.forms import SCORES, form_of
+from nmcore.evaluation.metrics.base import Metric
+from nmcore.evaluation.metrics.registry import METRICS, OF_FORM, Makers
+from nmcore.evaluation.outputs import Batch, Outputs, class_scores
 from nmcore.group import Array
-from nmcore.plugins import protocols
+from nmcore.plugins import capabilities, protocols
 from nmcore.utils.progress import Progress
 from nmcore.utils.text import shape_text
 
@@ -44,8 +46,18 @@ class Runner:
     def _first(self) -> dict[str, Array]:
         return self.feed(next(self.data.alike(self.feed.fixed or 1)))
 
+    def picture(self, chosen: NDArray[np.intp]) -> tuple[int, int, int] | None:
+        """Height, width and channels of the one picture that the model sees for these inputs."""
+        shapes = [array.shape for array in self.feed(chosen[:1]).values() if array.ndim == 4]
+        if len(shapes) != 1:
+            return None
+        _, first, second, last = shapes[0]
+        if first in (1, 3):
+            return second, last, first
+        return (first, second, last) if last in (1, 3) else None
+
     def __call__(self, chosen: NDArray[np.intp]) -> Outputs:
-        """Return each output for some inputs of one shape; None for one that cannot be stacked."""
+        """Return each output for some inputs of one shape; see :data:`Outputs`."""
         size = self.feed.fixed or len(chosen)
         runs = [
             run
@@ -89,11 +101,20 @@ class Runner:
 
 
 def _stacked(parts: Sequence[Array]) -> Array | None:
-    """The parts as one array; None where they have different shapes or are no numbers."""
-    numbers = all(isinstance(part, np.ndarray) and part.dtype.kind in "fiub" for part in parts)
-    if not numbers or len({part.shape[1:] for part in parts}) != 1:
+    """The parts as one array, of objects where their shapes differ; None where they are no numbers.
+
+    >>> _stacked([np.zeros((1, 2)), np.zeros((1, 3))]).shape
+    (2,)
+    """
+    if not all(isinstance(part, np.ndarray) and part.dtype.kind in "fiub" for part in parts):
         return None
-    return np.concatenate(parts)
+    if len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    rows = [row for part in parts for row in part]
+    column = np.empty(len(rows), object)
+    for place, row in enumerate(rows):
+        column[place] = row
+    return column
 
 
 @dataclass(eq=False)
@@ -105,7 +126,7 @@ class Tally:
     first : bool
         Whether it is the model that others are compared with.
     form : str
-        Of the first model's outputs; see :func:`nmcore.evaluation.outputs.form_of`.
+        Of the first model's outputs; see :func:`nmcore.evaluation.forms.form_of`.
     metrics : mapping of str to Metric
         What is counted.
     n : int
@@ -143,7 +164,7 @@ def compare(
     data: Dataset,
     progress: Progress,
     *,
-    asked: Mapping[str, Callable[[], Metric]] | None = None,
+    asked: Makers | None = None,
     features: bool = False,
 ) -> list[Tally]:
     """Run all models batch by batch: only one batch of the first one's outputs is ever held.
@@ -170,17 +191,20 @@ def compare(
     tallies: list[Tally] = []
     labels = data.y
     mask = _mask(runners[0], data)
+    names = capabilities.output_names(runners[0].session)
     for chosen in progress("evaluating", [*data.alike(batch_size(data))]):
         counts = None
         if mask is not None:
             counts = runners[0].feed(chosen)[mask][: len(chosen)] != 0
+        picture = runners[0].picture(chosen)
         original: Outputs | None = None
         for place, runner in enumerate(runners):
             outputs = runner(chosen)
             original = outputs if original is None else original
             if not tallies:
                 labels = labels if _are_classes_of(outputs, data) else None
-                form = form_of(outputs, features=features and labels is None)
+                seen = Batch(original, outputs, None, chosen, counts, names, picture)
+                form = form_of(seen, features=features and labels is None)
                 wanted = {name: METRICS[name] for name in OF_FORM[form]} | dict(asked or {})
                 tallies = [
                     Tally(each is runner, form, {name: make() for name, make in wanted.items()})
@@ -189,7 +213,7 @@ def compare(
             y = None if labels is None else labels[chosen]
             if y is not None and form == SCORES:
                 _check_labels(runner.name, outputs[0], y)
-            tallies[place].add(Batch(original, outputs, y, chosen, counts))
+            tallies[place].add(Batch(original, outputs, y, chosen, counts, names, picture))
     _check_told(tallies, asked or {})
     return tallies
 

@@ -5,7 +5,7 @@ This module decides the order of the steps and nothing else; each step lives in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from nmcore.data.feeds import FeedList
 from nmcore.data.images import Pictures
 from nmcore.data.loading import DataLike, Opened, open_data
 from nmcore.errors import DataError, ModelError, blaming
+from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
 from nmcore.evaluation.seed_spread import SEED_HINT, check_tries
 from nmcore.evaluation.verification import verify as prove
 from nmcore.group import Cost
@@ -100,6 +101,7 @@ def compress(
     threads: int = 0,
     seed: int = 0,
     tries: int = 1,
+    metric: MetricLike | Sequence[MetricLike] | None = None,
     progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Result:
@@ -121,7 +123,8 @@ def compress(
     max_drop : float, in [0, 100), optional
         Or, instead: the smallest model, by its multiply-accumulates, that loses at most so many
         percentage points, of top-1 accuracy where ``data`` has ``y``, else of agreement with the
-        original; or hundredths of the cosine to the original's vectors, where outputs are such.
+        original; or hundredths of the cosine to the original's vectors, where outputs are such; or
+        what the first ``metric`` tells, such as percent of the boxes.
         ``samples`` of the inputs, but at most half of them, are measured on; the loss is estimated
         on others.
     round_to : int or "auto", optional
@@ -168,6 +171,11 @@ def compress(
         seeds, from ``seed`` on, take what is nearest to the original on other synthetic inputs,
         which need not be the best on real ones, and tell in :attr:`Result.spread` how alike they
         are.
+    metric : str, callable, or sequence of these, optional
+        What the result is judged by, in :attr:`Result.fidelity` and for ``max_drop`` (the first of
+        several): names of :data:`nmcore.evaluation.metrics.registry.METRICS`, or functions of the
+        outputs of the original, those of the result, and ``y`` or None, that give a number, of
+        which more is better. By default the form of the outputs decides.
     progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
     executor : concurrent.futures.Executor, optional
@@ -200,6 +208,7 @@ def compress(
     True
     """
     checks.checked({"progress": progress, "executor": executor})
+    metrics = metrics_of(metric)
     options = CompressOptions.checked(
         ratio=ratio,
         macs=macs,
@@ -227,7 +236,7 @@ def compress(
         tries=tries,
     )
     decided = None if plan is None else serialization.plan_of(plan)
-    calls = [_call(model, options, plan, data, name_of) for name_of in (str, _file_name)]
+    calls = [_call(model, options, plan, data, metrics, name_of) for name_of in (str, _file_name)]
     if decided is not None:
         options = replay.settle(decided, options)
     job = Job(
@@ -236,6 +245,7 @@ def compress(
         open_data(data, options.normalisation),
         progress,
         executor,
+        metrics,
         call=calls[0],
         portable_call=calls[1],
     )
@@ -293,6 +303,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             data=job.data,
             held=done.held,
             normalisation=options.normalisation,
+            metrics=job.metrics,
         )
 
 
@@ -318,10 +329,12 @@ def _call(
     options: CompressOptions,
     plan: Any,
     data: Any,
+    metrics: Iterable[str],
     name_of: Callable[[str | Path], str],
 ) -> str:
     """The call as it was written, with the options that differ from their defaults."""
     words = [f"{name}={value!r}" for name, value in options.changed.items()]
+    words += [f"metric={[*metrics]!r}"] if [*metrics] else []
     words += [
         f"{name}={_named(value, name_of)}"
         for name, value in (("plan", plan), ("data", data))

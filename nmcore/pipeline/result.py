@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nmcore.budgets.allocation import Spent
+from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
+from nmcore.evaluation.fidelity import Fidelity, compared
+from nmcore.evaluation.metrics.registry import Makers
 from nmcore.evaluation.seed_spread import Spread
 from nmcore.group import Cost, Declined
 from nmcore.pipeline.original import Original
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import Plan
-from nmcore.plugins import protocols
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.report import notebook, writers
 from nmcore.report.report import Measures, Report, group_reports
-from nmcore.report.warnings import warnings_of
+from nmcore.report.warnings import level_of, warnings_of
 from nmcore.utils.files import Draft, drafting
+from nmcore.utils.progress import Progress, silent
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,6 +63,8 @@ class Result:
         What of it nothing was fitted to.
     normalisation : Normalisation or None
         What raw inputs go through.
+    metrics : mapping of str to callable
+        What it is judged by; empty where the form of the outputs decides.
     """
 
     graph: protocols.Graph = field(repr=False)
@@ -78,6 +85,7 @@ class Result:
     data: Opened | None = field(default=None, repr=False)
     held: Dataset | None = field(default=None, repr=False)
     normalisation: Normalisation | None = field(default=None, repr=False)
+    metrics: Makers = field(default_factory=dict, repr=False)
 
     @property
     def model(self) -> Any:
@@ -89,9 +97,43 @@ class Result:
         """Whether any channel is gone."""
         return any(len(each.plan.kept) < each.plan.width for each in self.outcomes)
 
+    @cached_property
+    def fidelity(self) -> Fidelity:
+        """How it compares with the original, on inputs that nothing was fitted to where it can.
+
+        Raises
+        ------
+        nmcore.errors.NmcoreError
+            A model cannot be used, or the outputs are none that ``metric`` could be told of.
+        """
+        assert self.original is not None
+        before = self.original.session()
+        return self.compared(before, registry.runtime().session(self.graph.serialize()))
+
+    def compared(
+        self, before: protocols.Session, after: protocols.Session, progress: Progress = silent
+    ) -> Fidelity:
+        """The same of sessions that run the original and the result."""
+        return compared(
+            before,
+            after,
+            self.data,
+            held=self.held,
+            macs=self.before.macs,
+            seed=self.seed,
+            steps=self.normalisation,
+            hints=hints_of(self.graph),
+            progress=progress,
+            features=capabilities.gives_features(self.graph),
+            asked=self.metrics,
+        )
+
     @property
     def report(self) -> Report:
-        """The account as data, without latencies: those are measured by the command line."""
+        """The account as data, without latencies: those are measured by the command line.
+
+        Outputs are compared where a metric was asked for.
+        """
         return report_of(
             self,
             before=Measures.of(self.before, self.size, None),
@@ -101,6 +143,7 @@ class Result:
             provider=None,
             threads=None,
             verified=self.verified,
+            fidelity=self.fidelity if self.metrics and self.removed else None,
         )
 
     @property
@@ -187,4 +230,5 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
         unmeasured=tuple(unmeasured),
         **measured,
     )
-    return replace(report, warnings=(*warnings_of(report), *result.cautions, *unmeasured))
+    warnings = (*warnings_of(report), *result.cautions, *unmeasured)
+    return replace(report, warnings=warnings, level=level_of(report, warnings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from nmcore.plugins.protocols import Measurable
@@ -32,6 +33,21 @@ class Describing(Protocol):
     def gives_features(self) -> bool:
         """Whether the first output plainly holds features, which are no class scores."""
         ...
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """A session that tells how its outputs are called."""
+
+    @property
+    def output_names(self) -> Sequence[str]:
+        """In the order of the outputs."""
+        ...
+
+
+def output_names(session: Any) -> Sequence[str]:
+    """How the outputs of a session are called; empty where it does not tell."""
+    return session.output_names if isinstance(session, Naming) else ()
 
 
 def gives_features(graph: Any) -> bool:

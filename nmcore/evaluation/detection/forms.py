@@ -14,7 +14,6 @@ from nmcore.evaluation.detection.head import Decoder, Head
 from nmcore.evaluation.detection.listed import corners, detr, end_to_end, ssd
 from nmcore.evaluation.detection.yolo import yolov5, yolov8, yolox
 
-
 # By the names that an option gives them, in the order in which they are tried.
 FORMS: dict[str, Callable[[Head], Decoder | None]] = {
     "ssd": ssd,

@@ -64,6 +64,7 @@ def _ssd_by_shapes(head: Head) -> list[int | None]:
 
 
 def are_whole(numbers: Array) -> bool:
+    """Whether numbers are counts, though they are stored as floats."""
     return bool(np.array_equal(numbers, np.rint(numbers)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.evaluation.metrics import Deviation
+from nmcore.evaluation.metrics.deviation import Deviation
 from nmcore.evaluation.outputs import Batch, top_class
 
 
