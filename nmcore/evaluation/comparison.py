@@ -16,8 +16,8 @@ from nmcore.data.feeds import batch_size, feeder
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.evaluation.forms import SCORES, form_of
 from nmcore.evaluation.metrics.base import Metric
-from nmcore.evaluation.metrics.registry import METRICS, OF_FORM, Makers
-from nmcore.evaluation.outputs import Batch, Outputs, class_scores
+from nmcore.evaluation.metrics.registry import Makers, makers_for
+from nmcore.evaluation.outputs import Batch, Outputs, class_scores, joined
 from nmcore.group import Array
 from nmcore.plugins import capabilities, protocols
 from nmcore.utils.progress import Progress
@@ -25,6 +25,8 @@ from nmcore.utils.text import shape_text
 
 # Padding is looked for in so many inputs at a time.
 _LOOKED = 8
+# Kinds of what outputs are compared by.
+_NUMBERS = "fiub"
 
 
 class Runner:
@@ -37,6 +39,11 @@ class Runner:
         self.feed = feeder(data, session.inputs)
         self._batch_runner = BatchRunner(session, divisible=self.feed.fixed is None)
         self._alone = False
+
+    @property
+    def most(self) -> int:
+        """How many inputs one run takes at most, as far as the runs so far tell."""
+        return self.feed.fixed or (1 if self._alone else self._batch_runner.most)
 
     def once(self) -> object:
         """Run the first input, or the first fixed batch."""
@@ -64,7 +71,10 @@ class Runner:
             for first in range(0, len(chosen), size)
             for run in self._runs(chosen[first : first + size])
         ]
-        return [_stacked(parts) for parts in zip(*runs, strict=True)]
+        return [
+            joined(parts) if all(part.dtype.kind in _NUMBERS for part in parts) else None
+            for parts in zip(*runs, strict=True)
+        ]
 
     def _runs(self, chosen: NDArray[np.intp]) -> list[list[Array]]:
         """What one run gives, or as many runs as memory and the model turn out to want."""
@@ -74,20 +84,24 @@ class Runner:
         feeds = self.feed(chosen)
         if self.feed.fixed or count == 1:
             return [self._per_input(self.session.run(feeds), count)]
-        # Many a graph says that its batch is dynamic and then reshapes to a batch of one.
+        # Many a graph says that its batch is dynamic and then reshapes to a batch of one; others
+        # have outputs, such as lists of what was found, that several inputs would share.
         try:
             runs = [*self._batch_runner(feeds)]
         except OutOfMemoryError:
             raise
         except ModelError:
             runs = []
-        if runs and all(outputs[0].shape[:1] == (taken,) for taken, outputs in runs):
+        if runs and all(_has_parts(outputs, taken) for taken, outputs in runs):
             return [self._per_input(outputs, taken) for taken, outputs in runs]
         self._alone = True
         return self._runs(chosen)
 
     def _per_input(self, outputs: Sequence[Array], count: int) -> list[Array]:
-        """The outputs with a part for each input; the first output must have them."""
+        """The outputs with a part for each input, the whole where they have none.
+
+        The first output must have them.
+        """
         taken = self.feed.fixed or count
         first = outputs[0]
         if first.shape[:1] != (taken,) and taken != 1:
@@ -96,25 +110,17 @@ class Runner:
                 f"{shape_text(first.shape)}, which is not one part an input"
             )
         return [
-            output[:count] if output.shape[:1] == (taken,) else output[None] for output in outputs
+            output[:count]
+            if output.shape[:1] == (taken,)
+            else np.broadcast_to(output, (count, *output.shape))
+            for output in outputs
         ]
 
 
-def _stacked(parts: Sequence[Array]) -> Array | None:
-    """The parts as one array, of objects where their shapes differ; None where they are no numbers.
-
-    >>> _stacked([np.zeros((1, 2)), np.zeros((1, 3))]).shape
-    (2,)
-    """
-    if not all(isinstance(part, np.ndarray) and part.dtype.kind in "fiub" for part in parts):
-        return None
-    if len({part.shape[1:] for part in parts}) == 1:
-        return np.concatenate(parts)
-    rows = [row for part in parts for row in part]
-    column = np.empty(len(rows), object)
-    for place, row in enumerate(rows):
-        column[place] = row
-    return column
+def _has_parts(outputs: Sequence[Array], count: int) -> bool:
+    """Whether the outputs have one part for each of so many inputs, as far as they are numbers."""
+    numbers = [each for each in outputs[1:] if each.dtype.kind in _NUMBERS]
+    return all(each.shape[:1] == (count,) for each in (outputs[0], *numbers))
 
 
 @dataclass(eq=False)
@@ -148,15 +154,20 @@ class Tally:
     @cached_property
     def values(self) -> dict[str, float | None]:
         """All figures by name; None for what turned out not to apply."""
+        return self.figures(self.metrics)
+
+    def figures(self, names: Iterable[str]) -> dict[str, float | None]:
+        """The figures of some metrics."""
         found: dict[str, float | None] = {}
-        for metric in self.metrics.values():
+        for metric in (self.metrics[name] for name in names):
             values = metric.values()
             found |= dict.fromkeys(values) if self.first and metric.relative else values
         return found
 
-    def figures(self, names: Iterable[str]) -> dict[str, float | None]:
-        """The figures of some metrics."""
-        return {each: self.values[each] for name in names for each in self.metrics[name].values()}
+    @property
+    def lost(self) -> list[str]:
+        """What the metrics say of outputs that plainly lost what they were for."""
+        return [str(metric.told()) for metric in self.metrics.values() if metric.is_lost]
 
 
 def compare(
@@ -178,7 +189,8 @@ def compare(
     progress : callable
         Wraps the iteration over batches.
     asked : mapping of str to callable
-        Metrics besides those that suit the form of the outputs.
+        Metrics in place of those that suit the form of the outputs; see
+        :func:`nmcore.evaluation.metrics.registry.makers_for`.
     features : bool
         Whether the first output holds features, which are no class scores; classes ``y`` say that
         it does not.
@@ -205,7 +217,7 @@ def compare(
                 labels = labels if _are_classes_of(outputs, data) else None
                 seen = Batch(original, outputs, None, chosen, counts, names, picture)
                 form = form_of(seen, features=features and labels is None)
-                wanted = {name: METRICS[name] for name in OF_FORM[form]} | dict(asked or {})
+                wanted = makers_for(form, asked or {})
                 tallies = [
                     Tally(each is runner, form, {name: make() for name, make in wanted.items()})
                     for each in runners
@@ -222,7 +234,9 @@ def _mask(runner: Runner, data: Dataset) -> str | None:
     """The input that marks padding; a model with one input has none."""
     if len(runner.session.inputs) < 2 or runner.feed.apart:
         return None
-    return padding_mask(runner.session, map(runner.feed, data.alike(runner.feed.fixed or _LOOKED)))
+    runner(next(data.alike(_LOOKED)))  # Tells how many it takes at once.
+    size = runner.feed.fixed or min(runner.most, _LOOKED)
+    return padding_mask(runner.session, map(runner.feed, data.alike(size)))
 
 
 def _are_classes_of(outputs: Outputs, data: Dataset) -> bool:
@@ -235,9 +249,14 @@ def _are_classes_of(outputs: Outputs, data: Dataset) -> bool:
 def _check_told(tallies: Sequence[Tally], asked: Iterable[str]) -> None:
     """Raise where a metric that was asked for tells nothing of any model."""
     for name in asked:
-        others = [each for each in tallies if not (each.first and each.metrics[name].relative)]
-        if others and all(None in each.figures([name]).values() for each in others):
-            raise DataError(f"metric {name} needs {others[0].metrics[name].needs}")
+        metrics = [each.metrics[name] for each in tallies]
+        others = [
+            metric
+            for tally, metric in zip(tallies, metrics, strict=True)
+            if not (tally.first and metric.relative)
+        ]
+        if others and not any(metric.was_told for metric in others):
+            raise DataError(f"metric {name} needs {metrics[0].needs}")
 
 
 def _check_labels(name: str, output: Array | None, labels: Array) -> None:

@@ -15,7 +15,6 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike
 from nmcore.errors import DataError
 from nmcore.evaluation.comparison import Runner, Tally, compare
-from nmcore.evaluation.fidelity import lost_of
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
 from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
@@ -55,7 +54,8 @@ class Evaluation:
     told : sequence of str
         What was counted for them, in words.
     lost : sequence of str
-        Those of these that say that the outputs plainly lost what the first model's are for.
+        How the outputs plainly lost what the first model's are for, whatever was asked for; mostly
+        empty.
     latency_ms : float
         Median time of one run.
     latency_low_ms, latency_high_ms : float
@@ -237,7 +237,7 @@ def _evaluation(
         form=tally.form,
         metrics=tally.figures(names),
         told=[told for name in names if (told := tally.metrics[name].told()) is not None],
-        lost=lost_of(tally, names),
+        lost=tally.lost,
         latency_ms=time.median_ms,
         latency_low_ms=time.low_ms,
         latency_high_ms=time.high_ms,

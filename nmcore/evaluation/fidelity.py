@@ -14,6 +14,7 @@ from nmcore.evaluation.metrics.base import Loss
 from nmcore.evaluation.metrics.registry import JUDGED_BY, OF_FORM, Makers
 from nmcore.plugins import protocols
 from nmcore.utils.progress import Progress, silent
+from nmcore.utils.text import counted
 
 # A model and its compressed form are compared on so many inputs of the data at most, and slow ones
 # on fewer: so many multiply-accumulates, or so few inputs.
@@ -51,7 +52,7 @@ class Fidelity:
     told : sequence of str
         What was counted for them, in words.
     lost : sequence of str
-        Those of these that say that the outputs plainly lost what they were for.
+        How the outputs plainly lost what they were for, whatever was asked for; mostly empty.
     loss : Loss or None
         How much worse the result is, by the first metric that was asked for, else by that of the
         form; None where that has no measure.
@@ -82,7 +83,9 @@ class Fidelity:
     @property
     def inputs(self) -> str:
         """The inputs in words."""
-        return f"{self.n} {self.data}" if self.synthetic else f"{self.n} inputs of {self.data}"
+        if self.synthetic:
+            return counted(self.n, "synthetic input")
+        return f"{counted(self.n, 'input')} of {self.data}"
 
 
 def fidelity(
@@ -132,15 +135,9 @@ def fidelity(
         metrics=result.figures(names),
         before=known,
         told=[told for metric in metrics if (told := metric.told()) is not None],
-        lost=lost_of(result, names),
+        lost=result.lost,
         loss=_loss(original, result, [*(asked or {})][:1] or JUDGED_BY[result.form]),
     )
-
-
-def lost_of(tally: Tally, names: Sequence[str]) -> list[str]:
-    """What metrics say of outputs that plainly lost what they were for."""
-    metrics = [tally.metrics[name] for name in names]
-    return [str(metric.told()) for metric in metrics if metric.is_lost]
 
 
 def _loss(original: Tally, result: Tally, names: Sequence[str]) -> Loss | None:

@@ -63,6 +63,31 @@ class Batch:
         return np.asarray(total / np.maximum(weight.sum(axis=1), 1))
 
 
+def joined(parts: Sequence[Array]) -> Array:
+    """Parts (m, ...) with a row for each input as one array, of objects where shapes differ.
+
+    Where inputs have lists of different lengths, a list of one (1, ...) is not the row of a batch.
+
+    Examples
+    --------
+    >>> joined([np.zeros((1, 2)), np.zeros((2, 2))]).shape
+    (3, 2)
+    >>> [row.shape for row in joined([np.zeros((1, 5, 4)), np.zeros((1, 4))])]
+    [(5, 4), (1, 4)]
+    """
+    if all(part.dtype != object for part in parts) and len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    rows = [np.asarray(row) for part in parts for row in part]
+    rank = max(row.ndim for row in rows)
+    rows = [row if row.ndim == rank else row[None] for row in rows]
+    if len({row.shape for row in rows}) == 1:
+        return np.stack(rows)
+    column = np.empty(len(rows), object)
+    for place, row in enumerate(rows):  # A list would be broadcast.
+        column[place] = row
+    return column
+
+
 def first_vectors(outputs: Outputs) -> Array | None:
     """The first floating-point output of rank 2 or 3 with more than one number an input."""
     for output in outputs:

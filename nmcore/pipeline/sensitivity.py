@@ -42,6 +42,7 @@ from nmcore.report.sensitivity import RATIOS, GroupSensitivity, Sensitivity
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.spread import spread
+from nmcore.utils.text import counted
 
 # A group whose loss but for one channel is below this has nothing to lose on the inputs at hand.
 NO_SIGNAL = 1e-12
@@ -260,7 +261,7 @@ class _Measuring:
             replace(row, drop=tuple(_drop(measure, lost.get((row.name, n))) for n in row.removed))
             for row in found.groups
         )
-        on = f"{len(self.data)} inputs of {self.data.name}"
+        on = f"{counted(len(self.data), 'input')} of {self.data.name}"
         return replace(found, groups=groups, measure=measure, measured_on=on)
 
     def _cut(self, name: str, kept: int) -> Fidelity:

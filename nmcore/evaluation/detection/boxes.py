@@ -12,7 +12,7 @@ Numbers = NDArray[np.float64]
 # Boxes count from this score on, and of two of one class that overlap by more than NMS_IOU the
 # one with the lower score is a double, as in the detectors' own programs.
 SCORE, NMS_IOU = 0.25, 0.45
-# Boxes of two models are the same from this overlap on.
+# Boxes of two models are the same above this overlap.
 SAME_IOU = 0.5
 # So many boxes of an input are looked at, those with the highest scores.
 MOST_BOXES = 3_000

@@ -28,6 +28,9 @@ FORMS: dict[str, Callable[[Head], Decoder | None]] = {
     "end-to-end": end_to_end,
 }
 
+# Those that list what is found, as many as there are; the outputs of others have one shape.
+LISTS = ("ssd", "end-to-end")
+
 
 def forms_of(head: Head) -> Iterator[tuple[str, Decoder]]:
     """The forms that outputs have as far as names, shapes and numbers tell, the likeliest first."""

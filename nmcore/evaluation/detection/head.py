@@ -11,8 +11,8 @@ from nmcore.evaluation.detection.boxes import Boxes, Numbers, without_doubles
 from nmcore.evaluation.outputs import Outputs
 from nmcore.group import Array
 
-# What finds the boxes of each input.
-Decoder = Callable[[Outputs], list[Boxes]]
+# What finds the boxes of each input; None where outputs have another form.
+Decoder = Callable[[Outputs], list[Boxes] | None]
 # Numbers of a head that stand for probabilities may leave 0 to 1 by so much.
 SLACK = 1e-3
 # Detectors that find each object once give no more boxes than this an input.
@@ -44,9 +44,16 @@ class Head:
         """The places of the floating-point outputs of a rank, and with so many numbers last."""
         return [
             place
+            for place in self.numbers(rank)
+            if self.array(place).dtype.kind == "f" and last in (None, self.array(place).shape[-1])
+        ]
+
+    def numbers(self, rank: int) -> list[int]:
+        """The places of the outputs of a rank that are numbers."""
+        return [
+            place
             for place, output in enumerate(self.outputs)
-            if output is not None and output.dtype.kind == "f" and output.ndim == rank
-            if last is None or output.shape[-1] == last
+            if output is not None and output.dtype.kind in "fiu" and output.ndim == rank
         ]
 
     def named(self, *words: str) -> int | None:

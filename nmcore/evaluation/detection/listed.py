@@ -31,31 +31,35 @@ def ssd(head: Head) -> Decoder | None:
     if not places:
         return None
     box, score, label = (int(place) for place in places if place is not None)
-    if any(head.outputs[place] is None for place in (box, score, label)):
-        return None
-    rows = [np.asarray(head.array(place)[0]) for place in (box, score, label)]
-    if rows[0].size != 4 * rows[1].size or rows[1].size != rows[2].size:
-        return None
 
-    def decode(outputs: Outputs) -> list[Boxes]:
-        parts = [outputs[place] for place in (box, score, label)]
-        return [
-            Boxes(
-                np.asarray(corners, np.float64).reshape(-1, 4),
-                np.asarray(scores, np.float64).ravel(),
-                np.rint(np.asarray(classes, np.float64)).astype(np.int64).ravel(),
-            ).certain()
-            for corners, scores, classes in zip(*(p for p in parts if p is not None), strict=True)
-        ]
+    def decode(outputs: Outputs) -> list[Boxes] | None:
+        parts = [outputs[place] if place < len(outputs) else None for place in (box, score, label)]
+        arrays = [part for part in parts if part is not None]
+        if len(arrays) < 3:
+            return None
+        every = [_triple(*map(np.asarray, row)) for row in zip(*arrays, strict=True)]
+        known = [boxes for boxes in every if boxes is not None]
+        return known if len(known) == len(every) else None
 
-    return decode
+    return None if decode(head.outputs) is None else decode
+
+
+def _triple(corners: Array, scores: Array, classes: Array) -> Boxes | None:
+    """The boxes of one input; None where the counts differ."""
+    if corners.size != 4 * scores.size or scores.size != classes.size:
+        return None
+    return Boxes(
+        corners.astype(np.float64).reshape(-1, 4),
+        scores.astype(np.float64).ravel(),
+        np.rint(classes.astype(np.float64)).astype(np.int64).ravel(),
+    ).certain()
 
 
 def _ssd_by_shapes(head: Head) -> list[int | None]:
     """Boxes, scores and classes by their shapes; of two rows of numbers the whole are classes."""
     for box in head.floats(3, 4):
         count = head.array(box).shape[1]
-        rows = [place for place in head.floats(2) if head.array(place).shape[1] == count > 1]
+        rows = [place for place in head.numbers(2) if head.array(place).shape[1] == count > 1]
         if len(rows) == 2:
             rows.sort(key=lambda place: are_whole(head.array(place)))
             if are_whole(head.array(rows[1])) and not are_whole(head.array(rows[0])):
@@ -137,26 +141,38 @@ def _places(output: Array, last: int) -> Array | None:
 
 def end_to_end(head: Head) -> Decoder | None:
     """Corners, score and class (n, m, 6), without doubles: YOLOv10, exports with suppression."""
-    for place in head.floats(3, 6):
-        output = head.array(place)
-        if not head.told and (head.picture is None or output.shape[1] > MOST_QUERIES):
-            continue
-        scores = output[..., 4]
-        if head.told or (
-            are_whole(output[..., 5]) and scores.min() >= -SLACK and scores.max() <= 1 + SLACK
-        ):
+    for place in range(len(head.outputs)):
+        rows = _sixes(head.outputs[place])
+        if rows and (head.told or (head.picture is not None and all(map(_are_boxes, rows)))):
             return _end_to_end(place)
     return None
 
 
+def _sixes(output: Array | None) -> list[Array]:
+    """The numbers (k, 6) of each input; empty where an output holds something else."""
+    rows = [] if output is None else [np.asarray(row) for row in output]
+    fit = all(row.ndim == 2 and row.shape[1] == 6 and row.dtype.kind == "f" for row in rows)
+    return rows if fit else []
+
+
+def _are_boxes(rows: Array) -> bool:
+    """Whether numbers (k, 6) may be corners, score and class."""
+    scores = rows[:, 4]
+    return (
+        len(rows) <= MOST_QUERIES
+        and are_whole(rows[:, 5])
+        and scores.min(initial=0) >= -SLACK
+        and scores.max(initial=0) <= 1 + SLACK
+    )
+
+
 def _end_to_end(place: int) -> Decoder:
-    def decode(outputs: Outputs) -> list[Boxes]:
-        rows = outputs[place]
-        assert rows is not None
-        rows = np.nan_to_num(rows.astype(np.float64), posinf=0, neginf=0)
-        return [
-            Boxes(row[:, :4], row[:, 4], np.rint(row[:, 5]).astype(np.int64)).certain()
-            for row in rows
-        ]
+    def decode(outputs: Outputs) -> list[Boxes] | None:
+        found = []
+        for row in _sixes(outputs[place] if place < len(outputs) else None):
+            numbers = np.nan_to_num(row.astype(np.float64), posinf=0, neginf=0)
+            classes = np.rint(numbers[:, 5]).astype(np.int64)
+            found.append(Boxes(numbers[:, :4], numbers[:, 4], classes).certain())
+        return found or None
 
     return decode

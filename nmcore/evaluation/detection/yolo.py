@@ -96,7 +96,7 @@ def yolox(head: Head) -> Decoder | None:
 def _from_cells(place: int, plain: Decoder, corner: Numbers, step: Numbers) -> Decoder:
     """What reads boxes that are given by cells."""
 
-    def decode(outputs: Outputs) -> list[Boxes]:
+    def decode(outputs: Outputs) -> list[Boxes] | None:
         given = outputs[place]
         assert given is not None
         rows = given.astype(np.float64)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nmcore.evaluation.outputs import Batch
 from nmcore.group import Array
+from nmcore.utils.text import counted
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,25 @@ class Loss:
             What each input lost, of 1, a batch each.
         least : float
             The variance is taken to be at least so much: no difference on the inputs at hand does
-            not mean that there is none on others.
+            not mean that there is none on others. Where it is 0, one input tells no error.
         """
         if not sum(map(len, lost)):
             return None
         parts = np.concatenate(lost).astype(np.float64)
-        error = math.sqrt(max(float(parts.var()), least) / len(parts))
-        mean = round(100 * float(parts.mean()), 4)
-        return cls(metric, what, mean, round(100 * error, 2), len(parts))
+        error = None
+        if len(parts) > 1 or least:
+            error = 100 * math.sqrt(max(float(parts.var()), least) / len(parts))
+        return cls(metric, what, round(100 * float(parts.mean()), 6), error, len(parts))
 
     def __str__(self) -> str:
         way = "lower" if self.points >= 0 else "higher"
-        known = "" if self.error is None else f" (standard error {self.error:.2f})"
-        return f"{self.what} {abs(self.points):.2f} points {way}{known} on {self.n:,} inputs"
+        known = "" if self.error is None else f" (standard error {_error_text(self.error)})"
+        on = counted(self.n, "input")
+        return f"{self.what} {abs(self.points):.2f} points {way}{known} on {on}"
+
+
+def _error_text(error: float) -> str:
+    return f"{error:.2f}" if error >= 0.005 else "below 0.01"
 
 
 class Metric:
@@ -105,6 +112,11 @@ class Metric:
     def told(self) -> str | None:
         """What was counted, in words; None where the figures say all."""
         return None
+
+    @property
+    def was_told(self) -> bool:
+        """Whether outputs were such as it :attr:`needs`; a figure may be none nevertheless."""
+        return None not in self.values().values()
 
     @property
     def is_lost(self) -> bool:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from nmcore.evaluation.detection.boxes import in_common
-from nmcore.evaluation.detection.forms import FORMS, forms_of
+from nmcore.evaluation.detection.forms import FORMS, LISTS, forms_of
 from nmcore.evaluation.detection.head import Decoder
 from nmcore.evaluation.forms import head_of
 from nmcore.evaluation.metrics.base import Loss, Metric
@@ -24,8 +24,8 @@ LOST_BOXES = 70.0
 class FoundBoxes(Metric):
     """Percent of the original's boxes that the result still finds, and of its own that are new.
 
-    Boxes count from a score of 0.25; two are the same where their classes are and they overlap by
-    more than 0.5 (intersection over union), matched one to one; see
+    Boxes count from a score of 0.25; two are the same where their classes are and their
+    intersection over union is above 0.5, matched one to one; see
     :mod:`nmcore.evaluation.detection.boxes`.
 
     Attributes
@@ -56,16 +56,23 @@ class FoundBoxes(Metric):
     def add(self, batch: Batch) -> None:
         """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         if self.decoder is None:
-            self.decoder = self._told_by(batch)
-        if self.decoder is None or _shapes(batch.original) != _shapes(batch.outputs):
+            self._look_at(batch)
+        alike = self.form in LISTS or _shapes(batch.original) == _shapes(batch.outputs)
+        if self.decoder is None or not alike:
             return
-        for one, other in zip(*map(self.decoder, (batch.original, batch.outputs)), strict=True):
+        before, after = self.decoder(batch.original), self.decoder(batch.outputs)
+        if before is None or after is None:
+            return
+        for one, other in zip(before, after, strict=True):
             self.counts.append((len(one), len(other), in_common(one, other)))
 
-    def _told_by(self, batch: Batch) -> Decoder | None:
+    def _look_at(self, batch: Batch) -> None:
+        """Tell the form, where it is not known, and what finds the boxes."""
         if self.form is not None:
-            return FORMS[self.form](head_of(batch, told=True))
-        return next((decoder for _, decoder in forms_of(head_of(batch))), None)
+            self.decoder = FORMS[self.form](head_of(batch, told=True))
+        else:
+            found = next(forms_of(head_of(batch)), None)
+            self.form, self.decoder = found or (None, None)
 
     @property
     def _totals(self) -> tuple[int, int, int]:
@@ -90,16 +97,18 @@ class FoundBoxes(Metric):
         lost = 1 - same / before
         rows = np.array(self.counts, float)
         residuals = (rows[:, 0] - rows[:, 2]) - lost * rows[:, 0]
-        error = math.sqrt(max(float(np.square(residuals).sum()), 1.0)) / before
-        what = "the original's boxes found"
-        return Loss("boxes", what, round(100 * lost, 4), round(100 * error, 2), len(rows))
+        error = None
+        if len(rows) > 1:
+            error = 100 * math.sqrt(max(float(np.square(residuals).sum()), 1.0)) / before
+        return Loss("boxes", "the original's boxes found", round(100 * lost, 6), error, len(rows))
 
     def told(self) -> str | None:
         """How many boxes there were, and are."""
         before, _, same = self._totals
         if not before:
             return None
-        return f"of {before:,} boxes of the original {same:,} {'is' if same == 1 else 'are'} left"
+        of = "box" if before == 1 else "boxes"
+        return f"of {before:,} {of} of the original {same:,} {'is' if same == 1 else 'are'} left"
 
     @property
     def is_lost(self) -> bool:

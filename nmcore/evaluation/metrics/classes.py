@@ -17,6 +17,8 @@ from nmcore.evaluation.outputs import Batch, class_scores, top_class
 class TopClasses(Metric):
     """Percent of the inputs whose class is among the ``k`` with the highest scores.
 
+    Outputs that are the classes themselves, without scores, tell of the first alone.
+
     Examples
     --------
     >>> two = TopClasses(2)
@@ -39,8 +41,10 @@ class TopClasses(Metric):
         if batch.y is None or top is None:
             return
         hits = (top == batch.y) & (top >= 0)
-        scores = class_scores(first)
-        if self.k > 1 and scores is not None:
+        if self.k > 1:
+            scores = class_scores(first)
+            if scores is None:
+                return
             best = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
             hits = (best == batch.y[:, None]).any(axis=1) & (top >= 0)
         self.hits.append(hits.astype(np.float64))

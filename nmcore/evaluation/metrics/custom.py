@@ -11,11 +11,11 @@ import numpy as np
 
 from nmcore.errors import ArgumentError
 from nmcore.evaluation.metrics.base import Loss, Metric
-from nmcore.evaluation.outputs import Batch
+from nmcore.evaluation.outputs import Batch, joined
 from nmcore.group import Array
 
 # (outputs of the original, outputs of the result, y) -> a number
-Function = Callable[[list[Array], list[Array], "Array | None"], float]
+Function = Callable[[list[Any], list[Any], "Array | None"], float]
 
 
 @dataclass(eq=False)
@@ -27,7 +27,8 @@ class Custom(Metric):
     function : callable
         Takes the outputs of the original, those of the result, and ``y`` or None; gives a number.
         Each output is an array (n, ...) in the order of the data, or one of objects, shape (n,),
-        where the parts have different shapes.
+        where the parts have different shapes. One that has no parts is repeated for each input, and
+        None stands for one that is no numbers.
     """
 
     function: Function
@@ -62,6 +63,8 @@ class Custom(Metric):
         ArgumentError
             The function gives no number.
         """
+        if not self.batches:
+            return {self.name: None}
         if self._value is None:
             self._value = self._computed()
         return {self.name: self._value}
@@ -72,7 +75,7 @@ class Custom(Metric):
         if self.batches[0].y is not None:
             y = np.concatenate([batch.y for batch in self.batches if batch.y is not None])[order]
         original, outputs = (
-            [_joined(parts, order) for parts in zip(*each, strict=True)]
+            [_in_order(parts, order) for parts in zip(*each, strict=True)]
             for each in (
                 [batch.original for batch in self.batches],
                 [batch.outputs for batch in self.batches],
@@ -86,13 +89,7 @@ class Custom(Metric):
         return number
 
 
-def _joined(parts: Sequence[Array | None], order: Array) -> Array:
-    """The parts of one output in the order of the data."""
+def _in_order(parts: Sequence[Array | None], order: Array) -> Array | None:
+    """The parts of one output in the order of the data; None where they are no numbers."""
     known = [part for part in parts if part is not None]
-    if len(known) == len(parts) and len({part.shape[1:] for part in known}) == 1:
-        return np.asarray(np.concatenate(known)[order])
-    rows: list[Any] = [row for part in known for row in part]
-    column = np.empty(len(order), object)
-    for place, row in enumerate(rows):
-        column[place] = row
-    return column[order]
+    return joined(known)[order] if len(known) == len(parts) else None

@@ -52,6 +52,15 @@ class Psnr(Metric):
             return {"psnr": None}
         return {"psnr": 10 * math.log10(peak**2 * self.count / self.wrong)}
 
+    @property
+    def was_told(self) -> bool:
+        """Whether there were pictures."""
+        return self.count > 0
+
+    def told(self) -> str | None:
+        """That there is no noise, where that is so."""
+        return None if self.wrong or not self.count else "the pictures are those of the original"
+
 
 @dataclass(eq=False)
 class Ssim(Metric):

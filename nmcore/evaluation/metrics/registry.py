@@ -64,6 +64,29 @@ JUDGED_BY = {
 }
 
 
+# What is always told, as far as the form tells it.
+_ALWAYS = ("top1", "agreement", "deviation")
+
+
+def makers_for(form: str, asked: Makers) -> Makers:
+    """What makes the metrics of outputs of a form, where some are asked for.
+
+    Those that suit it; with others in their place what is always told, and what shows that outputs
+    lost what they were for.
+
+    Examples
+    --------
+    >>> [*makers_for("strings", {})], [*makers_for("boxes", metrics_of("boxes:detr"))]
+    (['ctc', 'deviation'], ['deviation', 'boxes:detr'])
+    """
+    if not asked:
+        return {name: METRICS[name] for name in OF_FORM[form]}
+    kept = [name for name in OF_FORM[form] if name in (*_ALWAYS, *JUDGED_BY[form])]
+    figures = {each for make in asked.values() for each in make().values()}
+    own = {name: METRICS[name] for name in kept if not figures & set(METRICS[name]().values())}
+    return own | dict(asked)
+
+
 def metrics_of(given: MetricLike | Sequence[MetricLike] | None) -> dict[str, Callable[[], Metric]]:
     """What makes each metric that a caller named or wrote, by its name.
 
@@ -75,7 +98,8 @@ def metrics_of(given: MetricLike | Sequence[MetricLike] | None) -> dict[str, Cal
     Raises
     ------
     ArgumentError
-        There is none of that name, or it is neither a name nor a function.
+        There is none of that name, or it is neither a name nor a function, or two tell a figure of
+        one name.
 
     Examples
     --------
@@ -88,15 +112,30 @@ def metrics_of(given: MetricLike | Sequence[MetricLike] | None) -> dict[str, Cal
     each: Any
     for each in given if isinstance(given, (list, tuple)) else [given]:
         if isinstance(each, str) and each in METRICS:
+            _check_apart(each, METRICS[each], found)
             found[each] = METRICS[each]
         elif callable(each):
-            found[Custom(each).name] = partial(Custom, each)
+            name, make = Custom(each).name, partial(Custom, each)
+            _check_apart(name, make, found | dict(METRICS))
+            found[name] = make
         else:
             raise ArgumentError(
                 f"metric is {each!r}; one of {', '.join(METRICS)}, or a function of the outputs of "
                 "the original, those of the result and y, is needed"
             )
     return found
+
+
+def _check_apart(name: str, make: Callable[[], Metric], others: Makers) -> None:
+    """Raise where another metric has this name, or tells a figure of this name."""
+    figures = {name, *make().values()}
+    for other, maker in others.items():
+        if figures & {other, *maker().values()}:
+            raise ArgumentError(
+                f"metric {name} is given beside {other}, which tells "
+                f"{' and '.join(maker().values())}: one of a kind, or a function of another name, "
+                "is needed"
+            )
 
 
 def check_measures_loss(makers: Makers) -> None:

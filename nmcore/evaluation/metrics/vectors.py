@@ -23,8 +23,8 @@ class Cosine(Metric):
     """How alike the vectors are that inputs become, and whether they keep their neighbours.
 
     ``cosine`` is the mean cosine of the vector of the original and that of the result, from -1 to
-    1; ``neighbours`` the percent of inputs whose nearest other input, by the cosine of their
-    vectors, is the same for both models. For the vectors see
+    1, and 1 where both are zero; ``neighbours`` the percent of inputs whose nearest other input, by
+    the cosine of their vectors, is the same for both models. For the vectors see
     :meth:`nmcore.evaluation.outputs.Batch.vectors`.
 
     Examples
@@ -51,8 +51,10 @@ class Cosine(Metric):
         one, other = batch.vectors(batch.original), batch.vectors(batch.outputs)
         if one is None or other is None or one.shape != other.shape:
             return
+        # Two vectors of zeros have no angle, and are the same.
+        alike = ~(one.any(axis=1) | other.any(axis=1))
         one, other = _normalised(one), _normalised(other)
-        cosines = (one * other).sum(axis=1)
+        cosines = np.where(alike, 1.0, (one * other).sum(axis=1))
         self.total += float(cosines.sum())
         self.lost.append(1 - cosines)
         self.n += len(one)
@@ -71,6 +73,11 @@ class Cosine(Metric):
         """Hundredths of the cosine."""
         what = "cosine to the original's vectors, in hundredths,"
         return Loss.of_parts("cosine", what, self.lost, 0.0)
+
+    @property
+    def was_told(self) -> bool:
+        """Whether there were vectors; of fewer than 3 nothing is told of neighbours."""
+        return self.n > 0
 
     def told(self) -> str | None:
         """The mean cosine."""
@@ -97,7 +104,11 @@ class Cosine(Metric):
 
 def _normalised(vectors: Array) -> Array:
     vectors = np.nan_to_num(vectors.astype(np.float64), posinf=0, neginf=0)
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30))
+    # First by the largest number, whose square may be none that can be held.
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    vectors = vectors / np.where(largest, largest, 1)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(norms, norms, 1))
 
 
 def _nearest(vectors: Array, start: int) -> Array:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from nmcore.evaluation.metrics.figures import figure_of
 from nmcore.report.html import charts
-from nmcore.report.html.components import counted
 from nmcore.report.html.markup import Html, tag
 from nmcore.report.phrases import UNCERTAIN, closing_lines, ratio_range
 from nmcore.report.report import Measures, Report
 from nmcore.utils.text import (
+    counted,
     milliseconds,
     number,
     percent,

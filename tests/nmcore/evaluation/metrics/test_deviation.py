@@ -1,38 +1,27 @@
-"""What is counted where models run side by side."""
+"""How far outputs are from others."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 
 from nmcore.evaluation.metrics.deviation import Deviation
-from nmcore.evaluation.outputs import Batch, top_class
-
-
-@pytest.mark.parametrize(
-    ("output", "top"),
-    [
-        (np.array([[0.1, 0.9], [0.8, 0.2]]), [1, 0]),
-        (np.array([[[[0.1]], [[0.9]]]]), [1]),
-        (np.array([[[[0.9, 0.1]]]]), [0]),
-        (np.array([[np.nan, 1.0]]), [-1]),
-        (np.array([3, 1]), [3, 1]),
-        (np.zeros((2, 1)), None),
-        (np.zeros((2, 3, 4)), None),
-        (np.zeros(2), None),
-        (np.zeros((2, 3), np.int64), None),
-    ],
-)
-def test_top_class(output, top):
-    found = top_class(output)
-    assert found is None if top is None else found.tolist() == top
-
-
-def batch(original, outputs):
-    return Batch(original, outputs, None, np.arange(1))
+from outputs import batch, values
 
 
 class TestDeviation:
+    def test_padding_is_left_out(self):
+        want = np.ones((2, 3, 4))
+        got = want.copy()
+        got[0, 2] = 100
+        counts = np.array([[True, True, False], [True, True, True]])
+        assert values(Deviation(), batch([want], [got], counts=counts)) == {"deviation": 0.0}
+        got[1, 2] = 2
+        found = values(Deviation(), batch([want], [got], counts=counts))
+        assert found == {"deviation": pytest.approx(100 * math.sqrt(1 / 5))}
+
     def test_all_outputs_that_are_floats_count(self):
         found = Deviation()
         found.add(batch([np.array([3.0]), np.array([7])], [np.array([3.0]), np.array([9])]))
