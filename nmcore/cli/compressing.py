@@ -134,8 +134,8 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
-    help="Unlabelled inputs to measure activations on: x, or an array for each input of the model "
-    "by its name; or a folder of pictures.  [default: synthetic inputs]",
+    help="Unlabelled inputs to measure activations and compare results on: x, or an array for each "
+    "input of the model by its name; or a folder of pictures.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",

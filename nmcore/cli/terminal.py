@@ -257,14 +257,15 @@ def cautions(result: Evaluation) -> Iterator[str]:
 
 def records_table(records: Sequence[Record]) -> Table:
     """Return one line a cell of a sweep, those of a model below the model as it is."""
-    known = (n for each in records for n, value in each.metrics.items() if value is not None)
-    figures = [*dict.fromkeys(known)]
+    told = (n for each in records for n, value in each.metrics.items() if value is not None)
+    figures = [*dict.fromkeys(told)]
     rows: list[tuple[str, ...]] = []
     for _, cells in groupby(records, key=lambda record: record.key["model_sha256"]):
         several = list(cells)
         whole = next((each for each in several if each.error is None), None)
         if whole is not None:
-            measured = [percent(whole.top1_before) if name == "top1" else "-" for name in figures]
+            known = whole.metrics_before
+            measured = [figure_of(name).number(known.get(name)) for name in figures]
             costs = whole.params_before, whole.macs_before, whole.bytes_before
             rows.append((whole.model, "as it is", "", *measured, *_costs(*costs)))
         rows += [_record_row(each, figures) for each in several]

@@ -42,7 +42,7 @@ class Fidelity:
     synthetic : bool
         Whether the inputs are synthetic, and nothing was measured on them.
     held : bool
-        Whether nothing was fitted to the inputs, though they are of the calibration data.
+        Whether nothing was fitted to the inputs, though they are of the data that was given.
     form : str
         What the outputs were taken for; see :func:`nmcore.evaluation.forms.form_of`.
     metrics : mapping of str to float or None
@@ -56,6 +56,9 @@ class Fidelity:
     loss : Loss or None
         How much worse the result is, by the first metric that was asked for, else by that of the
         form; None where that has no measure.
+    judged_by : str or None
+        The metric of the form that says more than the deviation does, such as ``boxes``; None where
+        there is none, or the inputs tell nothing by it.
     """
 
     data: str
@@ -72,13 +75,14 @@ class Fidelity:
     told: Sequence[str] = ()
     lost: Sequence[str] = ()
     loss: Loss | None = None
+    judged_by: str | None = None
 
     @property
     def limit(self) -> str:
         """What to bear in mind about the inputs."""
         if self.synthetic:
             return "real ones may fare worse"
-        return "held back from the fit" if self.held else "which it may have been fitted to"
+        return f"which {'nothing was' if self.held else 'it may have been'} fitted to"
 
     @property
     def inputs(self) -> str:
@@ -137,6 +141,7 @@ def fidelity(
         told=[told for metric in metrics if (told := metric.told()) is not None],
         lost=result.lost,
         loss=_loss(original, result, [*(asked or {})][:1] or JUDGED_BY[result.form]),
+        judged_by=next((n for n in JUDGED_BY[result.form] if found.get(n) is not None), None),
     )
 
 

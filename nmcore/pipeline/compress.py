@@ -149,7 +149,8 @@ def compress(
         name; a folder of pictures or a list of their files; an array (n, ...), or a mapping of
         what a file would hold; or feeds, one mapping a run, in a list, a generator or an
         ``onnxruntime.quantization.CalibrationDataReader``; see
-        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made.
+        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made. Results are
+        compared with the original on them too, and by methods that measure nothing on them alone.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
         large models.
@@ -358,10 +359,9 @@ def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | N
     """Remove the channels."""
     options, data, notes = job.options, job.data, []
     held_out = options.max_drop is not None
-    if data is not None and decided is not None and replay.needs_no_data(decided):
-        data = None
-        notes.append(f"data was not used: method {task.options.method} of the plan needs none")
-    chosen, reason = strategy(task.options, graph, data is not None and not held_out)
+    chosen, reason = strategy(task.options, graph)
+    if data is not None and chosen != RECONSTRUCTION:
+        notes.append(f"method {chosen} measures nothing: data is what results are judged on")
     if decided is not None:
         replay.check_methods(decided, chosen)
         notes += replay.versions_note(decided)

@@ -18,6 +18,7 @@ from nmcore.evaluation.fidelity import Fidelity, compared
 from nmcore.evaluation.metrics.registry import Makers
 from nmcore.evaluation.seed_spread import Spread
 from nmcore.group import Cost, Declined
+from nmcore.options.methods import RECONSTRUCTION
 from nmcore.pipeline.original import Original
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import Plan
@@ -114,7 +115,7 @@ class Result:
         self, before: protocols.Session, after: protocols.Session, progress: Progress = silent
     ) -> Fidelity:
         """The same of sessions that run the original and the result."""
-        return compared(
+        found = compared(
             before,
             after,
             self.data,
@@ -127,6 +128,8 @@ class Result:
             features=capabilities.gives_features(self.graph),
             asked=self.metrics,
         )
+        fitted = any(each.plan.method == RECONSTRUCTION for each in self.outcomes)
+        return found if fitted else replace(found, held=True)
 
     @property
     def report(self) -> Report:

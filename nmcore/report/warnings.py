@@ -73,7 +73,5 @@ def _unlike(found: Fidelity | None) -> Iterator[str]:
     elif found.agreement is not None:
         if found.agreement < LOST_AGREEMENT:
             yield f"{percent(found.agreement)} % keep their top class on {found.inputs}"
-    elif found.loss is not None and found.loss.metric != "deviation":
-        return  # Boxes, strings, masks, pictures or vectors tell more than the deviation does.
-    elif found.deviation is not None and found.deviation > LOST_DEVIATION:
+    elif found.judged_by is None and (found.deviation or 0.0) > LOST_DEVIATION:
         yield f"the outputs deviate by {percent(found.deviation)} % on {found.inputs}"

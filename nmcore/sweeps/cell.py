@@ -171,6 +171,7 @@ def _evaluated(cell: Cell, draft: Draft, *, features: bool) -> dict[str, Any]:
         "agreement": found.agreement,
         "deviation": found.deviation,
         "metrics": found.metrics,
+        "metrics_before": found.before,
         "told": found.told,
         "lost": found.lost,
     }

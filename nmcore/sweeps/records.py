@@ -47,6 +47,8 @@ class Record:
     metrics : mapping of str to float or None
         The figures that were asked for, by name, else those that suit the form of the outputs; see
         :data:`nmcore.evaluation.metrics.registry.METRICS`.
+    metrics_before : mapping of str to float
+        Of these, those of the model as it is that do not compare with it.
     told, lost : sequence of str
         As in :class:`nmcore.evaluation.fidelity.Fidelity`.
     """
@@ -71,8 +73,9 @@ class Record:
     agreement: float | None = None
     deviation: float | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
-    told: Sequence[str] = ()
-    lost: Sequence[str] = ()
+    metrics_before: Mapping[str, float] = field(default_factory=dict)
+    told: Sequence[str] = field(default_factory=list)
+    lost: Sequence[str] = field(default_factory=list)
 
 
 class Records:
