@@ -39,6 +39,8 @@ class Runner:
         self.feed = feeder(data, session.inputs)
         self._batch_runner = BatchRunner(session, divisible=self.feed.fixed is None)
         self._alone = False
+        # Height, width and channels of the one picture that the model saw last, of each input.
+        self.picture: tuple[int, int, int] | None = None
 
     @property
     def most(self) -> int:
@@ -52,16 +54,6 @@ class Runner:
     @cached_property
     def _first(self) -> dict[str, Array]:
         return self.feed(next(self.data.alike(self.feed.fixed or 1)))
-
-    def picture(self, chosen: NDArray[np.intp]) -> tuple[int, int, int] | None:
-        """Height, width and channels of the one picture that the model sees for these inputs."""
-        shapes = [array.shape for array in self.feed(chosen[:1]).values() if array.ndim == 4]
-        if len(shapes) != 1:
-            return None
-        _, first, second, last = shapes[0]
-        if first in (1, 3):
-            return second, last, first
-        return (first, second, last) if last in (1, 3) else None
 
     def __call__(self, chosen: NDArray[np.intp]) -> Outputs:
         """Return each output for some inputs of one shape; see :data:`Outputs`."""
@@ -82,6 +74,7 @@ class Runner:
         if self._alone and count > 1:
             return [run for one in chosen for run in self._runs(np.array([one]))]
         feeds = self.feed(chosen)
+        self.picture = _picture_in(feeds)
         if self.feed.fixed or count == 1:
             return [self._per_input(self.session.run(feeds), count)]
         # Many a graph says that its batch is dynamic and then reshapes to a batch of one; others
@@ -115,6 +108,17 @@ class Runner:
             else np.broadcast_to(output, (count, *output.shape))
             for output in outputs
         ]
+
+
+def _picture_in(feeds: Mapping[str, Array]) -> tuple[int, int, int] | None:
+    """Height, width and channels of the one picture that a model is given for each input."""
+    shapes = [array.shape for array in feeds.values() if array.ndim == 4]
+    if len(shapes) != 1:
+        return None
+    _, first, second, last = shapes[0]
+    if first in (1, 3):
+        return second, last, first
+    return (first, second, last) if last in (1, 3) else None
 
 
 def _has_parts(outputs: Sequence[Array], count: int) -> bool:
@@ -208,14 +212,13 @@ def compare(
         counts = None
         if mask is not None:
             counts = runners[0].feed(chosen)[mask][: len(chosen)] != 0
-        picture = runners[0].picture(chosen)
         original: Outputs | None = None
         for place, runner in enumerate(runners):
             outputs = runner(chosen)
             original = outputs if original is None else original
             if not tallies:
                 labels = labels if _are_classes_of(outputs, data) else None
-                seen = Batch(original, outputs, None, chosen, counts, names, picture)
+                seen = Batch(original, outputs, None, chosen, counts, names, runners[0].picture)
                 form = form_of(seen, features=features and labels is None)
                 wanted = makers_for(form, asked or {})
                 tallies = [
@@ -225,7 +228,9 @@ def compare(
             y = None if labels is None else labels[chosen]
             if y is not None and form == SCORES:
                 _check_labels(runner.name, outputs[0], y)
-            tallies[place].add(Batch(original, outputs, y, chosen, counts, names, picture))
+            tallies[place].add(
+                Batch(original, outputs, y, chosen, counts, names, runners[0].picture)
+            )
     _check_told(tallies, asked or {})
     return tallies
 

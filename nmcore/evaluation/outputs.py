@@ -133,4 +133,4 @@ def class_scores(output: Array | None) -> Array | None:
     if output is None or output.dtype.kind != "f":
         return None
     sizes = [size for size in output.shape[1:] if size != 1]
-    return output.reshape(len(output), sizes[0]) if len(sizes) == 1 else None
+    return output.reshape(len(output), sizes[0]) if len(sizes) == 1 and sizes[0] else None

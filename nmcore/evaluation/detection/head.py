@@ -101,12 +101,14 @@ def probabilities_from(rows: Array) -> int:
     >>> probabilities_from(np.array([[[0.0, 1.0, 0.5, 7.0, 0.2]]]))
     3
     """
+    if not rows.size:
+        return 0
     inside = (rows.min(axis=(0, 1)) >= -SLACK) & (rows.max(axis=(0, 1)) <= 1 + SLACK)
     return int(inside.argmin()) if not inside.all() else len(inside)
 
 
 def background(rows: Array) -> int | None:
     """Which class of probabilities that add up to 1 is the background: the commonest; else None."""
-    if rows.shape[-1] < 2 or np.abs(rows.sum(axis=-1) - 1).max() > 0.01:
+    if not rows.size or rows.shape[-1] < 2 or np.abs(rows.sum(axis=-1) - 1).max() > 0.01:
         return None
     return int(np.bincount(rows.argmax(axis=-1).ravel()).argmax())

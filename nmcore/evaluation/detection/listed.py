@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import permutations
+
 import numpy as np
 
 from nmcore.evaluation.detection.boxes import Boxes
@@ -83,6 +86,8 @@ def detr(head: Head) -> Decoder | None:
             boxes, rows = head.array(box), head.array(logit)
             if logit == box or rows.shape[1] != boxes.shape[1] or rows.shape[-1] < 2:
                 continue
+            if not rows.size:
+                continue
             if not head.told and rows.shape[1] > MOST_QUERIES:
                 continue
             inside = boxes.min() >= -SLACK and boxes.max() <= 1 + SLACK
@@ -109,17 +114,26 @@ def _detr(box: int, logit: int, *, softmax: bool) -> Decoder:
 
 def corners(head: Head) -> Decoder | None:
     """Corners (n, m, 4) and scores (n, m, c), named so: YOLOv4's export, light face detectors."""
+    for box, score in _named_or_told(head):
+        boxes, rows = _places(head.outputs[box], 4), head.outputs[score]
+        if rows is None or rows.ndim != 3 or boxes is None or boxes.shape[:2] != rows.shape[:2]:
+            continue
+        if rows.size and probabilities_from(rows) == rows.shape[-1]:
+            return _corners(box, score, background(rows))
+    return None
+
+
+def _named_or_told(head: Head) -> Iterator[tuple[int, int]]:
+    """Places of boxes and of scores: by their names, and any where a user says that there are."""
     box, score = head.named("box"), head.named("score", "conf", "prob")
-    if box is None or score is None or box == score:
-        return None
-    if head.outputs[box] is None or head.outputs[score] is None:
-        return None
-    boxes, rows = _places(head.array(box), 4), head.array(score)
-    if rows.ndim != 3 or boxes is None or boxes.shape[:2] != rows.shape[:2]:
-        return None
-    if probabilities_from(rows) < rows.shape[-1]:
-        return None
-    ground = background(rows)
+    if box is not None and score is not None and box != score:
+        yield box, score
+    if head.told:
+        yield from permutations(range(len(head.outputs)), 2)
+
+
+def _corners(box: int, score: int, ground: int | None) -> Decoder:
+    """What reads corners and scores, of which one class may be the background."""
 
     def decode(outputs: Outputs) -> list[Boxes]:
         boxes, rows = outputs[box], outputs[score]
@@ -132,9 +146,9 @@ def corners(head: Head) -> Decoder | None:
     return decode
 
 
-def _places(output: Array, last: int) -> Array | None:
+def _places(output: Array | None, last: int) -> Array | None:
     """An output (n, m, last), maybe with an axis of 1 between; None for another."""
-    if output.ndim not in (3, 4) or output.shape[-1] != last:
+    if output is None or output.ndim not in (3, 4) or output.shape[-1] != last:
         return None
     return output.reshape(len(output), -1, last)
 

@@ -14,6 +14,9 @@ from nmcore.evaluation.outputs import Batch
 from nmcore.group import Array
 from nmcore.utils.text import counted
 
+# So many boxes or strings at least must be gone before a model is said to be another one.
+FEWEST_LOST = 3
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -122,6 +125,15 @@ class Metric:
     def is_lost(self) -> bool:
         """Whether the outputs plainly lost what they were for; then :meth:`told` says how."""
         return False
+
+
+def plainly_fewer(same: float, before: float, percent: float) -> bool:
+    """Whether less than a percentage is left, and not for one or two that are gone.
+
+    >>> plainly_fewer(6, 9, 70), plainly_fewer(7, 9, 70), plainly_fewer(0, 2, 70)
+    (True, False, False)
+    """
+    return 100 * same < percent * before and before - same >= FEWEST_LOST
 
 
 def mean_of(parts: Sequence[NDArray[np.float64]]) -> float | None:

@@ -13,7 +13,7 @@ from nmcore.evaluation.detection.boxes import in_common
 from nmcore.evaluation.detection.forms import FORMS, LISTS, forms_of
 from nmcore.evaluation.detection.head import Decoder
 from nmcore.evaluation.forms import head_of
-from nmcore.evaluation.metrics.base import Loss, Metric
+from nmcore.evaluation.metrics.base import Loss, Metric, plainly_fewer
 from nmcore.evaluation.outputs import Batch, Outputs
 
 # With less of its boxes, in percent, a detector is another one.
@@ -112,9 +112,9 @@ class FoundBoxes(Metric):
 
     @property
     def is_lost(self) -> bool:
-        """Whether fewer than :data:`LOST_BOXES` percent are left."""
+        """Whether plainly fewer than :data:`LOST_BOXES` percent are left."""
         before, _, same = self._totals
-        return 100 * same < LOST_BOXES * before
+        return plainly_fewer(same, before, LOST_BOXES)
 
 
 def _shapes(outputs: Outputs) -> list[tuple[int, ...] | None]:

@@ -61,6 +61,8 @@ class TopClasses(Metric):
         d of these, of which the loss l is what is not made up for, it is (d - l^2) / n.
         """
         assert isinstance(original, TopClasses)
+        if [*map(len, original.hits)] != [*map(len, self.hits)]:
+            return None
         lost = [one - other for one, other in zip(original.hits, self.hits, strict=True)]
         return Loss.of_parts(f"top{self.k}", f"top-{self.k} accuracy", lost, least_variance(lost))
 

@@ -26,7 +26,7 @@ class Overlap(Metric):
     The mask is the first output of rank 4. Of one channel it counts from 0.5 where the original's
     numbers are from 0 to 1, else from 0; of several each pixel is of the class with the highest
     score, and the overlap is the mean over the classes that either model sees in an input. Inputs
-    in which neither sees anything do not count.
+    in which neither sees anything do not count. Where a number is none, nothing overlaps.
 
     Examples
     --------
@@ -54,6 +54,8 @@ class Overlap(Metric):
 
     def _overlap(self, one: Array, other: Array) -> float | None:
         """Of two masks (classes, height, width); None where there is nothing."""
+        if not (np.isfinite(one).all() and np.isfinite(other).all()):
+            return 0.0
         if len(one) == 1:
             mine, his = one[0] > self.threshold, other[0] > self.threshold
             union = np.count_nonzero(mine | his)

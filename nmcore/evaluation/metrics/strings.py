@@ -9,7 +9,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nmcore.evaluation.metrics.base import Loss, Metric, least_variance, mean_of
+from nmcore.evaluation.metrics.base import (
+    Loss,
+    Metric,
+    least_variance,
+    mean_of,
+    plainly_fewer,
+)
 from nmcore.evaluation.outputs import Batch
 from nmcore.evaluation.sequences import blank_of, steps_of, strings_of
 
@@ -72,6 +78,6 @@ class Strings(Metric):
 
     @property
     def is_lost(self) -> bool:
-        """Whether fewer than :data:`LOST_STRINGS` percent are the same."""
-        share = mean_of(self.same)
-        return share is not None and 100 * share < LOST_STRINGS
+        """Whether plainly fewer than :data:`LOST_STRINGS` percent are the same."""
+        count = sum(map(len, self.same))
+        return plainly_fewer(float(sum(part.sum() for part in self.same)), count, LOST_STRINGS)

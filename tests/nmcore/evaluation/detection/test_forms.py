@@ -181,6 +181,7 @@ class TestLists:
         assert decoded("corners", boxes, scores, names=names) == [(2, 2, 2.5, 2.5, 0.8, 2)]
         assert first_form(boxes, scores, names=names) == "corners"
         assert refused("corners", boxes, scores)
+        assert decoded("corners", scores, boxes, told=True) == [(2, 2, 2.5, 2.5, 0.8, 2)]
         # Probabilities of all classes, of which the commonest is the background.
         scores[0] = 0.9, 0.1, 0
         scores[0, 4] = 0.1, 0.2, 0.7
@@ -225,3 +226,22 @@ def test_numbers_that_are_none_are_no_boxes():
     rows = np.full((1, 7, PLACES), 0.5)
     decoder = FORMS["yolov8"](Head([rows], (), PICTURE))
     assert [len(each) for each in decoder([np.full_like(rows, np.nan)])] == [0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [None],
+        [np.zeros(2)],
+        [np.zeros((2, 0))],
+        [np.zeros((2, 0, 4)), np.zeros((2, 0, 3))],
+        [np.zeros((2, 84, 4)), np.zeros((2, 84, 0))],
+        [np.full((2, 84, 4), np.nan), np.full((2, 84, 2), np.nan)],
+        [np.zeros((2, 3), int), np.zeros((2, 3, 8, 8))],
+    ],
+)
+def test_other_outputs_are_refused_or_hold_nothing(form, outputs):
+    decoder = FORMS[form](Head(outputs, ["boxes", "scores"][: len(outputs)], PICTURE, told=True))
+    found = decoder(outputs) if decoder else None
+    assert found is None or [len(each) for each in found] == [0, 0]

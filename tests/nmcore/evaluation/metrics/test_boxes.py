@@ -46,7 +46,15 @@ class TestBoxes:
         metric = self.kept(twins, self.FOUND)
         assert metric.values() == {"boxes": 50.0, "new_boxes": 0.0}
         assert metric.told() == "of 2 boxes of the original 1 is left"
-        assert metric.is_lost
+
+    @pytest.mark.parametrize(
+        ("before", "same", "lost"), [(2, 0, False), (9, 6, True), (9, 7, False)]
+    )
+    def test_what_is_lost_is_not_one_alone(self, before, same, lost):
+        found = [(20 * k, 0, 20 * k + 10, 10, 0.9, 1) for k in range(before)]
+        metric = FoundBoxes("end-to-end")
+        metric.add(batch([row(*found, places=9)[None]], [row(*found[:same], places=9)[None]]))
+        assert metric.is_lost == lost
 
     def test_nothing_to_find(self):
         metric = self.kept([], self.FOUND)

@@ -41,6 +41,12 @@ class TestTopClasses:
         assert values(TopClasses(1), batch([classes], [classes], classes)) == {"top1": 100.0}
         assert values(TopClasses(5), batch([classes], [classes], classes)) == {"top5": None}
 
+    def test_no_classes_at_all(self):
+        nothing = np.zeros((2, 0))
+        assert values(TopClasses(1), batch([nothing], [nothing], np.zeros(2, int))) == {
+            "top1": None
+        }
+
 
 def same_class(k, classes=1000):
     """Two sets of scores whose best classes these are."""

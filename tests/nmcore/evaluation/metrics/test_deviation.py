@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nmcore.evaluation.metrics.deviation import Deviation
+from nmcore.evaluation.outputs import Batch
 from outputs import batch, values
 
 
@@ -35,6 +36,15 @@ class TestDeviation:
         assert found.percent is None
         found.add(batch([np.zeros(2), np.full(2, 2.0)], [np.zeros(3), np.full(2, 3.0)]))
         assert found.percent == pytest.approx(50)
+
+    def test_the_output_that_deviates_most(self):
+        found = Deviation()
+        want, got = [np.full(2, 3.0), np.full(2, 4.0)], [np.full(2, 3.0), np.full(2, 5.0)]
+        found.add(Batch(want, got, None, np.arange(2), None, ["a", "b"]))
+        assert found.values() == {"deviation": pytest.approx(20)}
+        assert found.told() == "output b deviates most of 2, by 25.00 %"
+        found.add(Batch(want, [want[0], np.full(2, np.nan)], None, np.arange(2), None, ["a", "b"]))
+        assert found.told() is None
 
     def test_what_is_no_number_is_told(self):
         found = Deviation()

@@ -31,3 +31,7 @@ class TestMasks:
         other = np.eye(5)[np.array([[[0, 0, 1, 2]]])].transpose(0, 3, 1, 2)
         found = values(Overlap(), batch([one], [other]))
         assert found == {"iou": pytest.approx(100 * (1 + 0.5 + 0) / 3)}
+
+    def test_numbers_that_are_none_overlap_nowhere(self):
+        one = np.eye(5)[np.array([[[0, 0, 1, 1]]])].transpose(0, 3, 1, 2)
+        assert values(Overlap(), batch([one], [np.full_like(one, np.nan)])) == {"iou": 0.0}

@@ -16,8 +16,11 @@ class TestStrings:
         metric.add(batch([np.eye(4)[paths]], [np.eye(4)[others]]))
         assert metric.values() == {"ctc": 50.0}
         assert metric.told() == "of 2 strings of the original 1 is the same"
-        assert metric.is_lost
         assert metric.loss(metric).points == 50
+        assert not metric.is_lost
+        metric.add(batch([np.eye(4)[paths]], [np.eye(4)[others[::-1]]]))
+        assert metric.told() == "of 5 strings of the original 1 is the same"
+        assert metric.is_lost
 
     def test_the_blank_may_be_the_last_class(self):
         paths, others = np.array([[3, 0, 3, 3, 1]]), np.array([[3, 3, 0, 1, 3]])
