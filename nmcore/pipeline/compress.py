@@ -122,11 +122,9 @@ def compress(
         machine, as timed on the first inputs of ``data``, else on random ones.
     max_drop : float, in [0, 100), optional
         Or, instead: the smallest model, by its multiply-accumulates, that loses at most so many
-        percentage points, of top-1 accuracy where ``data`` has ``y``, else of agreement with the
-        original; or hundredths of the cosine to the original's vectors, where outputs are such; or
-        what the first ``metric`` tells, such as percent of the boxes.
-        ``samples`` of the inputs, but at most half of them, are measured on; the loss is estimated
-        on others.
+        percentage points: of top-1 accuracy where ``data`` has ``y``, else of agreement with the
+        original; or of what the first ``metric``, or that of the outputs' form, measures. At most
+        half of the inputs, ``samples``, are measured on; the loss is estimated on others.
     round_to : int or "auto", optional
         Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
         Many runtimes are slow on odd widths. ``auto`` times multiples of 1, 4, 8 and 16 and takes
@@ -149,8 +147,8 @@ def compress(
         name; a folder of pictures or a list of their files; an array (n, ...), or a mapping of
         what a file would hold; or feeds, one mapping a run, in a list, a generator or an
         ``onnxruntime.quantization.CalibrationDataReader``; see
-        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made. Results are
-        compared with the original on them too, and by methods that measure nothing on them alone.
+        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made. On them results
+        are compared, too.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
         large models.
@@ -173,10 +171,10 @@ def compress(
         which need not be the best on real ones, and tell in :attr:`Result.spread` how alike they
         are.
     metric : str, callable, or sequence of these, optional
-        What the result is judged by, in :attr:`Result.fidelity` and for ``max_drop`` (the first of
-        several): names of :data:`nmcore.evaluation.metrics.registry.METRICS`, or functions of the
-        outputs of the original, those of the result, and ``y`` or None, that give a number, of
-        which more is better. By default the form of the outputs decides.
+        What :attr:`Result.fidelity` tells, and the first ``max_drop`` limits: names of
+        :data:`nmcore.evaluation.metrics.registry.METRICS`, or functions of the outputs of the
+        original, those of the result, and ``y`` or None, that give a number, of which more is
+        better. By default the form of the outputs decides.
     progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
     executor : concurrent.futures.Executor, optional
