@@ -102,6 +102,11 @@ class OrtSession:
         """
         return tuple(self._spec(value) for value in self._session.get_inputs())
 
+    @functools.cached_property
+    def output_names(self) -> Sequence[str]:
+        """How the outputs are called."""
+        return tuple(value.name for value in self._session.get_outputs())
+
     def _spec(self, value: Any) -> InputSpec:
         kind = value.type.removeprefix("tensor(").removesuffix(")")
         try:

@@ -222,5 +222,4 @@ def _solved(atoms: Float64Array, wanted: Float64Array) -> Float64Array:
     gram = atoms @ atoms.transpose(0, 2, 1)
     mean = np.trace(gram, axis1=1, axis2=2) / count
     gram += (_RIDGE * mean + np.finfo(np.float64).tiny)[:, None, None] * np.eye(count)
-    solved: Float64Array = np.linalg.solve(gram, atoms @ wanted[:, :, None])[..., 0]
-    return solved
+    return np.asarray(np.linalg.solve(gram, atoms @ wanted[:, :, None])[..., 0], np.float64)

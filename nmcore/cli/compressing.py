@@ -20,6 +20,7 @@ from nmcore.cli.options import (
     exclude_option,
     json_option,
     mean_option,
+    metric_option,
     only_option,
     preprocess_option,
     providers_option,
@@ -83,7 +84,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=float,
     metavar="D",
     help="Remove as much as costs at most D percentage points of accuracy, or of agreement with "
-    "IN where --data has no labels; or hundredths of the cosine where outputs are vectors. "
+    "IN where --data has no labels; or of what --metric tells, or suits the form of the outputs. "
     "Tries six compressions; part of --data is kept to judge on.",
 )
 @click.option(
@@ -140,8 +141,8 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
-    help="Unlabelled inputs to measure activations on: x, or an array for each input of the model "
-    "by its name; or a folder of pictures.  [default: synthetic inputs]",
+    help="Unlabelled inputs to measure activations and compare results on: x, or an array for each "
+    "input of the model by its name; or a folder of pictures.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -160,6 +161,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @mean_option
 @std_option
 @preprocess_option
+@metric_option
 @click.option(
     "--verify",
     is_flag=True,
@@ -240,7 +242,7 @@ def compress(
     if dry_run:
         target = None
     # What is not given is left to the library, where the defaults live.
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     if keep:
         given["keep"] = dict(keep)
     with t.working("compressing") as track:
@@ -258,10 +260,10 @@ def compress(
             Measures.of(result.before, result.size, before),
             Measures.of(result.after, draft.size(), after),
         )
+        fidelity = _fidelity(sessions, result, unmeasured) if result.removed else None
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.graph.data_files())
-    fidelity = _fidelity(sessions, result, unmeasured) if result.removed else None
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
     report = report_of(
@@ -408,31 +410,16 @@ def _time_both(
 def _fidelity(
     sessions: Sequence[Session], result: Result, unmeasured: list[str]
 ) -> Fidelity | None:
-    from nmcore.calibration.random_inputs import hints_of
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
-    from nmcore.evaluation.fidelity import compared
-    from nmcore.plugins.capabilities import gives_features
     from nmcore.utils.logs import step
 
-    if result.unseen is not None:
-        return result.unseen
-    before, after = sessions
     try:
         with t.working("comparing both models") as track, step("comparing both models"):
-            return compared(
-                before,
-                after,
-                result.data,
-                held=result.held,
-                macs=result.before.macs,
-                seed=result.seed,
-                steps=result.normalisation,
-                hints=hints_of(result.graph),
-                progress=track,
-                features=gives_features(result.graph),
-            )
+            return result.compared(sessions[0], sessions[1], track)
     except (ModelError, DataError) as error:
+        if result.metrics:
+            raise
         unmeasured.append(f"the results are not compared: {error}")
         return None
 

@@ -12,9 +12,9 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
-    LateChoice,
     json_option,
     mean_option,
+    metric_option,
     preprocess_option,
     providers_option,
     runs_option,
@@ -23,13 +23,6 @@ from nmcore.cli.options import (
     threads_option,
 )
 from nmcore.cli.printing import plain, print_json
-
-
-def metrics() -> Sequence[str]:
-    """The names of all metrics."""
-    from nmcore.evaluation.metrics import METRICS
-
-    return list(METRICS)
 
 
 @click.command(cls=GatheringCommand)
@@ -54,12 +47,7 @@ def metrics() -> Sequence[str]:
 @providers_option
 @threads_option
 @runs_option
-@click.option(
-    "--metric",
-    type=LateChoice(metrics),
-    multiple=True,
-    help="What to tell of the outputs; repeat it for several.  [default: what suits their form]",
-)
+@metric_option
 @json_option
 @quiet_option
 def evaluate(
@@ -72,8 +60,8 @@ def evaluate(
     """Compare models on the same inputs.
 
     Accuracy where the data holds classes, agreement with the first model, latency and size; of
-    models whose outputs are vectors or pictures, how near they are to the first model's. Without
-    data the same on synthetic inputs.
+    models that give something else, how much of the first model's boxes, strings, masks, pictures
+    or vectors is left. Without data the same on synthetic inputs.
     """
     from nmcore.cli import terminal as t
     from nmcore.evaluation.evaluate import evaluate as evaluate_models
@@ -95,3 +83,6 @@ def evaluate(
     out.print()
     for line in t.evaluation_notes(results):
         out.print(line)
+    for result in results:
+        for line in result.lost:
+            t.warn(f"{result.model} is probably of no use: {line}")

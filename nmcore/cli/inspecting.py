@@ -13,6 +13,7 @@ from nmcore.cli.options import (
     GatheringCommand,
     json_option,
     mean_option,
+    metric_option,
     preprocess_option,
     providers_option,
     scale_option,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @mean_option
 @std_option
 @preprocess_option
+@metric_option
 @providers_option
 @seed_option
 @json_option
@@ -73,6 +75,7 @@ def inspect(
     _check_belongs(sensitivity, inputs)
     graph = registry.open_graph(model)
     cost = graph.cost()
+    inputs["metric"] = inputs["metric"] or None
     found = _sensitivity(model, providers=providers, seed=seed, **inputs) if sensitivity else None
     if as_json:
         print_json(
@@ -112,7 +115,7 @@ def inspect(
 
 def _check_belongs(sensitivity: bool, inputs: dict[str, Any]) -> None:
     for name, value in inputs.items():
-        if value is not None and not sensitivity:
+        if value not in (None, ()) and not sensitivity:
             raise click.UsageError(
                 f"--{name} belongs to --sensitivity", click.get_current_context()
             )

@@ -184,6 +184,21 @@ preprocess_option = click.option(
     help="A usual --scale, --mean and --std by name: that of ImageNet or CLIP, pixels from 0 to 1, "
     "or from -1 to 1.",
 )
+
+
+def _metrics() -> Sequence[str]:
+    from nmcore.evaluation.metrics.registry import METRICS
+
+    return list(METRICS)
+
+
+metric_option = click.option(
+    "--metric",
+    type=LateChoice(_metrics),
+    multiple=True,
+    help="What to tell of the outputs; repeat it for several, of which the first measures what is "
+    "lost.  [default: what suits their form]",
+)
 providers_option = click.option(
     "--providers",
     default="auto",

@@ -20,6 +20,7 @@ from nmcore.cli.options import (
     exclude_option,
     json_option,
     mean_option,
+    metric_option,
     only_option,
     preprocess_option,
     providers_option,
@@ -84,6 +85,7 @@ BUG = 1
 @mean_option
 @std_option
 @preprocess_option
+@metric_option
 @click.option(
     "--evaluate-data",
     type=FILE,

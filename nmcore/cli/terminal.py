@@ -17,13 +17,13 @@ from rich.text import Text
 from nmcore.cli import logs
 from nmcore.cli.progress import track as track
 from nmcore.cli.progress import working as working
+from nmcore.evaluation.metrics.figures import SAID, figure_of
 from nmcore.group import Declined
 from nmcore.report.phrases import (
-    FORMS,
-    MEANINGS,
     NOISE,
     by_reason,
     latency_change,
+    meanings,
     noisy,
 )
 from nmcore.report.phrases import closing_lines as closing_lines
@@ -55,16 +55,6 @@ N = TypeVar("N", int, int | None, float | None)
 PIPE_WIDTH = 100_000
 # Text on a terminal is folded to no less than this.
 TEXT_WIDTH = 8
-# What heads the columns of metrics.
-HEADERS = {
-    "top1": "top-1 %",
-    "top5": "top-5 %",
-    "agreement": "agreement %",
-    "deviation": "deviation %",
-    "cosine": "cosine",
-    "neighbours": "neighbours %",
-    "psnr": "PSNR dB",
-}
 # So many nodes are named for one reason; --json and --report name all.
 NAMED_NODES = 4
 
@@ -234,7 +224,7 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
     """Return one line a model, or one column a model where lines are too long for the terminal."""
     columns: list[tuple[str, Any]] = [
         ("model", lambda r: r.model),
-        *((HEADERS.get(name, name), partial(_figure, name)) for name in results[0].metrics),
+        *((figure_of(name).header, partial(_figure, name)) for name in results[0].metrics),
         ("latency", _evaluated_latency),
         ("parameters", lambda r: number(r.params)),
         ("MACs", lambda r: number(r.macs)),
@@ -252,12 +242,7 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
 
 
 def _figure(name: str, result: Evaluation) -> str:
-    return _written(name, result.metrics[name])
-
-
-def _written(name: str, value: float | None) -> str:
-    """A figure of a metric; cosines are told by the digits that matter."""
-    return f"{value:.4f}" if name == "cosine" and value is not None else percent(value)
+    return figure_of(name).number(result.metrics[name])
 
 
 def _evaluated_latency(result: Evaluation) -> str:
@@ -272,19 +257,19 @@ def cautions(result: Evaluation) -> Iterator[str]:
 
 def records_table(records: Sequence[Record]) -> Table:
     """Return one line a cell of a sweep, those of a model below the model as it is."""
-    figures = [
-        name for name in HEADERS if any(getattr(each, name, None) is not None for each in records)
-    ]
+    told = (n for each in records for n, value in each.metrics.items() if value is not None)
+    figures = [*dict.fromkeys(told)]
     rows: list[tuple[str, ...]] = []
     for _, cells in groupby(records, key=lambda record: record.key["model_sha256"]):
         several = list(cells)
         whole = next((each for each in several if each.error is None), None)
         if whole is not None:
-            measured = [percent(whole.top1_before) if name == "top1" else "-" for name in figures]
+            known = whole.metrics_before
+            measured = [figure_of(name).number(known.get(name)) for name in figures]
             costs = whole.params_before, whole.macs_before, whole.bytes_before
             rows.append((whole.model, "as it is", "", *measured, *_costs(*costs)))
         rows += [_record_row(each, figures) for each in several]
-    headers = [HEADERS[name] for name in figures]
+    headers = [figure_of(name).header for name in figures]
     costs_of = ["parameters", "MACs", "file size"]
     return table(["model", "<method", "<asked for", *headers, *costs_of], rows)
 
@@ -294,7 +279,7 @@ def _record_row(record: Record, figures: Sequence[str]) -> tuple[str, ...]:
     costs = _costs(record.params, record.macs, record.bytes)
     if record.error is not None:
         costs = ("-", "-", "failed")
-    measured = [_written(name, getattr(record, name)) for name in figures]
+    measured = [figure_of(name).number(record.metrics.get(name)) for name in figures]
     return record.model, record.method, asked, *measured, *costs
 
 
@@ -331,9 +316,10 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"
     if len(results) > 1:
-        told = {name: MEANINGS[name] for name in first.metrics if name in MEANINGS}
-        if first.form in FORMS:
-            yield FORMS[first.form]
+        yield SAID[first.form]
+        for result in results[1:]:
+            yield from (printable(f"{result.model}: {told}") for told in result.told)
+        yield from meanings(first.metrics)
+        told = [name for name in first.metrics if figure_of(name).meaning]
         if told:
-            yield "; ".join(f"{name}: {meaning}" for name, meaning in told.items())
-            yield f"{' and '.join(told)}: compared with {printable(first.model)}"
+            yield f"{', '.join(told)}: compared with {printable(first.model)}"

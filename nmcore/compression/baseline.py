@@ -10,7 +10,7 @@ import numpy as np
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.merging import merge_all
 from nmcore.data.batches import length_of
-from nmcore.evaluation.metrics import Deviation
+from nmcore.evaluation.metrics.deviation import Deviation
 from nmcore.evaluation.outputs import Batch
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.task import Task

@@ -234,6 +234,8 @@ def _check_numbers(name: str, what: str, array: Array) -> None:
 def check_finite(name: str, what: str, array: Array) -> None:
     """Raise where an array holds NaN or infinity: one such number would spoil every figure.
 
+    It may be one of objects, whose inputs have different shapes.
+
     Raises
     ------
     DataError
@@ -245,7 +247,7 @@ def check_finite(name: str, what: str, array: Array) -> None:
     Traceback (most recent call last):
     nmcore.errors.DataError: d.npz: x holds NaN or infinity: 2 numbers, in 1 of 2 inputs, ...
     """
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in "fO":
         return
     broken = np.concatenate([*_broken(array)]) if len(array) else np.zeros(0, np.intp)
     (rows,) = np.nonzero(broken)
@@ -260,6 +262,10 @@ def check_finite(name: str, what: str, array: Array) -> None:
 
 def _broken(array: Array) -> Iterator[NDArray[np.intp]]:
     """How many numbers of each input are none, a chunk at a time."""
+    if array.dtype == object:
+        rows = [row if row.dtype.kind == "f" else np.zeros(0) for row in map(np.asarray, array)]
+        yield np.array([np.count_nonzero(~np.isfinite(row)) for row in rows], np.intp)
+        return
     step = max(1, _CHUNK * len(array) // max(1, array.size))
     for start in range(0, len(array), step):
         part = array[start : start + step]

@@ -17,7 +17,7 @@ from nmcore.errors import DataError
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
-from nmcore.evaluation.metrics import OF_FORM, MetricLike, metrics_of
+from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
@@ -45,13 +45,17 @@ class Evaluation:
         Root mean square of the difference to the first model's outputs, over all that are
         floating-point numbers, in percent of the root mean square of these; None for the first
         model and where the two cannot be compared. Padding is left out.
-    form : {"scores", "vectors", "pictures", "other"}
-        What the first model's outputs were taken for; see
-        :func:`nmcore.evaluation.outputs.form_of`.
+    form : str
+        What the first model's outputs were taken for; see :func:`nmcore.evaluation.forms.form_of`.
     metrics : mapping of str to float or None
         The figures that were asked for, by name, else those that suit ``form``; see
-        :data:`nmcore.evaluation.metrics.METRICS`. None where a figure compares with the first
-        model, which this is.
+        :data:`nmcore.evaluation.metrics.registry.METRICS`. None where a figure compares with the
+        first model, which this is.
+    told : sequence of str
+        What was counted for them, in words.
+    lost : sequence of str
+        How the outputs plainly lost what the first model's are for, whatever was asked for; mostly
+        empty.
     latency_ms : float
         Median time of one run.
     latency_low_ms, latency_high_ms : float
@@ -76,6 +80,8 @@ class Evaluation:
     deviation: float | None
     form: str
     metrics: Mapping[str, float | None]
+    told: Sequence[str]
+    lost: Sequence[str]
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
@@ -107,11 +113,13 @@ def evaluate(
 ) -> list[Evaluation]:
     """Run models on the same inputs and compare each with ``y`` and with the first model.
 
-    Without ``metric`` the form of the outputs decides what is told. The first output holds class
-    scores where it has one axis of more than one number besides the batch, unless the graph shows
-    that these are features, as behind a norm or a mean over positions; a vector of integers is
-    taken for the classes themselves. Of vectors, one an input or a position, it is the cosine, of
-    pictures the signal-to-noise ratio, and of all the deviation.
+    Without ``metric`` the form of the outputs decides what is told; see
+    :func:`nmcore.evaluation.forms.form_of`. The first output holds class scores where it has one
+    axis of more than one number besides the batch, unless the graph shows that these are features,
+    as behind a norm or a mean over positions; a vector of integers is taken for the classes
+    themselves. Of detectors it is the boxes, of recognisers the strings, of masks their overlap, of
+    pictures signal-to-noise ratio and structural similarity, of vectors, one an input or a
+    position, the cosine, and of all the deviation.
 
     Parameters
     ----------
@@ -136,9 +144,10 @@ def evaluate(
     runs : int, optional
         How many runs of each model are timed; by default as many as make a steady median.
     metric : str, callable, or sequence of these, optional
-        What to tell instead: names of :data:`nmcore.evaluation.metrics.METRICS`, or functions of
-        the outputs of the first model, those of the model in question, and ``y`` or None, that give
-        a number. Such outputs are lists of arrays (n, ...), all of which are held in memory.
+        What to tell instead: names of :data:`nmcore.evaluation.metrics.registry.METRICS`, or
+        functions of the outputs of the first model, those of the model in question, and ``y`` or
+        None, that give a number. Such outputs are lists of arrays (n, ...), all of which are held
+        in memory.
     progress : callable, optional
         Wraps the iteration over batches, as in ``progress("evaluating", starts)``.
     notify : callable, optional
@@ -229,6 +238,8 @@ def _evaluation(
         deviation=tally.values["deviation"],
         form=tally.form,
         metrics=tally.figures(names),
+        told=[told for name in names if (told := tally.metrics[name].told()) is not None],
+        lost=tally.lost,
         latency_ms=time.median_ms,
         latency_low_ms=time.low_ms,
         latency_high_ms=time.high_ms,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
-from nmcore.evaluation.comparison import Runner, compare
+from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
-from nmcore.evaluation.metrics import Cosine
+from nmcore.evaluation.metrics.base import Loss
+from nmcore.evaluation.metrics.registry import JUDGED_BY, OF_FORM, Makers
 from nmcore.plugins import protocols
 from nmcore.utils.progress import Progress, silent
+from nmcore.utils.text import counted
 
 # A model and its compressed form are compared on so many inputs of the data at most, and slow ones
 # on fewer: so many multiply-accumulates, or so few inputs.
@@ -40,13 +42,23 @@ class Fidelity:
     synthetic : bool
         Whether the inputs are synthetic, and nothing was measured on them.
     held : bool
-        Whether nothing was fitted to the inputs, though they are of the calibration data.
-    cosine, neighbours : float or None
-        Where the outputs are vectors; see :class:`nmcore.evaluation.metrics.Cosine`.
-    cosine_error : float or None
-        The standard error of the cosine.
-    psnr : float or None
-        Where they are pictures; see :class:`nmcore.evaluation.metrics.Psnr`.
+        Whether nothing was fitted to the inputs, though they are of the data that was given.
+    form : str
+        What the outputs were taken for; see :func:`nmcore.evaluation.forms.form_of`.
+    metrics : mapping of str to float or None
+        The figures that were asked for, by name, else those that suit the form.
+    before : mapping of str to float
+        Of these, those of the original that do not compare with it.
+    told : sequence of str
+        What was counted for them, in words.
+    lost : sequence of str
+        How the outputs plainly lost what they were for, whatever was asked for; mostly empty.
+    loss : Loss or None
+        How much worse the result is, by the first metric that was asked for, else by that of the
+        form; None where that has no measure.
+    judged_by : str or None
+        The metric of the form that says more than the deviation does, such as ``boxes``; None where
+        there is none, or the inputs tell nothing by it.
     """
 
     data: str
@@ -57,22 +69,27 @@ class Fidelity:
     deviation: float | None
     synthetic: bool = False
     held: bool = False
-    cosine: float | None = None
-    neighbours: float | None = None
-    psnr: float | None = None
-    cosine_error: float | None = None
+    form: str = ""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    before: Mapping[str, float] = field(default_factory=dict)
+    told: Sequence[str] = ()
+    lost: Sequence[str] = ()
+    loss: Loss | None = None
+    judged_by: str | None = None
 
     @property
     def limit(self) -> str:
         """What to bear in mind about the inputs."""
         if self.synthetic:
             return "real ones may fare worse"
-        return "held back from the fit" if self.held else "which it may have been fitted to"
+        return f"which {'nothing was' if self.held else 'it may have been'} fitted to"
 
     @property
     def inputs(self) -> str:
         """The inputs in words."""
-        return f"{self.n} {self.data}" if self.synthetic else f"{self.n} inputs of {self.data}"
+        if self.synthetic:
+            return counted(self.n, "synthetic input")
+        return f"{counted(self.n, 'input')} of {self.data}"
 
 
 def fidelity(
@@ -82,6 +99,7 @@ def fidelity(
     progress: Progress | None = None,
     *,
     features: bool = False,
+    asked: Makers | None = None,
 ) -> Fidelity:
     """Run a model and its compressed form on the same inputs and compare them.
 
@@ -96,15 +114,20 @@ def fidelity(
     features : bool
         Whether the first output holds features, which are no class scores; see
         :func:`nmcore.plugins.capabilities.gives_features`.
+    asked : mapping of str to callable, optional
+        Metrics instead of those that suit the form of the outputs.
 
     Raises
     ------
     ModelError, DataError
-        A model cannot be used, or the data does not fit it.
+        A model cannot be used, the data does not fit it, or the outputs are none that a metric
+        could be told of.
     """
     runners = [Runner("the original", before, data), Runner("the result", after, data)]
-    original, result = compare(runners, data, progress or silent, features=features)
-    found, cosine = result.values, result.metrics.get("cosine")
+    original, result = compare(runners, data, progress or silent, asked=asked, features=features)
+    names, found = [*(asked or {})] or OF_FORM[result.form], result.values
+    known = {name: value for name, value in original.figures(names).items() if value is not None}
+    metrics = [result.metrics[name] for name in names]
     return Fidelity(
         data.name,
         result.n,
@@ -112,11 +135,20 @@ def fidelity(
         top1_after=found.get("top1"),
         agreement=found.get("agreement"),
         deviation=found["deviation"],
-        cosine=found.get("cosine"),
-        neighbours=found.get("neighbours"),
-        psnr=found.get("psnr"),
-        cosine_error=cosine.error if isinstance(cosine, Cosine) else None,
+        form=result.form,
+        metrics=result.figures(names),
+        before=known,
+        told=[told for metric in metrics if (told := metric.told()) is not None],
+        lost=result.lost,
+        loss=_loss(original, result, [*(asked or {})][:1] or JUDGED_BY[result.form]),
+        judged_by=next((n for n in JUDGED_BY[result.form] if found.get(n) is not None), None),
     )
+
+
+def _loss(original: Tally, result: Tally, names: Sequence[str]) -> Loss | None:
+    """By the first metric that has a measure."""
+    losses = (result.metrics[name].loss(original.metrics[name]) for name in names)
+    return next((loss for loss in losses if loss is not None), None)
 
 
 def compared(
@@ -131,6 +163,7 @@ def compared(
     hints: Mapping[str, protocols.InputHint] | None = None,
     progress: Progress | None = None,
     features: bool = False,
+    asked: Makers | None = None,
 ) -> Fidelity:
     """Compare a model and its compressed form on data, or on synthetic inputs of their own.
 
@@ -149,7 +182,7 @@ def compared(
         What synthetic inputs go through.
     hints : mapping of str to InputHint, optional
         What the graph tells of them.
-    features : bool
+    features, asked
         As for :func:`fidelity`.
 
     Raises
@@ -162,13 +195,14 @@ def compared(
         unseen = synthetic_data(
             before, count, seed=seed + UNSEEN_SEED, normalisation=steps, hints=hints
         )
-        return replace(fidelity(before, after, unseen, progress, features=features), synthetic=True)
+        found = fidelity(before, after, unseen, progress, features=features, asked=asked)
+        return replace(found, synthetic=True)
     count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
     if held is not None:
-        found = fidelity(before, after, held.first(count), progress, features=features)
+        found = fidelity(before, after, held.first(count), progress, features=features, asked=asked)
         return replace(found, held=True)
     given = data.for_model(before.inputs, count)
-    return fidelity(before, after, given.first(count), progress, features=features)
+    return fidelity(before, after, given.first(count), progress, features=features, asked=asked)
 
 
 def _affordable(macs: int | None, most: int, total: int, fewest: int) -> int:

@@ -1,4 +1,4 @@
-"""What models give for some inputs, and what form it has as far as shapes tell."""
+"""What models give for some inputs, and what parts of it metrics read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from nmcore.calibration.padding import padded_away
 from nmcore.group import Array
 
-# A model's outputs for some inputs; None for one whose parts have different shapes.
+# A model's outputs for some inputs. One whose parts have different shapes is an array of objects,
+# shape (n,); None stands for one that is no numbers.
 Outputs = Sequence[Array | None]
-
-# The forms that outputs have; see :func:`form_of`.
-SCORES, VECTORS, PICTURES, OTHER = "scores", "vectors", "pictures", "other"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +30,10 @@ class Batch:
         Which of the data these inputs are.
     counts : bool array, shape (n, positions), or None
         Which positions are no padding, where an input of the model says so.
+    names : sequence of str
+        Of the outputs; empty where they are not known.
+    picture : tuple of int, or None
+        Height, width and channels of what the model sees, where that is one picture an input.
     """
 
     original: Outputs
@@ -39,6 +41,8 @@ class Batch:
     y: Array | None
     places: NDArray[np.intp]
     counts: NDArray[np.bool_] | None = None
+    names: Sequence[str] = ()
+    picture: tuple[int, int, int] | None = None
 
     def without_padding(self, output: Array) -> Array:
         """An output without what it holds at positions of padding."""
@@ -59,35 +63,29 @@ class Batch:
         return np.asarray(total / np.maximum(weight.sum(axis=1), 1))
 
 
-def form_of(outputs: Outputs, *, features: bool) -> str:
-    """What form outputs have.
+def joined(parts: Sequence[Array]) -> Array:
+    """Parts (m, ...) with a row for each input as one array, of objects where shapes differ.
 
-    Parameters
-    ----------
-    outputs : sequence of array, or None in place of one
-        For some inputs.
-    features : bool
-        Whether the graph shows that the first output holds features.
-
-    Returns
-    -------
-    {"scores", "vectors", "pictures", "other"}
-        Class scores, or classes, in the first output, as :func:`top_class` reads them; else what
-        :meth:`Batch.vectors` or :func:`first_pictures` finds; else none of these.
+    Where inputs have lists of different lengths, a list of one (1, ...) is not the row of a batch.
 
     Examples
     --------
-    >>> form_of([np.zeros((2, 10))], features=False), form_of([np.zeros((2, 10))], features=True)
-    ('scores', 'vectors')
-    >>> form_of([np.zeros((2, 7, 64))], features=False)
-    'vectors'
+    >>> joined([np.zeros((1, 2)), np.zeros((2, 2))]).shape
+    (3, 2)
+    >>> [row.shape for row in joined([np.zeros((1, 5, 4)), np.zeros((1, 4))])]
+    [(5, 4), (1, 4)]
     """
-    first = outputs[0] if outputs else None
-    if first is not None and not features and top_class(first) is not None:
-        return SCORES
-    if first_vectors(outputs) is not None:
-        return VECTORS
-    return OTHER if first_pictures(outputs) is None else PICTURES
+    if all(part.dtype != object for part in parts) and len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    rows = [np.asarray(row) for part in parts for row in part]
+    rank = max(row.ndim for row in rows)
+    rows = [row if row.ndim == rank else row[None] for row in rows]
+    if len({row.shape for row in rows}) == 1:
+        return np.stack(rows)
+    column = np.empty(len(rows), object)
+    for place, row in enumerate(rows):  # A list would be broadcast.
+        column[place] = row
+    return column
 
 
 def first_vectors(outputs: Outputs) -> Array | None:
@@ -135,4 +133,4 @@ def class_scores(output: Array | None) -> Array | None:
     if output is None or output.dtype.kind != "f":
         return None
     sizes = [size for size in output.shape[1:] if size != 1]
-    return output.reshape(len(output), sizes[0]) if len(sizes) == 1 else None
+    return output.reshape(len(output), sizes[0]) if len(sizes) == 1 and sizes[0] else None

@@ -12,13 +12,8 @@ from nmcore.options.options import MethodOptions
 from nmcore.plugins.protocols import Graph, Measurable
 
 
-def strategy(options: MethodOptions, graph: Graph, data: bool) -> tuple[str, str]:
+def strategy(options: MethodOptions, graph: Graph) -> tuple[str, str]:
     """Resolve ``auto`` for the whole model, and say why in one line.
-
-    Parameters
-    ----------
-    data : bool
-        Whether there is calibration data.
 
     Raises
     ------
@@ -40,8 +35,6 @@ def strategy(options: MethodOptions, graph: Graph, data: bool) -> tuple[str, str
             "channels chosen by the error they leave; what reads them refitted to the original"
         )
     method = "merge" if options.method == "auto" else options.method
-    if data:
-        raise ArgumentError(f"method {method} uses no data; leave out either of them")
     reason = f"method {method}, as asked"
     if options.method == "auto":
         why = f"{merge_words[0]} belongs to it" if merge_words else "nothing can be measured here"

@@ -5,7 +5,7 @@ This module decides the order of the steps and nothing else; each step lives in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from nmcore.data.feeds import FeedList
 from nmcore.data.images import Pictures
 from nmcore.data.loading import DataLike, Opened, open_data
 from nmcore.errors import DataError, ModelError, blaming
+from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
 from nmcore.evaluation.seed_spread import SEED_HINT, check_tries
 from nmcore.evaluation.verification import verify as prove
 from nmcore.group import Cost
@@ -102,6 +103,7 @@ def compress(
     threads: int = 0,
     seed: int = 0,
     tries: int = 1,
+    metric: MetricLike | Sequence[MetricLike] | None = None,
     progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Result:
@@ -122,10 +124,9 @@ def compress(
         machine, as timed on the first inputs of ``data``, else on random ones.
     max_drop : float, in [0, 100), optional
         Or, instead: the smallest model, by its multiply-accumulates, that loses at most so many
-        percentage points, of top-1 accuracy where ``data`` has ``y``, else of agreement with the
-        original; or hundredths of the cosine to the original's vectors, where outputs are such.
-        ``samples`` of the inputs, but at most half of them, are measured on; the loss is estimated
-        on others.
+        percentage points: of top-1 accuracy where ``data`` has ``y``, else of agreement with the
+        original; or of what the first ``metric``, or that of the outputs' form, measures. At most
+        half of the inputs, ``samples``, are measured on; the loss is estimated on others.
     round_to : int or "auto", optional
         Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
         Many runtimes are slow on odd widths. ``auto`` times multiples of 1, 4, 8 and 16 and takes
@@ -153,7 +154,8 @@ def compress(
         name; a folder of pictures or a list of their files; an array (n, ...), or a mapping of
         what a file would hold; or feeds, one mapping a run, in a list, a generator or an
         ``onnxruntime.quantization.CalibrationDataReader``; see
-        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made.
+        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made. On them results
+        are compared, too.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
         large models.
@@ -175,6 +177,11 @@ def compress(
         seeds, from ``seed`` on, take what is nearest to the original on other synthetic inputs,
         which need not be the best on real ones, and tell in :attr:`Result.spread` how alike they
         are.
+    metric : str, callable, or sequence of these, optional
+        What :attr:`Result.fidelity` tells, and the first ``max_drop`` limits: names of
+        :data:`nmcore.evaluation.metrics.registry.METRICS`, or functions of the outputs of the
+        original, those of the result, and ``y`` or None, that give a number, of which more is
+        better. By default the form of the outputs decides.
     progress : callable
         Wraps the iteration over groups, as in ``progress("merging", groups)``.
     executor : concurrent.futures.Executor, optional
@@ -207,6 +214,7 @@ def compress(
     True
     """
     checks.checked({"progress": progress, "executor": executor})
+    metrics = metrics_of(metric)
     options = CompressOptions.checked(
         ratio=ratio,
         macs=macs,
@@ -236,7 +244,7 @@ def compress(
     )
     registry.runtime().check(options.providers)
     decided = None if plan is None else serialization.plan_of(plan)
-    calls = [_call(model, options, plan, data, name_of) for name_of in (str, _file_name)]
+    calls = [_call(model, options, plan, data, metrics, name_of) for name_of in (str, _file_name)]
     if decided is not None:
         options = replay.settle(decided, options)
     job = Job(
@@ -245,6 +253,7 @@ def compress(
         open_data(data, options.normalisation),
         progress,
         executor,
+        metrics,
         call=calls[0],
         portable_call=calls[1],
     )
@@ -313,6 +322,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             data=job.data,
             held=done.held,
             normalisation=options.normalisation,
+            metrics=job.metrics,
         )
 
 
@@ -344,10 +354,12 @@ def _call(
     options: CompressOptions,
     plan: Any,
     data: Any,
+    metrics: Iterable[str],
     name_of: Callable[[str | Path], str],
 ) -> str:
     """The call as it was written, with the options that differ from their defaults."""
     words = [f"{name}={value!r}" for name, value in options.changed.items()]
+    words += [f"metric={[*metrics]!r}"] if [*metrics] else []
     words += [
         f"{name}={_named(value, name_of)}"
         for name, value in (("plan", plan), ("data", data))
@@ -371,10 +383,9 @@ def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | N
     """Remove the channels."""
     options, data, notes = job.options, job.data, []
     held_out = options.max_drop is not None
-    if data is not None and decided is not None and replay.needs_no_data(decided):
-        data = None
-        notes.append(f"data was not used: method {task.options.method} of the plan needs none")
-    chosen, reason = strategy(task.options, graph, data is not None and not held_out)
+    chosen, reason = strategy(task.options, graph)
+    if data is not None and chosen != RECONSTRUCTION:
+        notes.append(f"method {chosen} measures nothing: data is what results are judged on")
     if decided is not None:
         replay.check_methods(decided, chosen)
         notes += replay.versions_note(decided)

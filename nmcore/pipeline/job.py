@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nmcore.data.loading import Opened
+from nmcore.evaluation.metrics.registry import Makers
 from nmcore.options.options import CompressOptions
 from nmcore.pipeline.original import Original
 from nmcore.utils.progress import Progress, silent
@@ -28,6 +29,8 @@ class Job:
         Wraps the iteration over groups.
     executor : concurrent.futures.Executor or None
         Solves groups that do not depend on one another.
+    metrics : mapping of str to callable
+        What results are judged by; empty where the form of the outputs decides.
     call, portable_call : str
         The call as it was written, and the same without the folders of files.
     """
@@ -37,6 +40,7 @@ class Job:
     data: Opened | None = None
     progress: Progress = silent
     executor: Executor | None = None
+    metrics: Makers = field(default_factory=dict)
     call: str = ""
     portable_call: str = ""
 

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nmcore.budgets.allocation import Spent
+from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
-from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.fidelity import Fidelity, compared
+from nmcore.evaluation.metrics.registry import Makers
 from nmcore.evaluation.seed_spread import Spread
 from nmcore.group import Cost, Declined
+from nmcore.options.methods import RECONSTRUCTION
 from nmcore.pipeline.original import Original
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import Plan
-from nmcore.plugins import protocols
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.report import notebook, writers
 from nmcore.report.report import Measures, Report, group_reports
 from nmcore.report.vocabulary import Vocabulary
-from nmcore.report.warnings import warnings_of
+from nmcore.report.warnings import level_of, warnings_of
 from nmcore.utils.files import Draft, drafting
+from nmcore.utils.progress import Progress, silent
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,6 +67,8 @@ class Result:
         What became of the embedding table, where that was asked for.
     normalisation : Normalisation or None
         What raw inputs go through.
+    metrics : mapping of str to callable
+        What it is judged by; empty where the form of the outputs decides.
     """
 
     graph: protocols.Graph = field(repr=False)
@@ -83,6 +90,7 @@ class Result:
     held: Dataset | None = field(default=None, repr=False)
     normalisation: Normalisation | None = field(default=None, repr=False)
     vocabulary: Vocabulary | None = None
+    metrics: Makers = field(default_factory=dict, repr=False)
 
     @property
     def model(self) -> Any:
@@ -99,6 +107,42 @@ class Result:
         """Whether any channel is gone."""
         return any(len(each.plan.kept) < each.plan.width for each in self.outcomes)
 
+    @cached_property
+    def fidelity(self) -> Fidelity:
+        """How it compares with the original, on inputs that nothing was fitted to where it can.
+
+        Raises
+        ------
+        nmcore.errors.NmcoreError
+            A model cannot be used, or the outputs are none that ``metric`` could be told of.
+        """
+        assert self.original is not None
+        before = self.original.session()
+        return self.compared(before, registry.runtime().session(self.graph.serialize()))
+
+    def compared(
+        self, before: protocols.Session, after: protocols.Session, progress: Progress = silent
+    ) -> Fidelity:
+        """The same of sessions that run the original and the result."""
+        if self.unseen is not None:
+            return self.unseen
+        found = compared(
+            before,
+            after,
+            self.data,
+            held=self.held,
+            macs=self.before.macs,
+            seed=self.seed,
+            steps=self.normalisation,
+            hints=hints_of(self.graph),
+            progress=progress,
+            features=capabilities.gives_features(self.graph),
+            asked=self.metrics,
+        )
+        fitted = any(each.plan.method == RECONSTRUCTION for each in self.outcomes)
+        chosen_by_them = fitted or self.vocabulary is not None
+        return found if chosen_by_them else replace(found, held=True)
+
     @property
     def unseen(self) -> Fidelity | None:
         """How it fares on inputs that had no part in it, where that is known without running it:
@@ -108,7 +152,10 @@ class Result:
 
     @property
     def report(self) -> Report:
-        """The account as data, without latencies: those are measured by the command line."""
+        """The account as data, without latencies: those are measured by the command line.
+
+        Outputs are compared where a metric was asked for.
+        """
         return report_of(
             self,
             before=Measures.of(self.before, self.size, None),
@@ -118,6 +165,7 @@ class Result:
             provider=None,
             threads=None,
             verified=self.verified,
+            fidelity=self.fidelity if self.metrics and self.removed else None,
         )
 
     @property
@@ -205,7 +253,8 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
         unmeasured=tuple(unmeasured),
         **measured,
     )
-    return replace(report, warnings=(*warnings_of(report), *result.cautions, *unmeasured))
+    warnings = (*warnings_of(report), *result.cautions, *unmeasured)
+    return replace(report, warnings=warnings, level=level_of(report, warnings))
 
 
 def _vocabulary_notes(result: Result, fidelity: Fidelity | None) -> Sequence[str]:

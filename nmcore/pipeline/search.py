@@ -11,6 +11,8 @@ from nmcore.calibration.collect import REAL_SAMPLES
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.evaluation.fidelity import fidelity
+from nmcore.evaluation.metrics.base import Loss
+from nmcore.evaluation.metrics.registry import check_measures_loss
 from nmcore.evaluation.seed_spread import SEED_HINT, spread_of
 from nmcore.pipeline.job import Job
 from nmcore.pipeline.resolve import amounts
@@ -61,10 +63,11 @@ def within_drop(job: Job, once: Once) -> Result:
     Raises
     ------
     ArgumentError
-        There is no data to judge on, or another budget.
+        There is no data to judge on, or another budget, or the metric has no measure of a loss.
     BudgetError
         Every result loses more.
     """
+    check_measures_loss(job.metrics)
     limit = job.options.max_drop
     assert limit is not None
     Budget.of(max_drop=limit, **amounts(job.options))
@@ -79,8 +82,10 @@ def within_drop(job: Job, once: Once) -> Result:
         smaller = registry.runtime().session(
             result.graph.serialize(), providers=job.options.providers
         )
-        found = fidelity(original, smaller, judged, job.progress, features=features)
-        return max_drop.Attempt(result, share, max_drop.Loss.of(found))
+        found = fidelity(
+            original, smaller, judged, job.progress, features=features, asked=job.metrics
+        )
+        return max_drop.Attempt(result, share, _loss_of(found.loss))
 
     best = max_drop.smallest_within(limit, attempt)
     note = (
@@ -89,6 +94,16 @@ def within_drop(job: Job, once: Once) -> Result:
     )
     spent = Spent("max-drop", limit, best.loss.points)
     return replace(best.result, notes=[note, *best.result.notes], budget=spent)
+
+
+def _loss_of(loss: Loss | None) -> Loss:
+    """What a result lost, where the outputs have a measure."""
+    if loss is None:
+        raise DataError(
+            "max-drop compares top classes, vectors, boxes, strings, masks or pictures, and the "
+            "outputs of the model hold none of them; metric takes another measure"
+        )
+    return loss
 
 
 def parts(job: Job) -> tuple[Dataset, Dataset]:

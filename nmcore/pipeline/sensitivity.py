@@ -25,8 +25,9 @@ from nmcore.compression.merging import joined
 from nmcore.compression.reconstruction import MAX_FEATURES, Reconstruction, reconstruct_all
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike, open_data
-from nmcore.errors import DataError, ModelError
+from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
+from nmcore.evaluation.metrics.registry import MetricLike, check_measures_loss, metrics_of
 from nmcore.group import Consumer, Group
 from nmcore.options import checks
 from nmcore.options.methods import RECONSTRUCTION
@@ -41,6 +42,7 @@ from nmcore.report.sensitivity import RATIOS, GroupSensitivity, Sensitivity
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.spread import spread
+from nmcore.utils.text import counted
 
 # A group whose loss but for one channel is below this has nothing to lose on the inputs at hand.
 NO_SIGNAL = 1e-12
@@ -58,6 +60,7 @@ def sensitivity(
     preprocess: str | None = None,
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
+    metric: MetricLike | Sequence[MetricLike] | None = None,
     progress: Progress = silent,
 ) -> Sensitivity:
     """Tell what each group of channels can lose, cut alone.
@@ -83,6 +86,9 @@ def sensitivity(
         Where the model runs.
     seed : int
         For synthetic inputs.
+    metric : str, callable, or sequence of these, optional
+        What the loss is measured by on ``data``, the first of several, as for
+        :func:`nmcore.compress`; by default what suits the form of the outputs.
     progress : callable
         Wraps the iteration over groups, as in ``progress("measuring", groups)``.
 
@@ -105,6 +111,10 @@ def sensitivity(
     True
     """
     checks.checked({"progress": progress})
+    metrics = metrics_of(metric)
+    check_measures_loss(metrics)
+    if metrics and data is None:
+        raise ArgumentError("metric measures the loss on data, which is missing")
     options = CompressOptions.checked(
         samples=samples,
         scale=scale,
@@ -120,6 +130,7 @@ def sensitivity(
         options,
         open_data(data, options.normalisation),
         progress,
+        metrics=metrics,
     )
     curves, calibration, source = _predicted(job)
     found = Sensitivity(_rows(job.original.graph, curves), source)
@@ -251,7 +262,7 @@ class _Measuring:
             replace(row, drop=tuple(_drop(measure, lost.get((row.name, n))) for n in row.removed))
             for row in found.groups
         )
-        on = f"{len(self.data)} inputs of {self.data.name}"
+        on = f"{counted(len(self.data), 'input')} of {self.data.name}"
         return replace(found, groups=groups, measure=measure, measured_on=on)
 
     def _cut(self, name: str, kept: int) -> Fidelity:
@@ -265,29 +276,23 @@ class _Measuring:
         reconstruct_all(graph, task, self.calibration, options.providers)
         after = registry.runtime().session(graph.serialize(), providers=options.providers)
         features = capabilities.gives_features(original.graph)
-        return fidelity(original.session(), after, self.data, features=features)
+        return fidelity(
+            original.session(), after, self.data, features=features, asked=self.job.metrics
+        )
 
 
 def _measure(results: Collection[Fidelity]) -> str | None:
-    """The best measure that all comparisons have."""
-    for name, attribute in (
-        ("accuracy", "top1_after"),
-        ("agreement", "agreement"),
-        ("deviation", "deviation"),
-    ):
-        if results and all(getattr(one, attribute) is not None for one in results):
-            return name
-    return None
+    """What all comparisons measured their loss by; else the deviation, where all have one."""
+    measures = {None if one.loss is None else one.loss.metric for one in results}
+    if len(measures) == 1 and (measure := measures.pop()) is not None:
+        return measure
+    known = bool(results) and all(one.deviation is not None for one in results)
+    return "deviation" if known else None
 
 
 def _drop(measure: str | None, found: Fidelity | None) -> float | None:
     if found is None or measure is None:
         return None
-    if measure == "accuracy":
-        assert found.top1_before is not None
-        assert found.top1_after is not None
-        return found.top1_before - found.top1_after
-    if measure == "agreement":
-        assert found.agreement is not None
-        return 100 - found.agreement
+    if found.loss is not None and found.loss.metric == measure:
+        return found.loss.points
     return found.deviation

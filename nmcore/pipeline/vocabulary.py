@@ -147,7 +147,7 @@ def _unseen(
             graph.with_table(table.name, sums.rebuilt(values)), providers=job.options.providers
         )
         features = capabilities.gives_features(job.original.graph)
-        found = fidelity(job.original.session(), after, held, features=features)
+        found = fidelity(job.original.session(), after, held, features=features, asked=job.metrics)
         return replace(found, held=True)
 
 

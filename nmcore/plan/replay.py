@@ -134,11 +134,6 @@ def _called(source: Source) -> str:
     return source.file or "an object in memory"
 
 
-def needs_no_data(plan: Plan) -> bool:
-    """Whether a plan states a method that looks at weights alone."""
-    return plan.options.get("method", "auto") not in ("auto", RECONSTRUCTION)
-
-
 def versions_note(plan: Plan) -> Iterator[str]:
     """Yield one line where packages have other versions than when the plan was made."""
     here = installed_versions()

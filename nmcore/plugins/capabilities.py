@@ -85,6 +85,21 @@ class Lexical(Protocol):
         ...
 
 
+@runtime_checkable
+class Naming(Protocol):
+    """A session that tells how its outputs are called."""
+
+    @property
+    def output_names(self) -> Sequence[str]:
+        """In the order of the outputs."""
+        ...
+
+
+def output_names(session: Any) -> Sequence[str]:
+    """How the outputs of a session are called; empty where it does not tell."""
+    return session.output_names if isinstance(session, Naming) else ()
+
+
 def gives_features(graph: Any) -> bool:
     """Whether a graph shows that its first output holds features; not where it tells nothing."""
     return isinstance(graph, Describing) and graph.gives_features()

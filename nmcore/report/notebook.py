@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nmcore.report.html.markup import Html, tag
-from nmcore.report.phrases import shared_reasons
+from nmcore.report.phrases import comparison, shared_reasons
 from nmcore.report.report import Report
 from nmcore.report.tables import Rows, columns, html_table
 from nmcore.utils.text import (
@@ -75,3 +75,5 @@ def _lines(report: Report) -> Iterator[str]:
     yield from (f"warning: {line}" for line in report.warnings)
     yield from shared_reasons(report.groups)
     yield from map(printable, report.notes)
+    if report.fidelity is not None:
+        yield from map(printable, comparison(report.fidelity))

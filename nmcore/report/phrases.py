@@ -7,25 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.metrics.figures import SAID, figure_of
 from nmcore.group import Cost, Declined, Group
 from nmcore.report.report import GroupReport, Measures, Report
-from nmcore.utils.text import change, percent, printable
+from nmcore.utils.text import change, printable
 
-# What is printed where these measures are.
-DEVIATION = "root mean square of the difference, in percent of that of the outputs"
-MEANINGS = {
-    "agreement": "percent of inputs with the same top class",
-    "deviation": DEVIATION,
-    "cosine": "mean cosine of the vectors that both models give for an input",
-    "neighbours": "percent of inputs whose nearest other input is the same for both models",
-    "psnr": "peak signal-to-noise ratio of the pictures, in decibel",
-}
-# What outputs are taken for, where that is not class scores.
-FORMS = {
-    "vectors": "the outputs are taken for vectors, one an input, and not for class scores",
-    "pictures": "the outputs are taken for pictures",
-    "other": "the outputs are none of class scores, vectors and pictures",
-}
 # So many groups are named for one reason.
 NAMED = 4
 # A change of latency that is less than the times vary.
@@ -164,27 +150,23 @@ def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
 def comparison(found: Fidelity) -> Iterator[str]:
     """Say how alike the original and the result are, and what that was seen on."""
     words = []
-    if found.top1_before is not None and found.top1_after is not None:
-        words.append(f"top-1 {percent(found.top1_after)} % ({percent(found.top1_before)} % before)")
-    if found.agreement is not None:
-        words.append(f"agreement {percent(found.agreement)} %")
-    if found.deviation is not None:
-        words.append(f"deviation {percent(found.deviation)} %")
-    if found.cosine is not None:
-        words.append(f"cosine {found.cosine:.4f}")
-    if found.neighbours is not None:
-        words.append(f"nearest neighbour kept by {percent(found.neighbours)} %")
-    if found.psnr is not None:
-        words.append(f"PSNR {found.psnr:.2f} dB")
+    for name, value in found.metrics.items():
+        if value is not None:
+            figure = figure_of(name)
+            was = f" ({figure.number(found.before[name])} before)" if name in found.before else ""
+            words.append(f"{figure.text(value)}{was}")
     if words:
-        yield f"on {found.inputs} ({found.limit}): {', '.join(words)}"
-    meanings = [
-        f"{name}: {what}"
-        for name, what in MEANINGS.items()
-        if getattr(found, name) is not None and name != "neighbours"
-    ]
-    if meanings:
-        yield "; ".join(meanings)
+        yield f"on {found.inputs} ({found.limit}): {', '.join([*words, *found.told])}"
+    if found.form in SAID:
+        yield SAID[found.form]
+    yield from meanings(name for name, value in found.metrics.items() if value is not None)
+
+
+def meanings(names: Iterable[str]) -> Iterator[str]:
+    """Say what figures mean, where that is not plain, in one line."""
+    told = [f"{name}: {meaning}" for name in names if (meaning := figure_of(name).meaning)]
+    if told:
+        yield "; ".join(told)
 
 
 def closing_lines(report: Report) -> Iterator[str]:

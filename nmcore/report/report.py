@@ -146,6 +146,9 @@ class Report:
         What could not be measured of the two models, and why.
     warnings : sequence of str
         What makes the result useless, or next to it, and what is not known, a line each.
+    level : {"ok", "warning", "error"}
+        Error where the outputs plainly lost what they were for, as far as the inputs at hand tell;
+        warning where there is another.
     vocabulary : Vocabulary or None
         What became of the embedding table, where that was asked for.
     """
@@ -168,6 +171,7 @@ class Report:
     spread: Spread | None = None
     unmeasured: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    level: str = "ok"
     vocabulary: Vocabulary | None = None
 
     @property

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nmcore.evaluation.metrics.figures import figure_of
 from nmcore.plan.summaries import CurveSummary
 from nmcore.report.html.markup import tag
-from nmcore.report.phrases import DEVIATION
 from nmcore.report.tables import Rows, columns, html_table
 from nmcore.utils.text import error_text, number, percent, printable
 
@@ -19,11 +19,6 @@ ERROR = (
     "errors are mean squared errors over the variance of what the next layers compute: "
     "0 is none, 1 is all"
 )
-DROPS = {
-    "accuracy": "points of top-1 accuracy lost",
-    "agreement": "percent of inputs that get another top class",
-    "deviation": f"deviation of the outputs, {DEVIATION}",
-}
 
 
 @dataclass(frozen=True)
@@ -77,10 +72,11 @@ class Sensitivity:
         The groups whose channels can be removed, and no others.
     source : str
         What the errors were predicted from.
-    measure : {"accuracy", "agreement", "deviation"} or None
-        What ``drop`` is: lost points of top-1 accuracy, where the data has classes; percent of
-        inputs with another top class, where the model gives class scores; else the root mean
-        square of the change, in percent of that of the outputs. None where nothing was measured.
+    measure : str or None
+        What ``drop`` is: the loss by the metric of this name, of
+        :data:`nmcore.evaluation.metrics.registry.METRICS`. That is the one that was asked for; else
+        ``top1`` where the data has classes, and what suits the form of the outputs, as
+        ``agreement``, ``cosine`` or ``boxes``; else ``deviation``. None where nothing was measured.
     measured_on : str or None
         The inputs that it was measured on.
     ratios : tuple of float
@@ -123,7 +119,8 @@ def predicted_on(found: Sensitivity) -> Iterator[str]:
     yield f"each group cut alone by {shares} % of its channels; predicted on {source}"
     yield ERROR
     if found.measure is not None:
-        yield f"drop: {DROPS[found.measure]}, measured on {printable(str(found.measured_on))}"
+        drop = figure_of(found.measure).drop
+        yield f"drop: {drop}, measured on {printable(str(found.measured_on))}"
         yield "the same inputs that the layers were refitted to: on others the drop may be larger"
     for row in found.groups:
         if row.note:

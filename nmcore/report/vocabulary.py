@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.metrics.figures import figure_of
 from nmcore.utils.text import percent
 
 
@@ -50,8 +51,12 @@ class Vocabulary:
         """What it costs on inputs that had no part in it, in no or one line."""
         if self.unseen is None:
             return ()
-        cosine = "" if self.unseen.cosine is None else f"cosine {self.unseen.cosine:.4f}, "
+        words = [
+            figure_of(name).text(value)
+            for name, value in self.unseen.metrics.items()
+            if value is not None
+        ]
         return [
-            f"a vocabulary of this size that {self.unseen.n} of the inputs had no part in: "
-            f"{cosine}deviation {percent(self.unseen.deviation or 0.0)} % on these"
+            f"a vocabulary of this size that {self.unseen.n} of the inputs had no part in: on them "
+            f"{', '.join(words)}"
         ]

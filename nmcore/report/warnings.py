@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nmcore.budgets.allocation import Spent
 from nmcore.evaluation.fidelity import Fidelity
@@ -34,6 +34,13 @@ def warnings_of(report: Report) -> Iterator[str]:
         yield f"{verdict}: {'; '.join([*own, *seen])}. {REMEDIES}"
 
 
+def level_of(report: Report, warnings: Sequence[str]) -> str:
+    """How bad it is: ``error``, ``warning`` or ``ok``; see :class:`Report`."""
+    if [*_worst_groups(report)] or [*_unlike(report.fidelity)]:
+        return "error"
+    return "warning" if warnings else "ok"
+
+
 def _overspent(budget: Spent) -> str:
     line = f"the budget is not met: {budget.kind} is {budget.reached:.3g}, {budget.asked:g} at most"
     if budget.kind != "latency":
@@ -58,11 +65,13 @@ def _worst_groups(report: Report) -> Iterator[str]:
 def _unlike(found: Fidelity | None) -> Iterator[str]:
     if found is None:
         return
-    if found.top1_before is not None and found.top1_after is not None:
+    if found.lost:
+        yield from (f"{lost} on {found.inputs}" for lost in found.lost)
+    elif found.top1_before is not None and found.top1_after is not None:
         if found.top1_after < found.top1_before / 2:
             yield f"top-1 is {percent(found.top1_after)} % on {found.inputs}"
     elif found.agreement is not None:
         if found.agreement < LOST_AGREEMENT:
             yield f"{percent(found.agreement)} % keep their top class on {found.inputs}"
-    elif found.deviation is not None and found.deviation > LOST_DEVIATION:
+    elif found.judged_by is None and (found.deviation or 0.0) > LOST_DEVIATION:
         yield f"the outputs deviate by {percent(found.deviation)} % on {found.inputs}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from nmcore.data.normalisation import normalisation
 from nmcore.errors import ArgumentError, NmcoreError
 from nmcore.evaluation.fidelity import fidelity
 from nmcore.evaluation.inputs import data_for
+from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
 from nmcore.pipeline.compress import compress
 from nmcore.pipeline.result import Result
 from nmcore.plan import fingerprint
@@ -45,6 +46,8 @@ class Cell:
         What is measured on and what is evaluated on.
     folder : Path or None
         Where the result goes.
+    metric : sequence of str or callable
+        What is told of the result; empty where the form of the outputs decides.
     """
 
     model: Path
@@ -52,6 +55,7 @@ class Cell:
     data: Path | None = None
     evaluate_data: Path | None = None
     folder: Path | None = None
+    metric: Sequence[MetricLike] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -159,14 +163,15 @@ def _evaluated(cell: Cell, draft: Draft, *, features: bool) -> dict[str, Any]:
     before = runtime.session(cell.model, **how)
     steps = normalisation(*(options.get(name) for name in ("scale", "mean", "std")))
     given = data_for(before, cell.evaluate_data, steps)
-    found = fidelity(before, after, given, features=features)
+    found = fidelity(before, after, given, features=features, asked=metrics_of(cell.metric))
     return {
         "n": found.n,
         "top1_before": found.top1_before,
         "top1": found.top1_after,
         "agreement": found.agreement,
         "deviation": found.deviation,
-        "cosine": found.cosine,
-        "neighbours": found.neighbours,
-        "psnr": found.psnr,
+        "metrics": found.metrics,
+        "metrics_before": found.before,
+        "told": found.told,
+        "lost": found.lost,
     }

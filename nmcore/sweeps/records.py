@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,13 @@ class Record:
         How many inputs were evaluated on.
     top1_before, top1, agreement, deviation : float or None
         In percent, as in :class:`nmcore.evaluation.evaluate.Evaluation`.
-    cosine, neighbours, psnr : float or None
-        Where the outputs are vectors or pictures; see :mod:`nmcore.evaluation.metrics`.
+    metrics : mapping of str to float or None
+        The figures that were asked for, by name, else those that suit the form of the outputs; see
+        :data:`nmcore.evaluation.metrics.registry.METRICS`.
+    metrics_before : mapping of str to float
+        Of these, those of the model as it is that do not compare with it.
+    told, lost : sequence of str
+        As in :class:`nmcore.evaluation.fidelity.Fidelity`.
     """
 
     cell: str
@@ -67,9 +72,10 @@ class Record:
     top1: float | None = None
     agreement: float | None = None
     deviation: float | None = None
-    cosine: float | None = None
-    neighbours: float | None = None
-    psnr: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    metrics_before: Mapping[str, float] = field(default_factory=dict)
+    told: Sequence[str] = field(default_factory=list)
+    lost: Sequence[str] = field(default_factory=list)
 
 
 class Records:

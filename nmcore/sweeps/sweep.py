@@ -13,6 +13,7 @@ from typing import Any
 from nmcore._version import __version__
 from nmcore.calibration.collect import REAL_SAMPLES
 from nmcore.errors import ArgumentError, DataError
+from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.amounts import AMOUNTS
 from nmcore.options.methods import RECONSTRUCTION
@@ -44,6 +45,7 @@ def sweep(
     results: str | Path | None = None,
     out_dir: str | Path | None = None,
     retry_failed: bool = False,
+    metric: MetricLike | Sequence[MetricLike] | None = None,
     executor: Executor | None = None,
     progress: Progress = silent,
     **options: Any,
@@ -76,6 +78,10 @@ def sweep(
         A folder for the compressed models. A cell whose model is not there is run again.
     retry_failed : bool
         Run cells again that failed; otherwise their errors are records like others.
+    metric : str, callable, or sequence of these, optional
+        What is told of every result, as for :func:`nmcore.compress`; by default what suits the form
+        of the outputs. A function is known by its name alone: call it differently where it changes.
+        Those for an ``executor`` of processes must be found there by import.
     executor : concurrent.futures.Executor, optional
         Runs cells side by side: processes, threads, or ``client.get_executor()`` of
         dask.distributed; without one they run here, one after the other. Its workers read the files
@@ -122,7 +128,10 @@ def sweep(
     registry.runtime().check(options.get("providers", ("auto",)))
     sizes = _sizes(ratio=ratios, macs=macs, params=params)
     methods = [checks.checked({"method": method})["method"] for method in methods]
-    grid = _Grid(data, evaluate_data, out_dir, options)
+    metrics = metrics_of(metric)
+    if metrics and evaluate_data is None:
+        raise ArgumentError("metric tells of results on evaluate-data, which is missing")
+    grid = _Grid(data, evaluate_data, out_dir, options, _listed(metric))
     models = [models] if isinstance(models, (str, Path)) else models
     cells = list(
         {
@@ -155,7 +164,9 @@ class _Grid:
         evaluate_data: str | Path | None,
         out_dir: str | Path | None,
         options: Mapping[str, Any],
+        metric: Sequence[MetricLike] = (),
     ) -> None:
+        self.metric = metric
         self.data = _existing("data", data)
         self.evaluate_data = _existing("evaluate-data", evaluate_data)
         self.folder = _existing("out-dir", out_dir)
@@ -187,7 +198,7 @@ class _Grid:
         sha256 = fingerprint.of_model(model, graph).sha256
         for method, (budget, share) in chosen:
             measures = method in _MEASURING
-            key = {
+            key: dict[str, Any] = {
                 "model_sha256": sha256,
                 "data_sha256": self.data_sha256 if measures else None,
                 "evaluate_sha256": self.evaluate_sha256,
@@ -197,8 +208,11 @@ class _Grid:
                 "options": self.options,
                 "nmcore": __version__,
             }
+            if self.metric:
+                key["metric"] = [*metrics_of(self.metric)]
             data = self.data if measures else None
-            yield Cell(model.absolute(), key, data, self.evaluate_data, self.folder)
+            where = self.evaluate_data, self.folder
+            yield Cell(model.absolute(), key, data, *where, metric=self.metric)
 
 
 def _sizes(**given: Sequence[float]) -> list[tuple[str, float]]:
@@ -209,6 +223,13 @@ def _sizes(**given: Sequence[float]) -> list[tuple[str, float]]:
         for share in shares
     ]
     return sizes or [("ratio", 0.5)]
+
+
+def _listed(metric: MetricLike | Sequence[MetricLike] | None) -> Sequence[MetricLike]:
+    """One metric, or several, as several."""
+    if metric is None or isinstance(metric, (list, tuple)):
+        return tuple(metric or ())
+    return (metric,)  # type: ignore[return-value]
 
 
 def _existing(what: str, path: str | Path | None) -> Path | None:

@@ -25,6 +25,15 @@ def number(value: int | None) -> str:
     return "?" if value is None else f"{value:,}"
 
 
+def counted(count: int, thing: str) -> str:
+    """Write a number of things.
+
+    >>> counted(1, "group"), counted(1200, "group")
+    ('1 group', '1,200 groups')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def size(count: int) -> str:
     """Write a file size in the unit that suits it.
 

@@ -44,7 +44,11 @@ def report(*outcomes, **changes):
         "threads": 2,
         "verified": True,
         "model": "a.onnx",
-        "fidelity": Fidelity("data.npz", 200, 92.5, 91.25, 97.5, 12.0),
+        "fidelity": Fidelity(
+            *("data.npz", 200, 92.5, 91.25, 97.5, 12.0),
+            metrics={"top1": 91.25, "agreement": 97.5, "deviation": 12.0},
+            before={"top1": 92.5},
+        ),
     }
     found = Report(**(given | changes))
     return replace(found, warnings=tuple(warnings_of(found)))

@@ -6,17 +6,18 @@ import onnx_ir as ir
 
 from nmcore_onnx.ir import constants
 
-# What keeps numbers as they are, takes some of them, or pools positions.
+# What keeps numbers as they are or scales each channel, takes some of them, or pools positions.
 _PASSED = frozenset(
     (
         *("Cast", "Concat", "Dropout", "Flatten", "Gather", "Identity", "Reshape", "Slice"),
         *("Squeeze", "Transpose", "Unsqueeze", "ReduceMax", "ReduceMean", "ReduceSum"),
+        "BatchNormalization",
     )
 )
 # What features come from: no classifier ends in them.
 _NORMS = frozenset(
     (
-        *("BatchNormalization", "GroupNormalization", "InstanceNormalization"),
+        *("GroupNormalization", "InstanceNormalization"),
         *("LayerNormalization", "LpNormalization", "RMSNormalization", "Tanh"),
         *("SimplifiedLayerNormalization", "SkipLayerNormalization"),
         "SkipSimplifiedLayerNormalization",
@@ -29,7 +30,8 @@ _ARITHMETIC = frozenset(("Add", "Div", "Mul", "Sub"))
 def gives_features(graph: ir.Graph) -> bool:
     """Whether the first output plainly holds features.
 
-    It is followed backwards through changes of layout, reductions and constant factors, to
+    It is followed backwards through changes of layout, reductions, constant factors and batch
+    norms, which classifiers may end in too, to
 
     (1) a norm, or a Tanh, as poolers end in: features;
     (2) a quotient of computed values, as vectors of length 1 and means under a mask are: features,

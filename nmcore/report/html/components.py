@@ -46,12 +46,3 @@ def _row(row: Sequence[str], looks: Sequence[str | None]) -> Html:
     first, *rest = row
     cells = (tag("td", cell, class_=look) for cell, look in zip(rest, looks[1:], strict=True))
     return tag("tr", tag("th", first, scope="row"), *cells)
-
-
-def counted(count: int, thing: str) -> str:
-    """Write a number of things.
-
-    >>> counted(1, "group"), counted(1200, "group")
-    ('1 group', '1,200 groups')
-    """
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from nmcore.evaluation.metrics.figures import figure_of
 from nmcore.report.html import charts
-from nmcore.report.html.components import counted
 from nmcore.report.html.markup import Html, tag
 from nmcore.report.phrases import UNCERTAIN, closing_lines, ratio_range
 from nmcore.report.report import Measures, Report
 from nmcore.utils.text import (
+    counted,
     milliseconds,
     number,
     percent,
@@ -28,6 +29,7 @@ def opening(report: Report) -> Html:
         *_paragraphs(report.warnings, class_="warning"),
         *_paragraphs(report.notes),
         *_paragraphs(_caveats(report)),
+        *_paragraphs(report.fidelity.told if report.fidelity else ()),
         *_paragraphs(closing_lines(report), class_="muted"),
     )
 
@@ -99,13 +101,15 @@ def _fidelity_cards(report: Report) -> Iterator[Html]:
     if found is None:
         return
     inputs = f"on {counted(found.n, 'input')}"
+    for name, value in found.metrics.items():
+        if name not in ("top1", "agreement", "deviation") and value is not None:
+            figure, words = figure_of(name), f"{figure_of(name).meaning}, {inputs}"
+            yield _card(figure.header, figure.number(value), words)
     if found.top1_before is not None and found.top1_after is not None:
         words = f"{percent(found.top1_before)} % before, {inputs}"
         yield _card("Accuracy (top-1)", f"{percent(found.top1_after)} %", words)
     if found.agreement is not None:
         yield _card("Same top class", f"{percent(found.agreement)} %", f"as before, {inputs}")
-    elif found.cosine is not None:
-        yield _card("Cosine", f"{found.cosine:.4f}", f"of the outputs with those before, {inputs}")
     elif found.deviation is not None:
         yield _card("Deviation", f"{percent(found.deviation)} %", f"of the outputs, {inputs}")
 

@@ -9,7 +9,6 @@ from importlib.resources import files
 from nmcore.plan.summaries import PICTURES, CurveSummary, SimilaritySummary
 from nmcore.report.html import charts
 from nmcore.report.html.components import (
-    counted,
     folded,
     legend,
     pair,
@@ -25,6 +24,7 @@ from nmcore.report.html.markup import (
 )
 from nmcore.report.phrases import by_reason
 from nmcore.report.report import GroupReport, Report
+from nmcore.utils.text import counted
 
 # Tables of more groups than this are folded away.
 SHOWN_GROUPS = 16

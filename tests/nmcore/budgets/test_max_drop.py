@@ -9,13 +9,12 @@ from nmcore.budgets.max_drop import (
     MOST_JUDGED,
     STEPS,
     Attempt,
-    Loss,
     halves,
     smallest_within,
 )
 from nmcore.data.dataset import Dataset
 from nmcore.errors import BudgetError, DataError
-from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.metrics.base import Loss
 
 
 def trying(loss, least=0.0):
@@ -26,7 +25,9 @@ def trying(loss, least=0.0):
         tried.append(share)
         if share < least:
             raise BudgetError("too little")
-        return Attempt(f"model of {share}", share, Loss(loss(share), 0.1, 100, True))
+        return Attempt(
+            f"model of {share}", share, Loss("top1", "top-1 accuracy", loss(share), 0.1, 100)
+        )
 
     return attempt, tried
 
@@ -62,49 +63,6 @@ def test_where_nothing_can_be_removed():
     attempt, _ = trying(lambda _share: 0.0, least=1.0)
     with pytest.raises(BudgetError, match="nothing to choose from: too little"):
         smallest_within(2, attempt)
-
-
-class TestLoss:
-    def test_labels_count_where_there_are_some(self):
-        loss = Loss.of(Fidelity("x", 1000, 90.0, 88.0, 95.0, None))
-        # 50 of 1000 differ: 20 more wrong than before.
-        assert (loss.points, loss.n, loss.labelled) == (2.0, 1000, True)
-        assert loss.error == pytest.approx(100 * np.sqrt((0.05 - 0.0004) / 1000), abs=0.005)
-        assert str(loss).startswith("top-1 accuracy 2.00 points lower (standard error 0.70) on 1,0")
-
-    def test_the_error_is_the_spread_over_samples(self):
-        """Draw many samples from a world in which 6 % are lost and 2 % are won."""
-        rng = np.random.default_rng(0)
-        lost, won, n = 0.06, 0.02, 500
-        counts = rng.multinomial(n, [lost, won, 1 - lost - won], size=4000)
-        points = 100 * (counts[:, 0] - counts[:, 1]) / n
-        stated = Loss.of(Fidelity("x", n, 90.0, 90.0 - 100 * (lost - won), 92.0, None))
-        assert stated.error == pytest.approx(points.std(), rel=0.05)
-
-    def test_agreement_without_labels(self):
-        loss = Loss.of(Fidelity("x", 100, None, None, 97.0, None))
-        assert (loss.points, loss.labelled) == (3.0, False)
-        assert loss.error == pytest.approx(100 * np.sqrt(0.03 * 0.97 / 100), abs=0.005)
-
-    def test_results_that_got_better(self):
-        loss = Loss.of(Fidelity("x", 100, 90.0, 91.0, 97.0, None))
-        assert loss.points == -1
-        assert "1.00 points higher" in str(loss)
-
-    def test_no_difference_is_no_certainty(self):
-        assert Loss.of(Fidelity("x", 100, None, None, 100.0, None)).error == 1.0
-
-    def test_vectors(self):
-        found = Fidelity("x", 200, None, None, None, 3.0, cosine=0.985, cosine_error=0.001)
-        loss = Loss.of(found)
-        assert (loss.points, loss.error, loss.vectors) == (1.5, 0.1, True)
-        assert str(loss).startswith(
-            "cosine to the original's vectors, in hundredths, 1.50 points l"
-        )
-
-    def test_no_class_scores(self):
-        with pytest.raises(DataError, match="neither class scores nor"):
-            Loss.of(Fidelity("x", 100, None, None, None, 3.0))
 
 
 class TestHalves:

@@ -198,7 +198,7 @@ class TestMetrics:
         page = tmp_path / "report.html"
         found = json.loads(run("compress", *args, "--json", "--report", page).stdout)["fidelity"]
         assert found["agreement"] is None
-        assert 0.9 < found["cosine"] <= 1
+        assert 0.9 < found["metrics"]["cosine"] <= 1
         assert "Same top class" not in page.read_text()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.data.loading import load
+from nmcore.data.loading import check_finite, load
 from nmcore.errors import DataError
 from nmcore.plugins.protocols import InputSpec
 
@@ -78,3 +78,12 @@ class TestLoad:
     def test_no_samples(self, saved):
         with pytest.raises(DataError, match="samples is 0"):
             load(saved(x=IMAGES), samples=0)
+
+
+def test_nan_in_one_of_several_shapes():
+    sounds = np.empty(4, object)
+    sounds[:] = [np.zeros(4), np.array([np.nan, 1.0, np.inf]), np.zeros(2, int), np.zeros(0)]
+    message = "d: sound holds NaN or infinity: 2 numbers, in 1 of 4 inputs, .* is number 1 "
+    with pytest.raises(DataError, match=message):
+        check_finite("d", "sound", sounds)
+    check_finite("d", "sound", sounds[[0, 2, 3]])

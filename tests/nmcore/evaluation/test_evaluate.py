@@ -240,3 +240,66 @@ class TestWithoutData:
         models = [saved(picks(3, 4)), saved(picks(3, 4), "other.onnx")]
         _, second = evaluate(models, samples=9, **OPTIONS)
         assert (second.n, second.agreement) == (9, 100.0)
+
+
+class TestFunctions:
+    """What a function of the caller's own is given."""
+
+    def seen(self, model, data):
+        given = []
+
+        def look(original, outputs, y):
+            given[:] = outputs
+            return 0.0
+
+        evaluate([model], data, metric=look, **OPTIONS)
+        return given
+
+    def test_an_output_without_a_batch(self, saved):
+        chain = picks("n", 4)
+        first = chain.value
+        total = chain.node("ReduceSum", keepdims=0).value
+        model = saved(chain, outputs=(first, total), check=False)
+        rows, sums = self.seen(model, Dataset("d", np.diag(np.arange(1, 5)).astype(np.float32)))
+        assert rows.shape == (4, 4)
+        assert sums.tolist() == [1, 2, 3, 4]
+
+    def test_an_output_without_a_batch_of_a_fixed_one(self, saved):
+        chain = picks(2, 4)
+        first = chain.value
+        total = chain.node("ReduceSum", keepdims=0).value
+        model = saved(chain, outputs=(first, total), check=False)
+        rows, sums = self.seen(model, Dataset("d", np.diag(np.arange(1, 5))[:3].astype(np.float32)))
+        assert (rows.shape, sums.tolist()) == ((3, 4), [3, 3, 6])
+
+    def test_lists_of_different_lengths(self, saved):
+        chain = picks("n", 4).node("NonZero").node("Transpose", perm=[1, 0])
+        chain.node("Cast", to=onnx.TensorProto.FLOAT)
+        data = Dataset("d", np.tril(np.ones((4, 4), np.float32)))
+        (found,) = self.seen(saved(chain, check=False), data)
+        assert [row.shape for row in found] == [(1, 2), (2, 2), (3, 2), (4, 2)]
+
+
+def test_a_mask_in_a_model_that_takes_one_input_at_once(tmp_path):
+    """Where padding is looked for in several, the model fails."""
+    chain = Chain(("n", 4)).raw("Mul", "input", "mask")
+    model = chain.node("Reshape", np.array([1, 4])).build(check=False)
+    model.graph.input.append(
+        onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, ["n", 4])
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    mask = np.tril(np.ones((4, 4), np.float32))
+    data = Dataset("d", {"input": scores(0, 0, 2, 3), "mask": mask}, np.array([0, 1, 2, 3]))
+    (one,) = evaluate([tmp_path / "m.onnx"], data, **OPTIONS)
+    assert (one.n, one.top1) == (4, 75.0)
+
+
+def test_figures_that_are_none_are_told_as_such(saved):
+    """Pictures that are the same have no finite ratio, and two vectors no neighbours."""
+    model = saved(Chain(("n", 3, 8, 8)).conv(3))
+    x = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
+    _, second = evaluate([model, model], Dataset("d", x), metric="psnr", **OPTIONS)
+    assert (second.metrics, len(second.told)) == ({"psnr": None}, 1)
+    model = saved(picks("n", 4))
+    _, second = evaluate([model, model], Dataset("d", scores(0, 1)), metric="cosine", **OPTIONS)
+    assert second.metrics == {"cosine": 1.0, "neighbours": None}

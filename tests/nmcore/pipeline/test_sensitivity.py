@@ -86,13 +86,13 @@ def test_the_measured_drop_agrees_with_the_prediction(saved):
 def test_classes_are_measured_as_accuracy(saved):
     path = saved(classifier())
     found = nmcore.sensitivity(path, data=images(labelled=True), samples=20, **OPTIONS)
-    assert found.measure == "accuracy"
+    assert found.measure == "top1"
     assert found.measured_on == "20 inputs of d"
     assert found.groups[0].drop[0] == 0.0
 
 
 def test_outputs_without_classes_are_measured_by_their_deviation(saved):
-    path = saved(Chain(("n", 3, 6, 6)).conv(4, 1).node("Relu").conv(5, 1).build())
+    path = saved(Chain(("n", 3, 6, 6)).conv(4, 1).node("Relu").conv(5, 3).build())
     found = nmcore.sensitivity(path, data=images(), **OPTIONS)
     assert found.measure == "deviation"
     low, middle, high = found.groups[0].drop

@@ -20,7 +20,9 @@ def head():
 ONES = np.ones(8, "f4")
 FEATURES = {
     "a norm": lambda: head().gemm(8).node("LayerNormalization", ONES, ONES),
-    "a batch norm": lambda: head().gemm(8).batch_norm(),
+    "a norm before a batch norm": lambda: (
+        head().gemm(8).node("LayerNormalization", ONES, ONES).batch_norm()
+    ),
     "a pooler": lambda: head().gemm(8).node("Tanh"),
     "unit length": lambda: normalised(head().gemm(8)),
     "a norm, scaled": lambda: (
@@ -37,6 +39,7 @@ OTHERS = {
     "a softmax of several nodes": lambda: divided(head().gemm(8).node("Exp")),
     "scores, scaled": lambda: head().gemm(8).node("Div", np.float32(0.1)),
     "what an activation leaves": head,
+    "scores behind a batch norm": lambda: head().gemm(8).batch_norm(),
     "a sum of two": lambda: head().gemm(8).node("Add", "relu1_out"),
 }
 

@@ -1,0 +1,1 @@
+"""Detectors: the forms that their outputs have, as boxes, and which boxes are the same."""

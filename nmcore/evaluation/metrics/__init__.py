@@ -1,0 +1,1 @@
+"""Figures of outputs, a module a family; :mod:`registry` names them all."""

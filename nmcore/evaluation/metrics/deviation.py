@@ -1,0 +1,87 @@
+"""How far outputs are from those of the original, whatever they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from nmcore.evaluation.metrics.base import Loss, Metric
+from nmcore.evaluation.outputs import Batch
+from nmcore.utils.text import printable
+
+
+@dataclass(eq=False)
+class Deviation(Metric):
+    """How far outputs are from those of the original, over all that are floating-point numbers.
+
+    The root mean square of the difference, in percent of that of the original's. Outputs of other
+    shapes than the original's are left out, as is padding, and what is not finite counts as zero;
+    where a number is none, so is the figure. Of several outputs that with the largest is named.
+
+    Examples
+    --------
+    >>> deviation = Deviation()
+    >>> original, outputs = [np.array([3.0, 4.0])], [np.array([3.0, 5.0])]
+    >>> deviation.add(Batch(original, outputs, None, np.arange(2)))
+    >>> deviation.values()
+    {'deviation': 20.0}
+    """
+
+    wrong: dict[str, float] = field(default_factory=dict)
+    total: dict[str, float] = field(default_factory=dict)
+    n: int = 0
+    has_nan: bool = False
+
+    needs: ClassVar[str] = "floating-point outputs of the shapes that the original gives"
+    relative: ClassVar[bool] = True
+
+    def add(self, batch: Batch) -> None:
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
+        if len(batch.original) != len(batch.outputs):
+            return
+        self.n += len(batch.places)
+        pairs = zip(batch.original, batch.outputs, strict=True)
+        for place, (want, got) in enumerate(pairs):
+            if want is None or got is None or got.shape != want.shape or want.dtype.kind != "f":
+                continue
+            want, got = batch.without_padding(want), batch.without_padding(got)
+            self.has_nan |= bool(np.isnan(want).any() or np.isnan(got).any())
+            want, got = (
+                np.nan_to_num(each.astype(np.float64), posinf=0, neginf=0) for each in (want, got)
+            )
+            name = batch.names[place] if batch.names else str(place)
+            self.total[name] = self.total.get(name, 0.0) + float(np.square(want).sum())
+            self.wrong[name] = self.wrong.get(name, 0.0) + float(np.square(got - want).sum())
+
+    @property
+    def percent(self) -> float | None:
+        """In percent; None where nothing could be compared."""
+        return _percent(self.wrong.values(), self.total.values()) if self.total else None
+
+    def told(self) -> str | None:
+        """Which of several outputs deviates most."""
+        if self.has_nan or len(self.total) < 2:
+            return None
+        each = {name: _percent([self.wrong[name]], [self.total[name]]) for name in self.total}
+        name = max(each, key=lambda name: each[name])
+        return f"output {printable(name)} deviates most of {len(each)}, by {each[name]:.2f} %"
+
+    def values(self) -> Mapping[str, float | None]:
+        """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
+        return {"deviation": None if self.has_nan else self.percent}
+
+    def loss(self, original: Metric) -> Loss | None:
+        """The deviation itself, whose standard error is not known."""
+        value = self.values()["deviation"]
+        if value is None:
+            return None
+        return Loss("deviation", "the outputs' likeness, by their deviation,", value, None, self.n)
+
+
+def _percent(wrong: Iterable[float], total: Iterable[float]) -> float:
+    """The root of the share; against zeros the root of the sum itself, as a share of 1."""
+    return 100 * math.sqrt(sum(wrong) / (sum(total) or 1.0))
