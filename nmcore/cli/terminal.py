@@ -322,4 +322,4 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
         yield from meanings(first.metrics)
         told = [name for name in first.metrics if figure_of(name).meaning]
         if told:
-            yield f"{', '.join(told)}: compared with {printable(first.model)}"
+            yield f"{' and '.join(told)}: compared with {printable(first.model)}"
