@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constant_folding import static
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.types import Dim, Shapes
@@ -24,13 +25,16 @@ _TOO_LONG = 2**63
 
 def refine(node: ir.Node, known: Shapes) -> tuple[Dim, ...] | None:
     """The shape of a node's output, where more of it can be inferred than is known; else None."""
-    if node.op_type not in _RULES or node.domain not in ("", "ai.onnx"):
+    rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if node.domain == "com.microsoft":
+        rule = _CONTRIB.get(node.op_type)
+    if rule is None:
         return None
     before = known.get(str(node.outputs[0].name))
     source = known.get(str(node.inputs[0].name)) if node.inputs[0] is not None else None
     if source is None or (before is not None and _numbers(before) == len(before)):
         return None
-    shape = _RULES[node.op_type](node, source, known)
+    shape = rule(node, source, known)
     if shape is None or (before is not None and _numbers(shape) <= _numbers(before)):
         return None
     numbers = (size for size in shape if isinstance(size, int))
@@ -142,6 +146,41 @@ def _sliced(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] 
     return shape
 
 
+def _attended(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] | None:
+    """What onnxruntime's attention gives: (batch, length, heads * size of the values).
+
+    1. Attention, whose weight makes queries, keys and values.
+    2. Queries (batch, length, heads, 3, size) in one with keys and values.
+    3. (batch, length, (query heads + 2 key heads) * size) in one.
+    4. Values (batch, length, heads * size) of their own.
+    """
+    number = {
+        name: found.as_int()
+        for name, found in node.attributes.items()
+        if name in ("num_heads", "kv_num_heads")
+    }
+    heads = number.get("num_heads", 0)
+    third = known.get(str(node.inputs[2].name)) if _has(node, 2) else None
+    width: Dim = -1
+    if node.op_type == "Attention":
+        weight = constants.shape(node.inputs[1]) or (0,)
+        sizes = node.attributes.get("qkv_hidden_sizes")
+        width = weight[-1] // 3 if sizes is None else sizes.as_ints()[-1]
+    elif len(source) == 5 and isinstance(source[4], int):
+        width = heads * source[4]
+    elif not _has(node, 1) and isinstance(source[-1], int) and "kv_num_heads" in number:
+        width = heads * (source[-1] // max(heads + 2 * number["kv_num_heads"], 1))
+    elif third is not None and len(third) == 3 and len(source) == 3:
+        width = source[2] if "kv_num_heads" in number else third[2]
+    if len(source) not in (3, 5) or width in (-1, 0):
+        return None
+    return [*source[:2], width]
+
+
+def _has(node: ir.Node, index: int) -> bool:
+    return Place(node, index).value is not None
+
+
 def _ints(place: Place, known: Shapes) -> list[int] | None:
     found = static(place.value, known)
     return None if found is None else [int(number) for number in found.ravel()]
@@ -154,3 +193,4 @@ _RULES = {
     "Reshape": _reshaped,
     "Slice": _sliced,
 }
+_CONTRIB = dict.fromkeys(("Attention", "MultiHeadAttention", "GroupQueryAttention"), _attended)

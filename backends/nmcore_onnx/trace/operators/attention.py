@@ -10,7 +10,9 @@ from nmcore_onnx.trace.operators.base import Known, Operator, elements
 
 
 class Attention(Operator):
-    """Scaled dot-product attention; :mod:`nmcore_onnx.trace.rules.attention` follows its heads."""
+    """Scaled dot-product attention; :mod:`nmcore_onnx.trace.rules.fused_attention` follows its
+    heads.
+    """
 
     op_type = "Attention"
     has_weight = False
@@ -25,3 +27,20 @@ class Attention(Operator):
         if key is None:
             raise TypeError("keys whose shape is not known")
         return (elements(query) + elements(output)) * elements((key[-2],))
+
+
+class FusedAttention(Attention):
+    """The same of onnxruntime, with heads inside of the last axis."""
+
+    domain = "com.microsoft"
+
+    def __init__(self, op_type: str) -> None:
+        self.op_type = op_type
+
+    def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
+        """As of ONNX's own; queries, keys and values in one are as long as each other."""
+        query, key = inputs[0], inputs[1] if len(inputs) > 1 else None
+        length = query if key is None else key
+        if length is None:
+            raise TypeError("keys whose shape is not known")
+        return 2 * elements(output) * elements((length[1],))
