@@ -261,10 +261,19 @@ class OnnxGraph:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
             if not len(self._removed) and not self._ledger:
-                # A function's own nodes are counted where it has been inlined.
-                counted = self._original if self._source.functions else self._source
+                # What functions and branches hold is counted where it has been inlined.
+                counted = self._original if self._is_inlined else self._source
                 return cost.cost(counted, cost.assumed_shapes(counted))
             return cost.cost(self._result, cost.assumed_shapes(self._result))
+
+    @property
+    def _is_inlined(self) -> bool:
+        return bool(self._source.functions or self._inlined_branches)
+
+    @cached_property
+    def _inlined_branches(self) -> int:
+        """How many Ifs fewer there are than in the model as it was read."""
+        return _ifs(self._source) - _ifs(self._original)
 
     def told(self) -> Sequence[str]:
         """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""
@@ -273,6 +282,8 @@ class OnnxGraph:
         if gone:
             count = f"{len(gone)} functions" if len(gone) > 1 else "1 function"
             lines.append(f"{count} of the model's own became plain nodes where they are called")
+        if self._inlined_branches and _ifs(self._result) < _ifs(self._source):
+            lines.append("Ifs whose condition never changes became the branch that is taken")
         before, after = (defaults.listed(model) for model in (self._source, self._result))
         now = {value.name: value.shape for value in after}
         changed = [
@@ -337,3 +348,8 @@ class OnnxGraph:
     def data_files(self) -> Sequence[Path]:
         """The files beside the original's own that hold weights of it."""
         return external_data.data_files(tensors(self._original))
+
+
+def _ifs(model: ir.Model) -> int:
+    """How many Ifs a model holds, also inside others."""
+    return sum(node.op_type == "If" for node in model.graph.all_nodes())

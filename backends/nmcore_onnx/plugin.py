@@ -17,6 +17,7 @@ from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.measurable import MeasurableGraph
 from nmcore_onnx.rewrite import fold_constants
 from nmcore_onnx.rewrite.fold_transposes import fold_transposes, foldable
+from nmcore_onnx.rewrite.inline_branches import decided, inline_branches
 from nmcore_onnx.shapes.refinement import refined
 from nmcore_onnx.storage import files
 
@@ -66,8 +67,7 @@ class Names(NamedTuple):
 
 def _traced(source: ir.Model, left_out: Sequence[str]) -> MeasurableGraph:
     """Trace a model, with what computes the weights that channels are removed from folded in."""
-    model = _inlined(source)
-    shapes = refined(model)
+    model, shapes = _without_decided(_inlined(source))
     names = Names(foldable(model.graph), fold_constants.foldable(model.graph))
     if not any(names):
         return _with_sums(MeasurableGraph(model, shapes, left_out, source))
@@ -76,6 +76,18 @@ def _traced(source: ir.Model, left_out: Sequence[str]) -> MeasurableGraph:
     if useful != names:
         graph = _folded(model, shapes, useful, left_out, source)
     return _with_sums(graph)
+
+
+def _without_decided(model: ir.Model) -> tuple[ir.Model, Shapes]:
+    """The model without Ifs that always take the same branch, and its shapes: a copy where there
+    are any. What was inside a branch may decide the next ones.
+    """
+    shapes = refined(model)
+    while conditions := decided(model.graph, shapes):
+        model = model.clone()
+        inline_branches(model.graph, conditions)
+        shapes = refined(model)
+    return model, shapes
 
 
 def _with_sums(graph: MeasurableGraph) -> MeasurableGraph:
