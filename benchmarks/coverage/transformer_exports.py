@@ -5,11 +5,11 @@
 
 Each model of :mod:`transformer_models` is written by torch's older exporter, by its newer one, and
 by the newer one with the operators of opset 23 (Attention, RMSNormalization, RotaryEmbedding); the
-first two also through onnxruntime's transformer optimiser, which fuses operators. Each is compressed
-at --ratio with --method merge and --verify. Told is the share of the float parameters outside
-embeddings that is left: embeddings are tables with an entry for each word or place, output
-projections among them. What keeps more than --most is told with the reasons for which its layers are
-left alone. Each model has a process of its own.
+first two also through onnxruntime's transformer optimiser, which fuses operators. Each is
+compressed at --ratio with --method merge and --verify. Told is the share of the float parameters
+outside embeddings that is left: embeddings are tables with an entry for each word or place, output
+projections among them. What keeps more than --most is told with the reasons for which its layers
+are left alone. Each model has a process of its own.
 """
 
 from __future__ import annotations

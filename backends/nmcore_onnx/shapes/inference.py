@@ -55,6 +55,7 @@ class Inference:
             if value.name not in known:
                 continue
             maker = value.producer()
+            # Operators of other domains, which it does not know, give what they read first.
             if value.type is None and maker is not None and maker.inputs[0] is not None:
                 value.type = maker.inputs[0].type
             if value.type is not None:  # without a type it is not read

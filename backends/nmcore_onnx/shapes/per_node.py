@@ -246,7 +246,7 @@ def _standing_in(node: onnx.NodeProto, other: stand_ins.StandIn) -> onnx.NodePro
 def _same(node: onnx.NodeProto, other: stand_ins.StandIn) -> Rule:
     """The outputs are as its first input."""
     names = [node.output[k] for k in (0, *other.same) if k < len(node.output) and node.output[k]]
-    return lambda types, _data: {name: types[node.input[0]] for name in names}
+    return lambda types, _data: dict.fromkeys(names, types[node.input[0]])
 
 
 def _through_function(function: onnx.FunctionProto, node: onnx.NodeProto) -> Rule:

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constant_folding import static
 from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.nodes import flag
 from nmcore_onnx.ir.types import Dim, Shapes
 from nmcore_onnx.shapes import shape_values
 
@@ -147,38 +148,58 @@ def _sliced(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] 
 
 
 def _attended(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] | None:
-    """What onnxruntime's attention gives: (batch, length, heads * size of the values).
+    """What onnxruntime's attention gives: (batch, length, query heads * size of a value head)."""
+    if len(source) != 3:
+        return None
+    width = _width_attended(node, source[2], known)
+    return None if width is None else [*source[:2], width]
+
+
+def _width_attended(node: ir.Node, width: Dim, known: Shapes) -> Dim | None:
+    """The last axis of what it gives; ``width`` is that of what it reads first.
 
     1. Attention, whose weight makes queries, keys and values.
-    2. Queries (batch, length, heads, 3, size) in one with keys and values.
-    3. (batch, length, (query heads + 2 key heads) * size) in one.
-    4. Values (batch, length, heads * size) of their own.
+    2. MultiHeadAttention, as wide as its values.
+    3. GroupQueryAttention, as wide as its queries: of their own, or in one with keys and values.
     """
-    number = {
-        name: found.as_int()
-        for name, found in node.attributes.items()
-        if name in ("num_heads", "kv_num_heads")
-    }
-    heads = number.get("num_heads", 0)
-    third = known.get(str(node.inputs[2].name)) if _has(node, 2) else None
-    width: Dim = -1
     if node.op_type == "Attention":
         weight = constants.shape(node.inputs[1]) or (0,)
         sizes = node.attributes.get("qkv_hidden_sizes")
-        width = weight[-1] // 3 if sizes is None else sizes.as_ints()[-1]
-    elif len(source) == 5 and isinstance(source[4], int):
-        width = heads * source[4]
-    elif not _has(node, 1) and isinstance(source[-1], int) and "kv_num_heads" in number:
-        width = heads * (source[-1] // max(heads + 2 * number["kv_num_heads"], 1))
-    elif third is not None and len(third) == 3 and len(source) == 3:
-        width = source[2] if "kv_num_heads" in number else third[2]
-    if len(source) not in (3, 5) or width in (-1, 0):
+        return (weight[-1] // 3 if sizes is None else sizes.as_ints()[-1]) or None
+    if node.op_type == "MultiHeadAttention":
+        values = _shape(node, 2, known)
+        return None if values is None or len(values) != 3 else values[2]
+    if Place(node, 1).value is not None:
+        return width
+    query, key = (
+        node.attributes[name].as_int() if name in node.attributes else 0
+        for name in ("num_heads", "kv_num_heads")
+    )
+    total = query + 2 * key
+    return query * (width // total) if isinstance(width, int) and min(query, key) > 0 else None
+
+
+def _multiplied(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] | None:
+    """FusedMatMul, whose factors may have their last two axes turned."""
+    other = _shape(node, 1, known)
+    if other is None or min(len(source), len(other)) < 2:
         return None
-    return [*source[:2], width]
+    if flag(node, "transBatchA") or flag(node, "transBatchB"):
+        return None
+    rows = source[-1 if flag(node, "transA") else -2]
+    columns = other[-2 if flag(node, "transB") else -1]
+    rank = max(len(source), len(other))
+    batches = [(1,) * (rank - len(shape)) + shape[:-2] for shape in (source, other)]
+    sizes: list[Dim] = [
+        two if one == 1 else one if two in (1, one) else -1
+        for one, two in zip(*batches, strict=True)
+    ]
+    return None if -1 in sizes else [*sizes, rows, columns]
 
 
-def _has(node: ir.Node, index: int) -> bool:
-    return Place(node, index).value is not None
+def _shape(node: ir.Node, index: int, known: Shapes) -> tuple[Dim, ...] | None:
+    value = Place(node, index).value
+    return known.get(str(value.name)) if value is not None else None
 
 
 def _ints(place: Place, known: Shapes) -> list[int] | None:
@@ -193,4 +214,7 @@ _RULES = {
     "Reshape": _reshaped,
     "Slice": _sliced,
 }
-_CONTRIB = dict.fromkeys(("Attention", "MultiHeadAttention", "GroupQueryAttention"), _attended)
+_CONTRIB = {
+    **dict.fromkeys(("Attention", "MultiHeadAttention", "GroupQueryAttention"), _attended),
+    "FusedMatMul": _multiplied,
+}

@@ -7,6 +7,8 @@ queries), they stay or go with it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -15,50 +17,70 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 
-NO_WEIGHTS = "whose heads do not all come from weights that can shrink"
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """Heads on an axis of a value.
+
+    Attributes
+    ----------
+    atoms : int array, shape (count,)
+        The owner of each.
+    size : int
+        How many positions of the axis each has.
+    """
+
+    atoms: IntArray
+    size: int
+
+    def owners(self) -> IntArray:
+        """The owner of each position of the axis, shape (count * size,)."""
+        return np.repeat(self.atoms, self.size)
 
 
-def heads_of(trace: Trace, value: ir.Value | None, axis: int, count: int) -> IntArray | None:
-    """The atom of each of ``count`` heads on an axis of a value, shape (count,).
+def heads_of(trace: Trace, value: ir.Value | None, axis: int, count: int) -> Heads | None:
+    """``count`` heads on an axis of a value, each of whose channels are tied.
 
-    The channels of a head are tied. None where the value brings no channels on that axis.
+    None where the value does not bring channels on that axis, or so many heads do not fit.
     """
     channels = trace.channels.get(value) if value is not None else None
     owners = None if channels is None or channels.axis != axis else channels.owners()
     return None if owners is None else tied(trace, owners, count)
 
 
-def tied(trace: Trace, owners: IntArray, count: int) -> IntArray | None:
+def tied(trace: Trace, owners: IntArray, count: int) -> Heads | None:
     """The same of the owners of an axis, shape (count * size,)."""
     if count < 1 or not len(owners) or len(owners) % count:
         return None
     runs = owners.reshape(count, -1)
     trace.atoms.tie(runs)
-    return runs[:, 0].copy()
+    return Heads(runs[:, 0].copy(), runs.shape[1])
 
 
-def unite(trace: Trace, queries: IntArray, keys: IntArray, values: IntArray) -> bool:
-    """Tie each key head with its value head and with the query heads that read it."""
-    if len(keys) != len(values) or not len(keys) or len(queries) % len(keys):
+def unite(trace: Trace, query: Heads, key: Heads, value: Heads) -> bool:
+    """Tie each key head with its value head and with the query heads that read it.
+
+    The query heads of a key head are neighbours. False where their numbers do not fit.
+    """
+    count = len(key.atoms)
+    if count != len(value.atoms) or len(query.atoms) % count:
         return False
-    groups = queries.reshape(len(keys), -1)
+    groups = query.atoms.reshape(count, -1)
     trace.atoms.tie(groups)
-    trace.atoms.unite(groups[:, 0], keys)
-    trace.atoms.unite(groups[:, 0], values)
+    trace.atoms.unite(groups[:, 0], key.atoms)
+    trace.atoms.unite(groups[:, 0], value.atoms)
     return True
 
 
 def has_state(node: ir.Node, inputs: range) -> bool:
-    """Whether a node reads keys and values of the past, or others read what it has beside its
-    first output: the shapes of these are part of the model's interface.
+    """Whether a node reads keys and values of the past from ``inputs``, or others read what it
+    gives beside its first output: their shapes are part of the model's interface.
     """
     given = any(node.inputs[index] is not None for index in inputs if index < len(node.inputs))
-    return given or any(
-        value.uses() or value.is_graph_output() for value in node.outputs[1:] if value.name
-    )
+    return given or any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
 
 
-def mask_follows(node: ir.Node, index: int, heads: IntArray, trace: Trace) -> bool:
+def mask_follows(node: ir.Node, index: int, heads: Heads, trace: Trace) -> bool:
     """Let what is added to the scores, (.., heads or 1, length, length), follow the heads.
 
     A constant with an entry a head is cut, channels on its axis of heads are joined. False where
@@ -67,23 +89,20 @@ def mask_follows(node: ir.Node, index: int, heads: IntArray, trace: Trace) -> bo
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None:
         return True
-    shape = constants.shape(value) or trace.shape(value)
+    fixed = constants.shape(value)
+    shape = fixed if fixed is not None else trace.shape(value)
     if shape is None:
         return False
     if len(shape) < 3 or shape[-3] == 1:
         return trace.at(node, index) is None
-    axis, found = len(shape) - 3, trace.at(node, index)
-    if found is not None:
-        own = heads_of(trace, value, axis, len(heads))
-        if own is not None:
-            trace.atoms.unite(heads, own)
-        return own is not None
-    if constants.tensor(value) is None or shape[axis] != len(heads):
+    axis, count = len(shape) - 3, len(heads.atoms)
+    if trace.at(node, index) is not None:
+        own = heads_of(trace, value, axis, count)
+        if own is None or own.size != 1:
+            return False
+        trace.atoms.unite(heads.atoms, own.atoms)
+        return True
+    if constants.tensor(value) is None or shape[axis] != count:
         return False
-    trace.slice(node, index, axis, Channels(axis, heads))
+    trace.slice(node, index, axis, Channels(axis, heads.atoms))
     return True
-
-
-def spread(heads: IntArray, size: int) -> Channels:
-    """Heads side by side on the last of three axes, each of ``size`` channels."""
-    return Channels(2, np.repeat(heads, size))

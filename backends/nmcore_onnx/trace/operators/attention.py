@@ -38,9 +38,10 @@ class FusedAttention(Attention):
         self.op_type = op_type
 
     def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
-        """As of ONNX's own; queries, keys and values in one are as long as each other."""
+        """As of ONNX's own; keys in one with queries are as many as these, and as long."""
         query, key = inputs[0], inputs[1] if len(inputs) > 1 else None
-        length = query if key is None else key
-        if length is None:
-            raise TypeError("keys whose shape is not known")
-        return 2 * elements(output) * elements((length[1],))
+        if key is not None:
+            return super().macs(node, inputs, output)
+        if query is None:
+            raise TypeError("queries whose shape is not known")
+        return 2 * elements(output) * elements((query[1],))

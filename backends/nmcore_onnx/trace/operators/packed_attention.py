@@ -1,4 +1,4 @@
-"""onnxruntime's Attention: one weight makes queries, keys and values, and is part of the operator."""
+"""Attention of onnxruntime, which makes queries, keys and values with one weight of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
-from nmcore_onnx.trace.heads import has_state, mask_follows, spread, tied, unite
+from nmcore_onnx.trace.heads import has_state, mask_follows, tied, unite
 from nmcore_onnx.trace.operators.base import Known, elements
 from nmcore_onnx.trace.operators.weighted import Weighted
+
+_SIZES = "qkv_hidden_sizes"
 
 
 class PackedAttention(Weighted):
@@ -42,15 +44,12 @@ class PackedAttention(Weighted):
         if not self.is_constant(node, trace):
             return
         trace.decline_inputs(node, "which is attention with its projection in one")
-        heads = node.attributes["num_heads"].as_int()
-        sizes = self._sizes(node)
-        fault = None
+        heads, sizes = node.attributes["num_heads"].as_int(), self._sizes(node)
+        if sizes is None or heads < 1 or any(size % heads for size in sizes):
+            trace.leave(node, "its heads are not known")
+            return
         if has_state(node, range(4, 5)):
-            fault = "its keys and values are part of the model's interface"
-        elif sizes is None or heads < 1 or any(size % heads for size in sizes):
-            fault = "its heads are not known"
-        if fault is not None or sizes is None:
-            trace.leave(node, fault or "")
+            trace.leave(node, "its keys and values are part of the model's interface")
             return
         made = trace.produce(node, Place(node, self.weight_input), *self.axes(node), 2)
         parts = np.split(made.atoms, np.cumsum(sizes)[:-1])
@@ -61,34 +60,27 @@ class PackedAttention(Weighted):
         unite(trace, query, key, value)
         self.slice_bias(node, trace, made)
         if not mask_follows(node, 5, query, trace):
-            trace.freeze(query, "its heads have masks of their own that cannot shrink")
-        self._recount(node, trace, [query, key, value], sizes)
-        trace.carry(node, spread(value, sizes[2] // heads))
+            trace.freeze(query.atoms, "its heads have masks of their own that cannot shrink")
+        trace.count(node, "num_heads", query.atoms)
+        if _SIZES in node.attributes:
+            for index, each in enumerate((query, key, value)):
+                trace.count(node, _SIZES, each.owners(), position=index)
+        trace.carry(node, Channels(2, value.owners()))
 
-    def _sizes(self, node: ir.Node) -> list[int] | None:
-        """How many columns queries, keys and values have."""
+    def _sizes(self, node: ir.Node) -> tuple[int, ...] | None:
+        """How many columns queries, keys and values have; None where the weight does not fit."""
         shape = constants.shape(node.inputs[self.weight_input]) or ()
-        if "qkv_hidden_sizes" in node.attributes:
-            sizes = list(node.attributes["qkv_hidden_sizes"].as_ints())
-        else:
-            sizes = [shape[-1] // 3] * 3
-        fits = len(shape) == 2 and len(sizes) == 3 and min(sizes) > 0 and sum(sizes) == shape[1]
-        return sizes if fits else None
-
-    def _recount(
-        self, node: ir.Node, trace: Trace, heads: Sequence[np.ndarray], sizes: Sequence[int]
-    ) -> None:
-        """The attributes that count heads, and columns."""
-        trace.count(node, "num_heads", heads[0])
-        if "qkv_hidden_sizes" in node.attributes:
-            for index, (own, size) in enumerate(zip(heads, sizes, strict=True)):
-                owners = np.repeat(own, size // len(own))
-                trace.count(node, "qkv_hidden_sizes", owners, position=index)
+        if len(shape) != 2:
+            return None
+        given = node.attributes.get(_SIZES)
+        sizes = (shape[1] // 3,) * 3 if given is None else tuple(given.as_ints())
+        fits = len(sizes) == 3 and min(sizes) > 0 and sum(sizes) == shape[1]
+        return sizes if fits and sizes[0] == sizes[1] else None
 
     def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
-        """The projection, scores of each query with each key, and sums over values."""
-        data, weight = inputs[:2]
-        if data is None or weight is None:
-            raise TypeError("data whose shape is not known")
-        length, columns = elements((data[1],)), elements((weight[1],))
-        return elements(data[:2]) * (elements(weight) + length * columns * 2 // 3)
+        """The projection, the scores of each query with each key, and sums over all values."""
+        data, weight, sizes = inputs[0], inputs[1], self._sizes(node)
+        if data is None or weight is None or sizes is None:
+            raise TypeError("data or a weight whose shape is not known")
+        length = elements((data[1],))
+        return elements(data[:2]) * (elements(weight) + length * (sizes[1] + sizes[2]))

@@ -61,7 +61,6 @@ def cast(node: ir.Node, trace: Trace) -> None:
     *["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor", "Mod"],
     *["BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"],
 )
-@rule("BiasAdd", domain="com.microsoft")
 def broadcast(node: ir.Node, trace: Trace) -> None:
     """Several inputs: traced ones are joined, constants are sliced along the aligned axis."""
     if not any(trace.at(node, index) for index in range(len(node.inputs))):
