@@ -16,6 +16,7 @@ from nmcore.group import IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.repeated_constants import follow_constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,26 +84,30 @@ def has_state(node: ir.Node, inputs: range) -> bool:
 def mask_follows(node: ir.Node, index: int, heads: Heads, trace: Trace) -> bool:
     """Let what is added to the scores, (.., heads or 1, length, length), follow the heads.
 
-    A constant with an entry a head is cut, channels on its axis of heads are joined. False where
-    it has an entry a head that is computed otherwise.
+    A constant with an entry a head is cut, also where it is picked from or repeated before;
+    channels on its axis of heads are joined. False where it has an entry a head that is computed
+    otherwise.
     """
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None:
         return True
-    fixed = constants.shape(value)
-    shape = fixed if fixed is not None else trace.shape(value)
+    shape = constants.shape(value) or trace.shape(value)
     if shape is None:
         return False
     if len(shape) < 3 or shape[-3] == 1:
         return trace.at(node, index) is None
     axis, count = len(shape) - 3, len(heads.atoms)
-    if trace.at(node, index) is not None:
+    fixed = constants.tensor(value) is not None
+    found = trace.at(node, index)
+    if found is None and not fixed:
+        found = follow_constant(node, index, axis, trace)
+    if found is not None:
         own = heads_of(trace, value, axis, count)
         if own is None or own.size != 1:
             return False
         trace.atoms.unite(heads.atoms, own.atoms)
         return True
-    if constants.tensor(value) is None or shape[axis] != count:
+    if not fixed or shape[axis] != count:
         return False
     trace.slice(node, index, axis, Channels(axis, heads.atoms))
     return True
