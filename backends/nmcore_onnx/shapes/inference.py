@@ -52,7 +52,13 @@ class Inference:
     def declare(self, known: Shapes) -> None:
         """Take the shapes of some values as given and infer what follows."""
         for value in (value for node in self._copy.graph for value in node.outputs):
-            if value.name in known and value.type is not None:  # without a type it is not read
+            if value.name not in known:
+                continue
+            maker = value.producer()
+            # Operators of other domains, which it does not know, give what they read first.
+            if value.type is None and maker is not None and maker.inputs[0] is not None:
+                value.type = maker.inputs[0].type
+            if value.type is not None:  # without a type it is not read
                 value.shape = ir.Shape(known[value.name])
         _run(self._copy.graph, ir.serde.serialize_model(self._copy), follow=self._follow)
 

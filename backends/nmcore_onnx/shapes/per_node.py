@@ -102,7 +102,7 @@ class NodeInference:
         domain, op_type = node.domain, node.op_type
         found = stand_ins.stand_in(node)
         if found is not None and found.op_type == "Identity":
-            return _same(proto)
+            return _same(proto, found)
         if found is not None:
             domain, op_type = "", found.op_type
             proto = _standing_in(proto, found)
@@ -237,14 +237,16 @@ def _type_of(tensor: ir.TensorProtocol) -> onnx.TypeProto:
 def _standing_in(node: onnx.NodeProto, other: stand_ins.StandIn) -> onnx.NodeProto:
     """A node of the operator that stands for another's."""
     attributes = [each for each in node.attribute if each.name in other.attributes]
-    made = onnx.helper.make_node(other.op_type, node.input[: other.inputs], node.output[:1])
+    inputs = [node.input[index] for index in other.inputs if index < len(node.input)]
+    made = onnx.helper.make_node(other.op_type, inputs, node.output[:1])
     made.attribute.extend(attributes)
     return made
 
 
-def _same(node: onnx.NodeProto) -> Rule:
-    """The output is as its first input."""
-    return lambda types, _data: {node.output[0]: types[node.input[0]]}
+def _same(node: onnx.NodeProto, other: stand_ins.StandIn) -> Rule:
+    """The outputs are as its first input."""
+    names = [node.output[k] for k in (0, *other.same) if k < len(node.output) and node.output[k]]
+    return lambda types, _data: dict.fromkeys(names, types[node.input[0]])
 
 
 def _through_function(function: onnx.FunctionProto, node: onnx.NodeProto) -> Rule:

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constant_folding import static
 from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.nodes import flag
 from nmcore_onnx.ir.types import Dim, Shapes
 from nmcore_onnx.shapes import shape_values
 
@@ -24,13 +26,16 @@ _TOO_LONG = 2**63
 
 def refine(node: ir.Node, known: Shapes) -> tuple[Dim, ...] | None:
     """The shape of a node's output, where more of it can be inferred than is known; else None."""
-    if node.op_type not in _RULES or node.domain not in ("", "ai.onnx"):
+    rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if node.domain == "com.microsoft":
+        rule = _CONTRIB.get(node.op_type)
+    if rule is None:
         return None
     before = known.get(str(node.outputs[0].name))
     source = known.get(str(node.inputs[0].name)) if node.inputs[0] is not None else None
     if source is None or (before is not None and _numbers(before) == len(before)):
         return None
-    shape = _RULES[node.op_type](node, source, known)
+    shape = rule(node, source, known)
     if shape is None or (before is not None and _numbers(shape) <= _numbers(before)):
         return None
     numbers = (size for size in shape if isinstance(size, int))
@@ -142,6 +147,61 @@ def _sliced(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] 
     return shape
 
 
+def _attended(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] | None:
+    """What onnxruntime's attention gives: (batch, length, query heads * size of a value head)."""
+    if len(source) != 3:
+        return None
+    width = _width_attended(node, source[2], known)
+    return None if width is None else [*source[:2], width]
+
+
+def _width_attended(node: ir.Node, width: Dim, known: Shapes) -> Dim | None:
+    """The last axis of what it gives; ``width`` is that of what it reads first.
+
+    1. Attention, whose weight makes queries, keys and values.
+    2. MultiHeadAttention, as wide as its values.
+    3. GroupQueryAttention, as wide as its queries: of their own, or in one with keys and values.
+    """
+    if node.op_type == "Attention":
+        weight = constants.shape(node.inputs[1]) or (0,)
+        sizes = node.attributes.get("qkv_hidden_sizes")
+        return (weight[-1] // 3 if sizes is None else sizes.as_ints()[-1]) or None
+    if node.op_type == "MultiHeadAttention":
+        values = _shape(node, 2, known)
+        return None if values is None or len(values) != 3 else values[2]
+    if Place(node, 1).value is not None:
+        return width
+    query, key = (
+        node.attributes[name].as_int() if name in node.attributes else 0
+        for name in ("num_heads", "kv_num_heads")
+    )
+    total = query + 2 * key
+    return query * (width // total) if isinstance(width, int) and min(query, key) > 0 else None
+
+
+def _multiplied(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] | None:
+    """FusedMatMul, whose factors may have their last two axes turned."""
+    other = _shape(node, 1, known)
+    if other is None or min(len(source), len(other)) < 2:
+        return None
+    if flag(node, "transBatchA") or flag(node, "transBatchB"):
+        return None
+    rows = source[-1 if flag(node, "transA") else -2]
+    columns = other[-2 if flag(node, "transB") else -1]
+    rank = max(len(source), len(other))
+    batches = [(1,) * (rank - len(shape)) + shape[:-2] for shape in (source, other)]
+    sizes: list[Dim] = [
+        two if one == 1 else one if two in (1, one) else -1
+        for one, two in zip(*batches, strict=True)
+    ]
+    return None if -1 in sizes else [*sizes, rows, columns]
+
+
+def _shape(node: ir.Node, index: int, known: Shapes) -> tuple[Dim, ...] | None:
+    value = Place(node, index).value
+    return known.get(str(value.name)) if value is not None else None
+
+
 def _ints(place: Place, known: Shapes) -> list[int] | None:
     found = static(place.value, known)
     return None if found is None else [int(number) for number in found.ravel()]
@@ -153,4 +213,8 @@ _RULES = {
     "Expand": _expanded,
     "Reshape": _reshaped,
     "Slice": _sliced,
+}
+_CONTRIB = {
+    **dict.fromkeys(("Attention", "MultiHeadAttention", "GroupQueryAttention"), _attended),
+    "FusedMatMul": _multiplied,
 }

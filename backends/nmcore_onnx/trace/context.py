@@ -60,6 +60,7 @@ class Trace:
     atoms: UnionFind = field(default_factory=UnionFind)
     reasons: dict[int, str] = field(default_factory=dict)
     settled: set[tuple[ir.Node, int]] = field(default_factory=set)
+    visited: set[ir.Node] = field(default_factory=set)
     _taken: set[int] = field(default_factory=set)
     _checks: list[Callable[[], None]] = field(default_factory=list)
 

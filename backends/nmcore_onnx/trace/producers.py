@@ -18,6 +18,11 @@ from nmcore_onnx.trace.consumers import batch_norm
 from nmcore_onnx.trace.groups import TracedGroup, positions
 from nmcore_onnx.trace.slots import FilterSlot, ProducerSlot
 
+# Operators of two inputs that multiply by a factor or add an offset; onnxruntime's own give a Gelu
+# of the sum.
+_GELUS = ("BiasGelu", "FastGelu")
+_OFFSETS = ("Mul", "Add", "Sub", "Div", *_GELUS)
+
 
 def producers(traced: TracedGroup, shapes: Shapes) -> list[Producer]:
     """All weights whose rows make the channels of a group.
@@ -94,18 +99,18 @@ def _affine(
     )
     value = operator.output(node)
     found = False
-    while reader is not None and reader.op_type in ("Mul", "Add", "Sub", "Div"):
+    while reader is not None and reader.op_type in _OFFSETS and len(reader.inputs) == 2:
         place = Place(reader, 0 if reader.inputs[1] is value else 1)
         numbers = _per_channel(place, rank, axis, width)
-        if numbers is None or (place.index == 0 and reader.op_type in ("Sub", "Div")):
+        if numbers is None or (place.index == 0 and reader.op_type not in ("Add", "Mul")):
             break
         if reader.op_type in ("Mul", "Div"):
             factor = numbers if reader.op_type == "Mul" else 1 / numbers
             scale, shift = scale * factor, shift * factor
         else:
-            shift = shift + (numbers if reader.op_type == "Add" else -numbers)
+            shift = shift + (-numbers if reader.op_type == "Sub" else numbers)
         found, value = True, reader.outputs[0]
-        reader = only_reader(value)
+        reader = None if reader.op_type in _GELUS else only_reader(value)
     if not found or not np.isfinite(scale).all():
         return None
     return BatchNorm(scale, shift, np.zeros(width), np.ones(width), 0.0)

@@ -15,6 +15,7 @@ def trace(graph: ir.Graph, shapes: Shapes) -> Trace:
     state = Trace(graph, shapes)
     for node in graph:
         rule_for(node)(node, state)
+        state.visited.add(node)
     state.run_checks()
     shared_weights.tie(state)
     state.finish()

@@ -20,8 +20,8 @@ class Operator:
 
     Attributes
     ----------
-    op_type : str
-        Its name in ONNX, in the domain of ONNX itself.
+    op_type, domain : str
+        Its name, and whose it is: that of ONNX itself is empty.
     weight_input : int
         The input that holds its weight.
     has_weight : bool
@@ -31,6 +31,7 @@ class Operator:
     """
 
     op_type: str
+    domain: ClassVar[str] = ""
     weight_input: ClassVar[int] = 1
     has_weight: ClassVar[bool] = True
     is_dense: ClassVar[bool] = False

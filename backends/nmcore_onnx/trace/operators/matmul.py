@@ -79,7 +79,8 @@ class MatMul(Dense):
 
     def output(self, node: ir.Node) -> ir.Value:
         """What the Add behind it gives, where there is one."""
-        width = (constants.shape(node.inputs[self.weight_input]) or (0,))[-1]
+        shape = constants.shape(node.inputs[self.weight_input]) or (0,)
+        width = shape[self.axes(node)[0] % len(shape)]
         return (_adder(node, width) or node).outputs[0]
 
     def unfold(

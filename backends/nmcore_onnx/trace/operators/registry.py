@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from nmcore_onnx.trace.operators.attention import Attention
+from nmcore_onnx.trace.operators.attention import Attention, FusedAttention
 from nmcore_onnx.trace.operators.base import Operator
 from nmcore_onnx.trace.operators.conv import Conv
 from nmcore_onnx.trace.operators.conv_transpose import ConvTranspose
 from nmcore_onnx.trace.operators.einsum import Einsum
+from nmcore_onnx.trace.operators.fused_matmul import FusedMatMul
 from nmcore_onnx.trace.operators.gemm import Gemm
 from nmcore_onnx.trace.operators.matmul import MatMul
+from nmcore_onnx.trace.operators.packed_attention import PackedAttention
 from nmcore_onnx.trace.operators.quantised import QuantisedConv, QuantisedMatMul
 from nmcore_onnx.trace.operators.recurrent import Recurrent
 from nmcore_onnx.trace.operators.weighted import Weighted
@@ -29,18 +31,23 @@ _ALL: tuple[Operator, ...] = (
     QuantisedConv("QLinearConv", weight=3),
     QuantisedMatMul("MatMulInteger"),
     QuantisedMatMul("QLinearMatMul"),
+    FusedMatMul(),
+    FusedAttention("MultiHeadAttention"),
+    FusedAttention("GroupQueryAttention"),
+    PackedAttention(),
 )
-_BY_NAME = {operator.op_type: operator for operator in _ALL}
+_BY_NAME = {(operator.domain, operator.op_type): operator for operator in _ALL}
 
 
-def op_types() -> tuple[str, ...]:
-    """The names of all operators that may have a weight."""
-    return tuple(operator.op_type for operator in _ALL if operator.has_weight)
+def op_types(domain: str = "") -> tuple[str, ...]:
+    """The names of all operators of a domain that may have a weight."""
+    return tuple(each.op_type for each in _ALL if each.has_weight and each.domain == domain)
 
 
 def find(node: ir.Node) -> Operator | None:
-    """The adapter of a node's operator; None where it has none, or is another domain's."""
-    return _BY_NAME.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    """The adapter of a node's operator; None where it has none."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return _BY_NAME.get((domain, node.op_type))
 
 
 def weighted(node: ir.Node) -> Weighted:

@@ -3,7 +3,8 @@
 To support an operator, add it to the family it belongs to, or write a function that takes the node
 and the :class:`~nmcore_onnx.trace.context.Trace` and decorate it with
 :func:`~nmcore_onnx.trace.rule_registry.rule`. The modules are independent of each other: what
-several need stands in :mod:`nmcore_onnx.trace.axes` and :mod:`nmcore_onnx.trace.target_sizes`.
+several need stands in :mod:`nmcore_onnx.trace.axes`, :mod:`nmcore_onnx.trace.heads` and
+:mod:`nmcore_onnx.trace.target_sizes`.
 """
 
 from nmcore_onnx.trace.rule_registry import rule_for
@@ -11,6 +12,8 @@ from nmcore_onnx.trace.rules import (
     attention,
     concat_split,
     elementwise,
+    fused_attention,
+    fused_norms,
     layout,
     linear,
     normalization,
@@ -25,6 +28,8 @@ __all__ = [
     "attention",
     "concat_split",
     "elementwise",
+    "fused_attention",
+    "fused_norms",
     "layout",
     "linear",
     "normalization",

@@ -1,4 +1,4 @@
-"""Attention as one operator, and what turns its heads: heads stand side by side, not mixed."""
+"""What turns the heads of attention: heads stand side by side, not mixed."""
 
 from __future__ import annotations
 
@@ -7,42 +7,6 @@ import onnx_ir as ir
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.rule_registry import rule
-
-
-@rule("Attention")
-def attention(node: ir.Node, trace: Trace) -> None:
-    """Queries, keys and values (batch, heads, length, size): a head has all three, or none.
-
-    Anything else stays: heads inside of the last axis, fewer keys than queries, a state that is
-    kept, or a mask for each head.
-    """
-    found = [trace.at(node, index) for index in range(3)]
-    if all(channels is None for channels in found) and trace.at(node, 3) is None:
-        return
-    query, key, value = found
-    shapes = [trace.shape(each) for each in node.inputs]
-    mask_shape = shapes[3] if len(shapes) > 3 else None
-    state = any(each is not None for each in node.inputs[4:6]) or any(
-        each.uses() or each.is_graph_output() for each in node.outputs[1:]
-    )
-    masked = len(node.inputs) > 3 and node.inputs[3] is not None
-    per_head = masked and (mask_shape is None or (len(mask_shape) > 2 and mask_shape[-3] != 1))
-    if query is None or key is None or value is None or state or per_head:
-        trace.decline_inputs(node, "whose heads do not all come from weights that can shrink")
-        return
-    if any(shape is None or len(shape) != 4 for shape in shapes[:3]):
-        trace.decline_inputs(node, "whose heads are not an axis of their own")
-        return
-    joined = trace.join(query, key) if query.axis == 1 else None
-    joined = None if joined is None else trace.join(joined, value)
-    if joined is None:
-        trace.decline_inputs(node, "which mixes them")
-        return
-    for index in range(3, len(node.inputs)):
-        mask = trace.at(node, index)
-        if mask is not None:
-            trace.decline(node, mask, "which takes them as a mask")
-    trace.carry(node, joined)
 
 
 @rule("RotaryEmbedding")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir.nodes import flag
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
@@ -11,6 +12,7 @@ from nmcore_onnx.trace.rule_registry import rule
 
 
 @rule(*operators.op_types())
+@rule(*operators.op_types("com.microsoft"), domain="com.microsoft")
 def linear(node: ir.Node, trace: Trace) -> None:
     """A weight's columns read channels and its rows make new ones, on the axes it has them."""
     operator = operators.find(node)
@@ -37,14 +39,22 @@ def _product(node: ir.Node, trace: Trace) -> None:
     ranks = [len(shape) for shape in shapes if shape is not None]
     # Axes counted from the end, as both factors are aligned there.
     ends = [
-        None if found is None else found.axis - rank
-        for found, rank in zip((left, right), ranks, strict=True)
+        None if found is None else _turned(found.axis - rank, flag(node, name))
+        for found, rank, name in zip((left, right), ranks, ("transA", "transB"), strict=True)
     ]
+    if flag(node, "transBatchA") or flag(node, "transBatchB"):
+        trace.decline_inputs(node, "a product that turns batches")
+        return
     out = _follow_product(trace, (left, right), ends, shapes, max(ranks))
     if out is None:
         trace.decline_inputs(node, "a product of two computed values that sums over them")
     else:
         trace.carry(node, out)
+
+
+def _turned(end: int, turns: bool) -> int:
+    """Where an axis is behind a swap of the last two, if there is one."""
+    return -3 - end if turns and end >= -2 else end
 
 
 def _follow_product(

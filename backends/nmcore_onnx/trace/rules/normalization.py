@@ -77,7 +77,7 @@ def group_norm(node: ir.Node, trace: Trace) -> None:
     trace.carry(node, channels)
 
 
-@rule("LayerNormalization", "RMSNormalization")
+@rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 def layer_norm(node: ir.Node, trace: Trace) -> None:
     """Normalises over ``axis`` and all behind it; channels before it pass.
 

@@ -166,21 +166,22 @@ def _split(
     # One length may be whatever is left.
     rest = len(atoms) // math.prod(known)
     known = [length if length in known else rest for length in lengths]
-    chosen = _standing_axis(node, trace, known, outs[0])
+    chosen = _standing_axis(node, trace, known, outs)
     grid = atoms.reshape(known).swapaxes(0, chosen).reshape(known[chosen], -1)
     trace.atoms.tie(grid)
     return Channels(outs[chosen], grid[:, 0].copy())
 
 
-def _standing_axis(node: ir.Node, trace: Trace, lengths: list[int], first: int) -> int:
+def _standing_axis(node: ir.Node, trace: Trace, lengths: list[int], outs: tuple[int, ...]) -> int:
     """Which axis of a split stands for the channels.
 
     In a shuffle (Reshape, Transpose, Reshape) the longest; else the first, which is that of the
     attention heads, unless it only tells query, key and value apart.
     """
-    if _is_shuffle(node):
+    if _is_shuffle(node, outs):
         return lengths.index(max(lengths))
-    return 1 if lengths[0] <= 3 and (len(lengths) > 2 or _is_taken_apart(node, trace, first)) else 0
+    apart = len(lengths) > 2 or _is_taken_apart(node, trace, outs[0])
+    return 1 if lengths[0] <= 3 and apart else 0
 
 
 def _is_taken_apart(node: ir.Node, trace: Trace, axis: int) -> bool:
@@ -200,9 +201,16 @@ def _takes_apart(node: ir.Node, trace: Trace, axis: int) -> bool:
     return behind is not None and _is_taken_apart(node, trace, behind)
 
 
-def _is_shuffle(node: ir.Node) -> bool:
+def _is_shuffle(node: ir.Node, outs: tuple[int, ...]) -> bool:
+    """Whether the new axes ``outs`` change places before another Reshape.
+
+    Heads are flattened with the batch in the same way, but keep their place before what they hold.
+    """
     readers = [use.node for use in node.outputs[0].uses()]
     if [reader.op_type for reader in readers] != ["Transpose"]:
+        return False
+    given = readers[0].attributes.get("perm")
+    if given is not None and [axis for axis in given.as_ints() if axis in outs] == sorted(outs):
         return False
     return [use.node.op_type for use in readers[0].outputs[0].uses()] == ["Reshape"]
 

@@ -20,6 +20,13 @@ _REASONS = {
     "DynamicQuantizeLinear": _QUANTISED,
 }
 
+# onnxruntime's operators with integer weights.
+_QUANTISED_CONTRIB = (
+    *("MatMulNBits", "MatMulBnb4", "MatMulFpQ4", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
+    *("QAttention", "QGemm", "QLinearConv", "QMoE", "QEmbedLayerNormalization"),
+    *("DynamicQuantizeLSTM", "GatherBlockQuantized"),
+)
+
 _DEFORMABLE = "a deformable convolution: not supported"
 
 
@@ -34,3 +41,10 @@ def deformable(node: ir.Node, trace: Trace) -> None:
     """Decline, and list the node itself: a user looks for its weights."""
     trace.decline_inputs(node, _DEFORMABLE)
     trace.leave(node, _DEFORMABLE)
+
+
+@rule(*_QUANTISED_CONTRIB, domain="com.microsoft")
+def quantised(node: ir.Node, trace: Trace) -> None:
+    """Decline, and list the node itself."""
+    trace.decline_inputs(node, _QUANTISED)
+    trace.leave(node, _QUANTISED)

@@ -125,7 +125,7 @@ def test_without_an_adapter_that_follows_them_channels_stay():
 @pytest.mark.parametrize("method", ["merge", "ridge", "moments"])
 def test_a_new_operator_is_one_adapter(monkeypatch, method):
     """Traced, counted, measured, rewritten and proven, with nothing but the adapter."""
-    monkeypatch.setitem(registry._BY_NAME, "LSTM", ReadingLstm())
+    monkeypatch.setitem(registry._BY_NAME, ("", "LSTM"), ReadingLstm())
     result = nmcore.compress(recurrent(), ratio=0.5, method=method, verify=True)
     arrays = {
         each.name: each.dims
