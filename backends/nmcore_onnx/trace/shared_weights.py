@@ -68,7 +68,7 @@ def _alike(slots: Sequence[ProducerSlot | ConsumerSlot], places: Sequence[Place]
 
 
 def _way(slot: ProducerSlot | ConsumerSlot) -> tuple[object, ...]:
-    axes = (slot.rows,) if isinstance(slot, ConsumerSlot) else (slot.columns,)
+    axes = slot.rows if isinstance(slot, ConsumerSlot) else (slot.columns,)
     factor = operators.weighted(slot.node).factor(slot.node)
     return (slot.node.op_type, slot.axis, *axes, len(slot.atoms), factor)
 

@@ -53,6 +53,11 @@ class Weighted(Operator):
 
     # axes
 
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """The inputs that hold weights and biases."""
+        return self.weight_input, self.bias_input
+
     def axes(self, node: ir.Node) -> tuple[int, int]:
         """The weight's axes of outputs (its rows) and of inputs (its columns)."""
         raise NotImplementedError
@@ -119,7 +124,7 @@ class Weighted(Operator):
             trace.decline(node, channels, "which reads them along another axis")
             return
         rows, columns = self.axes(node)
-        trace.consume(node, self.weight_input, columns, rows, channels)
+        trace.consume(node, self.weight_input, columns, (rows,), channels)
 
     def slice_bias(self, node: ir.Node, trace: Trace, made: Channels) -> None:
         """Let the bias lose its entries together with the rows."""
@@ -153,16 +158,25 @@ class Weighted(Operator):
 
     # the bias
 
-    def bias(self, node: ir.Node, width: int) -> FloatArray | None:
-        """What is added to each of ``width`` outputs, shape (width,); None where nothing is."""
+    def offsets(self, node: ir.Node, width: int) -> FloatArray | None:
+        """What is added to each of ``width`` channels that :meth:`rows` make; None where nothing
+        is, or the rows hold it.
+        """
+        return self.bias(node, width, self.weight_input)
+
+    def bias(self, node: ir.Node, width: int, index: int) -> FloatArray | None:
+        """What is added to each of ``width`` outputs of the weight at input ``index``, shape
+        (width,); None where nothing is.
+        """
         place = Place(node, self.bias_input)
         if place.value is None:
             return None
         bias = read(place).reshape(-1) * np.float32(self.bias_factor(node))
         return np.broadcast_to(bias, width) if bias.size in (1, width) else None
 
-    def add_bias(self, node: ir.Node, addition: FloatArray) -> ir.Value | None:
-        """Add to the bias of a node, shape (O,); give it one where it has none.
+    def add_bias(self, node: ir.Node, addition: FloatArray, index: int) -> ir.Value | None:
+        """Add to the bias, shape (O,), of the weight at input ``index``; give it one where it has
+        none.
 
         Returns the value that takes the place of the node's output, where a new node makes it.
         """
@@ -224,8 +238,7 @@ class Weighted(Operator):
         self, build: Builder, slot: ConsumerSlot, value: ir.Value, chosen: IntArray
     ) -> ir.Value:
         """Some outputs of a value of the shape of the node's output."""
-        outputs = (constants.shape(slot.place.value) or ())[slot.rows]
-        if np.array_equal(chosen, np.arange(outputs)):
+        if np.array_equal(chosen, np.arange(slot.width)):
             return value
         return build.node("Gather", value, build.ints(*chosen.tolist()), axis=self.output_axis)
 
