@@ -100,9 +100,13 @@ class Sums:
         return sum(self._counts)
 
     @property
+    def _numbers(self) -> list[Float64Array]:
+        return [*self._within, *self._means, *self._other_means]
+
+    @property
     def is_finite(self) -> bool:
         """Whether nothing overflowed."""
-        return all(np.isfinite(each).all() for each in (*self._within, *self._means))
+        return all(np.isfinite(each).all() for each in self._numbers)
 
     def measured(self) -> Moments:
         """Moments with measured targets."""

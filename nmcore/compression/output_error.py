@@ -8,6 +8,8 @@ of each group is removed alone, its consumers are refitted, and the outputs are 
 from __future__ import annotations
 
 import logging
+import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -126,6 +128,8 @@ def scales(
 def relative(measured: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     """Scales from what was measured: the change of the outputs, and the error that made it.
 
+    A group that changes nothing counts least; one behind which outputs are no numbers counts most.
+
     Examples
     --------
     >>> relative({"a": (0.16, 0.01), "b": (0.04, 0.01), "c": (0.01, 0.01), "dead": (0.0, 0.0)})
@@ -141,6 +145,10 @@ def relative(measured: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     median = float(np.median(list(ratios.values())))
     return {
         name: float(np.clip(ratio / median, 1 / BOUND, BOUND)) for name, ratio in ratios.items()
+    } | {
+        name: 1 / BOUND if change == 0 else BOUND
+        for name, (change, error) in measured.items()
+        if error > 0 and name not in ratios
     }
 
 
@@ -164,7 +172,7 @@ def _shown(calibration: CalibrationSet, groups: int) -> list[Feeds]:
 def _change(
     graph: protocols.Graph,
     trial: Trial,
-    wanted: Sequence[Float64Array],
+    wanted: Sequence[Sequence[Float64Array]],
     shown: Sequence[Feeds],
     session: Callable[[bytes], protocols.Session],
 ) -> float:
@@ -174,19 +182,34 @@ def _change(
         clone.update(trial.group, index, change)
     clone.remove(trial.group, trial.kept)
     found = _outputs(session(clone.serialize()), shown)
-    total = 0.0
+    return sum(_relative_change(*both) for both in zip(wanted, found, strict=True))
+
+
+def _relative_change(wanted: Sequence[Float64Array], found: Sequence[Float64Array]) -> float:
+    """The squared change of one output, run by run, relative to its variance.
+
+    Outputs may have other sizes in each run; where a run gives another size than it did, there is
+    nothing to compare.
+    """
+    alike: dict[int, list[tuple[Float64Array, Float64Array]]] = defaultdict(list)
     for want, got in zip(wanted, found, strict=True):
-        power = np.square(want - want.mean(axis=0)).sum()
-        if want.shape == got.shape and power > 0:
-            total += float(np.square(got - want).sum() / power)
-    return total
+        if want.shape == got.shape and want.size:
+            alike[want.shape[1]].append((want, got))
+    wrong = power = 0.0
+    for pairs in alike.values():
+        want, got = (np.concatenate(each) for each in zip(*pairs, strict=True))
+        wrong += float(np.square(got - want).sum())
+        power += float(np.square(want - want.mean(axis=0)).sum())
+    return wrong / power if power > 0 else 0.0
 
 
-def _outputs(session: protocols.Session, shown: Sequence[Feeds]) -> list[Float64Array]:
-    """All floating-point outputs as rows (n, features), an input each where they have a batch."""
+def _outputs(session: protocols.Session, shown: Sequence[Feeds]) -> list[list[Float64Array]]:
+    """All floating-point outputs, of each run as rows (n, features), an input each where they have
+    a batch.
+    """
     runs = [session.run(feeds) for feeds in shown]
     return [
-        np.concatenate([comparable_rows(each) for each in same])
+        [comparable_rows(each) for each in same]
         for same in zip(*runs, strict=True)
         if same[0].dtype.kind == "f"
     ]
@@ -205,7 +228,14 @@ def comparable_rows(output: Array) -> Float64Array:
     array([[ 3.45, -3.45]])
     """
     values = output.astype(np.float64)
-    if values.ndim > 1 and (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=1e-3):
+    if (
+        values.ndim > 1
+        and values.size
+        and (values >= 0).all()
+        and np.allclose(values.sum(axis=-1), 1, atol=1e-3)
+    ):
         values = np.log(np.maximum(values, 1e-12))
         values -= values.mean(axis=-1, keepdims=True)
-    return values.reshape(len(values), -1) if values.ndim > 1 else values.reshape(1, -1)
+    if values.ndim < 2:
+        return values.reshape(1, -1)
+    return values.reshape(len(values), math.prod(values.shape[1:]))

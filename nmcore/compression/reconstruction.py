@@ -359,7 +359,7 @@ class Reconstruction:
             arriving.add(outputs[sum(sizes) :])
         if cut:
             arriving.done()
-        self._check([each.fitted for each in found], readings)
+        self._check([part for both in found for part in both], readings)
         return found
 
     @cached_property

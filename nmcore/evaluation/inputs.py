@@ -15,7 +15,7 @@ from nmcore.data.loading import DataLike, open_data
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputHint, InputSpec, Session
+from nmcore.plugins.protocols import InputHint, Session
 
 # How many synthetic inputs there are where there is no data.
 SYNTHETIC = 64
@@ -99,7 +99,8 @@ def synthetic_data(
         x = np.concatenate([feeds[spec.name] for feeds in batches])
         return Dataset("synthetic inputs", {spec.name: x})
 
-    def one(spec: InputSpec, number: int) -> Array:
+    def one(place: int, number: int) -> Array:
+        spec = specs[place]
         shape = shapes[spec.name]
         if not math.prod(shape):
             return np.zeros(shape, spec.dtype)
@@ -108,7 +109,7 @@ def synthetic_data(
             [spec],
             [shape],
             length,
-            seed=seed + number,
+            seed=seed + place * count + number,
             normalisation=normalisation,
             hints=hints,
             unseen=True,
@@ -117,5 +118,8 @@ def synthetic_data(
 
     for spec in specs:
         check_affordable(spec.name, shapes[spec.name], count)
-    arrays = {spec.name: np.stack([one(spec, k) for k in range(count)]) for spec in specs}
+    arrays = {
+        spec.name: np.stack([one(place, k) for k in range(count)])
+        for place, spec in enumerate(specs)
+    }
     return Dataset("synthetic inputs", arrays)

@@ -75,6 +75,7 @@ def test_lenet300100(command, tmp_path, shared, fashion_mnist):
     assert set(top1) == {"prune", "merge", "ridge", "moments", "moments+data"}
 
 
+@pytest.mark.slow
 def test_resnet56(command, tmp_path, shared, cifar10):
     model = shared / "models" / "resnet56_cifar10_bn.onnx"
     records, _ = quick(command, tmp_path, "resnet56", "--model", model, *cifar10)

@@ -30,6 +30,12 @@ def node_name(graph: ir.Graph, name: str) -> str:
     return _free(_NODES[graph], name)
 
 
+def forget(graph: ir.Graph) -> None:
+    """Look names up anew: some may have become free."""
+    _VALUES.pop(graph, None)
+    _NODES.pop(graph, None)
+
+
 def _free(taken: set[str], name: str) -> str:
     while name in taken:
         name += "_"

@@ -7,8 +7,6 @@ the branch holds, and the other branch goes.
 
 from __future__ import annotations
 
-from functools import partial
-
 import onnx_ir as ir
 
 from nmcore_onnx.ir import constants, names
@@ -49,6 +47,7 @@ def _is_decided(value: ir.Value | None, shapes: Shapes) -> bool:
         if node.op_type == "Shape" or picks:
             if static(current, shapes) is None:
                 return False
+            stack += node.inputs[1:]
         else:
             stack += node.inputs
     return True
@@ -71,6 +70,7 @@ def _inline(graph: ir.Graph, node: ir.Node, taken: str) -> None:
     captured = _captured(node)
     branch = node.attributes.pop(taken).as_graph()
     _give_up(node)
+    names.forget(graph)  # those of both branches are free now
     moved = _move_initialisers(graph, branch)
     outputs = [moved.get(value, value) for value in branch.outputs]
     branch.outputs.clear()
@@ -82,7 +82,8 @@ def _inline(graph: ir.Graph, node: ir.Node, taken: str) -> None:
             value.name = names.value_name(graph, str(value.name))
     graph.insert_before(node, inside)
     for old, new in zip(node.outputs, outputs, strict=True):
-        _replace(graph, node, old, new, inside)
+        own = new.producer() in inside
+        _replace(graph, old, new if own else _copied(graph, node, new))
     unread = [value for value in (*node.inputs, *captured) if value is not None]
     graph.remove(node, safe=True)
     for value in unread:
@@ -120,14 +121,10 @@ def _move_initialisers(graph: ir.Graph, branch: ir.Graph) -> dict[ir.Value, ir.V
     """Give a graph the constants of a branch; what stands for each of them."""
     moved = {}
     for name, value in list(branch.initializers.items()):
-        tensor = value.const_value
-        assert tensor is not None
+        assert value.const_value is not None
         # A new value: renaming this one would rename the tensor, which the caller's model shares.
-        sizes = ir.Shape(int(size) for size in tensor.shape.numpy())
-        data = ir.LazyTensor(
-            partial(_same, tensor), tensor.dtype, sizes, name=names.value_name(graph, name)
-        )
-        kind = ir.TensorType(tensor.dtype)
+        data = _named(value.const_value, names.value_name(graph, name))
+        kind = ir.TensorType(data.dtype)
         mine = ir.Value(name=data.name, shape=data.shape, type=kind, const_value=data)
         graph.register_initializer(mine)
         for node, index in list(value.uses()):
@@ -136,18 +133,21 @@ def _move_initialisers(graph: ir.Graph, branch: ir.Graph) -> dict[ir.Value, ir.V
     return moved
 
 
-def _same(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    return tensor
+def _named(tensor: ir.TensorProtocol, name: str) -> ir.LazyTensor:
+    """The same numbers under another name; they are not read before somebody asks."""
+    sizes = ir.Shape(int(size) for size in tensor.shape.numpy())
+    return ir.LazyTensor(lambda: tensor, tensor.dtype, sizes, name=name)
 
 
-def _replace(
-    graph: ir.Graph, node: ir.Node, old: ir.Value, new: ir.Value, inside: list[ir.Node]
-) -> None:
+def _copied(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
+    """What a branch gives though none of its nodes makes it, such as a constant."""
+    copy = ir.node("Identity", [value], name=names.node_name(graph, f"{node.name}.output"))
+    graph.insert_before(node, copy)
+    return copy.outputs[0]
+
+
+def _replace(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
     """Let what a branch gives be read instead of what the If gave, under the name of that."""
-    if new.producer() not in inside:  # a constant, or a value from around the If
-        copy = ir.node("Identity", [new], name=names.node_name(graph, f"{node.name}.output"))
-        graph.insert_before(node, copy)
-        new = copy.outputs[0]
     name, given = old.name, old.is_graph_output()
     if new.shape is None:
         new.shape = old.shape

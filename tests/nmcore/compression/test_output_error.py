@@ -111,6 +111,35 @@ def test_extremes_are_bounded():
     assert found == {"a": BOUND, "b": 1.0, "c": 1 / BOUND}
 
 
+def test_what_changes_nothing_counts_least_and_what_is_no_number_most():
+    found = relative({"a": (0.1, 0.1), "same": (0.0, 0.1), "lost": (np.nan, 0.1), "none": (0, 0)})
+    assert found == {"a": 1.0, "same": 1 / BOUND, "lost": BOUND}
+
+
+def test_outputs_may_have_other_sizes_in_each_run():
+    """Sentences of several lengths: the same as all of one length, where these change alike."""
+    chain = Chain(("n", "t", 6))
+    chain.width = 6
+    model = chain.matmul(6).node("Relu").matmul(6).node("Relu").matmul(3).build()
+    graph = registry.open_graph(model)
+    rng = np.random.default_rng(0)
+    trials = [damaged(graph, 0, 0.01, 0.1), damaged(graph, 1, 0.01, 0.3)]
+    unseen = [{"input": rng.standard_normal((8, t, 6)).astype("f4")} for t in (2, 5, 5)]
+    mixed = CalibrationSet(unseen, 256, True, "here", unseen=unseen)
+    found = scales(graph, trials, mixed, load)
+    assert found[graph.groups[1].name] > found[graph.groups[0].name]
+    alone = CalibrationSet(unseen[1:], 256, True, "here", unseen=unseen[1:])
+    apart = scales(graph, trials, alone, load)
+    assert {name: round(np.log2(x)) for name, x in apart.items()} == {
+        name: round(np.log2(x)) for name, x in found.items()
+    }
+
+
+def test_an_output_may_have_no_rows():
+    assert comparable_rows(np.zeros((0, 7))).shape == (0, 7)
+    assert comparable_rows(np.zeros((2, 0, 4))).shape == (2, 0)
+
+
 def test_curves_come_with_their_prices():
     graph = opened(1.0)
     walk = Reconstruction(graph, registry.runtime(), shown(), ("cpu",))
