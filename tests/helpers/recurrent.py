@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 # How many activations an operator has for each direction.
 ACTIVATIONS = {"LSTM": 3, "GRU": 2, "RNN": 1}
-STEPS, BATCH, FEATURES = 5, 2, 3
+STEPS, BATCH, FEATURES = 5, 7, 3
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,22 @@ class Form:
 
     Attributes
     ----------
+    ops : tuple of str
+        The layers, each of which reads the one before.
+    layout : int
+        1: data and states begin with the batch.
     initial : str
         What it begins with: ``absent``, ``zero`` (made for the batch), ``constant``, ``repeated``
         (a constant for each of the batch), or ``encoded`` (by a product with channels of its own).
     read : str
-        Which output the next layer reads: ``Y``, ``Y_h`` or ``Y_c``.
+        Which output of the last layer is read: ``Y`` by a MatMul, ``Y_h`` or ``Y_c`` by a Gemm.
     before : bool
         Whether a product makes its data, whose channels can go as well.
     """
 
-    op: str = "LSTM"
+    ops: tuple[str, ...] = ("LSTM",)
     direction: str = "forward"
-    layers: int = 1
+    layout: int = 0
     reset_after: bool = False
     peepholes: bool = False
     bias: bool = True
@@ -77,25 +81,27 @@ class _Writer:
 def network(form: Form) -> onnx.ModelProto:
     """x (batch, steps, features), one or two recurrent layers, and a product that reads them."""
     writer, width = _Writer(form), FEATURES
-    value = writer.node("Transpose", ["x"], "steps_first", perm=[1, 0, 2])
+    value = "x"
+    if not form.layout:
+        value = writer.node("Transpose", ["x"], "steps_first", perm=[1, 0, 2])
     if form.before:
         value, width = writer.node("MatMul", [value, _first(writer)], "first"), 4
     outputs: list[str] = []
-    for number in range(form.layers):
-        outputs = _layer(writer, value, width, number)
-        value, width = outputs[0], len(form.classes) * writer.directions
-        if number + 1 < form.layers or form.read == "Y":
-            value = _flat(writer, value, number)
-    if form.read == "Y":
-        value = writer.node("Transpose", [value], "batch_first", perm=[1, 0, 2])
-    else:
-        state = outputs[1 if form.read == "Y_h" else 2]
-        turned = writer.node("Transpose", [state], "turned", perm=[1, 0, 2])
-        shape = writer.constant("flat", np.array([0, width]))
-        value = writer.node("Reshape", [turned, shape], "flattened")
+    for number, op in enumerate(form.ops):
+        outputs = _layer(writer, op, value, width, number)
+        width = len(form.classes) * writer.directions
+        if number + 1 < len(form.ops) or form.read == "Y":
+            value = _flat(writer, outputs[0], number)
     last = writer.rng.standard_normal((width, 4)).astype(np.float32)
-    result = writer.node("MatMul", [value, writer.constant("last_weight", last)], "last")
-    return _model(writer, result)
+    weight = writer.constant("last_weight", last)
+    if form.read == "Y":
+        return _model(writer, writer.node("MatMul", [value, weight], "last"))
+    state = outputs[1 if form.read == "Y_h" else 2]
+    if not form.layout:
+        state = writer.node("Transpose", [state], "turned", perm=[1, 0, 2])
+    shape = writer.constant("flat", np.array([0, width]))
+    value = writer.node("Reshape", [state, shape], "flattened")
+    return _model(writer, writer.node("Gemm", [value, weight], "last"))
 
 
 def _first(writer: _Writer) -> str:
@@ -104,70 +110,76 @@ def _first(writer: _Writer) -> str:
     return writer.constant("first_weight", weight)
 
 
-def _layer(writer: _Writer, value: str, width: int, number: int) -> list[str]:
-    form, gates, units = writer.form, GATES[writer.form.op], len(writer.form.classes)
+def _layer(writer: _Writer, op: str, value: str, width: int, number: int) -> list[str]:
+    form, gates, units = writer.form, GATES[op], len(writer.form.classes)
     name = f"layer{number}"
-    weights = {
-        "W": writer.copies(width, runs=gates),
-        "R": writer.copies(units, runs=gates),
-        "B": writer.copies(runs=2 * gates),
-    }
-    inputs = [value, *(writer.constant(f"{name}_{key}", each) for key, each in weights.items())]
-    inputs[3] = inputs[3] if form.bias else ""
+    inputs = [
+        value,
+        writer.constant(f"{name}_W", writer.copies(width, runs=gates)),
+        writer.constant(f"{name}_R", writer.copies(units, runs=gates)),
+        writer.constant(f"{name}_B", writer.copies(runs=2 * gates)) if form.bias else "",
+    ]
     inputs.append("lengths" if form.lengths else "")
-    states = ("h", "c") if form.op == "LSTM" else ("h",)
+    states = ("h", "c") if op == "LSTM" else ("h",)
     inputs += [_initial(writer, f"{name}_{state}") for state in states]
-    if form.peepholes and form.op == "LSTM":
+    if form.peepholes and op == "LSTM":
         inputs.append(writer.constant(f"{name}_P", writer.copies(runs=3)))
     attributes: dict[str, object] = {"hidden_size": units, "direction": form.direction}
+    if form.layout:
+        attributes["layout"] = 1
     if form.activations:
-        count = ACTIVATIONS[form.op] * writer.directions
-        attributes["activations"] = [
-            form.activations[k % len(form.activations)] for k in range(count)
-        ]
-    if form.op == "GRU":
+        attributes["activations"] = form.activations[: ACTIVATIONS[op]] * writer.directions
+    if op == "GRU":
         attributes["linear_before_reset"] = int(form.reset_after)
     wanted = {"Y": 0, "Y_h": 1, "Y_c": 2}[form.read]
-    whole = wanted == 0 or number + 1 < form.layers
+    whole = wanted == 0 or number + 1 < len(form.ops)
     outputs = [f"{name}_Y" if whole else ""]
     outputs += [f"{name}_state{k}" for k in range(wanted)]
-    writer.nodes.append(helper.make_node(form.op, inputs, outputs, name, **attributes))
+    writer.nodes.append(helper.make_node(op, inputs, outputs, name, **attributes))
     return outputs
 
 
 def _initial(writer: _Writer, name: str) -> str:
     form, units = writer.form, len(writer.form.classes)
-    shape = np.array([writer.directions, BATCH, units])
+    batch = 0 if form.layout else 1
+    shape = [writer.directions, units]
+    shape.insert(batch, BATCH)
     if form.initial == "absent":
         return ""
     if form.initial == "zero":
-        size = writer.constant(f"{name}_size", shape)
+        size = writer.constant(f"{name}_size", np.array(shape))
         return writer.node("ConstantOfShape", [size], f"{name}_zero")
     if form.initial == "constant":
         rows = [writer.copies() for _ in range(BATCH)]
-        return writer.constant(name, np.stack(rows, axis=1))
+        return writer.constant(name, np.stack(rows, axis=batch))
     if form.initial == "repeated":
-        row = writer.constant(name, writer.copies()[:, None])
-        times = writer.constant(f"{name}_times", np.array([1, BATCH, 1]))
+        row = writer.constant(name, np.expand_dims(writer.copies(), batch))
+        times = writer.constant(f"{name}_times", np.where(np.arange(3) == batch, BATCH, 1))
         return writer.node("Tile", [row, times], f"{name}_repeated")
-    weight = writer.copies(FEATURES)[0].T  # the same for each direction
-    start = writer.node("ReduceMean", ["steps_first_out"], f"{name}_mean", axes=[0], keepdims=1)
-    made = writer.node(
-        "MatMul", [start, writer.constant(f"{name}_weight", np.ascontiguousarray(weight))], name
-    )
+    return _encoded(writer, name)
+
+
+def _encoded(writer: _Writer, name: str) -> str:
+    """A state that a product makes of the data, the same for each direction."""
+    axis = 1 if writer.form.layout else 0
+    data = "x" if writer.form.layout else "steps_first_out"
+    mean = writer.node("ReduceMean", [data], f"{name}_mean", axes=[axis], keepdims=1)
+    weight = writer.constant(f"{name}_weight", np.ascontiguousarray(writer.copies(FEATURES)[0].T))
+    made = writer.node("MatMul", [mean, weight], name)
     if writer.directions == 1:
         return made
-    return writer.node("Concat", [made, made], f"{name}_both", axis=0)
+    return writer.node("Concat", [made, made], f"{name}_both", axis=axis)
 
 
 def _flat(writer: _Writer, value: str, number: int) -> str:
-    """(steps, directions, batch, H) as (steps, batch, directions * H), as exporters write it."""
+    """Y as (steps, batch, directions * H), batch first where the layout is 1, as exporters do."""
+    layout, name = writer.form.layout, f"flat{number}"
     if writer.directions == 1:
-        return writer.node("Squeeze", [value, _once(writer, "one", np.array([1]))], f"flat{number}")
-    turned = writer.node("Transpose", [value], f"turn{number}", perm=[0, 2, 1, 3])
-    return writer.node(
-        "Reshape", [turned, _once(writer, "rows", np.array([0, 0, -1]))], f"flat{number}"
-    )
+        axes = _once(writer, "directions", np.array([2 if layout else 1]))
+        return writer.node("Squeeze", [value, axes], name)
+    if not layout:
+        value = writer.node("Transpose", [value], f"turn{number}", perm=[0, 2, 1, 3])
+    return writer.node("Reshape", [value, _once(writer, "rows", np.array([0, 0, -1]))], name)
 
 
 def _once(writer: _Writer, name: str, array: np.ndarray) -> str:
@@ -199,5 +211,40 @@ def feeds(form: Form, seed: int = 1) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     found = {"x": rng.standard_normal((BATCH, STEPS, FEATURES)).astype(np.float32)}
     if form.lengths:
-        found["lengths"] = np.array([STEPS, STEPS - 2], np.int32)
+        found["lengths"] = rng.integers(1, STEPS + 1, BATCH).astype(np.int32)
     return found
+
+
+def steps_first(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with layouts of 0: those are the only ones that onnxruntime runs."""
+    turned = onnx.ModelProto()
+    turned.CopyFrom(model)
+    del turned.graph.node[:]
+    for node in model.graph.node:
+        before, own, behind = _turned(node)
+        turned.graph.node.extend([*before, own, *behind])
+    return turned
+
+
+def _turned(
+    node: onnx.NodeProto,
+) -> tuple[list[onnx.NodeProto], onnx.NodeProto, list[onnx.NodeProto]]:
+    """A node of layout 0, and what turns its inputs and outputs."""
+    own = onnx.NodeProto()
+    own.CopyFrom(node)
+    kept = [each for each in node.attribute if each.name != "layout"]
+    if len(kept) == len(node.attribute):
+        return [], own, []
+    del own.attribute[:]
+    own.attribute.extend(kept)
+    before, behind = [], []
+    for index in (0, 5, 6):
+        if index < len(own.input) and own.input[index]:
+            name, own.input[index] = own.input[index], f"{node.name}_turned{index}"
+            before.append(helper.make_node("Transpose", [name], [own.input[index]], perm=[1, 0, 2]))
+    for index, name in enumerate(node.output):
+        if name:
+            own.output[index] = f"{node.name}_straight{index}"
+            perm = [1, 0, 2] if index else [2, 0, 1, 3]
+            behind.append(helper.make_node("Transpose", [own.output[index]], [name], perm=perm))
+    return before, own, behind

@@ -58,23 +58,24 @@ def follow_initial(node: ir.Node, index: int, made: Channels, trace: Trace) -> N
 
 
 def _why_fixed(node: ir.Node, value: ir.Value) -> str:
-    start = _moved_from(value)
+    start, begins = _moved_from(value), f"{node.op_type} {label(node)!r} begins with"
     if start.is_graph_input():
-        return (
-            f"the state that {node.op_type} {label(node)!r} begins with is the model's input "
-            f"{start.name!r}, whose shape would change"
-        )
-    return f"{node.op_type} {label(node)!r} begins with a state whose channels must stay"
+        return f"{begins} the model's input {start.name!r}, whose shape would change"
+    return f"{begins} a state whose channels stay"
 
 
 def _moved_from(value: ir.Value) -> ir.Value:
     """What a value is taken from by operators that move entries."""
     for _ in range(_LONGEST):
         maker = value.producer()
-        if maker is None or maker.op_type not in _MOVING or maker.inputs[0] is None:
+        if maker is None or not _moves(maker) or maker.inputs[0] is None:
             break
         value = maker.inputs[0]
     return value
+
+
+def _moves(node: ir.Node) -> bool:
+    return node.op_type in _MOVING and node.domain in ("", "ai.onnx")
 
 
 def is_zero(value: ir.Value) -> bool:
