@@ -13,7 +13,7 @@ from nmcore.group import FloatArray
 from nmcore_onnx.ir import constants, names
 from nmcore_onnx.ir.arrays import computable
 from nmcore_onnx.ir.builder import Builder
-from nmcore_onnx.ir.constant_folding import folded_shape
+from nmcore_onnx.ir.constant_folding import fold, folded_shape
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import flag, label
 from nmcore_onnx.trace.channels import Channels
@@ -96,7 +96,10 @@ def is_zero(value: ir.Value) -> bool:
 
 def initial_constant(value: ir.Value | None, units: int) -> FloatArray | None:
     """The constant that a layer begins with as (H, n); None where it is zero or no constant."""
-    found = None if value is None else constants.array(_moved_from(value))
+    if value is None:
+        return None
+    known = folded_shape(value) is not None
+    found = fold(value) if known else constants.array(_moved_from(value))
     if found is None or found.ndim == 0 or found.shape[-1] != units or not found.any():
         return None
     return computable(found).reshape(-1, units).T

@@ -10,6 +10,7 @@ other, with outputs of each direction that read that direction's own state.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,7 +65,7 @@ class Recurrent(Weighted):
     def positions(self, node: ir.Node, shapes: Shapes) -> int:
         """Every step of every sequence is one."""
         steps = shapes.get(getattr(node.inputs[DATA], "name", "") or "", ())[:2]
-        return int(np.prod([size for size in steps if isinstance(size, int)]))
+        return math.prod(size for size in steps if isinstance(size, int))
 
     # the trace
 

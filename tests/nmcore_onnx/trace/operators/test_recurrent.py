@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -45,6 +47,12 @@ FORMS = {
     "old operators": Form(LSTM, direction=BOTH, opset=11),
 }
 
+# Those that differ in what R reads.
+MEASURED = (
+    *("LSTM", "GRU, reset before", "GRU, reset after", "backwards", "stacked", "no biases"),
+    *("constant first", "encoded first", "lengths"),
+)
+
 
 @st.composite
 def forms(draw: st.DrawFn) -> Form:
@@ -79,9 +87,10 @@ def plan(model: onnx.ModelProto, form: Form) -> Plan:
     return Plan(tuple(GroupPlan(g.name, g.width, kept(form, g.width)) for g in groups))
 
 
-def run(model: onnx.ModelProto | bytes, form: Form) -> np.ndarray:
+def run(model: onnx.ModelProto | bytes, form: Form, seeds: Sequence[int] = (1,)) -> np.ndarray:
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    return onnxruntime.InferenceSession(data).run(None, feeds(form))[0]
+    session = onnxruntime.InferenceSession(data)
+    return np.concatenate([session.run(None, feeds(form, seed))[0] for seed in seeds])
 
 
 def assert_equal(got: np.ndarray, expected: np.ndarray) -> None:
@@ -112,7 +121,7 @@ def test_copies_merge_without_loss(name):
 
 
 @given(forms())
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 def test_copies_in_any_form_merge_without_loss(form):
     check_lossless(form)
 
@@ -296,10 +305,36 @@ def shown(form: Form) -> dict[str, np.ndarray]:
     return {name: np.concatenate([each[name] for each in several]) for name in several[0]}
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", MEASURED)
 def test_the_default_finds_copies(name):
     form = FORMS[name]
     model = network(form)
     result = nmcore.compress(model, ratio=0.5, data=shown(form), verify=True)
     got, expected = run(result.graph.serialize(), form), run(model, form)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+
+
+def blurred(form: Form) -> onnx.ModelProto:
+    """A network whose copies are not quite equal, as in trained ones."""
+    model, rng = network(form), np.random.default_rng(1)
+    for found in model.graph.initializer:
+        if found.name.startswith("layer"):
+            array = numpy_helper.to_array(found)
+            noise = 0.15 * array.std() * rng.standard_normal(array.shape)
+            found.CopyFrom(numpy_helper.from_array((array + noise).astype(array.dtype), found.name))
+    return model
+
+
+@pytest.mark.parametrize("ops", [LSTM, GRU, RNN])
+def test_the_default_loses_less_than_merging(ops):
+    """Though merging is told which units to keep."""
+    form, others = Form(ops, direction=BOTH), range(20, 40)
+    model = blurred(form)
+    expected, errors = run(model, form, others), []
+    for options in (
+        {"ratio": 0.5, "data": shown(form)},
+        {"plan": plan(model, form), "method": "merge"},
+    ):
+        small = nmcore.compress(model, verify=True, **options).graph.serialize()
+        errors.append(np.square(run(small, form, others) - expected).sum())
+    assert errors[0] < errors[1]
