@@ -38,7 +38,7 @@ from nmcore.plan import fingerprint, replay, serialization
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import UNTOUCHED, Plan, Source
 from nmcore.plan.task import Task
-from nmcore.plugins import protocols
+from nmcore.plugins import protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.versions import installed_versions
@@ -226,6 +226,7 @@ def compress(
         seed=seed,
         tries=tries,
     )
+    registry.runtime().check(options.providers)
     decided = None if plan is None else serialization.plan_of(plan)
     calls = [_call(model, options, plan, data, name_of) for name_of in (str, _file_name)]
     if decided is not None:
