@@ -12,7 +12,7 @@ from nmcore.group import FloatArray, IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import computable, read
 from nmcore_onnx.ir.builder import Builder
-from nmcore_onnx.ir.constant_folding import is_constant
+from nmcore_onnx.ir.constant_folding import folded_shape, is_constant
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
@@ -117,6 +117,7 @@ class Weighted(Operator):
     def consume(self, node: ir.Node, trace: Trace) -> None:
         """Let the weight read the channels of the data; decline those on another axis."""
         channels, axis = trace.at(node, self.data_input), self.input_axis(node)
+        channels = channels or self._first_state(node, trace)
         if channels is None:
             return
         shape = trace.shape(node.inputs[self.data_input])
@@ -125,6 +126,21 @@ class Weighted(Operator):
             return
         rows, columns = self.axes(node)
         trace.consume(node, self.weight_input, columns, (rows,), channels)
+
+    def _first_state(self, node: ir.Node, trace: Trace) -> Channels | None:
+        """The entries of constant data as channels, where other nodes read the same weight.
+
+        So it stands where the steps of a recurrent layer are written out: the first one reads the
+        initial state, which is cut with what the others read.
+        """
+        data, weight = (Place(node, each) for each in (self.data_input, self.weight_input))
+        shape, source = folded_shape(data.value), constants.source(weight.value)
+        if not shape or source is None or len(constants.readers(source)) < 2:
+            return None
+        axis = self.input_axis(node) % len(shape)
+        made = Channels(axis, trace.atoms.fresh(shape[axis]))
+        trace.slice(node, data.index, axis, made)
+        return made
 
     def slice_bias(self, node: ir.Node, trace: Trace, made: Channels) -> None:
         """Let the bias lose its entries together with the rows."""
