@@ -314,6 +314,21 @@ def test_the_default_finds_copies(name):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
+def test_the_cost_of_fewer_units_is_foreseen():
+    """The columns of R and its rows go with the same units."""
+    form = Form(("GRU", "LSTM"), direction=BOTH, peepholes=True, before=True, initial="constant")
+    graph = backend.open(network(form))
+    before, widths_left = graph.cost(), {"first": 3, "layer0": 2, "layer1": 5}
+    for group in graph.groups:
+        own = np.arange(widths_left[group.name])
+        merge_group(graph, group, len(own), MethodOptions(method="prune"), planned=own)
+    of_group = {group.name: widths_left[group.name] / group.width for group in graph.groups}
+    gone = [(term, 1 - np.prod([of_group[name] for name in term.groups])) for term in graph.terms()]
+    after = graph.cost()
+    assert before.params - after.params == round(sum(term.params * share for term, share in gone))
+    assert before.macs - after.macs == round(sum(term.macs * share for term, share in gone))
+
+
 def blurred(form: Form) -> onnx.ModelProto:
     """A network whose copies are not quite equal, as in trained ones."""
     model, rng = network(form), np.random.default_rng(1)
