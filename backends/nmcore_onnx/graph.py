@@ -157,15 +157,15 @@ class OnnxGraph:
         return self._consumer(traced, traced.consumers[reading.index])
 
     def _consumer(self, traced: TracedGroup, slot: ConsumerSlot) -> Consumer:
-        width, rows = consumers.width_of(slot), self._rows(slot)
+        width, rows = slot.width, self._rows(slot)
         alive = rows + slot.outputs.start
-        bias = operators.weighted(slot.node).bias(slot.node, width)
-        added = self._ledger.total_biases().get(slot.node)
+        bias = operators.weighted(slot.node).bias(slot.node, width, slot.place.index)
+        added = self._ledger.total_biases().get(slot.place)
         if added is not None:
             bias = added if bias is None else bias + added
         scale = consumers.norm_scale(slot.node, width, self._statistics, self._shapes)
         owned = self._columns(traced, slot)
-        matrix = self._ledger.matrix(slot)[compact(rows, consumers.width_of(slot))]
+        matrix = self._ledger.matrix(slot)[compact(rows, len(slot.outputs))]
         matrix = matrix[:, compact(owned.ravel(), matrix.shape[1])]
         return Consumer(
             label(slot.node),
@@ -216,10 +216,10 @@ class OnnxGraph:
         columns = owned[change.kept].ravel()
         self._ledger.write(slot, rows, columns, change.weight, cleared=owned.ravel())
         if change.bias is not None:
-            addition = np.zeros(consumers.width_of(slot), change.bias.dtype)
+            addition = np.zeros(slot.width, change.bias.dtype)
             addition[rows + slot.outputs.start] = change.bias
             for reader in slot.all:
-                self._ledger.add_bias(reader.node, traced.group.name, addition)
+                self._ledger.add_bias(reader.place, traced.group.name, addition)
 
     def _columns(self, traced: TracedGroup, slot: ConsumerSlot) -> IntArray:
         """The consumer's columns that each channel that is left owns, shape (n, r)."""

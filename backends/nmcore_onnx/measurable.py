@@ -187,7 +187,7 @@ class MeasurableGraph(OnnxGraph):
         owned = self._columns(traced, slot) + slot.start
         source = ~np.isin(slot.source_atoms, self._removed)
         alive = self._rows(slot) + slot.outputs.start
-        made = np.ones(consumers.width_of(slot), bool)
+        made = np.ones(slot.width, bool)
         if slot.made is not None:
             made = ~np.isin(slot.made, self._removed)
         return moments.Reading(
@@ -261,10 +261,7 @@ class MeasurableGraph(OnnxGraph):
         """The rows times features that a consumer has for one input."""
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
-        taps = math.prod(constants.shape(slot.place.value) or ()) // (
-            consumers.width_of(slot) * len(slot.atoms)
-        )
-        features = self._columns(traced, slot).size * taps
+        features = self._columns(traced, slot).size * slot.taps
         return self._rows_per_sample(slot) * features
 
     def _rows_per_sample(self, slot: ConsumerSlot) -> int:

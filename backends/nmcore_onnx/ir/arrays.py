@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -35,10 +36,30 @@ def read(place: Place) -> FloatArray:
     return computable(found)
 
 
-def as_matrix(array: FloatArray, rows: int, columns: int) -> FloatArray:
-    """A weight as (rows, columns * taps): rows first, then each column with its taps."""
-    moved = np.moveaxis(array, (rows, columns), (0, 1))
-    return moved.reshape(moved.shape[0], moved.shape[1], -1)
+def as_matrix(array: FloatArray, rows: Sequence[int], columns: int) -> FloatArray:
+    """A weight as (rows, columns, taps); several axes of rows count as one.
+
+    >>> as_matrix(np.zeros((2, 8, 5)), rows=(0, 1), columns=2).shape
+    (16, 5, 1)
+    """
+    moved = array.transpose(_order(array.ndim, rows, columns))
+    count = math.prod(moved.shape[: len(rows)])
+    return moved.reshape(count, moved.shape[len(rows)], -1)
+
+
+def from_matrix(
+    matrix: FloatArray, rows: Sequence[int], columns: int, shape: tuple[int, ...]
+) -> FloatArray:
+    """The weight of this shape that :func:`as_matrix` gives ``matrix`` of."""
+    order = _order(len(shape), rows, columns)
+    array = matrix.reshape([shape[axis] for axis in order])
+    return array.transpose([order.index(axis) for axis in range(len(shape))])
+
+
+def _order(rank: int, rows: Sequence[int], columns: int) -> list[int]:
+    """All axes: those of rows, that of columns, the others."""
+    first = [*rows, columns]
+    return first + [axis for axis in range(rank) if axis not in first]
 
 
 def compact(places: IntArray, length: int) -> IntArray | slice:

@@ -92,6 +92,13 @@ class Builder:
         bounds = [0, np.iinfo(np.int64).max, axis, step]
         return self.node("Slice", value, *(self.ints(each) for each in bounds))
 
+    def part(self, value: ir.Value, start: int, stop: int | None, axis: int = 1) -> ir.Value:
+        """The entries of an axis from ``start`` up to below ``stop``; None: up to the end."""
+        stop = np.iinfo(np.int64).max if stop is None else stop
+        if not self.knows_steps:
+            return self.node("Slice", value, starts=[start], ends=[stop], axes=[axis])
+        return self.node("Slice", value, self.ints(start), self.ints(stop), self.ints(axis))
+
     def total(self, value: ir.Value) -> ir.Value:
         """The sum over rows."""
         if self._opset < 13:

@@ -9,7 +9,6 @@ Every output is a mean over the rows of a run, or a sum around such means.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -224,7 +223,8 @@ def adopt(graph: ir.Graph, other: ir.Graph) -> None:
         if node.name:  # the runtime wants names to differ, but none at all is fine
             node.name = _PREFIX + node.name
         for value in node.outputs:
-            value.name = _PREFIX + (value.name or "")
+            if value.name:  # an optional output that is not wanted has none
+                value.name = _PREFIX + value.name
     graph.extend(nodes)
 
 
@@ -234,10 +234,9 @@ def _sums(
     """The outputs of one consumer, over all places where its weight is read."""
     read = [_counted(build, each, features(build, current, each)) for each in readings]
     rows, first = build.concatenated(read), readings[0]
-    shape = constants.shape(first.slot.place.value) or ()
-    taps = math.prod(shape) // (shape[first.slot.rows] * shape[first.slot.axis])
     mean, rows = build.centred(rows)
-    outputs = [build.count(rows), mean, build.gram(rows, len(first.columns) * taps)]
+    width = len(first.columns) * first.slot.taps
+    outputs = [build.count(rows), mean, build.gram(rows, width)]
     if first.targets:
         assert original is not None
         wanted = [

@@ -155,5 +155,5 @@ def _is_copy(value: ir.Value) -> bool:
 def _is_parameter(node: ir.Node, index: int) -> bool:
     operator = operators.find(node)
     if isinstance(operator, operators.Weighted):
-        return index in (operator.weight_input, operator.bias_input)
+        return index in operator.parameters
     return node.op_type in _NORMS and node.domain in ("", "ai.onnx") and index > 0

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 
 from nmcore.arrays.absorption import absorb
 from nmcore.group import FloatArray, IntArray, Scaling
 from nmcore_onnx.ir import constants
-from nmcore_onnx.ir.arrays import Masks, as_matrix, compact, cut, read
+from nmcore_onnx.ir.arrays import Masks, as_matrix, compact, cut, from_matrix, read
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.storage.disk_cache import DiskCache
 from nmcore_onnx.trace import operators
@@ -71,20 +71,20 @@ class Changed:
 
 @dataclass(eq=False)
 class Ledger:
-    """What has been changed: whole weights by place, and additions to the biases of nodes.
+    """What has been changed: whole weights, and additions to the biases beside them, by place.
 
     Attributes
     ----------
     weights : dict of Place to Changed
         Each changed weight.
-    biases : dict of (node, group name) to array, shape (O,)
-        What each group adds to a node's bias.
+    biases : dict of (Place, group name) to array, shape (O,)
+        What each group adds to the bias of the weight at a place.
     cache : DiskCache
         Holds the changed weights.
     """
 
     weights: dict[Place, Changed] = field(default_factory=dict)
-    biases: dict[tuple[ir.Node, str], FloatArray] = field(default_factory=dict)
+    biases: dict[tuple[Place, str], FloatArray] = field(default_factory=dict)
     cache: DiskCache = field(default_factory=DiskCache)
 
     def __bool__(self) -> bool:
@@ -123,18 +123,18 @@ class Ledger:
         These rows of the ``cleared`` columns become zero before.
         """
         before = self.at(slot.place)
-        everything = before.shape[slot.rows], before.shape[slot.axis]
+        everything = slot.width, before.shape[slot.axis]
         factor = operators.weighted(slot.node).factor(slot.node)
         block = (block if factor == 1 else block / before.dtype.type(factor)).astype(before.dtype)
         if cleared is not None and (len(rows), len(cleared)) == everything:
             self.weights[slot.place] = self._only(slot, columns, block, before.shape)
             return
-        array = before.copy()
-        moved = np.moveaxis(array, (slot.rows, slot.axis), (0, 1))
+        matrix = as_matrix(before, slot.rows, slot.axis).copy()
         if cleared is not None:
-            moved[_part(rows + slot.outputs.start, cleared, moved.shape)] = 0
-        part = _part(rows + slot.outputs.start, columns, moved.shape)
-        moved[part] = block.reshape(len(rows), len(columns), *moved.shape[2:])
+            matrix[_part(rows + slot.outputs.start, cleared, matrix.shape)] = 0
+        part = _part(rows + slot.outputs.start, columns, matrix.shape)
+        matrix[part] = block.reshape(len(rows), len(columns), -1)
+        array = from_matrix(matrix, slot.rows, slot.axis, before.shape)
         self.weights[slot.place] = Changed(self._put(array))
 
     def absorb(self, slot: ConsumerSlot, owned: IntArray, scaling: Scaling) -> bool:
@@ -145,7 +145,7 @@ class Ledger:
         """
         shape = constants.shape(slot.place.value)
         assert shape is not None
-        whole = (len(slot.outputs), owned.size) == (shape[slot.rows], shape[slot.axis])
+        whole = (len(slot.outputs), owned.size) == (slot.width, shape[slot.axis])
         if not whole or slot.place in self.weights or scaling.shift is not None:
             return False
         constant = operators.weighted(slot.node).factor(slot.node)
@@ -175,16 +175,16 @@ class Ledger:
         found = self.cache.put(array)
         return lambda masks: cut(found(), masks)
 
-    def add_bias(self, node: ir.Node, group: str, addition: FloatArray) -> None:
-        """Add to the bias of a node on behalf of a group."""
-        before = self.biases.get((node, group))
-        self.biases[node, group] = addition if before is None else before + addition
+    def add_bias(self, place: Place, group: str, addition: FloatArray) -> None:
+        """Add to the bias of the weight at a place on behalf of a group."""
+        before = self.biases.get((place, group))
+        self.biases[place, group] = addition if before is None else before + addition
 
-    def total_biases(self) -> dict[ir.Node, FloatArray]:
-        """What all groups add to the bias of each node."""
-        total: dict[ir.Node, FloatArray] = {}
-        for (node, _), addition in self.biases.items():
-            total[node] = total[node] + addition if node in total else addition
+    def total_biases(self) -> dict[Place, FloatArray]:
+        """What all groups add to the bias of each weight."""
+        total: dict[Place, FloatArray] = {}
+        for (place, _), addition in self.biases.items():
+            total[place] = total[place] + addition if place in total else addition
         return total
 
     def without(self, undone: Mapping[str, list[tuple[ConsumerSlot, IntArray]]]) -> Ledger:
@@ -207,8 +207,9 @@ def _arranged(
 ) -> FloatArray:
     """Some columns of a weight of this shape, (rows, columns * taps), in its order and axes."""
     order = np.argsort(columns)
-    rest = [size for axis, size in enumerate(shape) if axis not in (slot.rows, slot.axis)]
-    block = block.reshape(shape[slot.rows], len(columns), *rest)
+    block = block.reshape(math.prod(shape[axis] for axis in slot.rows), len(columns), -1)
     if (np.diff(order) < 0).any():
         block = block[:, order]
-    return np.moveaxis(block, (0, 1), (slot.rows, slot.axis))
+    left = list(shape)
+    left[slot.axis] = len(columns)
+    return from_matrix(block, slot.rows, slot.axis, tuple(left))

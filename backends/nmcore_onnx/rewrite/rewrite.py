@@ -58,10 +58,12 @@ def rewrite(
     for take in trace.takes:
         _take(copy, take, removed)
     _declare(trace, copy, removed)
-    for node, addition in ledger.total_biases().items():
-        kept = _kept_rows(trace, node, removed)
+    for slot in trace.zeros:
+        _leave_out(copy.place(slot.place), np.isin(slot.atoms, removed))
+    for place, addition in ledger.total_biases().items():
+        kept, node = _kept_rows(trace, place, removed), place.node
         addition = addition if kept is None else addition[kept]
-        total = operators.weighted(node).add_bias(copy.node(node), addition)
+        total = operators.weighted(node).add_bias(copy.node(node), addition, place.index)
         if total is not None:
             copy.move(node.outputs[0], total)
     _reunite(model, copy)
@@ -185,12 +187,21 @@ def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
     return mine.dtype == theirs.dtype and np.array_equal(mine, theirs)
 
 
-def _kept_rows(trace: Trace, node: ir.Node, gone: NDArray[np.intp]) -> NDArray[np.bool_] | None:
+def _kept_rows(trace: Trace, place: Place, gone: NDArray[np.intp]) -> NDArray[np.bool_] | None:
     """Which outputs of a consumer stay, where it is a producer itself."""
-    for slot in trace.producers:
-        if slot.node is node:
-            return ~np.isin(slot.atoms, gone)
+    for slot in trace.consumers:
+        for reader in slot.all:
+            if reader.place == place and reader.made is not None:
+                return ~np.isin(reader.made, gone)
     return None
+
+
+def _leave_out(place: Place, gone: NDArray[np.bool_]) -> None:
+    """Leave an input of zeros out where an axis of it has lost entries."""
+    value = place.value
+    if value is not None and gone.any():
+        place.node.replace_input_with(place.index, None)
+        constants.drop(value)
 
 
 def _recount(copy: Copy, slot: CountSlot, removed: NDArray[np.intp]) -> None:

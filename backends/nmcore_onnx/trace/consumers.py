@@ -57,8 +57,11 @@ def offset(slot: ConsumerSlot, first: ConsumerSlot, alive: IntArray) -> FloatArr
 
     Shape (O,), of the outputs ``alive``.
     """
-    width = width_of(slot)
-    mine, other = (operators.weighted(each.node).bias(each.node, width) for each in (slot, first))
+    width = slot.width
+    mine, other = (
+        operators.weighted(each.node).bias(each.node, width, each.place.index)
+        for each in (slot, first)
+    )
     if slot is first or (mine is None and other is None):
         return None
     zeros = np.zeros(width, np.float32)
@@ -69,8 +72,3 @@ def offset(slot: ConsumerSlot, first: ConsumerSlot, alive: IntArray) -> FloatArr
 def is_partial(group: TracedGroup, slot: ConsumerSlot) -> bool:
     """Whether a consumer reads more than the group's channels."""
     return not np.isin(slot.source_atoms, group.units).all()
-
-
-def width_of(slot: ConsumerSlot) -> int:
-    """How many outputs a consumer has."""
-    return (constants.shape(slot.place.value) or ())[slot.rows]

@@ -15,7 +15,8 @@ Nothing is guessed: channels that reach a place which no rule understands stay a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -38,6 +39,7 @@ from nmcore_onnx.trace.slots import (
     ProducerSlot,
     Slot,
     TakeSlot,
+    ZeroSlot,
 )
 from nmcore_onnx.trace.union_find import UnionFind
 
@@ -56,6 +58,7 @@ class Trace:
     counts: list[CountSlot] = field(default_factory=list)
     indices: list[IndexSlot] = field(default_factory=list)
     takes: list[TakeSlot] = field(default_factory=list)
+    zeros: list[ZeroSlot] = field(default_factory=list)
     left: dict[ir.Node, str] = field(default_factory=dict)
     atoms: UnionFind = field(default_factory=UnionFind)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -109,11 +112,10 @@ class Trace:
         found = constants.shape(place.value)
         assert found is not None
         atoms = self.atoms.fresh(found[rows] // runs)
-        owners = np.tile(atoms, runs)
-        self.producers.append(ProducerSlot(node, place, rows, columns, owners))
+        self.producers.append(ProducerSlot(node, place, rows, columns, np.tile(atoms, runs), runs))
         for index, slot in enumerate(self.consumers):
             if slot.node is node:
-                self.consumers[index] = replace(slot, made=owners)
+                self.consumers[index] = replace(slot, made=np.tile(atoms, slot.width // len(atoms)))
         made = Channels(axis, atoms)
         self.carry(node, made)
         return made
@@ -215,60 +217,64 @@ class Trace:
         """Whether channels come from :meth:`take` and have not been matched with others since."""
         return not self._taken.isdisjoint(channels.atoms.tolist())
 
-    def consume(
-        self,
-        node: ir.Node,
-        index: int,
-        axis: int,
-        rows: int,
-        channels: Channels,
-        source: ir.Value | None = None,
-    ) -> None:
-        """The weight at input ``index`` reads the channels along ``axis``.
+    def zero(self, node: ir.Node, index: int, atoms: IntArray) -> None:
+        """Input ``index`` may be left out: it is zero, on an axis that ``atoms`` owns."""
+        self.zeros.append(ZeroSlot(Place(node, index), atoms))
 
-        ``source`` is the value that brings them, where that is not the node's first input, such as
-        the state of a recurrent layer.
-        """
+    def consume(
+        self, node: ir.Node, index: int, axis: int, rows: tuple[int, ...], channels: Channels
+    ) -> None:
+        """The weight at input ``index`` reads the channels of the node's data along ``axis``."""
         found = constants.shape(Place(node, index).value)
         atoms = channels.expand(found[axis]) if found is not None else None
         if found is None or atoms is None:
             self.decline(node, channels, "its weight does not fit the channels that reach it")
             return
-        columns, outputs = (atoms, atoms, 0), range(found[rows])
-        self._consume(node, index, (axis, rows), channels.axis, columns, outputs, source)
+        outputs = range(math.prod(found[row] for row in rows))
+        self.consume_parts(node, index, axis, rows, Channels(channels.axis, atoms), [(0, outputs)])
 
-    def consume_grouped(
-        self, node: ir.Node, index: int, axis: int, rows: int, channels: Channels, groups: int
-    ) -> None:
-        """As :meth:`consume` of a weight in groups, each of which reads its own run of channels."""
-        found = constants.shape(Place(node, index).value)
-        assert found is not None
-        width, outputs = found[axis], found[rows] // groups
-        for group in range(groups):
-            part = channels.atoms[group * width : (group + 1) * width]
-            mine = range(group * outputs, (group + 1) * outputs)
-            columns = (part, channels.atoms, group * width)
-            self._consume(node, index, (axis, rows), channels.axis, columns, mine)
-
-    def _consume(
+    def consume_parts(
         self,
         node: ir.Node,
         index: int,
-        axes: tuple[int, int],
-        source_axis: int,
-        columns: tuple[IntArray, IntArray, int],
-        outputs: range,
+        axis: int,
+        rows: tuple[int, ...],
+        channels: Channels,
+        parts: Iterable[tuple[int, range]],
         source: ir.Value | None = None,
     ) -> None:
-        value = node.inputs[0] if source is None else source
+        """As :meth:`consume` of a weight whose outputs each read one run of the channels.
+
+        Parameters
+        ----------
+        parts : iterable of (int, range)
+            Where a run begins, and the outputs that read it, such as those of one group of a
+            convolution.
+        source : ir.Value, optional
+            The value that brings the channels, where that is not the node's first input, such as
+            the state of a recurrent layer.
+        """
+        place, value = Place(node, index), node.inputs[0] if source is None else source
+        found = constants.shape(place.value)
+        assert found is not None
         assert value is not None
-        place = Place(node, index)
-        own, everything, start = columns
-        slot = ConsumerSlot(node, place, *axes, own, value, source_axis, everything, start, outputs)
-        if source is not None:  # channels that the node itself has made
-            owners = next((made.atoms for made in self.producers if made.node is node), None)
-            slot = replace(slot, made=owners)
-        self.consumers.append(slot)
+        made = next((slot.atoms for slot in self.producers if slot.node is node), None)
+        for start, outputs in parts:
+            slot = ConsumerSlot(
+                node,
+                place,
+                axis,
+                rows,
+                channels.atoms[start : start + found[axis]],
+                value,
+                channels.axis,
+                channels.atoms,
+                start,
+                outputs,
+            )
+            if made is not None:
+                slot = replace(slot, made=np.resize(made, slot.width))
+            self.consumers.append(slot)
 
     def decline(self, node: ir.Node, channels: Channels, why: str) -> None:
         """The channels stay because of what ``node`` does with them."""
@@ -325,6 +331,7 @@ class Trace:
         ]
         self.indices = [replace(s, atoms=roots(s.atoms)) for s in self.indices]
         self.takes = [replace(s, atoms=roots(s.atoms)) for s in self.takes]
+        self.zeros = [replace(s, atoms=roots(s.atoms)) for s in self.zeros]
 
     def _rooted(self, slot: ConsumerSlot) -> ConsumerSlot:
         roots = self.atoms.roots

@@ -137,7 +137,7 @@ def _group(
         len(units),
         list(dict.fromkeys(label(slot.node) for slot in producers)),
         list(dict.fromkeys(label(slot.node) for slot in consumers)),
-        positions(producers[0].atoms, units).shape[1],
+        positions(producers[0].atoms, units).shape[1] // producers[0].runs,
         list(dict.fromkeys(label(slot.node) for slot in filters)),
     )
     return TracedGroup(group, units, producers, consumers, filters)

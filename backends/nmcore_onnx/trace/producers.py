@@ -67,7 +67,7 @@ def _followed(rows: Producer, node: ir.Node, width: int, shapes: Shapes) -> Prod
     multiplied into the rows.
     """
     operator = operators.weighted(node)
-    rows = replace(rows, bias=operator.bias(node, width))
+    rows = replace(rows, bias=operator.offsets(node, width))
     norm, axis = only_reader(operator.output(node)), operator.made_axis(node, shapes)
     if norm is None or axis is None:
         return rows

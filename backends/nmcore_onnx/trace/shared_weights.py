@@ -36,9 +36,11 @@ def tie(trace: Trace) -> None:
             _unite(trace, made)
         else:
             _freeze(trace, made, reason)
-        if read and _alike(read, places):
-            _unite(trace, read)
-            twins[read[0]] = tuple(read[1:])
+        parts = _by_outputs(read)
+        if all(_alike(part, places) for part in parts):
+            for part in parts:
+                _unite(trace, part)
+                twins[part[0]] = tuple(part[1:])
         else:
             _freeze(trace, read, reason)
     others = {twin for group in twins.values() for twin in group}
@@ -59,6 +61,14 @@ def _by_weight(slots: Sequence[S]) -> defaultdict[ir.Value, list[S]]:
     return found
 
 
+def _by_outputs(slots: Sequence[ConsumerSlot]) -> list[list[ConsumerSlot]]:
+    """The slots of each part of a weight, whose outputs read the same run of channels."""
+    found: defaultdict[range, list[ConsumerSlot]] = defaultdict(list)
+    for slot in slots:
+        found[slot.outputs].append(slot)
+    return list(found.values())
+
+
 def _alike(slots: Sequence[ProducerSlot | ConsumerSlot], places: Sequence[Place]) -> bool:
     """Whether every reader uses the weight in the same way, once."""
     nodes = [id(slot.place.node) for slot in slots]
@@ -68,7 +78,7 @@ def _alike(slots: Sequence[ProducerSlot | ConsumerSlot], places: Sequence[Place]
 
 
 def _way(slot: ProducerSlot | ConsumerSlot) -> tuple[object, ...]:
-    axes = (slot.rows,) if isinstance(slot, ConsumerSlot) else (slot.columns,)
+    axes = slot.rows if isinstance(slot, ConsumerSlot) else (slot.columns,)
     factor = operators.weighted(slot.node).factor(slot.node)
     return (slot.node.op_type, slot.axis, *axes, len(slot.atoms), factor)
 

@@ -6,11 +6,13 @@ columns a weight reads, the rows it makes, a number that counts channels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from nmcore.group import IntArray
+from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 
 
@@ -62,6 +64,17 @@ class TakeSlot:
 
 
 @dataclass(frozen=True, eq=False)
+class ZeroSlot:
+    """An optional input that holds nothing but zeros: it is left out once channels have gone.
+
+    ``atoms`` owns the positions of the axis that would have to shrink.
+    """
+
+    place: Place
+    atoms: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class ConsumerSlot:
     """A weight whose columns read channels.
 
@@ -69,8 +82,11 @@ class ConsumerSlot:
     ----------
     node, place : ir.Node and Place
         The node, and where it reads the weight.
-    axis, rows : int
-        The weight's axes of columns and of outputs.
+    axis : int
+        The weight's axis of columns.
+    rows : tuple of int
+        Its axes of outputs, which count as one: those of a recurrent layer are on two, directions
+        and gates.
     atoms : int array, shape (L,)
         The owners of the columns.
     source, source_axis : ir.Value and int
@@ -90,7 +106,7 @@ class ConsumerSlot:
     node: ir.Node
     place: Place
     axis: int
-    rows: int
+    rows: tuple[int, ...]
     atoms: IntArray
     source: ir.Value
     source_axis: int
@@ -105,16 +121,32 @@ class ConsumerSlot:
         """The slot and its twins."""
         return (self, *self.twins)
 
+    @property
+    def width(self) -> int:
+        """How many outputs the weight has."""
+        shape = constants.shape(self.place.value) or ()
+        return math.prod(shape[axis] for axis in self.rows)
+
+    @property
+    def taps(self) -> int:
+        """How many entries of the weight each output has for each column."""
+        shape = constants.shape(self.place.value) or ()
+        return math.prod(shape) // (self.width * shape[self.axis])
+
 
 @dataclass(frozen=True, eq=False)
 class ProducerSlot:
-    """A weight whose rows, the entries of ``axis``, make the channels ``atoms``."""
+    """A weight whose rows, the entries of ``axis``, make the channels ``atoms``.
+
+    The rows may be several ``runs`` of the same channels, as the gates of a recurrent layer.
+    """
 
     node: ir.Node
     place: Place
     axis: int
     columns: int
     atoms: IntArray
+    runs: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -147,6 +147,9 @@ def _sequence(b: Builder) -> _Draft:
         else:
             x = heads.embedded(b, "input", 5)
     for _ in range(int(b.rng.integers(1, 3))):
+        if b.chance(0.4):
+            b.say("| recurrent")
+            x = sequences.recurrent_block(b, x)
         b.say("| transformer")
         x = sequences.transformer_block(b, x)
     b.say("|")

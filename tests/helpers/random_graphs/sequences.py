@@ -121,6 +121,37 @@ def transformer_block(b: Builder, x: Value) -> Value:
     return x
 
 
+# Gates of each recurrent operator.
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def recurrent_block(b: Builder, x: Value) -> Value:
+    """A recurrent layer and a product that reads it, beside the spine."""
+    op, units = b.pick(list(GATES)), b.pick([4, 8])
+    direction = b.pick(["forward", "reverse", "bidirectional"])
+    b.say(op, direction)
+    both, twins = 1 + (direction == "bidirectional"), b.fresh(units)
+
+    def gates(*rest: int, runs: int = 1) -> str:
+        parts = [
+            b.rows(units, *rest, twins=twins, scaled=False, gain=0.7)
+            for _ in range(both * GATES[op] * runs)
+        ]
+        return b.const(np.concatenate(parts).reshape(both, -1, *rest), "gates")
+
+    steps_first = b.transpose(x.name, 1, 0, 2)
+    weights = [gates(x.width), gates(units)] + [gates(runs=2)] * b.chance(0.7)
+    after = {"linear_before_reset": int(b.chance(0.5))} if op == "GRU" else {}
+    made = b.op(op, steps_first, *weights, hidden_size=units, direction=direction, **after)
+    if both == 1:
+        made = b.transpose(b.squeeze(made, 1), 1, 0, 2)
+    else:
+        turned = b.transpose(made, 2, 0, 1, 3)
+        made = b.op("Reshape", turned, b.ints(0, 0, 2 * units))
+    y = Value(made, both * units, x.size, join([twins] * both))
+    return b.add(x, b.dense(y, x.width, twins=x.twins))
+
+
 def dense_layer(b: Builder, x: Value) -> Value:
     """Dense and activation, now and then a batch norm of vectors between."""
     y = b.dense(x, b.pick([8, 12, 16]))

@@ -53,7 +53,9 @@ class Conv(Convolution):
             return True
         trace.atoms.tie(runs.T)
         rows, columns = self.axes(node)
-        trace.consume_grouped(node, self.weight_input, columns, rows, Channels(1, owners), groups)
+        filters = outputs // groups
+        parts = [(k * width, range(k * filters, (k + 1) * filters)) for k in range(groups)]
+        trace.consume_parts(node, self.weight_input, columns, (rows,), Channels(1, owners), parts)
         made = trace.produce(node, Place(node, self.weight_input), rows, columns, axis=1)
         trace.atoms.tie(made.atoms.reshape(groups, -1).T)
         self.slice_bias(node, trace, made)

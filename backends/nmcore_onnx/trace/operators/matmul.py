@@ -64,12 +64,12 @@ class MatMul(Dense):
     def slice_bias(self, node: ir.Node, trace: Trace, made: Channels) -> None:
         """The bias is another node's, which slices it as any constant that is added."""
 
-    def bias(self, node: ir.Node, width: int) -> FloatArray | None:
+    def bias(self, node: ir.Node, width: int, index: int) -> FloatArray | None:
         """The constant of the Add behind it."""
         added = _adder(node, width)
         return None if added is None else _addend(added, width)
 
-    def add_bias(self, node: ir.Node, addition: FloatArray) -> ir.Value | None:
+    def add_bias(self, node: ir.Node, addition: FloatArray, index: int) -> ir.Value | None:
         """Change the Add behind it, or put one there; its sum takes over the output's name."""
         added = _adder(node, len(addition))
         if added is None:

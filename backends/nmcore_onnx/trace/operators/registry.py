@@ -14,7 +14,7 @@ from nmcore_onnx.trace.operators.gemm import Gemm
 from nmcore_onnx.trace.operators.matmul import MatMul
 from nmcore_onnx.trace.operators.packed_attention import PackedAttention
 from nmcore_onnx.trace.operators.quantised import QuantisedConv, QuantisedMatMul
-from nmcore_onnx.trace.operators.recurrent import Recurrent
+from nmcore_onnx.trace.operators.recurrent import CELL, HIDDEN, Recurrent
 from nmcore_onnx.trace.operators.weighted import Weighted
 
 _ALL: tuple[Operator, ...] = (
@@ -24,9 +24,9 @@ _ALL: tuple[Operator, ...] = (
     MatMul(),
     Attention(),
     Einsum(),
-    Recurrent("LSTM"),
-    Recurrent("GRU"),
-    Recurrent("RNN"),
+    Recurrent("LSTM", gates=4, initial=(HIDDEN, CELL)),
+    Recurrent("GRU", gates=3),
+    Recurrent("RNN", gates=1),
     QuantisedConv("ConvInteger", weight=1),
     QuantisedConv("QLinearConv", weight=3),
     QuantisedMatMul("MatMulInteger"),

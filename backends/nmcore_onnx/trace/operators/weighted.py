@@ -12,7 +12,7 @@ from nmcore.group import FloatArray, IntArray
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import computable, read
 from nmcore_onnx.ir.builder import Builder
-from nmcore_onnx.ir.constant_folding import is_constant
+from nmcore_onnx.ir.constant_folding import folded_shape, is_constant
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
@@ -52,6 +52,11 @@ class Weighted(Operator):
     output_axis: ClassVar[int | None]
 
     # axes
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """The inputs that hold weights and biases."""
+        return self.weight_input, self.bias_input
 
     def axes(self, node: ir.Node) -> tuple[int, int]:
         """The weight's axes of outputs (its rows) and of inputs (its columns)."""
@@ -112,6 +117,7 @@ class Weighted(Operator):
     def consume(self, node: ir.Node, trace: Trace) -> None:
         """Let the weight read the channels of the data; decline those on another axis."""
         channels, axis = trace.at(node, self.data_input), self.input_axis(node)
+        channels = channels or self._first_state(node, trace)
         if channels is None:
             return
         shape = trace.shape(node.inputs[self.data_input])
@@ -119,7 +125,22 @@ class Weighted(Operator):
             trace.decline(node, channels, "which reads them along another axis")
             return
         rows, columns = self.axes(node)
-        trace.consume(node, self.weight_input, columns, rows, channels)
+        trace.consume(node, self.weight_input, columns, (rows,), channels)
+
+    def _first_state(self, node: ir.Node, trace: Trace) -> Channels | None:
+        """The entries of constant data as channels, where other nodes read the same weight.
+
+        So it stands where the steps of a recurrent layer are written out: the first one reads the
+        initial state, which is cut with what the others read.
+        """
+        data, weight = (Place(node, each) for each in (self.data_input, self.weight_input))
+        shape, source = folded_shape(data.value), constants.source(weight.value)
+        if not shape or source is None or len(constants.readers(source)) < 2:
+            return None
+        axis = self.input_axis(node) % len(shape)
+        made = Channels(axis, trace.atoms.fresh(shape[axis]))
+        trace.slice(node, data.index, axis, made)
+        return made
 
     def slice_bias(self, node: ir.Node, trace: Trace, made: Channels) -> None:
         """Let the bias lose its entries together with the rows."""
@@ -153,16 +174,25 @@ class Weighted(Operator):
 
     # the bias
 
-    def bias(self, node: ir.Node, width: int) -> FloatArray | None:
-        """What is added to each of ``width`` outputs, shape (width,); None where nothing is."""
+    def offsets(self, node: ir.Node, width: int) -> FloatArray | None:
+        """What is added to each of ``width`` channels that :meth:`rows` make; None where nothing
+        is, or the rows hold it.
+        """
+        return self.bias(node, width, self.weight_input)
+
+    def bias(self, node: ir.Node, width: int, index: int) -> FloatArray | None:
+        """What is added to each of ``width`` outputs of the weight at input ``index``, shape
+        (width,); None where nothing is.
+        """
         place = Place(node, self.bias_input)
         if place.value is None:
             return None
         bias = read(place).reshape(-1) * np.float32(self.bias_factor(node))
         return np.broadcast_to(bias, width) if bias.size in (1, width) else None
 
-    def add_bias(self, node: ir.Node, addition: FloatArray) -> ir.Value | None:
-        """Add to the bias of a node, shape (O,); give it one where it has none.
+    def add_bias(self, node: ir.Node, addition: FloatArray, index: int) -> ir.Value | None:
+        """Add to the bias, shape (O,), of the weight at input ``index``; give it one where it has
+        none.
 
         Returns the value that takes the place of the node's output, where a new node makes it.
         """
@@ -224,8 +254,7 @@ class Weighted(Operator):
         self, build: Builder, slot: ConsumerSlot, value: ir.Value, chosen: IntArray
     ) -> ir.Value:
         """Some outputs of a value of the shape of the node's output."""
-        outputs = (constants.shape(slot.place.value) or ())[slot.rows]
-        if np.array_equal(chosen, np.arange(outputs)):
+        if np.array_equal(chosen, np.arange(slot.width)):
             return value
         return build.node("Gather", value, build.ints(*chosen.tolist()), axis=self.output_axis)
 

@@ -74,6 +74,8 @@ def _sizes(
 ) -> list[Dim]:
     """The target as sizes; -1 where it is whatever is left and not known."""
     known = trace.shape(node.outputs[0])
+    if known is not None and len(known) != len(target):  # a model's output may be declared wrongly
+        known = None
     found = []
     for index, entry in enumerate(target):
         size = _size(entry, index, shape, trace)
