@@ -152,10 +152,7 @@ def allocate(
     while now > target:
         move = next(moves, None)
         if move is None:
-            raise BudgetError(
-                f"the budget of {target:,.0f} cannot be met: with as few channels as possible in "
-                f"every group that may be cut, {now:,.0f} of {start:,.0f} remain"
-            )
+            raise unreachable(target, now, start)
         now -= move.saved
         made[move.name].append(move)
         if now <= target:  # thousands of differences do not add up to the last digit
@@ -164,6 +161,14 @@ def allocate(
     if any(made.values()):
         exchanged(curves, meter, most, multiples, room=target - fixed)
     return dict(meter.kept)
+
+
+def unreachable(target: float, least: float, start: float) -> BudgetError:
+    """What is said of a budget below what the narrowest widths cost."""
+    return BudgetError(
+        f"the budget of {target:,.0f} cannot be met: with as few channels as possible in "
+        f"every group that may be cut, {least:,.0f} of {start:,.0f} remain"
+    )
 
 
 def _give_back(made: Mapping[str, list[Move]], meter: Meter, room: float) -> None:

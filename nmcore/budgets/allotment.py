@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from nmcore.budgets.allocation import (
     allocate,
     fixed_cost,
     removals,
+    unreachable,
 )
 from nmcore.budgets.latency_search import (
     Found,
@@ -20,7 +21,7 @@ from nmcore.budgets.latency_search import (
     fastest,
     widest_within,
 )
-from nmcore.budgets.meter import Meter
+from nmcore.budgets.meter import ROUNDING, Meter
 from nmcore.errors import BudgetError
 from nmcore.evaluation.timer import Timer
 from nmcore.plugins.protocols import Graph
@@ -107,6 +108,33 @@ def meet(
         candidates[multiple] = counts
     assert choices.timer is not None
     return fastest_of(candidates, choices.timer)
+
+
+def check_reachable(graph: Graph, budget: Budget, choices: Choices, free: Container[str]) -> None:
+    """Refuse a budget that is counted and below what the narrowest widths cost.
+
+    Parameters
+    ----------
+    free : container of str
+        The groups that may be cut.
+
+    Raises
+    ------
+    BudgetError
+        It cannot be met, whatever the error.
+    """
+    meter = _meter(graph, budget.kind)
+    fixed = fixed_cost(graph.cost(), meter, budget.kind)
+    target = budget.share * (fixed + meter.total())
+    meter.kept.update(choices.counts)
+    start = fixed + meter.total()
+    for group in graph.groups:
+        least = group.multiple(min(choices.multiples))
+        if group.name in free:
+            meter.kept[group.name] = min(meter.kept[group.name], least)
+    least_cost = fixed + meter.total()
+    if least_cost > target * (1 + ROUNDING):
+        raise unreachable(target, least_cost, start)
 
 
 def fastest_of(candidates: Mapping[int, Mapping[str, int]], timer: Timer) -> Allotment:

@@ -14,9 +14,10 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     CountOrAuto,
-    GatheringCommand,
     LateChoice,
     PatternCount,
+    SectionedCommand,
+    all_option,
     exclude_option,
     json_option,
     mean_option,
@@ -68,7 +69,27 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command(cls=GatheringCommand)
+# The options in sections; each heading ends in an example.
+SECTIONS = {
+    "How much goes (--macs 0.6)": (
+        *("macs", "params", "latency", "max_drop", "ratio", "vocabulary", "round_to"),
+    ),
+    "Which channels (--exclude 'head*')": ("only", "exclude", "keep", "plan"),
+    "Inputs to measure on (--data images/ --preprocess imagenet)": (
+        *("data", "samples", "preprocess", "scale", "mean", "std", "metric", "tries"),
+    ),
+    "Result (--report page.html)": (
+        *("reports", "plan_path", "verify", "external_data", "overwrite", "dry_run"),
+        *("everything", "as_json", "quiet", "help"),
+    ),
+    "Machine (--providers cpu --threads 2)": ("providers", "threads", "seed"),
+    "Research (--method merge --threshold 0.45)": (
+        *("method", "criterion", "threshold", "lam", "bn_form"),
+    ),
+}
+
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
 @click.argument("source", metavar="IN", type=FILE)
 @click.argument("target", metavar="OUT", type=FILE, required=False)
 @click.option(
@@ -198,6 +219,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @providers_option
 @threads_option
 @seed_option
+@all_option
 @json_option
 @quiet_option
 @click.pass_obj
@@ -214,6 +236,7 @@ def compress(
     providers: tuple[str, ...],
     keep: tuple[tuple[str, int], ...],
     as_json: bool,
+    everything: bool,
     **options: Any,
 ) -> None:
     """Remove channels and merge what they did.
@@ -285,8 +308,8 @@ def compress(
         result.plan.save(plan_path)
     if as_json:
         print_json(report.as_dict())
-    else:
-        _print_report(report, source, target)
+    elif t.speaks():
+        _print_report(report, source, target, everything=everything)
     for line in report.warnings:
         t.warn(line)
 
@@ -424,7 +447,7 @@ def _fidelity(
         return None
 
 
-def _print_report(report: Report, source: Path, target: Path | None) -> None:
+def _print_report(report: Report, source: Path, target: Path | None, *, everything: bool) -> None:
     from nmcore.cli import terminal as t
     from nmcore.utils.text import printable
 
@@ -435,14 +458,20 @@ def _print_report(report: Report, source: Path, target: Path | None) -> None:
     t.show(out, t.cost_table(report))
     out.print()
     if report.groups:
-        t.show(out, t.groups_table(report.groups))
+        groups, more = t.listed(report.groups, everything=everything)
+        t.show(out, t.groups_table(groups))
+        for line in (*more, *t.shared_reasons(report.groups, t.name_in_text)):
+            out.print(line)
     if report.groups or report.vocabulary:
-        for line in (*t.shared_reasons(report.groups), *map(printable, report.notes)):
+        for line in map(printable, report.notes):
             out.print(line)
     print_declined(out, report.declined)
     out.print()
     for line in t.closing_lines(report):
         out.print(line)
     if report.fidelity is not None:
-        for line in t.comparison(report.fidelity):
+        for line in t.what_figures_mean(report.fidelity):
             out.print(printable(line))
+    out.print()
+    for line in t.outcome(report):
+        out.print(printable(line))

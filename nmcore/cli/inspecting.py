@@ -11,6 +11,7 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
+    all_option,
     json_option,
     mean_option,
     metric_option,
@@ -53,12 +54,14 @@ if TYPE_CHECKING:
 @metric_option
 @providers_option
 @seed_option
+@all_option
 @json_option
 @quiet_option
 def inspect(
     model: Path,
     sensitivity: bool,
     as_json: bool,
+    everything: bool,
     providers: tuple[str, ...],
     seed: int,
     **inputs: Any,
@@ -104,7 +107,10 @@ def inspect(
     if not graph.groups:
         out.print("no group of channels can be removed")
     elif found is None:
-        t.show(out, t.inspected_groups_table(graph.groups))
+        groups, more = t.listed(graph.groups, everything=everything)
+        t.show(out, t.inspected_groups_table(groups))
+        for line in more:
+            out.print(line)
     else:
         t.show(out, t.sensitivity_table(found))
         out.print()

@@ -1,7 +1,7 @@
 """What the program says besides its results, all of it on stderr and through :mod:`logging`.
 
-Notices are of level INFO, so ``--quiet`` hides them and leaves warnings; libraries' warnings about
-details of graphs are of interest to ``--debug`` alone.
+Notices are of level INFO, and ``--quiet`` hides them and warnings; what libraries warn of, details
+of graphs, is of interest to ``--debug`` alone.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def start(*, debug: bool) -> None:
 
 
 def be_quiet() -> None:
-    """Say nothing but warnings and errors, and show no progress."""
-    log.setLevel(logging.WARNING)
+    """Say nothing but errors, and show no progress."""
+    log.setLevel(logging.ERROR)
 
 
 def notices() -> bool:
@@ -72,5 +72,5 @@ def quiet_option(command: Any) -> Any:
         is_flag=True,
         expose_value=False,
         callback=_quiet,
-        help="Show no progress and no notices.",
+        help="Print nothing but errors, and what --json or a comparison asks for.",
     )(command)

@@ -5,7 +5,7 @@ Everything that costs time to import is imported where it is used: ``nmcore --he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,37 @@ class GatheringCommand(click.Command):
             name for param in self.params if isinstance(param, NumbersOption) for name in param.opts
         }
         return super().parse_args(ctx, list(gather_numbers(args, names)))
+
+
+class SectionedCommand(GatheringCommand):
+    """A command whose help has its options in sections.
+
+    Parameters
+    ----------
+    sections : mapping of str to sequence of str
+        By their headings, each with an example in it: the parameters. Those that none names come
+        last, under "Other".
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections = sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each section with its options in the order in which it names them."""
+        records = {
+            param.name: record
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option)
+            and (record := param.get_help_record(ctx)) is not None
+        }
+        for heading, names in self._sections.items():
+            rows = [records.pop(name) for name in names if name in records]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+        if records:
+            with formatter.section("Other"):
+                formatter.write_dl([*records.values()])
 
 
 def gather_numbers(args: Sequence[str], names: set[str]) -> Iterator[str]:
@@ -225,4 +256,11 @@ runs_option = click.option(
     metavar="N",
     help="Timed runs of each model.  [default: 50, more of fast models and fewer of slow ones]",
 )
+all_option = click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="List every group on a terminal; without it the first ten. In a pipe all are listed.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")

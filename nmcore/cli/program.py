@@ -86,7 +86,7 @@ def _replace_unprintable() -> None:
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nmcore", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Log the steps and their seconds to stderr.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no notices.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def cli(debug: bool, quiet: bool) -> None:
     """Make an exported ONNX model smaller and faster without training.
 

@@ -27,17 +27,21 @@ from nmcore.report.phrases import (
     noisy,
 )
 from nmcore.report.phrases import closing_lines as closing_lines
-from nmcore.report.phrases import comparison as comparison
+from nmcore.report.phrases import outcome as outcome
 from nmcore.report.phrases import shared_reasons as shared_reasons
+from nmcore.report.phrases import what_figures_mean as what_figures_mean
 from nmcore.report.phrases import where as where
 from nmcore.report.sensitivity import predicted_on as predicted_on
 from nmcore.utils.text import (
     change,
+    common_folder,
     error_text,
     milliseconds,
     percent,
     printable,
+    shortened,
     size,
+    without_folder,
 )
 from nmcore.utils.text import number as number
 
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from nmcore.report.sensitivity import GroupSensitivity, Sensitivity
     from nmcore.sweeps.records import Record
 
+G = TypeVar("G")
 N = TypeVar("N", int, int | None, float | None)
 
 # Wider than any line: in a pipe nothing is wrapped, and no name is cut.
@@ -57,6 +62,9 @@ PIPE_WIDTH = 100_000
 TEXT_WIDTH = 8
 # So many nodes are named for one reason; --json and --report name all.
 NAMED_NODES = 4
+# On a terminal so many groups are listed, unless --all asks for all, and names in lines of text
+# have so many letters.
+LISTED_GROUPS, NAME_WIDTH = 10, 36
 
 
 def console() -> Console:
@@ -72,6 +80,11 @@ def console() -> Console:
     )
 
 
+def speaks() -> bool:
+    """Whether an account is wanted on stdout, which ``--quiet`` does without."""
+    return logs.notices()
+
+
 def notify(line: str) -> None:
     """Tell the user something on stderr, where it does not mix with results."""
     logs.log.info("%s", line)
@@ -85,10 +98,13 @@ def warn(line: str) -> None:
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Lay out rows: the first column and those whose header starts with ``<`` are text.
 
-    Text is left-aligned and folded where a terminal is too narrow; numbers are on the right.
+    Text is left-aligned, and loses its middle where a terminal is too narrow; numbers are on the
+    right.
     """
     plain = not sys.stdout.isatty()
     cells = [[printable(cell) for cell in row] for row in rows]
+    if not plain:
+        cells = _fitting(headers, cells, console().width)
     style = None if plain else box.SIMPLE_HEAD
     grid = Table(
         box=style,
@@ -108,6 +124,49 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in cells:
         grid.add_row(*map(Text, row))
     return grid
+
+
+def _fitting(headers: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """The cells, with text that loses what all of a column begins with, and then its middle, where
+    a line would be too long.
+    """
+    texts = [k for k, header in enumerate(headers) if k == 0 or header.startswith("<")]
+    longest = [
+        max([*map(len, headers[k].removeprefix("<").split()), *(len(row[k]) for row in cells), 0])
+        for k in range(len(headers))
+    ]
+    for k in texts:
+        longest[k] = max(longest[k], TEXT_WIDTH)
+    # Two spaces lie between columns.
+    room = width - 2 * (len(headers) - 1)
+    room -= sum(length for k, length in enumerate(longest) if k not in texts)
+    narrow: dict[int, int] = {}
+    for left, k in zip(
+        range(len(texts), 0, -1), sorted(texts, key=lambda k: longest[k]), strict=True
+    ):
+        narrow[k] = min(longest[k], max(room // left, TEXT_WIDTH))
+        room -= narrow[k]
+    begins = {k: common_folder([row[k] for row in cells]) for k in texts if narrow[k] < longest[k]}
+    return [
+        [
+            shortened(without_folder(cell, begins.get(k, "")), narrow.get(k, len(cell)))
+            for k, cell in enumerate(row)
+        ]
+        for row in cells
+    ]
+
+
+def listed(groups: Sequence[G], *, everything: bool) -> tuple[Sequence[G], Sequence[str]]:
+    """The groups to list, and a line that counts the others; all in a pipe."""
+    more = len(groups) - LISTED_GROUPS
+    if everything or more <= 0 or not sys.stdout.isatty():
+        return groups, ()
+    return groups[:LISTED_GROUPS], (f"and {more} more groups; --all lists them",)
+
+
+def name_in_text(name: str) -> str:
+    """A name as it stands in a line of text: short on a terminal, whole in a pipe."""
+    return shortened(name, NAME_WIDTH) if sys.stdout.isatty() else name
 
 
 def show(out: Console, grid: Table) -> None:
@@ -214,7 +273,9 @@ def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
         return
     yield f"left alone: {len(declined)} node{'s' if len(declined) > 1 else ''}"
     for reason, places in by_reason(declined):
-        named = ", ".join(f"{place.node} ({place.op})" for place in places[:NAMED_NODES])
+        named = ", ".join(
+            f"{name_in_text(place.node)} ({place.op})" for place in places[:NAMED_NODES]
+        )
         more = len(places) - NAMED_NODES
         rest = f", and {more} more" if more > 0 else ""
         yield f"  {len(places)} x {reason}: {named}{rest}"

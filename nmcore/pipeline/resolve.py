@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nmcore.budgets.allocation import Budget, counted
-from nmcore.budgets.allotment import fastest_of
+from nmcore.budgets.allotment import check_reachable, fastest_of
 from nmcore.budgets.latency_search import PACKED, ROUNDINGS
 from nmcore.errors import BudgetError
 from nmcore.evaluation.stopwatch import Stopwatch
@@ -56,6 +56,8 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
     counts = {m: each.counts(graph.groups, graph.declined) for m, each in selections.items()}
     free = selections[multiples[0]].free(graph.groups)
     task = Task(counts[multiples[0]], free, budget, options.of_method, job.progress, multiples)
+    if budget is not None and budget.kind in COUNTED and budget.share < 1:
+        check_reachable(graph, budget, task.choices, free)
     timed = multiples == ROUNDINGS or (budget is not None and budget.kind == "latency")
     if not timed or not task.removes(graph.groups):
         return task, ()

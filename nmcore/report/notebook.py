@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nmcore.report.html.markup import Html, tag
-from nmcore.report.phrases import comparison, shared_reasons
+from nmcore.report.phrases import comparison, shared_reasons, what_figures_mean
 from nmcore.report.report import Report
 from nmcore.report.tables import Rows, columns, html_table
 from nmcore.utils.text import (
@@ -77,3 +77,4 @@ def _lines(report: Report) -> Iterator[str]:
     yield from map(printable, report.notes)
     if report.fidelity is not None:
         yield from map(printable, comparison(report.fidelity))
+        yield from map(printable, what_figures_mean(report.fidelity))

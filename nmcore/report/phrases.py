@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.metrics.figures import SAID, figure_of
 from nmcore.group import Cost, Declined, Group
 from nmcore.report.report import GroupReport, Measures, Report
-from nmcore.utils.text import change, printable
+from nmcore.utils.text import change, milliseconds, printable, size
 
 # So many groups are named for one reason.
 NAMED = 4
@@ -128,8 +128,15 @@ def _common(kind: str, places: Sequence[Declined]) -> str:
     return reasons.pop() if len(reasons) == 1 else kind
 
 
-def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
+def shared_reasons(
+    groups: Sequence[GroupReport], named_as: Callable[[str], str] = str
+) -> Iterator[str]:
     """Say why groups became what they are, each reason once, and of which groups it holds.
+
+    Parameters
+    ----------
+    named_as : callable
+        How a group's name is written.
 
     >>> from nmcore.report.report import GroupReport
     >>> cut = [GroupReport(name, 8, 4, 4, 0, "merge", "l1") for name in "ab"]
@@ -143,12 +150,36 @@ def shared_reasons(groups: Sequence[GroupReport]) -> Iterator[str]:
         named.setdefault(group.reason, []).append(group.name)
     for reason, names in named.items():
         more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        which = f": {', '.join(names[:NAMED])}{more}" if len(named) > 1 else ""
+        which = f": {', '.join(map(named_as, names[:NAMED]))}{more}" if len(named) > 1 else ""
         yield printable(f"{reason}{which}")
 
 
+def outcome(report: Report) -> Iterator[str]:
+    """Say what came of it, in up to three lines: size, speed, and what it costs.
+
+    >>> from nmcore.report.report import Measures
+    >>> before, after = Measures(3, 200, 1000, 900), Measures(3, 150, 500, 700)
+    >>> list(outcome(Report(before, after, (), (), (), "", 0, None, None, False)))
+    ['size: 900 B -> 700 B (-22.2 %), parameters -25.0 %', 'speed: MACs -50.0 %']
+    """
+    before, after = report.before, report.after
+    params = change(before.params, after.params)
+    yield (
+        f"size: {size(before.bytes)} -> {size(after.bytes)} "
+        f"({change(before.bytes, after.bytes)}), parameters {params}"
+    )
+    macs = change(before.macs, after.macs) if before.macs is not None else "unknown"
+    speed = f"speed: MACs {macs}"
+    if before.latency_ms is not None and after.latency_ms is not None:
+        times = f"{milliseconds(before.latency_ms)} -> {milliseconds(after.latency_ms)}"
+        speed += f", latency {times} ({latency_change(before, after)})"
+    yield speed
+    if report.fidelity is not None:
+        yield from (f"cost: {line}" for line in comparison(report.fidelity))
+
+
 def comparison(found: Fidelity) -> Iterator[str]:
-    """Say how alike the original and the result are, and what that was seen on."""
+    """Say how alike the original and the result are, and what that was seen on, in one line."""
     words = []
     for name, value in found.metrics.items():
         if value is not None:
@@ -157,6 +188,10 @@ def comparison(found: Fidelity) -> Iterator[str]:
             words.append(f"{figure.text(value)}{was}")
     if words:
         yield f"on {found.inputs} ({found.limit}): {', '.join([*words, *found.told])}"
+
+
+def what_figures_mean(found: Fidelity) -> Iterator[str]:
+    """Say what the outputs were taken for, and what the figures are."""
     if found.form in SAID:
         yield SAID[found.form]
     yield from meanings(name for name, value in found.metrics.items() if value is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -14,6 +15,39 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def shortened(name: str, width: int) -> str:
+    """Leave the middle of a name out, where it is longer than ``width``.
+
+    >>> shortened("/encoder/layer.0/attention/query/MatMul", 24), shortened("conv1", 24)
+    ('/encoder/la…query/MatMul', 'conv1')
+    """
+    if len(name) <= width:
+        return name
+    front = max(width - 1, 2) // 2
+    return f"{name[:front]}…{name[len(name) - max(width - 1 - front, 1) :]}"
+
+
+def common_folder(names: Sequence[str]) -> str:
+    """What all names begin with, up to a slash; empty where there are less than two.
+
+    >>> common_folder(["/encoder/layer.0/query", "/encoder/layer.1/query"])
+    '/encoder/'
+    """
+    if len(names) < 2:
+        return ""
+    start = os.path.commonprefix(list(names))  # noqa: RUF071
+    return start[: start.rfind("/") + 1]
+
+
+def without_folder(name: str, folder: str) -> str:
+    """A name without what others begin with as well.
+
+    >>> without_folder("/encoder/layer.0/query", "/encoder/"), without_folder("conv1", "")
+    ('…layer.0/query', 'conv1')
+    """
+    return f"…{name.removeprefix(folder)}" if folder else name
 
 
 def number(value: int | None) -> str:
