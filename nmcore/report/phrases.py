@@ -155,10 +155,10 @@ def comparison(found: Fidelity) -> Iterator[str]:
             figure = figure_of(name)
             was = f" ({figure.number(found.before[name])} before)" if name in found.before else ""
             words.append(f"{figure.text(value)}{was}")
-    if words:
-        yield f"on {found.inputs} ({found.limit}): {', '.join([*words, *found.told])}"
     if found.form in SAID:
         yield SAID[found.form]
+    if words:
+        yield f"on {found.inputs} ({found.limit}): {', '.join([*words, *found.told])}"
     yield from meanings(name for name, value in found.metrics.items() if value is not None)
 
 
