@@ -383,4 +383,5 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
         yield from meanings(first.metrics)
         told = [name for name in first.metrics if figure_of(name).meaning]
         if told:
-            yield f"{' and '.join(told)}: compared with {printable(first.model)}"
+            names = " and ".join([", ".join(told[:-1]), told[-1]] if told[1:] else told)
+            yield f"{names}: compared with {printable(first.model)}"

@@ -51,11 +51,6 @@ class Evaluation:
         The figures that were asked for, by name, else those that suit ``form``; see
         :data:`nmcore.evaluation.metrics.registry.METRICS`. None where a figure compares with the
         first model, which this is.
-    told : sequence of str
-        What was counted for them, in words.
-    lost : sequence of str
-        How the outputs plainly lost what the first model's are for, whatever was asked for; mostly
-        empty.
     latency_ms : float
         Median time of one run.
     latency_low_ms, latency_high_ms : float
@@ -71,6 +66,11 @@ class Evaluation:
         How many threads one operator may use.
     data : str or None
         The inputs, as given; None where they were synthetic.
+    told : sequence of str
+        What was counted for the metrics, in words.
+    lost : sequence of str
+        How the outputs plainly lost what the first model's are for, whatever was asked for; mostly
+        empty.
     """
 
     model: str
@@ -80,8 +80,6 @@ class Evaluation:
     deviation: float | None
     form: str
     metrics: Mapping[str, float | None]
-    told: Sequence[str]
-    lost: Sequence[str]
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
@@ -92,6 +90,8 @@ class Evaluation:
     provider: str
     threads: int
     data: str | None
+    told: Sequence[str] = ()
+    lost: Sequence[str] = ()
 
 
 def evaluate(

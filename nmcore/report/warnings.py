@@ -15,7 +15,7 @@ LOST_ERROR = 1.0
 # Below this agreement, in percent, or above this deviation a model is another one.
 LOST_AGREEMENT, LOST_DEVIATION = 50.0, 100.0
 REMEDIES = (
-    "Try a smaller --ratio, a budget in its place (--macs), real inputs (--data), "
+    "Try a smaller --ratio, a budget in its place (--macs), {data}"
     "or other groups (--only, --exclude; nmcore inspect --sensitivity)"
 )
 
@@ -31,7 +31,9 @@ def warnings_of(report: Report) -> Iterator[str]:
         # What is seen on synthetic inputs alone may be better or worse on real ones.
         unsure = not own and report.fidelity is not None and report.fidelity.synthetic
         verdict = "accuracy may be gone" if unsure else "accuracy is probably gone"
-        yield f"{verdict}: {'; '.join([*own, *seen])}. {REMEDIES}"
+        known = report.fidelity is not None and not report.fidelity.synthetic
+        remedies = REMEDIES.format(data="" if known else "real inputs (--data), ")
+        yield f"{verdict}: {'; '.join([*own, *seen])}. {remedies}"
 
 
 def level_of(report: Report, warnings: Sequence[str]) -> str:

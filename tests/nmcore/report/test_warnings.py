@@ -11,7 +11,7 @@ from nmcore.budgets.allocation import Spent
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.plan.summaries import CurveSummary
 from nmcore.report.report import GroupReport
-from nmcore.report.warnings import LOST_AGREEMENT, LOST_DEVIATION, warnings_of
+from nmcore.report.warnings import LOST_AGREEMENT, LOST_DEVIATION, level_of, warnings_of
 
 
 def group(name, error):
@@ -37,7 +37,9 @@ def test_groups_without_anything_left_are_counted_and_the_worst_is_named():
     (line,) = warnings(groups, **GOOD)
     assert "above 1 in 2 of 3 groups, the largest 2.25 in b" in line
     assert "--macs" in line
-    assert "--data" in line
+    assert "--data" not in line  # as it was given
+    (line,) = warnings(groups, **GOOD, synthetic=True)
+    assert "real inputs (--data)" in line
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,7 @@ def test_made_inputs_alone_condemn_nothing(error, made, verdict):
         {"agreement": LOST_AGREEMENT, "deviation": 500.0},
         {"agreement": None, "deviation": LOST_DEVIATION},
         {"agreement": 10.0, "deviation": 0, "top1_before": 80.0, "top1_after": 40.0},
+        {"agreement": None, "deviation": 500.0, "judged_by": "boxes"},
     ],
 )
 def test_the_best_evidence_counts_alone(fidelity):
@@ -84,6 +87,17 @@ def test_nothing_removed_is_never_silent():
     assert warnings([GroupReport("a", 8, 8, 0, 0, "none", "all kept")], **GOOD) == (
         "nothing was removed: the options keep all channels of every group",
     )
+
+
+def test_the_level():
+    good = replace(account.report(account.outcome()), groups=[group("a", 0.1)])
+    assert level_of(good, ()) == "ok"
+    assert level_of(good, ["few inputs"]) == "warning"
+    assert level_of(replace(good, groups=[group("a", 1.5)]), ["gone"]) == "error"
+    gone = replace(good.fidelity, lost=["of 9 boxes of the original 0 are left"])
+    assert level_of(replace(good, fidelity=gone), ["gone"]) == "error"
+    (line,) = warnings_of(replace(good, fidelity=gone))
+    assert "gone: of 9 boxes of the original 0 are left on 200 inputs of data.npz. Try" in line
 
 
 @pytest.mark.parametrize("kind", ["latency", "macs"])
