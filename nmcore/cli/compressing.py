@@ -104,6 +104,13 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @only_option
 @exclude_option
 @click.option(
+    "--vocabulary",
+    metavar="K|FILE",
+    help="Keep K rows of the largest embedding table, those that --data looks up first, or those "
+    "whose ids a text file lists; the others are made of them, and ids stay what they are. Without "
+    "another amount nothing else is removed.",
+)
+@click.option(
     "--plan",
     type=FILE,
     metavar="FILE.json",
@@ -225,6 +232,8 @@ def compress(
     from nmcore.utils.logs import step
 
     read = {"IN": source, "the data": options["data"], "the plan": options["plan"]}
+    if options["vocabulary"] is not None and not options["vocabulary"].isdigit():
+        read["the vocabulary"] = Path(options["vocabulary"])
     _check_targets(read, target, reports, plan_path)
     if target is not None and not (dry_run or overwrite):
         _check_original(source, target)
@@ -406,6 +415,8 @@ def _fidelity(
     from nmcore.plugins.capabilities import gives_features
     from nmcore.utils.logs import step
 
+    if result.unseen is not None:
+        return result.unseen
     before, after = sessions
     try:
         with t.working("comparing both models") as track, step("comparing both models"):
@@ -438,6 +449,7 @@ def _print_report(report: Report, source: Path, target: Path | None) -> None:
     out.print()
     if report.groups:
         t.show(out, t.groups_table(report.groups))
+    if report.groups or report.vocabulary:
         for line in (*t.shared_reasons(report.groups), *map(printable, report.notes)):
             out.print(line)
     print_declined(out, report.declined)

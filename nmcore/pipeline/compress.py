@@ -34,6 +34,7 @@ from nmcore.pipeline.original import Original
 from nmcore.pipeline.resolve import scope, task_of
 from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import best_of_seeds, parts, within_drop
+from nmcore.pipeline.vocabulary import read_ids, with_vocabulary
 from nmcore.plan import fingerprint, replay, serialization
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import UNTOUCHED, Plan, Source
@@ -88,6 +89,7 @@ def compress(
     keep: Mapping[str, int] | None = None,
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
+    vocabulary: int | Sequence[int] | str | Path | None = None,
     plan: str | Path | Plan | Mapping[str, Any] | None = None,
     data: DataLike | None = None,
     samples: int | None = None,
@@ -135,6 +137,11 @@ def compress(
         How many channels the groups keep whose names match; the last match counts.
     exclude, only : sequence of pattern
         Nodes whose channels must not, or alone may, be removed.
+    vocabulary : int, sequence of int or path, optional
+        How many rows the largest embedding table keeps: those that ``data`` looks up, all of it,
+        and those that others replace worst; or the ids of the rows, or a text file that lists them.
+        Each other row is made of kept ones, so ids stay what they are. Without another amount
+        nothing else is removed. See :mod:`nmcore.arrays.vocabulary`.
     plan : path, Plan or mapping, optional
         Which channels each group keeps, instead of all that chooses them: a file for
         :func:`nmcore.plan.load`, or ``{"groups": {name: channels}}`` with channels as a list or an
@@ -215,6 +222,7 @@ def compress(
         keep=keep,
         exclude=exclude,
         only=only,
+        vocabulary=vocabulary,
         samples=samples,
         scale=scale,
         mean=mean,
@@ -240,6 +248,17 @@ def compress(
         call=calls[0],
         portable_call=calls[1],
     )
+    if isinstance(options.vocabulary, Path):
+        job = job.changed(vocabulary=read_ids(options.vocabulary))
+    if options.vocabulary is not None:
+        job, found = with_vocabulary(job)
+        return replace(_all(job, decided), vocabulary=found)
+    return _all(job, decided)
+
+
+def _all(job: Job, decided: Plan | None) -> Result:
+    """Compress as often as the options ask for."""
+    options = job.options
     if options.tries > 1:
         check_tries(options, data=job.data is not None)
         return best_of_seeds(job, _once)
@@ -288,8 +307,8 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             seed=options.seed,
             verified=options.verify,
             notes=[*notes, *found, *done.notes, *scope(job, task)],
-            budget=_spent(task.budget, original.cost, after, done.latency),
-            cautions=(*_told(graph), *done.cautions),
+            budget=_spent(task.budget, options, original.cost, after, done.latency),
+            cautions=(*dict.fromkeys((*original.told, *_told(graph))), *done.cautions),
             original=original,
             data=job.data,
             held=done.held,
@@ -302,7 +321,13 @@ def _told(graph: protocols.Graph) -> Sequence[str]:
     return graph.told() if isinstance(graph, protocols.Telling) else ()
 
 
-def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | None) -> Spent | None:
+def _spent(
+    budget: Budget | None,
+    options: CompressOptions,
+    before: Cost,
+    after: Cost,
+    latency: float | None,
+) -> Spent | None:
     """What became of a budget."""
     if budget is None:
         return None
@@ -311,7 +336,7 @@ def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | No
     else:
         now, whole = (getattr(cost, budget.kind) for cost in (after, before))
         reached = now / whole if whole else None
-    return None if reached is None else Spent(budget.kind, budget.share, reached)
+    return None if reached is None else Spent(budget.kind, getattr(options, budget.kind), reached)
 
 
 def _call(
@@ -356,7 +381,10 @@ def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | N
         reason = f"channels kept as planned, method {chosen}"
     if not task.removes(graph.groups):
         outcomes = [untouched(group) for group in graph.groups]
-        return _Done(graph, outcomes, [*notes, "nothing is to be removed"])
+        nothing = "nothing is to be removed"
+        if options.vocabulary is not None:
+            nothing = "no channel is to be removed"
+        return _Done(graph, outcomes, [*notes, nothing])
     if decided is None:
         # How many inputs also says which part of the data a largest drop is judged on.
         notes += unused(task.options, chosen, None if held_out else options.samples)
@@ -390,7 +418,7 @@ def _made(outcomes: Sequence[Outcome], job: Job, data: Source | None) -> Plan:
         options["method"] = RECONSTRUCTION if measured else "merge"
     return Plan(
         groups=tuple(outcome.plan for outcome in outcomes),
-        options=options if methods else {},
+        options=options if methods or given.vocabulary is not None else {},
         model=job.original.source(),
         data=data if measured else None,
         call=job.portable_call,

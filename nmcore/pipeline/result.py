@@ -12,6 +12,7 @@ from nmcore.budgets.allocation import Spent
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
+from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.seed_spread import Spread
 from nmcore.group import Cost, Declined
 from nmcore.pipeline.original import Original
@@ -20,6 +21,7 @@ from nmcore.plan.plan import Plan
 from nmcore.plugins import protocols
 from nmcore.report import notebook, writers
 from nmcore.report.report import Measures, Report, group_reports
+from nmcore.report.vocabulary import Vocabulary
 from nmcore.report.warnings import warnings_of
 from nmcore.utils.files import Draft, drafting
 
@@ -56,6 +58,8 @@ class Result:
         What was given to measure on, opened.
     held : Dataset or None
         What of it nothing was fitted to.
+    vocabulary : Vocabulary or None
+        What became of the embedding table, where that was asked for.
     normalisation : Normalisation or None
         What raw inputs go through.
     """
@@ -78,6 +82,7 @@ class Result:
     data: Opened | None = field(default=None, repr=False)
     held: Dataset | None = field(default=None, repr=False)
     normalisation: Normalisation | None = field(default=None, repr=False)
+    vocabulary: Vocabulary | None = None
 
     @property
     def model(self) -> Any:
@@ -86,8 +91,20 @@ class Result:
 
     @property
     def removed(self) -> bool:
+        """Whether any channel, or any row of the vocabulary, is gone."""
+        return self.cut or self.vocabulary is not None
+
+    @property
+    def cut(self) -> bool:
         """Whether any channel is gone."""
         return any(len(each.plan.kept) < each.plan.width for each in self.outcomes)
+
+    @property
+    def unseen(self) -> Fidelity | None:
+        """How it fares on inputs that had no part in it, where that is known without running it:
+        where nothing but the vocabulary became smaller.
+        """
+        return None if self.cut or self.vocabulary is None else self.vocabulary.unseen
 
     @property
     def report(self) -> Report:
@@ -181,10 +198,19 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
         model=source.file if source else None,
         groups=group_reports(result.outcomes),
         declined=tuple(result.declined),
-        notes=tuple(result.notes),
+        notes=(*_vocabulary_notes(result, measured.get("fidelity")), *result.notes),
+        vocabulary=result.vocabulary,
         budget=result.budget,
         spread=result.spread,
         unmeasured=tuple(unmeasured),
         **measured,
     )
     return replace(report, warnings=(*warnings_of(report), *result.cautions, *unmeasured))
+
+
+def _vocabulary_notes(result: Result, fidelity: Fidelity | None) -> Sequence[str]:
+    """What became of the vocabulary, as far as the comparison of both models does not tell."""
+    found = result.vocabulary
+    if found is None:
+        return ()
+    return [found.note, *(found.unseen_note if fidelity != found.unseen else ())]

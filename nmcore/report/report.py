@@ -19,6 +19,7 @@ from nmcore.plan.summaries import (
     SimilaritySummary,
     ZSummary,
 )
+from nmcore.report.vocabulary import Vocabulary
 from nmcore.utils.versions import installed_versions
 
 
@@ -145,6 +146,8 @@ class Report:
         What could not be measured of the two models, and why.
     warnings : sequence of str
         What makes the result useless, or next to it, and what is not known, a line each.
+    vocabulary : Vocabulary or None
+        What became of the embedding table, where that was asked for.
     """
 
     before: Measures
@@ -165,6 +168,7 @@ class Report:
     spread: Spread | None = None
     unmeasured: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    vocabulary: Vocabulary | None = None
 
     @property
     def removed(self) -> int:
