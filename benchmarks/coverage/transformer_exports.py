@@ -5,11 +5,12 @@
 
 Each model of :mod:`transformer_models` is written by torch's older exporter, by its newer one, and
 by the newer one with the operators of opset 23 (Attention, RMSNormalization, RotaryEmbedding); the
-first two also through onnxruntime's transformer optimiser, which fuses operators. Each is
-compressed at --ratio with --method merge and --verify. Told is the share of the float parameters
-outside embeddings that is left: embeddings are tables with an entry for each word or place, output
-projections among them. What keeps more than --most is told with the reasons for which its layers
-are left alone. Each model has a process of its own.
+first two also through onnxruntime's transformer optimiser, which fuses operators, and the first as
+onnxruntime itself writes it with extended optimisations. Each is compressed at --ratio with
+--method merge and --verify. Told is the share of the float parameters outside embeddings that is
+left: embeddings are tables with an entry for each word or place, output projections among them.
+What keeps more than --most is told with the reasons for which its layers are left alone. Each model
+has a process of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 from transformer_models import MODELS, PLACES, WORDS, Example
 
 Record = dict[str, Any]
-FORMS = ("older", "newer", "opset 23", "older, fused", "newer, fused")
+FORMS = ("older", "newer", "opset 23", "older, fused", "newer, fused", "older, optimised")
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -93,6 +94,18 @@ def fuse(example: Example, path: Path) -> None:
     made.save_model_to_file(str(path))
 
 
+def optimise(path: Path) -> None:
+    """Replace a file by what onnxruntime makes of it before it runs it on a processor."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    made = path.with_suffix(".optimised.onnx")
+    options.optimized_model_filepath = str(made)
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    made.replace(path)
+
+
 def shared_params(path: Path) -> tuple[int, Counter[str]]:
     """Float parameters outside embeddings, and how often each operator of other domains occurs."""
     import onnx
@@ -140,28 +153,38 @@ def tell(path: Path, options: argparse.Namespace) -> Record:
     return {**record, "ended": "compressed", "share": share, "reasons": reasons.most_common(12)}
 
 
+def build(name: str, form: str) -> Example:
+    """A network with the same random weights for each form."""
+    import torch
+
+    torch.manual_seed(0)
+    example = MODELS[name]()
+    with torch.no_grad():  # trained tables and norms are neither equal to others nor all zeros
+        for weight in example.network.parameters():
+            weight += 0.02 * torch.randn_like(weight)
+    if "fused" in form or "optimised" in form:  # optimisers know attention that is written out
+        example.network.set_attn_implementation("eager")
+    return example
+
+
 def work(name: str, options: argparse.Namespace) -> Record:
     """Export and compress all forms of a model."""
     import torch
 
     warnings.simplefilter("ignore")
-    torch.manual_seed(0)
     torch.set_num_threads(1)
-    example = MODELS[name]()
-    with torch.no_grad():  # trained tables and norms are neither equal to others nor all zeros
-        for weight in example.network.parameters():
-            weight += 0.02 * torch.randn_like(weight)
     records: Record = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
         for form in options.forms:
             path = folder / f"{name}-{form.replace(', ', '-').replace(' ', '-')}.onnx"
-            # The optimiser knows attention that is written out.
-            example.network.set_attn_implementation("eager" if "fused" in form else "sdpa")
+            example = build(name, form)
             try:
                 export(example, path, form)
                 if "fused" in form:
                     fuse(example, path)
+                if "optimised" in form:
+                    optimise(path)
             except Exception as error:
                 said = " ".join(f"{type(error).__name__}: {error}".split())
                 records[form] = {"ended": "not exported", "said": said[:200]}

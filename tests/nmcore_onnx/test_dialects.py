@@ -770,8 +770,11 @@ def packed_attention(*, batch_first: bool = False, heads: int = 4) -> onnx.Model
     return model
 
 
-def repeated_keys(heads: int = 4, keys: int = 2) -> onnx.ModelProto:
-    """Queries in groups that share keys and values, which are expanded as PyTorch writes it."""
+def repeated_keys(heads: int = 4, keys: int = 2, *, by_split: bool = False) -> onnx.ModelProto:
+    """Queries in groups that share keys and values, which are expanded as PyTorch writes it.
+
+    onnxruntime writes several Gathers of one shape as one Split (``by_split``).
+    """
     width, size = 32, 8
     chain = Chain(("n", "s", width))
     shape = chain.raw("Shape", "input").value
@@ -779,6 +782,7 @@ def repeated_keys(heads: int = 4, keys: int = 2) -> onnx.ModelProto:
         chain.raw("Gather", shape, chain.constant(np.array([axis]))).value for axis in range(2)
     )
     number = {k: chain.constant(np.array([k])) for k in (keys, heads, size, heads // keys, -1)}
+    fours = chain.constant(np.ones(4, np.int64))
 
     def split(count: int, perm: list[int]) -> str:
         weight = chain.constant(chain.weight(width, count * size))
@@ -789,6 +793,9 @@ def repeated_keys(heads: int = 4, keys: int = 2) -> onnx.ModelProto:
     def repeat(value: str) -> str:
         shape = chain.raw("Shape", value).value
         sizes = [chain.raw("Gather", shape, chain.constant(np.array([k]))).value for k in range(4)]
+        if by_split:
+            sizes = [f"{shape}_{k}" for k in range(4)]
+            chain.nodes[-4:] = [helper.make_node("Split", [shape, fours], sizes, f"split_{shape}")]
         listed = [*sizes[:2], number[heads // keys], *sizes[2:]]
         chain.raw("Concat", *listed, axis=0).node("Reshape", np.array([-1]))
         target = chain.value
@@ -833,7 +840,13 @@ def fused_attention() -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("make", "units"), [(packed_attention, 4), (repeated_keys, 2), (fused_attention, 4)]
+    ("make", "units"),
+    [
+        (packed_attention, 4),
+        (repeated_keys, 2),
+        (lambda: repeated_keys(by_split=True), 2),
+        (fused_attention, 4),
+    ],
 )
 def test_heads(make, units):
     model = make()

@@ -79,6 +79,9 @@ def entries(place: Place, shapes: Shapes) -> list[Entry] | None:
     if folded is not None:
         return [Entry(int(n), place=place, position=i) for i, n in enumerate(folded.ravel())]
     rule = _RULES.get(node.op_type)
+    if node.op_type == "Split":
+        found = _split(node, value, shapes)
+        return None if found is None else [_behind(node, entry) for entry in found]
     if rule is None:
         known = static(value, shapes)
         if known is not None:
@@ -133,6 +136,11 @@ def _readers(
     for use in value.uses():
         node = use.node
         if _ignores(node, shapes):
+            continue
+        parts = _parts(node, _length(value, shapes)) if node.op_type == "Split" else None
+        if parts is not None and not any(part.is_graph_output() for part in node.outputs):
+            for part, own in zip(node.outputs, parts, strict=True):
+                yield from _readers(part, {own.index(k) for k in places if k in own}, shapes)
             continue
         passed = (
             None if (node.op_type, use.idx) in TARGETS else _passed(node, use.idx, places, shapes)
@@ -232,6 +240,34 @@ def _slice(node: ir.Node, shapes: Shapes) -> list[Entry] | None:
         return None
     picked = _slice_range(node, len(data))
     return _unknown(node, shapes) if picked is None else [data[index] for index in picked]
+
+
+def _split(node: ir.Node, value: ir.Value | None, shapes: Shapes) -> list[Entry] | None:
+    """The lengths in one part of some sizes, as onnxruntime writes several Gathers of one Shape.
+
+    What else is among them, such as a constant that cannot be changed in one part alone, is
+    unknown.
+    """
+    data = entries(Place(node, 0), shapes)
+    parts = None if data is None else _parts(node, len(data))
+    if data is None or parts is None:
+        return None
+    number = next(k for k, output in enumerate(node.outputs) if output is value)
+    found = [data[index] for index in parts[number]]
+    return [entry if entry.dim is not None else UNKNOWN for entry in found]
+
+
+def _parts(node: ir.Node, length: int | None) -> list[range] | None:
+    """Which entries of a one-dimensional tensor each output of a Split has; None if not known."""
+    if length is None:
+        return None
+    sizes = constants.ints(Place(node, 1).value)
+    if sizes is None and Place(node, 1).value is None and "split" not in node.attributes:
+        sizes = [length // len(node.outputs)] * len(node.outputs)
+    if sizes is None or len(sizes) != len(node.outputs) or sum(sizes) != length:
+        return None
+    ends = [sum(sizes[: k + 1]) for k in range(len(sizes))]
+    return [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 
 def _slice_range(node: ir.Node, length: int) -> range | None:

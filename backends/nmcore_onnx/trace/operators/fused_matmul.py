@@ -27,11 +27,17 @@ class FusedMatMul(MatMul):
         return attribute(node, "alpha")
 
     def follow(self, node: ir.Node, trace: Trace) -> None:
-        """Nothing is followed where data are turned, or the factor is 0."""
-        turns = any(flag(node, name) for name in ("transA", "transBatchA", "transBatchB"))
-        if turns or self.factor(node) == 0:
-            trace.decline_inputs(node, "which turns its data or is switched off")
-            trace.leave(node, "it turns its data, or it is switched off")
+        """Its rows make channels, also from turned data; channels in these stay.
+
+        Nothing is followed where batches are turned, or the factor is 0.
+        """
+        turned = flag(node, "transA") and trace.at(node) is not None
+        if turned or flag(node, "transBatchA") or flag(node, "transBatchB"):
+            trace.decline_inputs(node, "which turns them")
+            trace.leave(node, "it turns the channels that it reads")
+        elif self.factor(node) == 0:
+            trace.decline_inputs(node, "which is switched off")
+            trace.leave(node, "it is switched off")
         else:
             super().follow(node, trace)
 

@@ -17,10 +17,18 @@ def linear(node: ir.Node, trace: Trace) -> None:
     """A weight's columns read channels and its rows make new ones, on the axes it has them."""
     operator = operators.find(node)
     assert operator is not None
-    if operator.is_product(node):
+    if operator.is_product(node) or _multiplies_channels(node, trace):
         _product(node, trace)
     else:
         operator.follow(node, trace)
+
+
+def _multiplies_channels(node: ir.Node, trace: Trace) -> bool:
+    """Whether both factors of a MatMul bring channels: a weight does not, though one that is
+    computed from constants alone may, as the queries of a decoder for which a model has no input.
+    """
+    factors = [trace.at(node, index) for index in (0, 1)]
+    return node.op_type in ("MatMul", "FusedMatMul") and None not in factors
 
 
 def _product(node: ir.Node, trace: Trace) -> None:

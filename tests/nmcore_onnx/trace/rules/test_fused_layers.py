@@ -133,11 +133,30 @@ def test_heads_pass_scores_with_turned_keys():
     prove(scores(), {"matmul1": 4})
 
 
-@pytest.mark.parametrize("given", [{"alpha": 0.0}, {"transBatchA": 1}, {"transA": 1}])
-def test_products_that_turn_their_data_are_left_alone(given):
+def test_turned_data_make_channels_too():
+    chain = Chain((1, WIDTH, LENGTH))
+    weight = np.ascontiguousarray(chain.weight(HIDDEN, WIDTH).T)
+    chain.node("FusedMatMul", weight, transA=1, **MS).node("Relu")
+    chain.width = HIDDEN
+    prove(finish(chain), {"fusedmatmul1": HIDDEN})
+
+
+def test_channels_in_turned_data_stay():
+    """Its weight is square, so that they could be taken for positions that it mixes."""
+    chain = start().matmul(HIDDEN).node("Relu").node("Transpose", perm=[0, 2, 1])
+    chain.node("FusedMatMul", chain.weight(HIDDEN, HIDDEN), transA=1, **MS).node("Relu")
+    model = finish(chain)
+    assert widths(model) == {}
+    assert "which turns them" in reasons(model)["matmul1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"), [({"alpha": 0.0}, "switched off"), ({"transBatchA": 1}, "turns")]
+)
+def test_products_that_are_switched_off_or_turn_batches_are_left_alone(given, why):
     model = fused_matmul(**given)
     assert widths(model) == {}
-    assert "turns its data" in reasons(model)["fusedmatmul1"]
+    assert why in reasons(model)["fusedmatmul1"]
 
 
 @pytest.mark.parametrize("simplified", [False, True])

@@ -128,3 +128,21 @@ def tokens_of(chain):
     first = next(n for n in chain.nodes if n.op_type == "MatMul")
     chain.value, chain.width = first.input[0], WIDTH
     return chain.matmul(12).value
+
+
+def test_scores_of_queries_that_no_input_changes_are_a_product():
+    """As the first layer of a decoder of objects has them: heads go, as they do elsewhere."""
+    heads, size, length = 4, 4, 5
+    chain = Chain((1, length, WIDTH))
+    parts = []
+    for source in (chain.constant(chain.weight(1, 3, WIDTH)), "input", "input"):
+        chain.value, chain.width = source, WIDTH
+        chain.matmul(heads * size).node("Reshape", np.array([0, 0, heads, size]))
+        parts.append(chain.node("Transpose", perm=[0, 2, 1, 3]).value)
+    query, key, value = parts
+    turned = chain.raw("Transpose", key, perm=[0, 1, 3, 2]).value
+    chain.raw("MatMul", query, turned).node("Softmax", axis=-1)
+    chain.raw("MatMul", chain.value, value).node("Transpose", perm=[0, 2, 1, 3])
+    chain.node("Reshape", np.array([0, 0, -1]))
+    chain.width = heads * size
+    prove(chain.matmul(3).build(), {"matmul1": heads})
