@@ -142,6 +142,21 @@ def test_data_that_begin_with_the_batch(direction, initial):
     assert_equal(run(steps_first(small), form), run(steps_first(model), form))
 
 
+@pytest.mark.parametrize("direction", ["forward", BOTH])
+def test_a_layer_that_begins_with_the_states_of_another(direction):
+    form = Form(("LSTM", "LSTM"), direction)
+    model = network(form)
+    first, second = (each for each in model.graph.node if each.op_type == "LSTM")
+    first.output.extend(["hidden", "cell"])
+    second.input[5], second.input[6] = first.output[1:]
+    onnx.checker.check_model(model, full_check=True)
+    assert widths(model) == {"layer0": 6}
+    chosen = Plan((GroupPlan("layer0", 6, kept(form, 6)),))
+    small = nmcore.compress(model, plan=chosen, method="merge", verify=True).graph.serialize()
+    assert weights(small)["layer1_W"].shape[1:] == (12, 3 * (1 + (direction == BOTH)))
+    assert_equal(run(small, form), run(model, form))
+
+
 # what the caller sees stays
 
 
