@@ -5,34 +5,31 @@ This module decides the order of the steps and nothing else; each step lives in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nmcore.budgets.allocation import Budget, Spent
 from nmcore.calibration.collect import REAL_SAMPLES, Inputs, calibration_set_for
 from nmcore.calibration.hold_back import wanted
 from nmcore.compression.baseline import Baseline
 from nmcore.compression.merging import merge_all
 from nmcore.compression.reconstruction import reconstruct_all
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import FeedList
-from nmcore.data.images import Pictures
 from nmcore.data.loading import DataLike, Opened, open_data
 from nmcore.errors import DataError, ModelError, blaming
 from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
 from nmcore.evaluation.seed_spread import SEED_HINT, check_tries
 from nmcore.evaluation.verification import verify as prove
-from nmcore.group import Cost
 from nmcore.options import checks
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.options.recipe import strategy, unused
+from nmcore.pipeline.call import file_name, written_call
 from nmcore.pipeline.job import Job
 from nmcore.pipeline.original import Original
-from nmcore.pipeline.resolve import scope, task_of
+from nmcore.pipeline.resolve import scope, spent, task_of
 from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import best_of_seeds, parts, within_drop
 from nmcore.pipeline.vocabulary import read_ids, with_vocabulary
@@ -244,7 +241,9 @@ def compress(
     )
     registry.runtime().check(options.providers)
     decided = None if plan is None else serialization.plan_of(plan)
-    calls = [_call(model, options, plan, data, metrics, name_of) for name_of in (str, _file_name)]
+    calls = [
+        written_call(model, options, plan, data, metrics, name_of) for name_of in (str, file_name)
+    ]
     if decided is not None:
         options = replay.settle(decided, options)
     job = Job(
@@ -316,7 +315,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             seed=options.seed,
             verified=options.verify,
             notes=[*notes, *found, *done.notes, *scope(job, task)],
-            budget=_spent(task.budget, options, original.cost, after, done.latency),
+            budget=spent(task.budget, options, original.cost, after, done.latency),
             cautions=(*dict.fromkeys((*original.told, *_told(graph))), *done.cautions),
             original=original,
             data=job.data,
@@ -329,54 +328,6 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
 def _told(graph: protocols.Graph) -> Sequence[str]:
     """What the result does not have of the original, as far as the graph tells."""
     return graph.told() if isinstance(graph, protocols.Telling) else ()
-
-
-def _spent(
-    budget: Budget | None,
-    options: CompressOptions,
-    before: Cost,
-    after: Cost,
-    latency: float | None,
-) -> Spent | None:
-    """What became of a budget."""
-    if budget is None:
-        return None
-    if budget.kind == "latency":
-        reached = latency
-    else:
-        now, whole = (getattr(cost, budget.kind) for cost in (after, before))
-        reached = now / whole if whole else None
-    return None if reached is None else Spent(budget.kind, getattr(options, budget.kind), reached)
-
-
-def _call(
-    model: Any,
-    options: CompressOptions,
-    plan: Any,
-    data: Any,
-    metrics: Iterable[str],
-    name_of: Callable[[str | Path], str],
-) -> str:
-    """The call as it was written, with the options that differ from their defaults."""
-    words = [f"{name}={value!r}" for name, value in options.changed.items()]
-    words += [f"metric={[*metrics]!r}"] if [*metrics] else []
-    words += [
-        f"{name}={_named(value, name_of)}"
-        for name, value in (("plan", plan), ("data", data))
-        if value is not None
-    ]
-    return f"nmcore.compress({', '.join([_named(model, name_of), *words])})"
-
-
-def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
-    """A file's name, or of what kind an object is."""
-    value = value.name if isinstance(value, (Dataset, Pictures, FeedList)) else value
-    return repr(name_of(value)) if isinstance(value, (str, Path)) else type(value).__name__
-
-
-def _file_name(path: str | Path) -> str:
-    """The name without its folder, which is not passed on."""
-    return Path(path).name
 
 
 def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | None) -> _Done:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from nmcore.budgets.allocation import Budget, counted
+from nmcore.budgets.allocation import Budget, Spent, counted
 from nmcore.budgets.allotment import check_reachable, fastest_of
 from nmcore.budgets.latency_search import PACKED, ROUNDINGS
 from nmcore.errors import BudgetError
 from nmcore.evaluation.stopwatch import Stopwatch
+from nmcore.group import Cost
 from nmcore.options.amounts import AMOUNTS, COUNTED
 from nmcore.options.options import CompressOptions
 from nmcore.pipeline.job import Job
@@ -99,3 +100,21 @@ def scope(job: Job, task: Task) -> Iterator[str]:
     if task.budget is None and not task.planned:
         yield from streams_note(g for g in groups if task.counts[g.name] < g.width)
     yield from cost_notes(job.original.cost)
+
+
+def spent(
+    budget: Budget | None,
+    options: CompressOptions,
+    before: Cost,
+    after: Cost,
+    latency: float | None,
+) -> Spent | None:
+    """What became of a budget."""
+    if budget is None:
+        return None
+    if budget.kind == "latency":
+        reached = latency
+    else:
+        now, whole = (getattr(cost, budget.kind) for cost in (after, before))
+        reached = now / whole if whole else None
+    return None if reached is None else Spent(budget.kind, getattr(options, budget.kind), reached)
