@@ -43,15 +43,16 @@ def start(*, debug: bool) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.WARNING)
     if not debug:  # NumPy's doubts about single numbers are not the user's business
         warnings.filterwarnings("ignore", category=RuntimeWarning)
-    log.setLevel(logging.INFO)
     for each in (log, _heard):
+        each.setLevel(logging.INFO)
         each.propagate = False
         each.handlers = [_Voice()]
 
 
 def be_quiet() -> None:
     """Say nothing but errors, and show no progress."""
-    log.setLevel(logging.ERROR)
+    for each in (log, _heard):
+        each.setLevel(logging.ERROR)
 
 
 def notices() -> bool:

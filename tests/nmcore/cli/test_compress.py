@@ -126,10 +126,27 @@ class TestResult:
 
     def test_nothing_to_remove_is_written_and_said(self, run, tmp_path, out):
         onnx.save(Chain().conv(8).build(), tmp_path / "m.onnx")
-        lines = run("-q", "compress", tmp_path / "m.onnx", out).stderr.splitlines()
+        lines = run("compress", tmp_path / "m.onnx", out).stderr.splitlines()
         (line,) = (line for line in lines if "warning: nothing was removed: " in line)
         assert "output" in line
         assert out.exists()
+
+    def test_quiet_prints_nothing(self, run, model, out):
+        done = run("-q", "compress", model, out, "--ratio", 0)
+        assert (done.stdout, done.stderr) == ("", "")
+        assert out.exists()
+
+    def test_the_outcome_stands_at_the_end(self, run, model, out):
+        lines = run("compress", model, out, "--method", "merge").stdout.splitlines()[-3:]
+        assert [line.split(":")[0] for line in lines] == ["size", "speed", "cost"]
+        assert "kB -> " in lines[0]
+        assert "MACs -" in lines[1]
+        assert "synthetic inputs" in lines[2]
+
+    def test_what_no_width_can_reach_is_refused_at_once(self, fails, model, out, monkeypatch):
+        monkeypatch.setattr("nmcore.pipeline.compress.calibration_set_for", None)
+        said = fails("compress", model, out, "--macs", 0.00001)
+        assert "cannot be met: with as few channels as possible" in said
 
     def test_keeping_everything_is_said(self, run, model, out):
         text = run("compress", model, out, "--ratio", 0).stderr
