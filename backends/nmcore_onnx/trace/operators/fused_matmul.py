@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from nmcore_onnx.ir.nodes import attribute, flag
+from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.operators.base import Known, matrix_macs
 from nmcore_onnx.trace.operators.matmul import MatMul
@@ -27,19 +28,28 @@ class FusedMatMul(MatMul):
         return attribute(node, "alpha")
 
     def follow(self, node: ir.Node, trace: Trace) -> None:
-        """Its rows make channels, also from turned data; channels in these stay.
-
-        Nothing is followed where batches are turned, or the factor is 0.
-        """
-        turned = flag(node, "transA") and trace.at(node) is not None
-        if turned or flag(node, "transBatchA") or flag(node, "transBatchB"):
-            trace.decline_inputs(node, "which turns them")
-            trace.leave(node, "it turns the channels that it reads")
+        """Nothing is followed where batches are turned, or the factor is 0."""
+        fault = None
+        if flag(node, "transBatchA") or flag(node, "transBatchB"):
+            fault = "turns batches"
         elif self.factor(node) == 0:
-            trace.decline_inputs(node, "which is switched off")
-            trace.leave(node, "it is switched off")
-        else:
+            fault = "is switched off"
+        if fault is None:
             super().follow(node, trace)
+        else:
+            trace.decline_inputs(node, f"which {fault}")
+            trace.leave(node, f"it {fault}")
+
+    def consume(self, node: ir.Node, trace: Trace) -> None:
+        """Channels in data that are turned stay; the rows make new ones all the same."""
+        if flag(node, "transA"):
+            trace.decline_inputs(node, "which turns them")
+        else:
+            super().consume(node, trace)
+
+    def mixes_positions(self, node: ir.Node, channels: Channels, rank: int) -> bool:
+        """Not where data are turned: the axes are other ones then."""
+        return not flag(node, "transA") and super().mixes_positions(node, channels, rank)
 
     def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
         """Each output element sums over the last axis of the left factor, turned or not."""

@@ -55,11 +55,16 @@ class MatMul(Dense):
             trace.leave(node, "its weight is not a plain matrix, or its input's rank is unknown")
             return
         channels = trace.at(node, self.data_input)
-        if channels is not None and channels.axis < len(shape) - 1 and weight[0] == weight[1]:
+        if channels is not None and self.mixes_positions(node, channels, len(shape)):
             trace.carry(node, channels)
             trace.leave(node, "it mixes positions, of which all stay")
             return
         super().follow(node, trace)
+
+    def mixes_positions(self, node: ir.Node, channels: Channels, rank: int) -> bool:
+        """Whether channels of data with ``rank`` axes stand beside what a square weight reads."""
+        weight = constants.shape(node.inputs[self.weight_input]) or ()
+        return channels.axis < rank - 1 and weight[0] == weight[1]
 
     def slice_bias(self, node: ir.Node, trace: Trace, made: Channels) -> None:
         """The bias is another node's, which slices it as any constant that is added."""

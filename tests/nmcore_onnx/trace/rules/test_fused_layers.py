@@ -142,16 +142,28 @@ def test_turned_data_make_channels_too():
 
 
 def test_channels_in_turned_data_stay():
-    """Its weight is square, so that they could be taken for positions that it mixes."""
+    """The weight is square, so that they could be taken for positions that it mixes."""
     chain = start().matmul(HIDDEN).node("Relu").node("Transpose", perm=[0, 2, 1])
     chain.node("FusedMatMul", chain.weight(HIDDEN, HIDDEN), transA=1, **MS).node("Relu")
     model = finish(chain)
-    assert widths(model) == {}
+    prove(model, {"fusedmatmul1": HIDDEN})
+    assert "which turns them" in reasons(model)["matmul1"]
+
+
+def test_channels_on_the_last_axis_of_turned_data_stay():
+    """There are as many as the weight has columns, so that these could be taken to read them."""
+    chain = Chain((1, HIDDEN, WIDTH))
+    chain.width = WIDTH
+    chain.matmul(HIDDEN).node("Relu")
+    chain.node("FusedMatMul", chain.weight(HIDDEN, 16), transA=1, **MS).node("Relu")
+    chain.width = 16
+    model = finish(chain)
+    prove(model, {"fusedmatmul1": 16})
     assert "which turns them" in reasons(model)["matmul1"]
 
 
 @pytest.mark.parametrize(
-    ("given", "why"), [({"alpha": 0.0}, "switched off"), ({"transBatchA": 1}, "turns")]
+    ("given", "why"), [({"alpha": 0.0}, "switched off"), ({"transBatchA": 1}, "turns batches")]
 )
 def test_products_that_are_switched_off_or_turn_batches_are_left_alone(given, why):
     model = fused_matmul(**given)
