@@ -9,7 +9,7 @@ test test-all test-oldest: export NUMBA_NUM_THREADS ?= 1
 CODE = nmcore backends tests benchmarks examples docs
 OLDEST = .venv-oldest
 
-.PHONY: example test test-all test-oldest docs dist lint types format clean
+.PHONY: FORCE example test test-all test-oldest docs dist lint types format clean
 
 # Compress the network that ships with the project and show what became of its accuracy.
 example: $(VENV)/.ready
@@ -24,7 +24,7 @@ test-all: $(VENV)/.ready
 # The tests with the lower bounds of setup.cfg; PYTHON should be the oldest that is supported.
 test-oldest:
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[test]'
+	$(OLDEST)/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[gpu,test]'
 	$(OLDEST)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 # The pages, in site/; MkDocs 2, of which the theme warns, is excluded in setup.cfg.
@@ -36,7 +36,7 @@ dist: $(VENV)/.ready
 	rm -rf dist
 	$(BIN)/python -m build
 	$(PYTHON) -m venv dist/venv
-	dist/venv/bin/python -m pip install --quiet dist/*.whl
+	for wheel in dist/*.whl; do dist/venv/bin/python -m pip install --quiet "$$wheel[cpu]"; done
 	cd dist && venv/bin/nmcore --version && venv/bin/nmcore compress \
 	    ../examples/fashion_mnist/lenet5.onnx small.onnx --ratio 0.5 --report report.html
 	rm -r dist/venv dist/small.onnx dist/report.html
@@ -53,11 +53,17 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-$(VENV)/.ready: setup.cfg pyproject.toml
+$(VENV)/.ready: setup.cfg pyproject.toml $(VENV)/.modules
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev,docs]'
+	$(BIN)/python -m pip install --quiet --editable '.[gpu,test,dev,docs]'
 	touch $@
+
+# An editable install links the modules that there are, so it is made anew once that list changes.
+$(VENV)/.modules: FORCE
+	@mkdir -p $(VENV)
+	@find nmcore backends -name '*.py' | sort > $@.now
+	@cmp -s $@.now $@ || cp $@.now $@
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build dist site *.egg-info

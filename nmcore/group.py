@@ -129,6 +129,31 @@ class Scaling:
 
 
 @dataclass(frozen=True, eq=False)
+class RowSums:
+    """The rows of a table as sums of some that are kept: the columns of a sparse Z.
+
+    Attributes
+    ----------
+    kept : int array, shape (K,)
+        The rows that stay, ascending.
+    position : int array, shape (V, r)
+        For each row the positions, among the kept ones, of those that it is made of.
+    scale : array, shape (V, r)
+        Their factors; 0 where there are fewer. A kept row is itself.
+    """
+
+    kept: IntArray
+    position: IntArray
+    scale: FloatArray
+
+    def rebuilt(self, table: FloatArray, rows: IntArray | slice = slice(None)) -> FloatArray:
+        """What some rows (all without ``rows``) become, shape (n, D), as float64."""
+        atoms = table[self.kept[self.position[rows]]].astype(np.float64)
+        result: FloatArray = (self.scale[rows][:, :, None] * atoms).sum(axis=1)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
 class Refit:
     """New weights of a consumer on some of the channels that it reads, and none on the others.
 

@@ -12,8 +12,9 @@ import onnx_ir as ir
 from nmcore.group import (
     FloatArray,
     Reading,
+    RowSums,
 )
-from nmcore.plugins import Carried, InputHint, Pair
+from nmcore.plugins import Carried, InputHint, Pair, Table
 from nmcore_onnx.graph import OnnxGraph
 from nmcore_onnx.ir import constants
 from nmcore_onnx.probes import (
@@ -25,7 +26,7 @@ from nmcore_onnx.probes import (
     padding,
     pairs,
 )
-from nmcore_onnx.rewrite import model_copy
+from nmcore_onnx.rewrite import merge_rows, model_copy
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import files
 from nmcore_onnx.trace import consumers, operators
@@ -37,7 +38,9 @@ _COMPRESS = 9
 
 
 class MeasurableGraph(OnnxGraph):
-    """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Informative``, ``Describing``."""
+    """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Informative``, ``Describing``
+    and :class:`nmcore.plugins.Lexical`.
+    """
 
     def norm_probe(self) -> bytes | None:
         """A model that gives the batch's mean and variance at each batch norm, or None."""
@@ -215,6 +218,34 @@ class MeasurableGraph(OnnxGraph):
     def input_hints(self) -> Mapping[str, InputHint]:
         """What the original's first nodes tell of the inputs it was trained on."""
         return input_statistics.input_hints(self._original.graph, self._shapes)
+
+    def tables(self) -> Sequence[Table]:
+        """The embedding tables whose rows can be merged; see :class:`nmcore.plugins.Lexical`."""
+        found = []
+        for name, use in merge_rows.uses(self._source).items():
+            rows, width = constants.shape(use.value) or (0, 0)
+            found.append(Table(name, rows, width, bool(use.projections)))
+        return found
+
+    def table(self, name: str) -> FloatArray:
+        """The values of one, shape (V, D)."""
+        found = constants.array(self._source.graph.initializers[name])
+        assert found is not None
+        return found
+
+    def lookup_probe(self, name: str) -> bytes:
+        """A model that gives the places that are looked up in a table."""
+        return files.serialize(merge_rows.lookup_probe(self._source, name))
+
+    def with_rows(self, name: str, sums: RowSums) -> ir.Model:
+        """The model as it was read, with fewer rows in a table."""
+        copy = self._source.clone()
+        merge_rows.merge_rows(copy, name, sums)
+        return copy
+
+    def with_table(self, name: str, values: FloatArray) -> bytes:
+        """The model as it was read, with other values in a table."""
+        return files.serialize(merge_rows.with_table(self._source, name, values))
 
     def gives_features(self) -> bool:
         """Whether the original's first output plainly holds features."""

@@ -22,6 +22,7 @@ from nmcore.kernels.numba_ import compare, distance_sums, fill_panel, unit_rows
 from nmcore.kernels.protocol import Shortlist
 from nmcore.kernels.threads import Workers
 from nmcore_ort.fallback import tell_of_cpu
+from nmcore_ort.installation import onnxruntime
 from nmcore_ort.native_output import captured_output
 from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, choose
 
@@ -109,10 +110,8 @@ class _Cache:
         known = self.values.get(id(array))
         if known is not None and known[0]() is array:
             return known[1]
-        import onnxruntime
-
         self.values = {key: pair for key, pair in self.values.items() if pair[0]() is not None}
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
+        value = onnxruntime().OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
         self.values[id(array)] = (weakref.ref(array), value)
         return value
 
@@ -146,15 +145,13 @@ def _resident(array: FloatArray, device: str) -> Any:
 def _session(factors: int, biased: bool, threads: int, on_cuda: bool) -> tuple[Any, str]:
     """Return a session and the name of its device."""
     with captured_output():
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
+        options = onnxruntime().SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
         # Spinning threads would take the cores that NumPy's passes between two calls need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = [(CUDA, CUDA_OPTIONS), CPU] if on_cuda else [CPU]
-        session = onnxruntime.InferenceSession(_model(factors, biased), options, providers)
+        session = onnxruntime().InferenceSession(_model(factors, biased), options, providers)
     return session, "cuda" if CUDA in session.get_providers() else "cpu"
 
 

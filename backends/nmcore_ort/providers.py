@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from nmcore.errors import ArgumentError
+from nmcore_ort.installation import onnxruntime
 from nmcore_ort.native_output import captured_output
 
 CUDA = "CUDAExecutionProvider"
@@ -69,7 +70,7 @@ def choose(providers: Sequence[str]) -> Choice:
     Raises
     ------
     ArgumentError
-        A name is not known, or there is none.
+        A name is not known, or there is none; or CUDA alone is asked for and does not work.
 
     Examples
     --------
@@ -91,6 +92,8 @@ def choose(providers: Sequence[str]) -> Choice:
     problem = cuda_problem()
     if problem is None:
         return Choice("cuda")
+    if set(providers) == {"cuda"}:
+        raise ArgumentError(f"providers is cuda: {problem}; cuda,cpu goes on with the CPU")
     return Choice("cpu", fallback_notice(problem, asked="cuda" in providers))
 
 
@@ -106,14 +109,12 @@ def fallback_notice(problem: str, *, asked: bool) -> str:
 @functools.cache
 def cuda_problem() -> str | None:
     """Say why CUDA does not work in this process; None where a tiny model ran on it."""
-    with captured_output():  # Importing onnxruntime can already warn about odd devices.
-        import onnxruntime
-
-    if CUDA not in onnxruntime.get_available_providers():
+    package = onnxruntime()
+    if CUDA not in package.get_available_providers():
         return "this onnxruntime is built without CUDA"
     if device_count() == 0:
         return "no CUDA device was found"
-    return _probe(onnxruntime)
+    return _probe(package)
 
 
 def device_count() -> int:
@@ -132,17 +133,17 @@ def device_count() -> int:
     return count.value
 
 
-def _probe(onnxruntime: Any) -> str | None:
+def _probe(package: Any) -> str | None:
     x = np.ones((1, 1, 2, 2), np.float32)
     started: list[str] = []
     error = ""
     with captured_output() as captured:
         # onnxruntime's exceptions share no base class but Exception.
         try:
-            preload = getattr(onnxruntime, "preload_dlls", None)
+            preload = getattr(package, "preload_dlls", None)
             if preload is not None:
                 preload()
-            session = onnxruntime.InferenceSession(
+            session = package.InferenceSession(
                 PROBE_MODEL, providers=[(CUDA, CUDA_OPTIONS)], enable_fallback=0
             )
             started = session.get_providers()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nmcore.errors import ArgumentError, ModelError, OutOfMemoryError
 from nmcore.plugins.protocols import InputSpec
 from nmcore_ort.fallback import is_of_the_device, is_out_of_memory, tell_of_cpu
+from nmcore_ort.installation import onnxruntime
 from nmcore_ort.native_output import captured_output
 from nmcore_ort.providers import CPU, CUDA, CUDA_OPTIONS, Choice, choose, one_line
 
@@ -30,6 +31,12 @@ class OrtRuntime:
     """onnxruntime, as a plugin."""
 
     name = "onnxruntime"
+
+    def check(self, providers: Sequence[str] = ("auto",)) -> None:
+        """Raise ArgumentError unless onnxruntime is whole and can run models on ``providers``."""
+        onnxruntime()
+        if "cuda" in providers or not set(providers) <= {"auto", "cpu"}:
+            choose(providers)
 
     def session(
         self, model: bytes | Path, *, providers: Sequence[str] = ("auto",), threads: int = 0
@@ -190,9 +197,8 @@ def _tried_on_cuda(model: bytes | Path, threads: int) -> tuple[Any, Exception | 
 
 
 def _load(model: bytes | Path, threads: int, providers: Sequence[Any]) -> Any:
-    with captured_output():
-        import onnxruntime
-    options = onnxruntime.SessionOptions()
+    package = onnxruntime()
+    options = package.SessionOptions()
     # Errors arrive as exceptions; printing them as well would only garble the terminal.
     options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = threads
@@ -200,7 +206,7 @@ def _load(model: bytes | Path, threads: int, providers: Sequence[Any]) -> Any:
     # next session needs, and make models that are timed in turn look slow.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     source = model if isinstance(model, bytes) else os.fspath(model)
-    return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
+    return package.InferenceSession(source, options, providers=providers, enable_fallback=0)
 
 
 def usable_threads() -> int:

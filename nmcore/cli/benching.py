@@ -109,6 +109,7 @@ def bench_latency(
     from nmcore.plugins import registry
 
     runtime = registry.runtime()
+    runtime.check(providers)
     sessions = [
         runtime.session(model, providers=providers, threads=threads or 0) for model in models
     ]

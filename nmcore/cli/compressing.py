@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,6 +104,13 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @only_option
 @exclude_option
+@click.option(
+    "--vocabulary",
+    metavar="K|FILE",
+    help="Keep K rows of the largest embedding table, those that --data looks up first, or those "
+    "whose ids a text file lists; the others are made of them, and ids stay what they are. Without "
+    "another amount nothing else is removed.",
+)
 @click.option(
     "--plan",
     type=FILE,
@@ -219,6 +226,7 @@ def compress(
             ctx=click.get_current_context(), param_type="argument", param_hint="'OUT'"
         )
     from nmcore.cli import terminal as t
+    from nmcore.cli.targets import check_original, check_targets
     from nmcore.pipeline.compress import compress as compress_model
     from nmcore.pipeline.result import report_of
     from nmcore.report.report import Measures
@@ -227,9 +235,11 @@ def compress(
     from nmcore.utils.logs import step
 
     read = {"IN": source, "the data": options["data"], "the plan": options["plan"]}
-    _check_targets(read, target, reports, plan_path)
+    if options["vocabulary"] is not None and not options["vocabulary"].isdigit():
+        read["the vocabulary"] = Path(options["vocabulary"])
+    check_targets(read, target, reports, plan_path)
     if target is not None and not (dry_run or overwrite):
-        _check_original(source, target)
+        check_original(source, target)
     if dry_run:
         target = None
     # What is not given is left to the library, where the defaults live.
@@ -280,66 +290,6 @@ def compress(
         _print_report(report, source, target)
     for line in report.warnings:
         t.warn(line)
-
-
-def _check_targets(
-    read: Mapping[str, Path | None],
-    target: Path | None,
-    reports: Sequence[Path],
-    plan_path: Path | None,
-) -> None:
-    from nmcore.report.writers import check_format
-    from nmcore.utils.files import check_writable
-
-    for path in reports:
-        check_format(path)
-    if plan_path is not None:
-        _check_json(plan_path)
-    files = [("the report", path) for path in reports]
-    files += [("the plan", plan_path)] if plan_path else []
-    written = [("OUT", target), *files] if target else files
-    for _, path in written:
-        check_writable(path)
-    _check_apart(written)
-    # OUT may replace IN, where that is asked for, and a plan the one it completes; nothing else
-    # may replace what is read.
-    allowed = {("IN", "OUT"), ("the plan", "the plan")}
-    for each in ((what, path) for what, path in read.items() if path is not None):
-        for other in written:
-            if (each[0], other[0]) not in allowed:
-                _check_apart([each, other])
-
-
-def _check_original(source: Path, target: Path) -> None:
-    from nmcore.errors import ArgumentError
-
-    if target.exists() and source.exists() and target.samefile(source):
-        raise ArgumentError(
-            f"OUT is IN, {target}: the original would be lost; give another name, "
-            "or --overwrite if that is meant"
-        )
-    if target.exists() and target.suffix.lower() != source.suffix.lower():
-        raise ArgumentError(
-            f"OUT {target} exists and is no model by its name, which does not end in "
-            f"{source.suffix}; give another name, or --overwrite if that is meant"
-        )
-
-
-def _check_json(path: Path) -> None:
-    from nmcore.errors import ArgumentError
-
-    if path.suffix.lower() != ".json":
-        raise ArgumentError(f"plan {path}: its name must end in .json")
-
-
-def _check_apart(paths: Sequence[tuple[str, Path]]) -> None:
-    from nmcore.errors import ArgumentError
-
-    seen: dict[Path, str] = {}
-    for what, path in paths:
-        if path.resolve() in seen:
-            raise ArgumentError(f"{seen[path.resolve()]} and {what} are the same file, {path}")
-        seen[path.resolve()] = what
 
 
 @contextmanager
@@ -405,6 +355,8 @@ def _fidelity(
     from nmcore.errors import DataError, ModelError
     from nmcore.utils.logs import step
 
+    if result.unseen is not None and not result.metrics:
+        return result.unseen
     try:
         with t.working("comparing both models") as track, step("comparing both models"):
             return result.compared(sessions[0], sessions[1], track)
@@ -427,6 +379,7 @@ def _print_report(report: Report, source: Path, target: Path | None) -> None:
     out.print()
     if report.groups:
         t.show(out, t.groups_table(report.groups))
+    if report.groups or report.vocabulary:
         for line in (*t.shared_reasons(report.groups), *map(printable, report.notes)):
             out.print(line)
     print_declined(out, report.declined)

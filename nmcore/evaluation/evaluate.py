@@ -172,9 +172,11 @@ def evaluate(
         threads=threads,
     )
     paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
+    runtime = registry.runtime()
+    runtime.check(options.providers)
     graphs = [registry.open_graph(path) for path in paths]
     sessions = [
-        registry.runtime().session(path, providers=options.providers, threads=options.threads)
+        runtime.session(path, providers=options.providers, threads=options.threads)
         for path in paths
     ]
     inputs = data_for(

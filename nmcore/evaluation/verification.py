@@ -69,9 +69,31 @@ def verify(
         when its inputs change in their last digit, or single weights are so large that sums hold
         nothing else.
     """
+    return verify_same(
+        graph, graph.reference(scalings), original=original, providers=providers, seed=seed
+    )
+
+
+def verify_same(
+    graph: protocols.Graph,
+    reference: bytes,
+    *,
+    original: Callable[[], protocols.Session] | None = None,
+    providers: Sequence[str] = ("auto",),
+    seed: int = 0,
+) -> float:
+    """Compare the compressed model with another one that should give the same outputs.
+
+    Parameters
+    ----------
+    reference : bytes
+        That model, serialised.
+    graph, original, providers, seed
+        As for :func:`verify`, which says what is returned and raised as well.
+    """
     runtime = registry.runtime()
     small = runtime.session(graph.serialize(), providers=providers)
-    full = runtime.session(graph.reference(scalings), providers=providers)
+    full = runtime.session(reference, providers=providers)
     feeds = random_inputs_for(full, seed=seed, hints=hints_of(graph))
     wanted = full.run(feeds)
     kinds = [each.dtype for each in feeds.values()]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from nmcore.arrays.criteria import CRITERIA
@@ -154,6 +155,16 @@ def _round_to(value: Any) -> int | str:
     return "auto" if isinstance(value, str) and value == "auto" else int(_whole(1)(value))
 
 
+def _vocabulary(value: Any) -> int | tuple[int, ...] | Path:
+    """How many rows, or which, or a file that lists them."""
+    if isinstance(value, (str, Path)):
+        text = str(value)
+        return int(text) if text.isdigit() and int(text) else Path(value)
+    if isinstance(value, Iterable):
+        return tuple(sorted({operator.index(each) for each in value}))
+    return int(_whole(1)(value))
+
+
 def _called(value: Any) -> Any:
     _require(callable(value))
     return value
@@ -185,6 +196,7 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
     "keep": (_keep, "a mapping of pattern to whole number, such as {'conv1': 8},"),
     "exclude": _PATTERNS,
     "only": _PATTERNS,
+    "vocabulary": (_vocabulary, "a number of rows from 1, ids, or a file of ids"),
     "samples": (_whole(1), "a whole number from 1"),
     "preprocess": _one_of(*PREPROCESSING),
     "scale": (_number, "a number"),

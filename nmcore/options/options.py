@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -78,6 +79,7 @@ class CompressOptions:
     keep: Mapping[str, int] | None = None
     exclude: Sequence[str] = ()
     only: Sequence[str] = ()
+    vocabulary: int | Sequence[int] | Path | None = None
     samples: int | None = None
     scale: float | None = None
     mean: Sequence[float] | None = None

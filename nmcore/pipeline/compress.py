@@ -5,7 +5,7 @@ This module decides the order of the steps and nothing else; each step lives in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +18,6 @@ from nmcore.compression.baseline import Baseline
 from nmcore.compression.merging import merge_all
 from nmcore.compression.reconstruction import reconstruct_all
 from nmcore.data.dataset import Dataset
-from nmcore.data.feeds import FeedList
-from nmcore.data.images import Pictures
 from nmcore.data.loading import DataLike, Opened, open_data
 from nmcore.errors import DataError, ModelError, blaming
 from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
@@ -30,16 +28,18 @@ from nmcore.options import checks
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.options.recipe import strategy, unused
+from nmcore.pipeline.call import file_name, written
 from nmcore.pipeline.job import Job
 from nmcore.pipeline.original import Original
 from nmcore.pipeline.resolve import scope, task_of
 from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import best_of_seeds, parts, within_drop
+from nmcore.pipeline.vocabulary import read_ids, with_vocabulary
 from nmcore.plan import fingerprint, replay, serialization
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import UNTOUCHED, Plan, Source
 from nmcore.plan.task import Task
-from nmcore.plugins import protocols
+from nmcore.plugins import protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.versions import installed_versions
@@ -89,6 +89,7 @@ def compress(
     keep: Mapping[str, int] | None = None,
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
+    vocabulary: int | Sequence[int] | str | Path | None = None,
     plan: str | Path | Plan | Mapping[str, Any] | None = None,
     data: DataLike | None = None,
     samples: int | None = None,
@@ -136,6 +137,11 @@ def compress(
         How many channels the groups keep whose names match; the last match counts.
     exclude, only : sequence of pattern
         Nodes whose channels must not, or alone may, be removed.
+    vocabulary : int, sequence of int or path, optional
+        How many rows the largest embedding table keeps: those that ``data`` looks up, all of it,
+        and those that others replace worst; or the ids of the rows, or a text file that lists them.
+        Each other row is made of kept ones, so ids stay what they are. Without another amount
+        nothing else is removed. See :mod:`nmcore.arrays.vocabulary`.
     plan : path, Plan or mapping, optional
         Which channels each group keeps, instead of all that chooses them: a file for
         :func:`nmcore.plan.load`, or ``{"groups": {name: channels}}`` with channels as a list or an
@@ -223,6 +229,7 @@ def compress(
         keep=keep,
         exclude=exclude,
         only=only,
+        vocabulary=vocabulary,
         samples=samples,
         scale=scale,
         mean=mean,
@@ -234,8 +241,9 @@ def compress(
         seed=seed,
         tries=tries,
     )
+    registry.runtime().check(options.providers)
     decided = None if plan is None else serialization.plan_of(plan)
-    calls = [_call(model, options, plan, data, metrics, name_of) for name_of in (str, _file_name)]
+    calls = [written(model, options, plan, data, metrics, of) for of in (str, file_name)]
     if decided is not None:
         options = replay.settle(decided, options)
     job = Job(
@@ -248,6 +256,17 @@ def compress(
         call=calls[0],
         portable_call=calls[1],
     )
+    if isinstance(options.vocabulary, Path):
+        job = job.changed(vocabulary=read_ids(options.vocabulary))
+    if options.vocabulary is not None:
+        job, found = with_vocabulary(job)
+        return replace(_all(job, decided), vocabulary=found)
+    return _all(job, decided)
+
+
+def _all(job: Job, decided: Plan | None) -> Result:
+    """Compress as often as the options ask for."""
+    options = job.options
     if options.tries > 1:
         check_tries(options, data=job.data is not None)
         return best_of_seeds(job, _once)
@@ -296,8 +315,8 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             seed=options.seed,
             verified=options.verify,
             notes=[*notes, *found, *done.notes, *scope(job, task)],
-            budget=_spent(task.budget, original.cost, after, done.latency),
-            cautions=(*_told(graph), *done.cautions),
+            budget=_spent(task.budget, options, original.cost, after, done.latency),
+            cautions=(*dict.fromkeys((*original.told, *_told(graph))), *done.cautions),
             original=original,
             data=job.data,
             held=done.held,
@@ -311,7 +330,13 @@ def _told(graph: protocols.Graph) -> Sequence[str]:
     return graph.told() if isinstance(graph, protocols.Telling) else ()
 
 
-def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | None) -> Spent | None:
+def _spent(
+    budget: Budget | None,
+    options: CompressOptions,
+    before: Cost,
+    after: Cost,
+    latency: float | None,
+) -> Spent | None:
     """What became of a budget."""
     if budget is None:
         return None
@@ -320,37 +345,7 @@ def _spent(budget: Budget | None, before: Cost, after: Cost, latency: float | No
     else:
         now, whole = (getattr(cost, budget.kind) for cost in (after, before))
         reached = now / whole if whole else None
-    return None if reached is None else Spent(budget.kind, budget.share, reached)
-
-
-def _call(
-    model: Any,
-    options: CompressOptions,
-    plan: Any,
-    data: Any,
-    metrics: Iterable[str],
-    name_of: Callable[[str | Path], str],
-) -> str:
-    """The call as it was written, with the options that differ from their defaults."""
-    words = [f"{name}={value!r}" for name, value in options.changed.items()]
-    words += [f"metric={[*metrics]!r}"] if [*metrics] else []
-    words += [
-        f"{name}={_named(value, name_of)}"
-        for name, value in (("plan", plan), ("data", data))
-        if value is not None
-    ]
-    return f"nmcore.compress({', '.join([_named(model, name_of), *words])})"
-
-
-def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
-    """A file's name, or of what kind an object is."""
-    value = value.name if isinstance(value, (Dataset, Pictures, FeedList)) else value
-    return repr(name_of(value)) if isinstance(value, (str, Path)) else type(value).__name__
-
-
-def _file_name(path: str | Path) -> str:
-    """The name without its folder, which is not passed on."""
-    return Path(path).name
+    return None if reached is None else Spent(budget.kind, getattr(options, budget.kind), reached)
 
 
 def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | None) -> _Done:
@@ -366,7 +361,10 @@ def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | N
         reason = f"channels kept as planned, method {chosen}"
     if not task.removes(graph.groups):
         outcomes = [untouched(group) for group in graph.groups]
-        return _Done(graph, outcomes, [*notes, "nothing is to be removed"])
+        nothing = "nothing is to be removed"
+        if options.vocabulary is not None:
+            nothing = "no channel is to be removed"
+        return _Done(graph, outcomes, [*notes, nothing])
     if decided is None:
         # How many inputs also says which part of the data a largest drop is judged on.
         notes += unused(task.options, chosen, None if held_out else options.samples)
@@ -400,7 +398,7 @@ def _made(outcomes: Sequence[Outcome], job: Job, data: Source | None) -> Plan:
         options["method"] = RECONSTRUCTION if measured else "merge"
     return Plan(
         groups=tuple(outcome.plan for outcome in outcomes),
-        options=options if methods else {},
+        options=options if methods or given.vocabulary is not None else {},
         model=job.original.source(),
         data=data if measured else None,
         call=job.portable_call,

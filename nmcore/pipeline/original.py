@@ -26,7 +26,7 @@ class Original:
     Attributes
     ----------
     graph : Graph
-        The model, traced.
+        The model, traced; what is compressed.
     source : callable
         Gives the digest of the model, which begins to be computed here, in another thread.
     """
@@ -35,28 +35,42 @@ class Original:
         self.model = model
         self.graph: protocols.Graph = registry.open_graph(model)
         self.source: Callable[[], Source] = fingerprint.aside(model, self.graph)
+        self._full = self.graph
         self._providers = providers
         self._sessions: dict[int, protocols.Session] = {}
         self._cost: Cost | None = None
+
+    def with_graph(self, graph: protocols.Graph) -> Original:
+        """The same original, of which another form of the graph is compressed."""
+        copy = object.__new__(Original)
+        copy.__dict__.update(self.__dict__)
+        copy._cost = self.cost
+        copy.graph = graph
+        return copy
 
     @property
     def cost(self) -> Cost:
         """Its parameters and multiply-accumulates."""
         if self._cost is None:
-            self._cost = self.graph.cost()
+            self._cost = self._full.cost()
         return self._cost
+
+    @property
+    def told(self) -> Sequence[str]:
+        """What of its file was not taken over, a line each."""
+        return self._full.told() if isinstance(self._full, protocols.Telling) else ()
 
     @property
     def size(self) -> int:
         """The bytes of its files, or as one file where it is an object in memory."""
         if not isinstance(self.model, (str, Path)):
-            return self.graph.size()
-        return size_of([Path(self.model), *self.graph.data_files()])
+            return self._full.size()
+        return size_of([Path(self.model), *self._full.data_files()])
 
     def session(self, threads: int = 0) -> protocols.Session:
         """The model, loaded once for each number of threads that one operator may use."""
         if threads not in self._sessions:
             self._sessions[threads] = registry.runtime().session(
-                self.graph.serialize(), providers=self._providers, threads=threads
+                self._full.serialize(), providers=self._providers, threads=threads
             )
         return self._sessions[threads]

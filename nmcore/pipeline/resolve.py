@@ -41,10 +41,14 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
             f"{budget.kind} of {budget.share:g} cannot be met, as no channel can be removed: {why}"
         )
     if budget is not None and budget.kind in COUNTED:
-        counted(job.original.cost, budget.kind)  # refused before anything is measured
+        whole = counted(job.original.cost, budget.kind)  # refused before anything is measured
+        if options.vocabulary is not None:
+            # What is left of the original's cost once rows of a table are gone.
+            now = counted(graph.cost(), budget.kind)
+            budget = replace(budget, share=min(1.0, budget.share * whole / now))
     ratio = options.ratio
     if ratio is None:
-        ratio = 0.0 if options.keep or budget else 0.5
+        ratio = 0.0 if options.keep or budget or options.vocabulary is not None else 0.5
     selections = {
         multiple: Selection(ratio, options.keep, options.only, options.exclude, multiple)
         for multiple in multiples

@@ -25,6 +25,7 @@ from nmcore.plan.plan import Plan
 from nmcore.plugins import capabilities, protocols, registry
 from nmcore.report import notebook, writers
 from nmcore.report.report import Measures, Report, group_reports
+from nmcore.report.vocabulary import Vocabulary
 from nmcore.report.warnings import level_of, warnings_of
 from nmcore.utils.files import Draft, drafting
 from nmcore.utils.progress import Progress, silent
@@ -62,6 +63,8 @@ class Result:
         What was given to measure on, opened.
     held : Dataset or None
         What of it nothing was fitted to.
+    vocabulary : Vocabulary or None
+        What became of the embedding table, where that was asked for.
     normalisation : Normalisation or None
         What raw inputs go through.
     metrics : mapping of str to callable
@@ -87,6 +90,7 @@ class Result:
     held: Dataset | None = field(default=None, repr=False)
     normalisation: Normalisation | None = field(default=None, repr=False)
     metrics: Makers = field(default_factory=dict, repr=False)
+    vocabulary: Vocabulary | None = None
 
     @property
     def model(self) -> Any:
@@ -95,6 +99,11 @@ class Result:
 
     @property
     def removed(self) -> bool:
+        """Whether any channel, or any row of the vocabulary, is gone."""
+        return self.cut or self.vocabulary is not None
+
+    @property
+    def cut(self) -> bool:
         """Whether any channel is gone."""
         return any(len(each.plan.kept) < each.plan.width for each in self.outcomes)
 
@@ -107,6 +116,8 @@ class Result:
         nmcore.errors.NmcoreError
             A model cannot be used, or the outputs are none that ``metric`` could be told of.
         """
+        if self.unseen is not None and not self.metrics:
+            return self.unseen
         assert self.original is not None
         before = self.original.session()
         return self.compared(before, registry.runtime().session(self.graph.serialize()))
@@ -128,8 +139,16 @@ class Result:
             features=capabilities.gives_features(self.graph),
             asked=self.metrics,
         )
-        fitted = any(each.plan.method == RECONSTRUCTION for each in self.outcomes)
+        measured = any(each.plan.method == RECONSTRUCTION for each in self.outcomes)
+        fitted = measured or self.vocabulary is not None
         return found if fitted else replace(found, held=True)
+
+    @property
+    def unseen(self) -> Fidelity | None:
+        """How it fares on inputs that had no part in it, where that is known without running it:
+        where nothing but the vocabulary became smaller.
+        """
+        return None if self.cut or self.vocabulary is None else self.vocabulary.unseen
 
     @property
     def report(self) -> Report:
@@ -227,7 +246,8 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
         model=source.file if source else None,
         groups=group_reports(result.outcomes),
         declined=tuple(result.declined),
-        notes=tuple(result.notes),
+        notes=(*_vocabulary_notes(result, measured.get("fidelity")), *result.notes),
+        vocabulary=result.vocabulary,
         budget=result.budget,
         spread=result.spread,
         unmeasured=tuple(unmeasured),
@@ -235,3 +255,11 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
     )
     warnings = (*warnings_of(report), *result.cautions, *unmeasured)
     return replace(report, warnings=warnings, level=level_of(report, warnings))
+
+
+def _vocabulary_notes(result: Result, fidelity: Fidelity | None) -> Sequence[str]:
+    """What became of the vocabulary, as far as the comparison of both models does not tell."""
+    found = result.vocabulary
+    if found is None:
+        return ()
+    return [found.note, *(found.unseen_note if fidelity != found.unseen else ())]

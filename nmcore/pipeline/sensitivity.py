@@ -124,6 +124,7 @@ def sensitivity(
         providers=providers,
         seed=seed,
     )
+    registry.runtime().check(options.providers)
     job = Job(
         Original(model, options.providers),
         options,

@@ -37,7 +37,7 @@ _ONLY_GROUPS = 'or keep nothing but "groups" in the plan'
 # What a plan states of the options.
 STATED = (
     *("method", "criterion", "threshold", "lam", "bn_form", "seed"),
-    *("samples", "scale", "mean", "std"),
+    *("samples", "scale", "mean", "std", "vocabulary"),
 )
 
 
@@ -56,7 +56,8 @@ def settle(plan: Plan, options: CompressOptions) -> CompressOptions:
     3
     """
     given = options.changed
-    deciding = [name.replace("_", "-") for name in _DECIDING if name in given]
+    settled = (*_DECIDING, "vocabulary") if plan.options.get("vocabulary") else _DECIDING
+    deciding = [name.replace("_", "-") for name in settled if name in given]
     if deciding:
         raise ArgumentError(
             f"{' and '.join(deciding)} cannot be given with a plan, which says which channels "

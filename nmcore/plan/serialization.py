@@ -309,6 +309,10 @@ def _is_numbers(value: Any) -> bool:
     return _is_list(value) and len(value) > 0 and all(map(_is_number, value))
 
 
+def _are_counts(value: Any) -> bool:
+    return _is_list(value) and len(value) > 0 and all(map(_is_count, value))
+
+
 def _one_of(*names: str) -> tuple[Check, str]:
     return lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}"
 
@@ -340,4 +344,5 @@ OPTIONS: Mapping[str, tuple[Check, str]] = {
     "scale": (_none_or(_is_number), "a number or null"),
     "mean": (_none_or(_is_numbers), "a list of numbers or null"),
     "std": (_none_or(_is_numbers), "a list of numbers or null"),
+    "vocabulary": (_none_or(_are_counts), "a list of ids or null"),
 }

@@ -1,6 +1,6 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
-from nmcore.plugins.capabilities import Describing, Maskable
+from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Table
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
@@ -26,12 +26,14 @@ __all__ = [
     "Informative",
     "InputHint",
     "InputSpec",
+    "Lexical",
     "Maskable",
     "Measurable",
     "Pair",
     "Pairable",
     "RuntimeBackend",
     "Session",
+    "Table",
     "Telling",
     "installed",
     "open_graph",

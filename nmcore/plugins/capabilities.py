@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from nmcore.group import FloatArray, RowSums
 from nmcore.plugins.protocols import Measurable
 
 
@@ -48,6 +50,54 @@ class Naming(Protocol):
 def output_names(session: Any) -> Sequence[str]:
     """How the outputs of a session are called; empty where it does not tell."""
     return session.output_names if isinstance(session, Naming) else ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """An embedding table whose rows can be made of fewer ones.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    rows, width : int
+        A row for each token, and the numbers in one.
+    is_tied : bool
+        Whether the output projection reads it as well; a row is then replaced by a multiple of one
+        kept row.
+    """
+
+    name: str
+    rows: int
+    width: int
+    is_tied: bool = False
+
+
+@runtime_checkable
+class Lexical(Protocol):
+    """A graph with embedding tables."""
+
+    def tables(self) -> Sequence[Table]:
+        """The tables that integers are looked up in and whose rows can be merged."""
+        ...
+
+    def table(self, name: str) -> FloatArray:
+        """The values of one, shape (V, D)."""
+        ...
+
+    def lookup_probe(self, name: str) -> bytes:
+        """A model whose outputs are the places that are looked up in a table, serialised."""
+        ...
+
+    def with_rows(self, name: str, sums: RowSums) -> Any:
+        """A model, of the kind that :func:`nmcore.plugins.open_graph` takes, that keeps some rows
+        of a table; places and interface stay as they are.
+        """
+        ...
+
+    def with_table(self, name: str, values: FloatArray) -> bytes:
+        """The model with other values (V, D) in a table, serialised."""
+        ...
 
 
 def gives_features(graph: Any) -> bool:

@@ -432,6 +432,13 @@ class RuntimeBackend(Protocol):
 
     name: str
 
+    def check(self, providers: Sequence[str] = ("auto",)) -> None:
+        """Raise :class:`~nmcore.errors.ArgumentError` unless it can run models on ``providers``.
+
+        It is asked before anything that takes time.
+        """
+        ...
+
     def session(
         self, model: bytes | Path, *, providers: Sequence[str] = ("auto",), threads: int = 0
     ) -> Session:

@@ -60,4 +60,4 @@ def runtime() -> RuntimeBackend:
     for backend in installed():
         if isinstance(backend, RuntimeBackend):
             return backend
-    raise ArgumentError("no runtime is installed; pip install nmcore brings onnxruntime")
+    raise ArgumentError("no plugin that runs models is installed; nmcore brings one")

@@ -19,6 +19,7 @@ from nmcore.plan.summaries import (
     SimilaritySummary,
     ZSummary,
 )
+from nmcore.report.vocabulary import Vocabulary
 from nmcore.utils.versions import installed_versions
 
 
@@ -148,6 +149,8 @@ class Report:
     level : {"ok", "warning", "error"}
         Error where the outputs plainly lost what they were for, as far as the inputs at hand tell;
         warning where there is another.
+    vocabulary : Vocabulary or None
+        What became of the embedding table, where that was asked for.
     """
 
     before: Measures
@@ -169,6 +172,7 @@ class Report:
     unmeasured: Sequence[str] = ()
     warnings: Sequence[str] = ()
     level: str = "ok"
+    vocabulary: Vocabulary | None = None
 
     @property
     def removed(self) -> int:

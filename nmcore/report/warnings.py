@@ -22,7 +22,7 @@ REMEDIES = (
 
 def warnings_of(report: Report) -> Iterator[str]:
     """Yield what makes a result useless, or next to it, a line each."""
-    if not report.removed:
+    if not (report.removed or report.vocabulary):
         yield f"nothing was removed: {printable(why_nothing(report.groups, report.declined))}"
     if report.budget is not None and not report.budget.met:
         yield _overspent(report.budget)

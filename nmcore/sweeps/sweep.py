@@ -19,6 +19,7 @@ from nmcore.options.amounts import AMOUNTS
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.plan import fingerprint
+from nmcore.plan.selection import Selection
 from nmcore.plugins import registry
 from nmcore.sweeps.cell import Cell, on_one_line, run
 from nmcore.sweeps.records import Record, records_in
@@ -124,6 +125,7 @@ def sweep(
     checks.checked({"executor": executor})
     if options.get("round_to") == "auto":
         raise ArgumentError("a sweep takes no times, so round-to must be a whole number")
+    registry.runtime().check(options.get("providers", ("auto",)))
     sizes = _sizes(ratio=ratios, macs=macs, params=params)
     methods = [checks.checked({"method": method})["method"] for method in methods]
     metrics = metrics_of(metric)
@@ -172,6 +174,11 @@ class _Grid:
             raise DataError(f"evaluate-data {evaluate_data} is a folder; an .npz is needed")
         if self.folder is not None and not self.folder.is_dir():
             raise ArgumentError(f"out-dir {out_dir} is no folder")
+        self._selection = Selection(
+            keep=options.get("keep"),
+            only=options.get("only", ()),
+            exclude=options.get("exclude", ()),
+        )
         # What is stated though it is the default makes no other cell.
         self.options = {
             name: checks.plain(value)
@@ -186,7 +193,9 @@ class _Grid:
 
     def cells(self, model: Path, chosen: Iterable[tuple[str, tuple[str, float]]]) -> Iterator[Cell]:
         """Yield the cells of one model."""
-        sha256 = fingerprint.of_model(model, registry.open_graph(model)).sha256
+        graph = registry.open_graph(model)
+        self._selection.counts(graph.groups, graph.declined)  # refused before anything is measured
+        sha256 = fingerprint.of_model(model, graph).sha256
         for method, (budget, share) in chosen:
             measures = method in _MEASURING
             key: dict[str, Any] = {

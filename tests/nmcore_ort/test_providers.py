@@ -32,7 +32,13 @@ def test_cuda_where_it_works(cuda, wanted):
     assert choose(wanted) == Choice("cuda")
 
 
-@pytest.mark.parametrize("wanted", [["auto"], ["cuda"], ["cuda", "cpu"]])
+def test_cuda_alone_is_cuda_or_nothing(cuda):
+    cuda("no CUDA device was found")
+    with pytest.raises(ArgumentError, match="providers is cuda: no CUDA device was found"):
+        choose(["cuda"])
+
+
+@pytest.mark.parametrize("wanted", [["auto"], ["cuda", "cpu"], ["cuda", "auto"]])
 def test_else_the_cpu_and_one_line(cuda, wanted):
     cuda("no CUDA device was found")
     choice = choose(wanted)

@@ -10,6 +10,8 @@ import tarfile
 import zipfile
 from configparser import ConfigParser
 from email.parser import Parser
+from importlib.machinery import PathFinder
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -75,6 +77,41 @@ def test_wheel_says_what_it_is(wheel):
     assert any(each.endswith("LICENSE") for each in wheel.namelist())
 
 
+def test_no_runtime_comes_unasked(wheel):
+    """Wheels of onnxruntime overwrite each other's files: which one is for the user to say."""
+    (name,) = (each for each in wheel.namelist() if each.endswith(".dist-info/METADATA"))
+    needed = map(Requirement, Parser().parsestr(wheel.read(name).decode()).get_all("Requires-Dist"))
+    runtimes = [each for each in needed if each.name.startswith("onnxruntime")]
+    assert runtimes
+    for each in runtimes:
+        assert 'extra == "gpu"' in str(each.marker) or 'extra == "cpu"' in str(each.marker)
+    for machine in ("x86_64", "arm64"):
+        for extra in ("gpu", "cpu"):
+            here = {"extra": extra, "platform_machine": machine, "sys_platform": "linux"}
+            assert sum(each.marker.evaluate(here) for each in runtimes) == 1
+
+
+def test_an_editable_install_works_from_the_folder_above(tmp_path):
+    """There the checkout, if it is called nmcore, is a folder that Python could take for it."""
+    tree = tmp_path / "nmcore"
+    shutil.copytree(ROOT, tree, ignore=LEFT_BEHIND)
+    code = f"from setuptools import build_meta; build_meta.build_editable({str(tmp_path)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tree, env=dict(os.environ, PYTHONPATH=""),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(".pth"))
+        (folder,) = archive.read(name).decode().split()
+    assert PathFinder.find_spec("nmcore", [str(tmp_path)]).origin is None
+    for package in ("nmcore", "nmcore_onnx", "nmcore_ort"):
+        found = PathFinder.find_spec(package, [str(tmp_path), folder])
+        assert found.origin is not None
+        assert Path(found.origin).resolve().is_relative_to(tree)
+
+
 def test_source_has_all_that_make_needs(built):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
@@ -93,7 +130,8 @@ def test_the_lower_bounds_are_those_that_are_tested():
     """tests/oldest.txt names the lower bound of everything that is installed for the tests."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    needed = setup["options"]["install_requires"], setup["options.extras_require"]["test"]
+    extras = setup["options.extras_require"]
+    needed = setup["options"]["install_requires"], extras["gpu"], extras["test"]
     bounds = {}
     for line in filter(None, "\n".join(needed).splitlines()):
         requirement = Requirement(line)

@@ -1,4 +1,4 @@
-"""The figures and links of the README; ``test_pages.py`` runs its commands and snippets."""
+"""The links of the README, and the figures of the example; ``test_pages.py`` runs all snippets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import pytest
 from pages import ROOT
 
 README = ROOT / "README.md"
+EXAMPLE = ROOT / "examples/fashion_mnist/README.md"
 ADDED_BIASES = re.compile(r"gives layers without a bias one: [^.]* parameters more")
 # In points of top-1. Prune and merge reproduce to the digit of the table; what the default chooses
 # may move with another processor's order of additions, and some of 1,000 images with it.
 EXACT, CLOSE = 0.05, 1.5
 TOLERANCES = {"prune": EXACT, "merge": EXACT, "default": CLOSE, "default with data": CLOSE}
+
+
+def test_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_ci_runs_the_test_command():
@@ -27,14 +32,13 @@ def test_links_exist():
     text = README.read_text(encoding="utf-8")
     named = re.findall(r'(?:src|srcset)="([^"]+)"', text) + re.findall(r"\]\(([^)#:]+)\)", text)
     named += re.findall(r"`((?:nmcore|backends|examples|benchmarks|docs)/[\w./]+)`", text)
-    named += re.findall(r"`python (\S+\.py)", text)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def table_row(network, removed):
     """Parameters, MACs and the accuracies by method that the table of the example gives."""
-    rows = (line.strip().split("|")[1:-1] for line in README.read_text().splitlines())
+    rows = (line.strip().split("|")[1:-1] for line in EXAMPLE.read_text().splitlines())
     (found,) = (
         cells
         for cells in ([cell.strip() for cell in row] for row in rows)
@@ -55,7 +59,7 @@ def test_the_example_gives_what_its_table_says(network, removed, tmp_path, examp
     assert {f"{each.params:,}" for each in results[:2]} == {params}
     # Of two networks with the same widths the default's has biases where a layer had none.
     added = {f"{each.params - results[0].params}" for each in results[2:]}
-    assert added <= {"0", *re.findall(r"\d+", ADDED_BIASES.search(README.read_text())[0])}
+    assert added <= {"0", *re.findall(r"\d+", ADDED_BIASES.search(EXAMPLE.read_text())[0])}
     tolerances = list(TOLERANCES.values()) if removed else [EXACT]
     said = [float(cell) for cell in accuracies if cell]
     for top1, figure, tolerance in zip(
