@@ -53,6 +53,7 @@ def test_table2(command, tmp_path, built, cifar10):
     assert ["40 %", "kept", "1,446,342", "1,432,394", "1.4M", "1.4M", "18,233,292"] in table
 
 
+@pytest.mark.slow
 def test_nmf(command, tmp_path, shared, fashion_mnist):
     model = shared / "models" / "lenet300100_fashion_mnist.onnx"
     records, _ = quick(command, tmp_path, "nmf", "--model", model, *fashion_mnist)
@@ -63,6 +64,7 @@ def test_nmf(command, tmp_path, shared, fashion_mnist):
     assert {each["result"]["params"] for each in free} == {merge["result"]["params"]}
 
 
+@pytest.mark.slow
 def test_lenet300100(command, tmp_path, shared, fashion_mnist):
     model = shared / "models" / "lenet300100_fashion_mnist.onnx"
     records, _ = quick(command, tmp_path, "lenet300100", "--model", model, *fashion_mnist)

@@ -249,6 +249,7 @@ class TestTerminal:
 
     def test_long_names_lose_what_all_share_and_their_middle(self, capsys, tty, monkeypatch):
         monkeypatch.setenv("COLUMNS", "40")
+        monkeypatch.setenv("LINES", "25")
         monkeypatch.setenv("TERM", "dumb")
         names = [f"/encoder/layer.{k}/{'attention/' * 4}query" for k in range(2)]
         grid = terminal.table(("group", "width"), [(name, "8") for name in names])
