@@ -16,7 +16,7 @@ from nmcore.calibration.token_ids import in_segments, takes_ids, token_ids
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
-from nmcore.plugins.open_sizes import batch_axis
+from nmcore.plugins.open_sizes import are_apart
 from nmcore.plugins.protocols import InputHint, InputSpec
 
 # Pixels from 0 to 1 become roughly standard, as the input of most networks is; the usual values
@@ -64,7 +64,7 @@ def synthesise(
     """
     hints = hints or {}
     # A state of layers by inputs, say, is not one row an input: such inputs come one at a time.
-    apart = any(batch_axis(spec, inputs) for spec in inputs)
+    apart = are_apart(inputs)
     # An input without numbers, such as an empty list of axes, is no batch of anything.
     empty = [not math.prod(shape) for shape in shapes]
     length = min(

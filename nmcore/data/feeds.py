@@ -14,7 +14,7 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.open_sizes import batch_axis
+from nmcore.plugins.open_sizes import are_apart
 from nmcore.plugins.protocols import InputSpec
 
 # A batch holds about so many numbers: enough to keep a processor busy, little enough that the
@@ -133,7 +133,7 @@ class FeedList:
                     f"{self.name}: feed {number} (from 0) holds {', '.join(feed) or 'nothing'}, "
                     f"and the first holds {', '.join(names) or 'nothing'}"
                 )
-        apart = any(batch_axis(spec, inputs) for spec in inputs)
+        apart = are_apart(inputs)
         ranks = _ranks(names, inputs)
         parts: dict[str, list[Array]] = {name: [] for name in names}
         for feed in self.feeds:

@@ -68,6 +68,30 @@ def batch_axis(spec: InputSpec, inputs: Sequence[InputSpec]) -> int:
     return next(named, 0)
 
 
+def are_apart(inputs: Sequence[InputSpec]) -> bool:
+    """Whether inputs of several runs cannot be joined along their first axes.
+
+    It is so where a first axis counts something else, such as layers or steps: another axis counts
+    inputs, or is named like the first of another input, or first axes have different fixed lengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> kind = np.dtype(np.float32)
+    >>> steps = InputSpec("x", (None, None, 8), kind, ("steps", "batch", None))
+    >>> lengths = InputSpec("lengths", (None,), np.dtype(np.int32), ("batch",))
+    >>> are_apart([steps]), are_apart([steps, lengths])
+    (False, True)
+    >>> are_apart([InputSpec("x", (5, 2, 8), kind), InputSpec("h", (1, 2, 4), kind)])
+    True
+    """
+    if any(batch_axis(spec, inputs) for spec in inputs):
+        return True
+    leading = _leading_symbols(inputs)
+    fixed = {spec.shape[0] for spec in inputs if spec.shape} - {None}
+    return len(fixed) > 1 or any(leading.intersection(spec.symbols[1:]) for spec in inputs)
+
+
 def _leading_symbols(inputs: Sequence[InputSpec]) -> set[str]:
     return {spec.symbols[0] for spec in inputs if spec.symbols and spec.symbols[0] is not None}
 

@@ -6,8 +6,8 @@ import onnx_ir as ir
 
 
 def label(node: ir.Node) -> str:
-    """A node's name, or its first output's where it has none."""
-    return node.name or (node.outputs[0].name if node.outputs else "") or "?"
+    """A node's name, or that of its first output that has one."""
+    return node.name or next((value.name for value in node.outputs if value.name), "?")
 
 
 def attribute(node: ir.Node, name: str, default: float = 1.0) -> float:

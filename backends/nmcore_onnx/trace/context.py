@@ -16,7 +16,7 @@ Nothing is guessed: channels that reach a place which no rule understands stay a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -283,10 +283,10 @@ class Trace:
         reason = f"its channels reach {node.op_type} {label(node)!r}, {why}{because}"
         self.freeze(channels.atoms, reason)
 
-    def decline_inputs(self, node: ir.Node, why: str) -> None:
-        """The channels of all inputs of ``node`` stay."""
+    def decline_inputs(self, node: ir.Node, why: str, *, but: Container[int] = ()) -> None:
+        """The channels of all inputs of ``node`` stay, but those of some."""
         for index in range(len(node.inputs)):
-            channels = self.at(node, index)
+            channels = None if index in but else self.at(node, index)
             if channels is not None:
                 self.decline(node, channels, why)
 

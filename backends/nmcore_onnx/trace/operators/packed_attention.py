@@ -16,6 +16,8 @@ from nmcore_onnx.trace.operators.base import Known, elements
 from nmcore_onnx.trace.operators.weighted import Weighted
 
 _SIZES = "qkv_hidden_sizes"
+# The input that is added to the scores, perhaps with an entry a head.
+_MASK = 5
 
 
 class PackedAttention(Weighted):
@@ -43,13 +45,16 @@ class PackedAttention(Weighted):
         """Each head loses its queries, keys and values together, and its part of the output."""
         if not self.is_constant(node, trace):
             return
-        trace.decline_inputs(node, "which is attention with its projection in one")
         heads, sizes = node.attributes["num_heads"].as_int(), self._sizes(node)
+        problem = None
         if sizes is None or heads < 1 or any(size % heads for size in sizes):
-            trace.leave(node, "its heads are not known")
-            return
-        if has_state(node, range(4, 5)):
-            trace.leave(node, "its keys and values are part of the model's interface")
+            problem = "its heads are not known"
+        elif has_state(node, range(4, 5)):
+            problem = "its keys and values are part of the model's interface"
+        followed = () if problem else (_MASK,)
+        trace.decline_inputs(node, "which is attention with its projection in one", but=followed)
+        if problem or sizes is None:
+            trace.leave(node, problem or "its heads are not known")
             return
         made = trace.produce(node, Place(node, self.weight_input), *self.axes(node), 2)
         parts = np.split(made.atoms, np.cumsum(sizes)[:-1])
@@ -59,7 +64,7 @@ class PackedAttention(Weighted):
         assert value is not None
         unite(trace, query, key, value)
         self.slice_bias(node, trace, made)
-        if not mask_follows(node, 5, query, trace):
+        if not mask_follows(node, _MASK, query, trace):
             trace.freeze(query.atoms, "its heads have masks of their own that cannot shrink")
         trace.count(node, "num_heads", query.atoms)
         if _SIZES in node.attributes:

@@ -242,3 +242,28 @@ def test_angles_that_a_weight_makes_stay():
     model = add_input(grouped_queries(chain=chain, angles=angles), "table", [LENGTH, 4])
     assert widths(model) == {"matmul2": 2}
     assert "something else than queries" in reasons(model)["matmul1"]
+
+
+def test_a_bias_from_a_table_that_two_layers_share_loses_heads_of_both():
+    table = np.random.default_rng(0).standard_normal((9, HEADS)).astype("f4")
+    places = np.random.default_rng(1).integers(0, 9, (LENGTH, LENGTH))
+    chain = start()
+    chain.raw("Gather", chain.constant(table), chain.constant(places))
+    chain.node("Transpose", perm=[2, 0, 1]).node("Unsqueeze", np.array([0]))
+    bias, states = chain.value, "input"
+    for _ in range(2):
+        weight = chain.constant(chain.weight(3 * HEADS * SIZE, WIDTH).T.copy())
+        added = chain.constant(np.zeros(3 * HEADS * SIZE, "f4"))
+        inputs = (states, weight, added, "", "", bias)
+        chain.raw("Attention", *inputs, num_heads=HEADS, **MS)
+        chain.width = HEADS * SIZE
+        states = chain.matmul(WIDTH).value
+    model = finish(chain, WIDTH)
+    result = nmcore.compress(model, ratio=0.5, method="merge", verify=True)
+    (heads,) = (group for group in result.plan.groups if group.width == HEADS)
+    assert len(heads.kept) == HEADS // 2
+    cut = onnx.load_from_string(result.graph.serialize())
+    counts = [
+        each.i for node in cut.graph.node for each in node.attribute if each.name == "num_heads"
+    ]
+    assert counts == [HEADS // 2, HEADS // 2]
