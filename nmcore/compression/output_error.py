@@ -112,9 +112,9 @@ def scales(
     if not shown or len(trials) < 2:
         return {}
     try:
-        wanted = _outputs(session(graph.serialize()), shown)
+        wanted = _outputs(session(graph.serialize()), shown, calibration.mask)
         changes = [
-            _change(graph, trial, wanted, shown, session)
+            _change(graph, trial, wanted, shown, session, calibration.mask)
             for trial in progress("weighing groups", trials)
         ]
     except ModelError as error:
@@ -175,13 +175,14 @@ def _change(
     wanted: Sequence[Sequence[Float64Array]],
     shown: Sequence[Feeds],
     session: Callable[[bytes], protocols.Session],
+    mask: str | None,
 ) -> float:
     """The squared change of the outputs, relative to their variance, summed over outputs."""
     clone = graph.clone()
     for index, change in enumerate(trial.changes):
         clone.update(trial.group, index, change)
     clone.remove(trial.group, trial.kept)
-    found = _outputs(session(clone.serialize()), shown)
+    found = _outputs(session(clone.serialize()), shown, mask)
     return sum(_relative_change(*both) for both in zip(wanted, found, strict=True))
 
 
@@ -203,16 +204,36 @@ def _relative_change(wanted: Sequence[Float64Array], found: Sequence[Float64Arra
     return wrong / power if power > 0 else 0.0
 
 
-def _outputs(session: protocols.Session, shown: Sequence[Feeds]) -> list[list[Float64Array]]:
+def _outputs(
+    session: protocols.Session, shown: Sequence[Feeds], mask: str | None = None
+) -> list[list[Float64Array]]:
     """All floating-point outputs, of each run as rows (n, features), an input each where they have
-    a batch.
+    a batch. Positions of padding, which an input called ``mask`` marks by zeros, are zero.
     """
-    runs = [session.run(feeds) for feeds in shown]
+    runs = [
+        [without_padding(each, feeds.get(mask) if mask else None) for each in session.run(feeds)]
+        for feeds in shown
+    ]
     return [
         [comparable_rows(each) for each in same]
         for same in zip(*runs, strict=True)
         if same[0].dtype.kind == "f"
     ]
+
+
+def without_padding(output: Array, mask: Array | None) -> Array:
+    """An output (n, positions, ...) with zeros where a mask (n, positions) has them; any other as
+    it is.
+
+    Examples
+    --------
+    >>> without_padding(np.ones((1, 3, 1)), np.array([[1, 1, 0]])).ravel()
+    array([1., 1., 0.])
+    """
+    if mask is None or output.ndim < 3 or output.shape[:2] != mask.shape:
+        return output
+    counts = (mask != 0).reshape(*mask.shape, *[1] * (output.ndim - 2))
+    return np.where(counts, output, output.dtype.type(0))
 
 
 def comparable_rows(output: Array) -> Float64Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from chain import Chain
 from nmcore.calibration.calibration_set import CalibrationSet
@@ -56,6 +57,28 @@ def test_what_changes_the_outputs_more_counts_more():
     # The error is what its curve says: twice as much of it for the same change counts less.
     dearer = scales(graph, [trials[0], damaged(graph, 1, 0.02, 0.3)], shown(), load)
     assert dearer[graph.groups[1].name] < second
+
+
+def test_padding_does_not_count():
+    chain = Chain(("n", "s", 6))
+    chain.width = 6
+    model = chain.matmul(6).node("Relu").matmul(6).node("Relu").matmul(3).build()
+    model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.INT64, ["n", "s"]))
+    graph = registry.open_graph(model)
+    trials = [damaged(graph, 0, 0.01, 0.1), damaged(graph, 1, 0.01, 0.3)]
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((64, 4, 6)).astype(np.float32)
+    mask = np.ones((64, 4), np.int64)
+    mask[:, 2:] = 0
+    found = {}
+    for named in ("mask", None):
+        for padding in (0, 100):
+            padded = np.where(mask[:, :, None] == 1, inputs, padding * inputs[:, :1])
+            unseen = [{"input": padded.astype(np.float32), "mask": mask}]
+            seen = CalibrationSet(unseen, 256, True, "here", unseen=unseen, mask=named)
+            found[named, padding] = scales(graph, trials, seen, load)
+    assert found["mask", 0] == found["mask", 100]
+    assert found[None, 0] != found[None, 100]
 
 
 def test_the_graph_stays_as_it_was():
