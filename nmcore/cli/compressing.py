@@ -98,7 +98,7 @@ SECTIONS = {
     type=float,
     metavar="R",
     help="Share of channels removed in every group, from 0 to below 1.  "
-    "[default: 0.5, or 0 where --keep is given]",
+    "[default: 0.5, or 0 where --keep or --vocabulary is given]",
 )
 @budget_options
 @click.option(

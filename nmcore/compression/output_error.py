@@ -8,7 +8,6 @@ of each group is removed alone, its consumers are refitted, and the outputs are 
 from __future__ import annotations
 
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,8 @@ LEVEL = 0.03
 PASSES, FEWEST = 2, 4
 # What is measured is taken within bounds, as few inputs tell little.
 BOUND = 16.0
+# A channel of an output that has changed by all of its variance is lost, and cannot be more so.
+LOST = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,30 +193,59 @@ def _relative_change(wanted: Sequence[Float64Array], found: Sequence[Float64Arra
     Outputs may have other sizes in each run; where a run gives another size than it did, there is
     nothing to compare.
     """
-    alike: dict[int, list[tuple[Float64Array, Float64Array]]] = defaultdict(list)
+    alike: dict[tuple[int, ...], list[tuple[Float64Array, Float64Array]]] = defaultdict(list)
     for want, got in zip(wanted, found, strict=True):
         if want.shape == got.shape and want.size:
-            alike[want.shape[1]].append((want, got))
-    wrong = power = 0.0
+            alike[want.shape[1:]].append((want, got))
+    wrong: list[Float64Array] = []
+    power: list[Float64Array] = []
     for pairs in alike.values():
         want, got = (np.concatenate(each) for each in zip(*pairs, strict=True))
-        wrong += float(np.square(got - want).sum())
-        power += float(np.square(want - want.mean(axis=0)).sum())
-    return wrong / power if power > 0 else 0.0
+        wrong.append(per_channel(np.square(got - want)))
+        power.append(per_channel(np.square(want - want.mean(axis=0))))
+    if len({len(each) for each in power}) != 1:  # no channel is the same in each run
+        wrong, power = ([np.array([each.sum()]) for each in sums] for sums in (wrong, power))
+    lost, whole = np.sum(wrong, axis=0), np.sum(power, axis=0)
+    told = whole > 0
+    if not told.any():
+        return 0.0
+    shares = lost[told] / whole[told]
+    return float(np.mean(shares if len(whole) == 1 else np.minimum(shares, LOST)))
+
+
+def per_channel(squares: Float64Array) -> Float64Array:
+    """Sums of squares (n, ...) for each channel: each may be of another kind and size, as the
+    coordinates and scores of a detector are.
+
+    Channels are the shorter of two axes, or the last where there are more; all numbers of a vector
+    are one channel, as those of class scores are alike.
+
+    Examples
+    --------
+    >>> per_channel(np.ones((2, 3, 100))).tolist(), per_channel(np.ones((2, 5))).tolist()
+    ([200.0, 200.0, 200.0], [10.0])
+    """
+    if squares.ndim < 3:
+        return np.array([squares.sum()])
+    first = squares.ndim == 3 and squares.shape[1] < squares.shape[2]
+    channels = np.moveaxis(squares, 1 if first else -1, 0)
+    result: Float64Array = channels.reshape(len(channels), -1).sum(axis=1)
+    return result
 
 
 def _outputs(
     session: protocols.Session, shown: Sequence[Feeds], mask: str | None = None
 ) -> list[list[Float64Array]]:
-    """All floating-point outputs, of each run as rows (n, features), an input each where they have
-    a batch. Positions of padding, which an input called ``mask`` marks by zeros, are zero.
+    """All floating-point outputs of each run, (n, ...), an input each where they have a batch.
+
+    Positions of padding, which an input called ``mask`` marks by zeros, are zero.
     """
     runs = [
         [without_padding(each, feeds.get(mask) if mask else None) for each in session.run(feeds)]
         for feeds in shown
     ]
     return [
-        [comparable_rows(each) for each in same]
+        [comparable(each) for each in same]
         for same in zip(*runs, strict=True)
         if same[0].dtype.kind == "f"
     ]
@@ -236,16 +266,16 @@ def without_padding(output: Array, mask: Array | None) -> Array:
     return np.where(counts, output, output.dtype.type(0))
 
 
-def comparable_rows(output: Array) -> Float64Array:
-    """An output as rows (n, features), class probabilities as scores around their mean.
+def comparable(output: Array) -> Float64Array:
+    """An output (n, ...), with class probabilities as scores around their mean.
 
     Probabilities hide what happens to all classes but one.
 
     Examples
     --------
-    >>> comparable_rows(np.array([[3.0, -1.0]]))
+    >>> comparable(np.array([[3.0, -1.0]]))
     array([[ 3., -1.]])
-    >>> comparable_rows(np.array([[0.999, 0.001]])).round(2)
+    >>> comparable(np.array([[0.999, 0.001]])).round(2)
     array([[ 3.45, -3.45]])
     """
     values = output.astype(np.float64)
@@ -257,6 +287,4 @@ def comparable_rows(output: Array) -> Float64Array:
     ):
         values = np.log(np.maximum(values, 1e-12))
         values -= values.mean(axis=-1, keepdims=True)
-    if values.ndim < 2:
-        return values.reshape(1, -1)
-    return values.reshape(len(values), math.prod(values.shape[1:]))
+    return values.reshape(1, -1) if values.ndim < 2 else values

@@ -24,6 +24,12 @@ def warnings_of(report: Report) -> Iterator[str]:
     """Yield what makes a result useless, or next to it, a line each."""
     if not (report.removed or report.vocabulary):
         yield f"nothing was removed: {printable(why_nothing(report.groups, report.declined))}"
+    vocabulary = report.vocabulary
+    if vocabulary is not None and (vocabulary.looked_up or 0) > vocabulary.kept:
+        yield (
+            f"the data looks up {vocabulary.looked_up:,} rows of the vocabulary, and "
+            f"{vocabulary.kept:,} were asked for: rows that are needed were merged"
+        )
     if report.budget is not None and not report.budget.met:
         yield _overspent(report.budget)
     own, seen = [*_worst_groups(report)], [*_unlike(report.fidelity)]

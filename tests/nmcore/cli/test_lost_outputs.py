@@ -50,7 +50,7 @@ def lost(tmp_path):
 def test_boxes_that_are_gone(run, detector, pictures, lost, tmp_path):
     args = [detector, tmp_path / "out.onnx", *lost, "--data", pictures]
     page = tmp_path / "page.html"
-    result = run("compress", *args, "--report", page, "-q")
+    result = run("compress", *args, "--report", page)
     gone = "of 48 boxes of the original 0 are left"
     assert f"boxes kept 0.00 %, new boxes 0.00 %, deviation {lost_percent(result)} %, {gone}" in (
         result.stdout

@@ -67,6 +67,12 @@ def test_and_channels(run, model, words, tmp_path):
     assert again.graph.serialize() == result.graph.serialize()
 
 
+def test_fewer_rows_than_the_data_looks_up_are_warned_of(run, model, words, tmp_path):
+    told = run("compress", model, tmp_path / "s.onnx", "--vocabulary", 5, "--data", words)
+    assert "and 5 were asked for: rows that are needed were merged" in told.stderr
+    assert "of which the most frequent stay" in told.stdout
+
+
 def test_listed_rows(run, model, tmp_path):
     listed = tmp_path / "ids.txt"
     listed.write_text("0, 5\n7 59")
