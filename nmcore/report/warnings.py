@@ -14,10 +14,7 @@ from nmcore.utils.text import percent, printable
 LOST_ERROR = 1.0
 # Below this agreement, in percent, or above this deviation a model is another one.
 LOST_AGREEMENT, LOST_DEVIATION = 50.0, 100.0
-REMEDIES = (
-    "Try a smaller --ratio, a budget in its place (--macs), {data}"
-    "or other groups (--only, --exclude; nmcore inspect --sensitivity)"
-)
+REMEDIES = "Try {amount}, {data}or other groups (--only, --exclude; nmcore inspect --sensitivity)"
 
 
 def warnings_of(report: Report) -> Iterator[str]:
@@ -38,8 +35,19 @@ def warnings_of(report: Report) -> Iterator[str]:
         unsure = not own and report.fidelity is not None and report.fidelity.synthetic
         verdict = "accuracy may be gone" if unsure else "accuracy is probably gone"
         known = report.fidelity is not None and not report.fidelity.synthetic
-        remedies = REMEDIES.format(data="" if known else "real inputs (--data), ")
+        data = "" if known else "real inputs (--data), "
+        remedies = REMEDIES.format(amount=_gentler(report), data=data)
         yield f"{verdict}: {'; '.join([*own, *seen])}. {remedies}"
+
+
+def _gentler(report: Report) -> str:
+    """What to ask for so that less goes, in the words of what was asked for."""
+    if report.budget is not None:
+        gentler = "smaller" if report.budget.kind == "max-drop" else "larger"
+        return f"a {gentler} --{report.budget.kind}"
+    if report.vocabulary is not None and not report.removed:
+        return "a larger --vocabulary"
+    return "a smaller --ratio, a budget in its place (--macs)"
 
 
 def level_of(report: Report, warnings: Sequence[str]) -> str:

@@ -43,6 +43,23 @@ def test_groups_without_anything_left_are_counted_and_the_worst_is_named():
 
 
 @pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        (None, "a smaller --ratio"),
+        ("macs", "a larger --macs"),
+        ("max-drop", "a smaller --max-drop"),
+    ],
+)
+def test_the_advice_is_in_the_words_of_what_was_asked_for(kind, advice):
+    budget = None if kind is None else Spent(kind, 0.5, 0.4)
+    report = replace(
+        account.report(account.outcome()), groups=[group("a", 2.0)], fidelity=None, budget=budget
+    )
+    (line,) = warnings_of(report)
+    assert f"Try {advice}" in line
+
+
+@pytest.mark.parametrize(
     ("fidelity", "evidence"),
     [
         ({"agreement": LOST_AGREEMENT - 1, "deviation": 0}, "49.00 % keep their top class"),
