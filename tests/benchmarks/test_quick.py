@@ -44,6 +44,7 @@ def test_table1(command, tmp_path, built, cifar10):
     assert after["params"] == 1_355_642
 
 
+@pytest.mark.slow
 def test_table2(command, tmp_path, built, cifar10):
     model = built / "mobilenet_v1_cifar10_bn.onnx"
     records, table = quick(command, tmp_path, "table2", model, *cifar10)
