@@ -158,8 +158,12 @@ def _round_to(value: Any) -> int | str:
 def _vocabulary(value: Any) -> int | tuple[int, ...] | Path:
     """How many rows, or which, or a file that lists them."""
     if isinstance(value, (str, Path)):
-        text = str(value)
-        return int(text) if text.isdigit() and int(text) else Path(value)
+        try:
+            number = float(str(value))
+        except ValueError:
+            return Path(value)
+        _require(number.is_integer())
+        return int(_whole(1)(int(number)))
     if isinstance(value, Iterable):
         return tuple(sorted({operator.index(each) for each in value}))
     return int(_whole(1)(value))

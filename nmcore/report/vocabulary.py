@@ -38,13 +38,13 @@ class Vocabulary:
     @property
     def note(self) -> str:
         """What was done."""
-        needed = "no data says which are needed"
+        needed = ""
         if self.looked_up is not None:
-            needed = f"the data looks up {self.looked_up:,}"
+            needed = f", the data looks up {self.looked_up:,}"
             if self.looked_up > self.kept:
                 needed += ", of which the most frequent stay"
         return (
-            f"vocabulary: {self.kept:,} of {self.rows:,} rows of {self.table} kept, {needed}; the "
+            f"vocabulary: {self.kept:,} of {self.rows:,} rows of {self.table} kept{needed}; the "
             f"others are made of kept ones, {percent(100 * self.error)} % of their length off"
         )
 

@@ -98,6 +98,8 @@ def test_budget_counts_the_rows(model):
     ("given", "said"),
     [
         ("60", "vocabulary is 60; fewer than the 60 rows of"),
+        ("0", "vocabulary is '0'; a number of rows from 1, ids, or a file of ids is needed"),
+        ("0.5", "vocabulary is '0.5'; a number of rows from 1"),
         ("none.txt", "none.txt: No such file or directory"),
         ("words.txt", "'the' is no id; whole numbers are needed"),
         ("far.txt", "ids from 0 to 59 are needed"),
