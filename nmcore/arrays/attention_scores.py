@@ -99,8 +99,9 @@ def _of_head(
 
 
 def _roots(covariance: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """The square root of a covariance, and its inverse."""
+    """The square root of a covariance, and its inverse where keys vary at all."""
     values, vectors = np.linalg.eigh(covariance)
-    largest = values[-1] if values[-1] > 0 else 1.0
-    values = np.sqrt(np.maximum(values, _FLOOR * largest))
-    return (vectors * values) @ vectors.T, (vectors / values) @ vectors.T
+    varies = values > _FLOOR * max(values[-1], 0)
+    root = np.sqrt(np.where(varies, values, 0))
+    inverse = np.where(varies, 1 / np.where(varies, root, 1), 0)
+    return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T

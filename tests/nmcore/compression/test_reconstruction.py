@@ -447,8 +447,8 @@ def test_a_wrong_cut_does_not_pass_verification(monkeypatch):
 
     cut = rewrite._cut
 
-    def reversed_rows(copy, trace, ledger, gone):
-        found = cut(copy, trace, ledger, gone)
+    def reversed_rows(copy, trace, ledger, gone, narrowed):
+        found = cut(copy, trace, ledger, gone, narrowed)
         if len(gone):
             place = trace.producers[0].place
             found[place] = found[place][::-1]
