@@ -58,10 +58,9 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
         multiple: Selection(ratio, options.keep, options.only, options.exclude, multiple)
         for multiple in multiples
     }
-    counts = {m: each.counts(graph.groups, graph.declined) for m, each in selections.items()}
-    free = selections[multiples[0]].free([*graph.groups, *inside])
-    for each in counts.values():
-        each.update({pair.name: pair.width for pair in inside})
+    parts = [*graph.groups, *inside]
+    counts = {m: each.counts(parts, graph.declined) for m, each in selections.items()}
+    free = selections[multiples[0]].free(parts)
     task = Task(counts[multiples[0]], free, budget, options.of_method, job.progress, multiples)
     if budget is not None and budget.kind in COUNTED and budget.share < 1:
         check_reachable(graph, budget, task.choices, free)

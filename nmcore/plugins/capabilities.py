@@ -93,6 +93,11 @@ def score_pairs(graph: Any) -> Sequence[ScorePair]:
     return graph.score_pairs if isinstance(graph, Narrowable) else ()
 
 
+def declined_pairs(graph: Any) -> Sequence[Declined]:
+    """The attention whose heads keep their width; none where a graph tells nothing."""
+    return graph.declined_pairs if isinstance(graph, Narrowable) else ()
+
+
 def cuttable(graph: Any) -> list[Group]:
     """The groups of a graph, then its score pairs."""
     return [*graph.groups, *score_pairs(graph)]
