@@ -43,12 +43,12 @@ def reconstruct_all(
             outcomes[group.name] = merge_group(
                 graph, group, counts[group.name], options, why, planned=kept
             )
+    heads.expect(counts)
     undecided = {
         group.name: Choice(counts[group.name], chosen(graph, group, counts[group.name], task))
         for group in refitted
     }
     steps = walk.steps(refitted)
-    heads.expect(counts)
     with step(f"refitting in {len(steps)} steps"):
         for number, readings in enumerate(task.progress("refitting", steps), start=1):
             later = [reading for each in steps[number:] for reading in each]

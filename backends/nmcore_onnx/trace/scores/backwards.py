@@ -40,12 +40,15 @@ class Way:
         The values so far, the scores' own first.
     counts : list of InnerCount
         The sizes that follow.
+    aside : list of Passed
+        Values of which nothing but the shape is read.
     """
 
     trace: Trace
     atoms: IntArray
     passed: list[Passed] = field(default_factory=list)
     counts: list[InnerCount] = field(default_factory=list)
+    aside: list[Passed] = field(default_factory=list)
 
     def count(self, node: ir.Node, index: int, entry: shape_values.Entry, after: Passed) -> None:
         """Let an entry of the sizes that ``node`` reads follow; ``after`` is what they are of."""
@@ -77,7 +80,7 @@ def followed(trace: Trace, start: Passed, atoms: IntArray, reader: ir.Node) -> S
     """
     way, now = Way(trace, atoms), start
     while True:
-        node = _alone(now, reader, trace)
+        node = _alone(now, reader, way)
         way.passed.append(now)
         operator = operators.find(node)
         if isinstance(operator, operators.Weighted) and constants.is_float(
@@ -93,18 +96,32 @@ def followed(trace: Trace, start: Passed, atoms: IntArray, reader: ir.Node) -> S
         now, reader = step(node, now, way), node
 
 
-def _alone(now: Passed, reader: ir.Node, trace: Trace) -> ir.Node:
+def _alone(now: Passed, reader: ir.Node, way: Way) -> ir.Node:
     """The node that makes a value which nobody else reads but for its shape."""
     value = now.value
     maker = value.producer()
     if maker is None:
         raise NotFollowedError("come from an input or a constant")
     others = {use.node for use in value.uses()} - {reader}
-    if value.is_graph_output() or any(node.op_type != "Shape" for node in others):
+    if value.is_graph_output() or not all(_is_for_shape(node, now, way) for node in others):
         raise NotFollowedError("are read by others, too, or given out")
-    if trace.size(value, now.axis) is None:
+    if way.trace.size(value, now.axis) is None:
         raise NotFollowedError(f"pass {_named(maker)}, behind which their width is not known")
     return maker
+
+
+def _is_for_shape(node: ir.Node, now: Passed, way: Way) -> bool:
+    """Whether a reader wants to know a shape, perhaps behind a Transpose."""
+    if node.op_type == "Shape":
+        return True
+    if node.op_type != "Transpose" or "perm" not in node.attributes:
+        return False
+    turned = node.outputs[0]
+    if turned.is_graph_output() or any(use.node.op_type != "Shape" for use in turned.uses()):
+        return False
+    axis = list(node.attributes["perm"].as_ints()).index(now.axis)
+    way.aside.append(Passed(turned, axis, now.heads))
+    return True
 
 
 def _why(node: ir.Node) -> str:
@@ -147,7 +164,7 @@ def _projection(way: Way, node: ir.Node, operator: operators.Weighted) -> Side:
     made = way.passed[: len(way.passed) - (bias is not None and bias.place.node is not node)]
     unbiased = way.passed[len(made) :]
     # The value behind the bias comes first, as it is what is measured.
-    order = [*made[::-1], *unbiased]
+    order = [*made[::-1], *unbiased, *way.aside]
     return Side(node, Slot(weight, rows, owners), bias, order, way.counts)
 
 

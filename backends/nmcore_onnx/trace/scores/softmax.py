@@ -30,18 +30,25 @@ class Meeting:
 def meetings(trace: Trace) -> Iterator[Meeting]:
     """Every product of queries and keys whose softmax over the keys follows, in order."""
     for node in trace.graph:
+        if (node.op_type, node.domain) in _FUSED:
+            yield _fused(node, trace)
+            continue
         operator = find(node)
         if operator is None or not (operator.is_product(node) or node.op_type == "Einsum"):
-            continue
-        if node.op_type in _FUSED:
-            yield _fused(node, trace)
             continue
         sides = _factors(node, trace)
         if sides is not None and _reaches_softmax(node.outputs[0], trace):
             yield Meeting(node, *sides)
 
 
-_FUSED = ("Attention", "MultiHeadAttention", "GroupQueryAttention")
+_MICROSOFT = "com.microsoft"
+_FUSED = (
+    ("Attention", ""),
+    ("Attention", "ai.onnx"),
+    ("Attention", _MICROSOFT),
+    ("MultiHeadAttention", _MICROSOFT),
+    ("GroupQueryAttention", _MICROSOFT),
+)
 
 
 def _fused(node: ir.Node, trace: Trace) -> Meeting:
@@ -51,7 +58,7 @@ def _fused(node: ir.Node, trace: Trace) -> Meeting:
     2. Of onnxruntime's the one whose values may be of another width, with a bias before it.
     """
     ranks = [len(trace.shape(value) or ()) for value in node.inputs[:3]]
-    if node.op_type == "Attention" and node.domain in ("", "ai.onnx"):
+    if node.op_type == "Attention" and node.domain != _MICROSOFT:
         state, counts = range(4, 6), ("q_num_heads", "kv_num_heads")
     elif node.op_type == "MultiHeadAttention":
         state, counts = range(6, 8), ("num_heads", "num_heads")
@@ -62,7 +69,7 @@ def _fused(node: ir.Node, trace: Trace) -> Meeting:
         return Meeting(node, reason="queries, keys and values come in one, or of unknown shape")
     if has_state(node, state):
         return Meeting(node, reason="keys and values are part of the model's interface")
-    if node.domain == "com.microsoft" and len(node.inputs) > 3 and node.inputs[3] is not None:
+    if node.domain == _MICROSOFT and len(node.inputs) > 3 and node.inputs[3] is not None:
         return Meeting(node, reason="biases of queries, keys and values come in one")
     if attribute(node, "softcap", 0.0) != 0:
         return Meeting(node, reason="large scores are bent")
