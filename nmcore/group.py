@@ -300,6 +300,47 @@ class Group:
 
 
 @dataclass(frozen=True)
+class ScorePair(Group):
+    """The query and the key channels inside the heads of one attention, which go together.
+
+    Its channels are those inside one head, and every head loses as many: after the maps of a
+    :class:`Narrowing` they stand by falling share of the scores, so that the first ones stay.
+    Producers are the two layers that project queries and keys, in this order; what reads both is
+    the one consumer.
+
+    Attributes
+    ----------
+    heads, key_heads : int
+        How many heads the queries and the keys have; several neighbouring query heads may read one
+        key head.
+    """
+
+    heads: int = 1
+    key_heads: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Narrowing:
+    """What makes the queries and keys of all heads narrower: q becomes A' q, and k becomes B' k.
+
+    Attributes
+    ----------
+    query : array, shape (H, D, d)
+        A of each query head.
+    key : array, shape (G, D, d)
+        B of each key head.
+    """
+
+    query: Float64Array
+    key: Float64Array
+
+    @property
+    def width(self) -> int:
+        """How many channels are left, d."""
+        return int(self.key.shape[2])
+
+
+@dataclass(frozen=True)
 class Reading:
     """One consumer of a group.
 

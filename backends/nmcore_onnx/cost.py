@@ -20,6 +20,8 @@ from nmcore_onnx.shapes.per_node import NodeInference
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.groups import TracedGroup
+from nmcore_onnx.trace.operators.base import elements
+from nmcore_onnx.trace.scores import TracedPair
 from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 
 
@@ -46,9 +48,13 @@ def cost(model: ir.Model, known: Shapes) -> Cost:
 
 
 def terms(
-    model: ir.Model, trace: Trace, groups: Sequence[TracedGroup], known: Shapes
+    model: ir.Model,
+    trace: Trace,
+    groups: Sequence[TracedGroup],
+    pairs: Sequence[TracedPair],
+    known: Shapes,
 ) -> list[Term]:
-    """The parts of the cost that depend on how many channels each group keeps."""
+    """The parts of the cost that depend on how many channels each group keeps, and each head."""
     owner = {int(atom): item.group.name for item in groups for atom in item.units}
     axes: dict[Place, dict[int, Shares]] = defaultdict(dict)
     slots: list[Slot | ProducerSlot | ConsumerSlot]
@@ -56,6 +62,11 @@ def terms(
     slots = [*trace.producers, *readers, *trace.slots]
     for slot in slots:
         axes[slot.place][slot.axis] = _shares(slot.atoms, owner)
+    inside = {
+        slot.place: each.pair.name for each in pairs for side in each.sides for slot in side.slots
+    }
+    for place in inside:
+        axes[place]  # also where no group owns any of it
     result: list[Term] = []
     stored: list[tuple[ir.Value | None, dict[int, Shares]]] = []
     for place, of_axis in axes.items():
@@ -65,13 +76,42 @@ def terms(
             size = 0
         stored.append(constant)
         macs = _node_macs(place.node, known, place.index) or 0
-        result += _terms(macs, size, list(of_axis.values()))
+        result += _terms(macs, size, [*of_axis.values(), *_inner(inside.get(place))])
+    scores = {each.scores: each for each in pairs}
     for node in model.graph:
         operator, channels = operators.find(node), trace.channels.get(node.outputs[0])
-        if operator is not None and channels is not None and operator.is_product(node):
-            result += _terms(_node_macs(node, known) or 0, 0, [_shares(channels.atoms, owner)])
+        if operator is None or not (operator.is_product(node) or node in scores):
+            continue
+        axes_of = [] if channels is None else [_shares(channels.atoms, owner)]
+        macs = _node_macs(node, known) or 0
+        inner = _scores_share(scores[node], known) if node in scores else 0.0
+        name = scores[node].pair.name if node in scores else None
+        result += _terms(macs * inner, 0, [*axes_of, *_inner(name)])
+        result += _terms(macs * (1 - inner), 0, axes_of)
     return result
 
+
+def _inner(name: str | None) -> list[Shares]:
+    """As an axis that all channels inside heads own."""
+    return [] if name is None else [{name: 1.0}]
+
+
+def _scores_share(traced: TracedPair, known: Shapes) -> float:
+    """The share of a node's work that shrinks with queries and keys: the rest sums values."""
+    node = traced.scores
+    if node.op_type not in _WITH_VALUES:
+        return 1.0
+    query, output = node.inputs[0], node.outputs[0]
+    assert query is not None
+    try:
+        parts = [elements(known.get(value.name or "")) for value in (query, output)]
+    except TypeError:  # then its work is not known either
+        return 0.0
+    return parts[0] / sum(parts)
+
+
+# Operators that form scores and sum values by them.
+_WITH_VALUES = ("Attention", "MultiHeadAttention")
 
 # The share of an axis that each group owns; None stands for what no group does.
 Shares = dict[str | None, float]
@@ -82,7 +122,7 @@ def _shares(atoms: IntArray, owner: Mapping[int, str]) -> Shares:
     return {name: count / len(atoms) for name, count in counts.items()}
 
 
-def _terms(macs: int, size: int, axes: Sequence[Shares]) -> Iterator[Term]:
+def _terms(macs: float, size: int, axes: Sequence[Shares]) -> Iterator[Term]:
     """One term for each combination of groups that own parts of the axes."""
     for parts in product(*(shares.items() for shares in axes)):
         names = tuple(sorted(name for name, _ in parts if name is not None))

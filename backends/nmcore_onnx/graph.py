@@ -19,10 +19,12 @@ from nmcore.group import (
     FloatArray,
     Group,
     IntArray,
+    Narrowing,
     Producer,
     Reading,
     Refit,
     Scaling,
+    ScorePair,
     Term,
 )
 from nmcore_onnx import cost
@@ -41,9 +43,11 @@ from nmcore_onnx.rewrite.channel_sums import (
     write_sums,
 )
 from nmcore_onnx.rewrite.ledger import Ledger
+from nmcore_onnx.rewrite.narrow import Narrowed
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
+from nmcore_onnx.trace.scores import TracedPair, find_pairs
 from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 from nmcore_onnx.trace.walk import trace
 
@@ -83,6 +87,9 @@ class OnnxGraph:
         self._trace = trace(model.graph, known)
         traced, self._declined = find_groups(self._trace)
         self._traced: dict[str, TracedGroup] = {item.group.name: item for item in traced}
+        pairs, self._declined_pairs = find_pairs(self._trace, self._traced)
+        self._pairs: dict[str, TracedPair] = {each.pair.name: each for each in pairs}
+        self._narrowed: tuple[Narrowed, ...] = ()
         self._ledger = Ledger()
         self._removed = np.array([], dtype=np.intp)
         # The units of each group that are left.
@@ -120,13 +127,28 @@ class OnnxGraph:
         """Every weighted node whose channels stay, and why."""
         return self._declined
 
+    @property
+    def score_pairs(self) -> Sequence[ScorePair]:
+        """Queries and keys that can be narrowed; see :class:`nmcore.plugins.Narrowable`."""
+        return [each.pair for each in self._pairs.values()]
+
+    @property
+    def declined_pairs(self) -> Sequence[Declined]:
+        """Every other attention, and why its heads keep their width."""
+        return self._declined_pairs
+
     def weights(self) -> set[str]:
-        """The names of all constants with rows, columns or entries that belong to a group."""
+        """The names of all constants with rows, columns or entries that belong to a group, or to
+        channels inside heads.
+        """
         units = [item.units for item in self._traced.values()]
         owners = np.concatenate(units) if units else np.array([], dtype=np.intp)
         slots: list[Slot | ProducerSlot | ConsumerSlot]
         slots = [*self._trace.slots, *self._trace.producers, *self._trace.consumers]
         places = [slot.place for slot in slots if np.isin(slot.atoms, owners).any()]
+        places += [
+            s.place for each in self._pairs.values() for side in each.sides for s in side.slots
+        ]
         return {str(place.value.name) for place in places if place.value is not None}
 
     def producers(self, group: Group) -> Sequence[Producer]:
@@ -210,6 +232,13 @@ class OnnxGraph:
         }:
             external_data.forget(constants.tensor(place.value))
 
+    def narrow(self, pair: ScorePair, narrowing: Narrowing) -> None:
+        """Make the queries and keys of all heads narrower."""
+        traced = self._pairs[pair.name]
+        self._removed = np.concatenate([self._removed, traced.atoms[narrowing.width :]])
+        self._narrowed = (*self._narrowed, Narrowed(traced, narrowing))
+        self.__dict__.pop("_result", None)
+
     def _refit(self, traced: TracedGroup, slot: ConsumerSlot, change: Refit) -> None:
         """Write a consumer's columns of the group: zeros but for the kept ones."""
         owned, rows = self._columns(traced, slot), self._rows(slot)
@@ -236,7 +265,9 @@ class OnnxGraph:
     def _result(self) -> ir.Model:
         if not len(self._removed) and not self._ledger:
             return self._source.clone()
-        copy = rewrite.rewrite(self._original, self._trace, self._ledger, self._removed)
+        copy = rewrite.rewrite(
+            self._original, self._trace, self._ledger, self._removed, narrowed=self._narrowed
+        )
         restore_sums(copy, self._trace, self._ledger.weights, self._removed)
         fold_constants.store_halves(copy.model.graph)
         return copy.model
@@ -249,13 +280,27 @@ class OnnxGraph:
     def _assumed_shapes(self) -> Shapes:
         return cost.assumed_shapes(self._original)
 
-    def _copy(self, ledger: Ledger, removed: IntArray) -> model_copy.Copy:
-        return rewrite.rewrite(self._original, self._trace, ledger, removed, self._statistics)
+    def _current(self) -> model_copy.Copy:
+        """The working copy as it is, with the statistics that probes use."""
+        return rewrite.rewrite(
+            self._original,
+            self._trace,
+            self._ledger,
+            self._removed,
+            self._statistics,
+            self._narrowed,
+        )
+
+    def _untouched(self) -> model_copy.Copy:
+        """The original, with the statistics that probes use."""
+        nothing = np.array([], dtype=np.intp)
+        return rewrite.rewrite(self._original, self._trace, Ledger(), nothing, self._statistics)
 
     def terms(self) -> Sequence[Term]:
         """The parts of the original's cost that depend on the groups' widths."""
         groups = list(self._traced.values())
-        return cost.terms(self._original, self._trace, groups, self._assumed_shapes)
+        pairs = list(self._pairs.values())
+        return cost.terms(self._original, self._trace, groups, pairs, self._assumed_shapes)
 
     def cost(self) -> Cost:
         """What the compressed model weighs."""
@@ -330,7 +375,9 @@ class OnnxGraph:
         }
         nothing = np.array([], dtype=np.intp)
         ledger = self._ledger.without(undone)
-        copy = rewrite.rewrite(self._original, self._trace, ledger, nothing)
+        copy = rewrite.rewrite(
+            self._original, self._trace, ledger, nothing, narrowed=self._narrowed
+        )
         return files.serialize(reference.rebuild(copy, scaled))
 
     def serialize(self) -> bytes:

@@ -11,8 +11,10 @@ import onnx_ir as ir
 
 from nmcore.group import (
     FloatArray,
+    IntArray,
     Reading,
     RowSums,
+    ScorePair,
 )
 from nmcore.plugins import Carried, InputHint, Pair, Table
 from nmcore_onnx.graph import OnnxGraph
@@ -25,12 +27,13 @@ from nmcore_onnx.probes import (
     output_kinds,
     padding,
     pairs,
+    queries,
 )
 from nmcore_onnx.rewrite import merge_rows, model_copy
-from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.storage import files
 from nmcore_onnx.trace import consumers, operators
 from nmcore_onnx.trace.groups import TracedGroup
+from nmcore_onnx.trace.scores import Side
 from nmcore_onnx.trace.slots import ConsumerSlot
 
 # Since when operators can leave rows out.
@@ -59,12 +62,16 @@ class MeasurableGraph(OnnxGraph):
         slots = (slot for traced in self._traced.values() for slot in traced.consumers)
         return any(self._mask_of(slot) is not None for slot in slots)
 
-    def cut(self, readings: Sequence[Reading]) -> Sequence[Carried] | None:
+    def cut(
+        self, readings: Sequence[Reading], pairs: Sequence[ScorePair] = ()
+    ) -> Sequence[Carried] | None:
         """What is live before some consumers; see :class:`nmcore.plugins.Measurable`."""
         if not self._can_be_cut:
             return None
         slots = [self._traced[each.group].consumers[each.index] for each in readings]
-        first = min(self._order[each.node] for slot in slots for each in slot.all)
+        nodes = [each.node for slot in slots for each in slot.all]
+        nodes += [side.node for pair in pairs for side in self._pairs[pair.name].sides]
+        first = min(self._order[node] for node in nodes)
         found = cuts.live(self._order, first, self._is_carriable)
         return [Carried(str(value.name), len(self._removed)) for value in found]
 
@@ -92,7 +99,54 @@ class MeasurableGraph(OnnxGraph):
         """Whether a value is known to be a single-precision array whose channels can be told."""
         if value not in self._computed or value not in self._single_precision:
             return False
+        if value in self._inside_heads:
+            return False
         return value not in self._trace.channels or cuts.owners(self._trace, value) is not None
+
+    @cached_property
+    def _inside_heads(self) -> set[ir.Value]:
+        """The values that narrower heads change: how much of them is left is not told by channels
+        alone.
+        """
+        sides = [side for each in self._pairs.values() for side in each.sides]
+        return {passed.value for side in sides for passed in side.passed}
+
+    def precedes(self, reading: Reading, pair: ScorePair) -> bool:
+        """Whether a consumer runs before queries and keys meet."""
+        slot = self._traced[reading.group].consumers[reading.index]
+        return self._order[slot.node] < self._order[self._pairs[pair.name].scores]
+
+    def heads_left(self, pair: ScorePair) -> tuple[IntArray, IntArray]:
+        """Which query heads and which key heads are left."""
+        query, key = (self._heads_of(side) for side in self._pairs[pair.name].sides)
+        return query, key
+
+    def _heads_of(self, side: Side) -> IntArray:
+        owners = next(
+            (p.atoms for p in self._trace.producers if p.place == side.weight.place), None
+        )
+        if owners is None:
+            return np.arange(side.heads)
+        return np.flatnonzero(~np.isin(owners.reshape(side.heads, -1)[:, 0], self._removed))
+
+    def score_probe(
+        self, pairs: Sequence[ScorePair], *, rows: int, samples: int, start: Sequence[Carried] = ()
+    ) -> bytes:
+        """A model that gives sums over queries and keys; see :class:`nmcore.plugins.Narrowable`."""
+        found = []
+        for pair in pairs:
+            for side in self._pairs[pair.name].sides:
+                operator = operators.weighted(side.node)
+                positions = operator.positions(side.node, self._assumed_shapes)
+                step = coprime_step(positions * samples / rows)
+                width = len(self._heads_of(side)) * pair.width
+                mask = self._mask_at(side.node)
+                found.append(queries.Projected(side.made.value, width, step, mask))
+        begins = [
+            cuts.resumed(self._trace, self._values[each.name], each, self._removed)
+            for each in start
+        ]
+        return files.serialize(queries.probe(self._current(), found, begins))
 
     def moment_probe(
         self,
@@ -108,9 +162,8 @@ class MeasurableGraph(OnnxGraph):
         found = [self._readings(reading, targets, rows, samples) for reading in readings]
         if targets:
             found = moments.correcting_once(found)
-        current = self._copy(self._ledger, self._removed)
-        nothing = np.array([], dtype=np.intp)
-        original = self._copy(Ledger(), nothing) if targets else None
+        current = self._current()
+        original = self._untouched() if targets else None
         values = self._values
         begins = [
             cuts.resumed(self._trace, values[each.name], each, self._removed) for each in start
@@ -127,13 +180,12 @@ class MeasurableGraph(OnnxGraph):
         maker = self._maker(reading)
         if maker is None:
             return None
-        nothing = np.array([], dtype=np.intp)
         (before,), (after,) = (self._readings(each, True, 1, 1) for each in (maker, reading))
-        copies = [self._copy(self._ledger, self._removed) for _ in range(2)]
+        copies = [self._current() for _ in range(2)]
         path = pairs.between(copies[0], before.slot.node, after)
         if path is None:
             return None
-        rows = pairs.rows(copies[1], self._copy(Ledger(), nothing), before, after)
+        rows = pairs.rows(copies[1], self._untouched(), before, after)
         return Pair(maker, files.serialize(rows), files.serialize(path))
 
     def _maker(self, reading: Reading) -> Reading | None:
@@ -205,13 +257,17 @@ class MeasurableGraph(OnnxGraph):
         )
 
     def _mask_of(self, slot: ConsumerSlot) -> str | None:
+        """The mask of the positions that a consumer reads, where there is one."""
+        return self._mask_at(slot.node)
+
+    def _mask_at(self, node: ir.Node) -> str | None:
         """The mask of the positions that a fully connected layer reads, where there is one."""
-        operator = operators.weighted(slot.node)
-        data = slot.node.inputs[operator.data_input]
+        operator = operators.weighted(node)
+        data = node.inputs[operator.data_input]
         opset = self._original.graph.opset_imports.get("", 1)
         if self._mask is None or data is None or not operator.is_dense or opset < _COMPRESS:
             return None
-        last = operator.input_axis(slot.node) == -1
+        last = operator.input_axis(node) == -1
         found = padding.has_positions_of(self._mask, data, self._shapes, self._assumed_shapes)
         return self._mask.name if last and found else None
 

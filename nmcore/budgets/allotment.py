@@ -24,6 +24,7 @@ from nmcore.budgets.latency_search import (
 from nmcore.budgets.meter import ROUNDING, Meter
 from nmcore.errors import BudgetError
 from nmcore.evaluation.timer import Timer
+from nmcore.plugins import capabilities
 from nmcore.plugins.protocols import Graph
 from nmcore.utils.progress import Progress, silent
 
@@ -128,7 +129,7 @@ def check_reachable(graph: Graph, budget: Budget, choices: Choices, free: Contai
     target = budget.share * (fixed + meter.total())
     meter.kept.update(choices.counts)
     start = fixed + meter.total()
-    for group in graph.groups:
+    for group in capabilities.cuttable(graph):
         least = group.multiple(min(choices.multiples))
         if group.name in free:
             meter.kept[group.name] = min(meter.kept[group.name], least)
@@ -157,7 +158,7 @@ def _allocated(
     if budget.kind == "params":
         fixed += added
     meter.kept.update(choices.counts)
-    multiples = {group.name: group.multiple(multiple) for group in graph.groups}
+    multiples = _multiples(graph, multiple)
     return allocate(curves, meter, multiples, fixed=fixed, target=budget.share * total)
 
 
@@ -181,7 +182,7 @@ def _path(graph: Graph, choices: Choices, curves: Curves, kind: str, multiple: i
     whole = fixed + meter.total()
     meter.kept.update(choices.counts)
     left = fixed + meter.total()
-    multiples = {group.name: group.multiple(multiple) for group in graph.groups}
+    multiples = _multiples(graph, multiple)
     moves = list(removals(curves, meter, multiples))
     return Path(multiple, choices.counts, moves, whole, left)
 
@@ -212,4 +213,9 @@ def _rounded(multiple: int) -> str:
 
 
 def _meter(graph: Graph, kind: str) -> Meter:
-    return Meter(graph.terms(), {group.name: group.width for group in graph.groups}, kind)
+    return Meter(graph.terms(), capabilities.widths(graph), kind)
+
+
+def _multiples(graph: Graph, multiple: int) -> dict[str, int]:
+    """How many channels of each group and score pair come to a multiple of so many rows."""
+    return {each.name: each.multiple(multiple) for each in capabilities.cuttable(graph)}

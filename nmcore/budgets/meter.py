@@ -24,11 +24,12 @@ class Meter:
 
     def __init__(self, terms: Sequence[Term], widths: Mapping[str, int], kind: str) -> None:
         self._sizes: list[float] = [getattr(term, kind) for term in terms]
-        self._groups = [term.groups for term in terms]
+        # A group without a width stays as it is.
+        self._groups = [[name for name in term.groups if name in widths] for term in terms]
         self._of: dict[str, list[int]] = defaultdict(list)
-        for number, term in enumerate(terms):
+        for number in range(len(terms)):
             # A weight whose rows and columns belong to one group names it twice.
-            for name in dict.fromkeys(term.groups):
+            for name in dict.fromkeys(self._groups[number]):
                 self._of[name].append(number)
         self._widths = dict(widths)
         self.kept = dict(widths)

@@ -71,13 +71,14 @@ def inspect(
     Groups and their widths, parameters, MACs, and the reason for each part that stays.
     """
     from nmcore.cli import terminal as t
-    from nmcore.plugins import registry
-    from nmcore.report.phrases import cost_notes
+    from nmcore.plugins import capabilities, registry
+    from nmcore.report.phrases import cost_notes, heads_notes
     from nmcore.utils.text import printable
 
     _check_belongs(sensitivity, inputs)
     graph = registry.open_graph(model)
     cost = graph.cost()
+    pairs, left = capabilities.score_pairs(graph), capabilities.declined_pairs(graph)
     inputs["metric"] = inputs["metric"] or None
     found = _sensitivity(model, providers=providers, seed=seed, **inputs) if sensitivity else None
     if as_json:
@@ -92,6 +93,8 @@ def inspect(
                 "warnings": [*cost_notes(cost)],
                 "groups": [plain(group) for group in graph.groups],
                 "declined": [plain(place) for place in graph.declined],
+                "score_pairs": [plain(pair) for pair in pairs],
+                "declined_pairs": [plain(place) for place in left],
             }
             | ({"sensitivity": found.as_dict()} if found else {})
         )
@@ -116,6 +119,8 @@ def inspect(
         out.print()
         for line in t.predicted_on(found):
             out.print(line)
+    for line in heads_notes(pairs, left):
+        out.print(printable(line))
     print_declined(out, graph.declined)
 
 

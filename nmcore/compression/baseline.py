@@ -14,7 +14,7 @@ from nmcore.evaluation.metrics.deviation import Deviation
 from nmcore.evaluation.outputs import Batch
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.task import Task
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,12 @@ class Baseline:
         """Whichever of ``graph`` and the merged model deviates less on the calibration set."""
         counts = {outcome.plan.name: len(outcome.plan.kept) for outcome in outcomes}
         merged = self.original.clone()
+        inside = [each for each in outcomes if each.narrowing is not None]
+        for pair in capabilities.score_pairs(merged):
+            for outcome in inside:
+                if outcome.plan.name == pair.name and outcome.narrowing is not None:
+                    assert isinstance(merged, capabilities.Narrowable)
+                    merged.narrow(pair, outcome.narrowing)
         task = replace(
             self.task,
             counts=counts,
@@ -49,7 +55,7 @@ class Baseline:
             note = f"the outputs deviate by {mine:.1f} %; merged, they would by {theirs:.1f} %"
             return graph, outcomes, note
         note = f"merged instead: the outputs deviate by {theirs:.1f} %, refitted by {mine:.1f} %"
-        return merged, baselines, note
+        return merged, [*baselines, *inside], note
 
     def _deviations(self, models: Sequence[bytes]) -> list[float] | None:
         """The deviation of each model from the original, in percent; None where one has none."""

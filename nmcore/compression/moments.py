@@ -110,7 +110,7 @@ class Sums:
 
     def measured(self) -> Moments:
         """Moments with measured targets."""
-        mean, covariance = self._features()
+        mean, covariance = self.features()
         target, around = self._around(self._other_means)
         _, power, cross = self._within
         _, apart = self._around(self._means)
@@ -129,7 +129,7 @@ class Sums:
         bias : array, shape (O,)
             The consumer's bias.
         """
-        mean, covariance = self._features()
+        mean, covariance = self.features()
         cross = covariance @ matrix
         variance = np.einsum("fo,fo->o", matrix, cross)
         return Moments(self.rows, mean, covariance, mean @ matrix + bias, variance, cross)
@@ -139,7 +139,8 @@ class Sums:
         _, around = self._around(self._other_means)
         return float((self._within[1].ravel() + np.square(around).sum(axis=0)).sum() / self.rows)
 
-    def _features(self) -> tuple[Float64Array, Float64Array]:
+    def features(self) -> tuple[Float64Array, Float64Array]:
+        """Their mean (F,) and covariance (F, F)."""
         mean, apart = self._around(self._means)
         return mean, (self._within[0] + apart.T @ apart) / self.rows
 

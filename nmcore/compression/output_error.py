@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -59,6 +60,30 @@ class Trial:
     changes: Sequence[Refit]
     error: float
 
+    def apply(self, graph: protocols.Graph) -> None:
+        """Remove it from a graph."""
+        for index, change in enumerate(self.changes):
+            graph.update(self.group, index, change)
+        graph.remove(self.group, self.kept)
+
+
+class Tried(Protocol):
+    """A part of what may be removed: :class:`Trial`, or the same of channels inside heads."""
+
+    @property
+    def group(self) -> Group:
+        """What it is a part of."""
+        ...
+
+    @property
+    def error(self) -> float:
+        """The error that its curve has there."""
+        ...
+
+    def apply(self, graph: protocols.Graph) -> None:
+        """Remove it from a graph."""
+        ...
+
 
 def trial(
     group: Group, consumers: Sequence[Consumer], seen: Sequence[Moments], curve: Curve
@@ -72,8 +97,7 @@ def trial(
     curve : Curve
         The error of the group; it says in which order channels go.
     """
-    error = curve.averaged(len(consumers)).error
-    count = min(int(np.searchsorted(error, LEVEL)) + 1, len(error))
+    count = tried_count(curve.averaged(len(consumers)).error)
     kept = np.delete(np.arange(group.width), curve.order[:count])
     changes = [
         solved_refit(consumer, moments, kept)
@@ -82,9 +106,14 @@ def trial(
     return Trial(group, kept, changes, float(curve.error[count - 1]) if count else 0.0)
 
 
+def tried_count(error: Float64Array) -> int:
+    """How many channels are removed on trial, by the error (n,) after each removal."""
+    return min(int(np.searchsorted(error, LEVEL)) + 1, len(error))
+
+
 def scales(
     graph: protocols.Graph,
-    trials: Sequence[Trial],
+    trials: Sequence[Tried],
     calibration: CalibrationSet,
     session: Callable[[bytes], protocols.Session],
     progress: Progress = silent,
@@ -95,7 +124,7 @@ def scales(
     ----------
     graph : Graph
         What is compressed, before any channel has gone.
-    trials : sequence of Trial
+    trials : sequence of Tried
         One a group.
     calibration : CalibrationSet
         Its unseen inputs are used.
@@ -172,7 +201,7 @@ def _shown(calibration: CalibrationSet, groups: int) -> list[Feeds]:
 
 def _change(
     graph: protocols.Graph,
-    trial: Trial,
+    trial: Tried,
     wanted: Sequence[Sequence[Float64Array]],
     shown: Sequence[Feeds],
     session: Callable[[bytes], protocols.Session],
@@ -180,9 +209,7 @@ def _change(
 ) -> float:
     """The squared change of the outputs, relative to their variance, summed over outputs."""
     clone = graph.clone()
-    for index, change in enumerate(trial.changes):
-        clone.update(trial.group, index, change)
-    clone.remove(trial.group, trial.kept)
+    trial.apply(clone)
     found = _outputs(session(clone.serialize()), shown, mask)
     return sum(_relative_change(*both) for both in zip(wanted, found, strict=True))
 

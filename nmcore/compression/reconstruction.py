@@ -3,24 +3,21 @@
 Consumers are walked in topological order, each on the network compressed so far. At the first one
 of a group its channels are chosen, by the error that they leave in all of its consumers. Weights
 are fitted by least squares to what the *original* network gives at that place, so later ones make
-up for what earlier ones lost. In the end, fully connected layers are fitted in pairs.
+up for what earlier ones lost.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from nmcore.arrays.elimination import Curve, Problem, eliminate
-from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.consumer_fit import selection_problem, solved_refit, variance
-from nmcore.compression.joint_refit import PairRefit
-from nmcore.compression.merging import chosen, merge_group
 from nmcore.compression.moments import (
     ALONE,
     WITH_SUM,
@@ -32,17 +29,16 @@ from nmcore.compression.moments import (
     average,
     collect,
 )
-from nmcore.compression.output_error import Trial, scales, trial
+from nmcore.compression.output_error import Trial, Tried, scales, trial
 from nmcore.compression.shrinkage import Shrinkage
 from nmcore.compression.stream import Batch, Stream
 from nmcore.data.batches import length_of
 from nmcore.errors import ModelError, OutOfMemoryError
-from nmcore.group import Consumer, Group, IntArray, Reading, Refit
+from nmcore.group import Consumer, Group, IntArray, Reading, Refit, ScorePair
 from nmcore.options.methods import RECONSTRUCTION
-from nmcore.plan.outcome import Outcome, untouched
+from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import GroupPlan
-from nmcore.plan.task import Task
-from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins import capabilities, protocols
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 
@@ -53,7 +49,7 @@ MAX_FEATURES = 6_000
 # Numbers in the unfolded input of a consumer that one run makes; it takes a few times as many.
 _RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
-_PROBE_NUMBERS = 2**26
+PROBE_NUMBERS = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +78,15 @@ class Reconstruction:
         What the network is shown.
     providers : sequence of str
         Where probes run.
+    waiting : sequence of ScorePair
+        The heads that are still to become narrower; the walk is not carried past them.
     """
 
     graph: protocols.Measurable
     runtime: protocols.RuntimeBackend
     calibration: CalibrationSet
     providers: Sequence[str] = ("auto",)
+    waiting: Sequence[ScorePair] = ()
 
     @cached_property
     def _batches(self) -> list[Batch]:
@@ -125,18 +124,22 @@ class Reconstruction:
         """Whether the group's moments are of a manageable size."""
         return all(c.features <= MAX_FEATURES for c in self.graph.consumers(group))
 
+    def why_not(self, group: Group) -> str:
+        """Why a group's moments are not formed; empty where they can be."""
+        return "" if self.fits(group) else f"more than {MAX_FEATURES} features"
+
     def curves(self, groups: Iterable[Group], progress: Progress = silent) -> dict[str, Curve]:
         """The error curve of every group on the uncompressed network."""
         return {tried.group.name: curve for curve, tried in self._tried(groups, progress)}
 
     def priced_curves(
-        self, groups: Sequence[Group], progress: Progress = silent
+        self, groups: Sequence[Group], others: Sequence[Tried] = (), progress: Progress = silent
     ) -> tuple[dict[str, Curve], dict[str, float]]:
-        """The error curves, and how much those errors count at the outputs; see
-        :func:`nmcore.compression.output_error.scales`.
+        """The error curves of groups, and how much errors count at the outputs, those of ``others``
+        included; see :func:`nmcore.compression.output_error.scales`.
         """
         tried = list(self._tried(groups, progress))
-        trials = [each for curve, each in tried if len(curve.order)]
+        trials = [*(each for curve, each in tried if len(curve.order)), *others]
         with step("measuring what errors do to the outputs"):
             found = scales(self.graph, trials, self.calibration, self.session, progress)
         return {each.group.name: curve for curve, each in tried}, found
@@ -282,7 +285,7 @@ class Reconstruction:
         size = 0
         for group in groups:
             needed = sum(c.features**2 for c in self.graph.consumers(group))
-            if chunk and size + needed > _PROBE_NUMBERS:
+            if chunk and size + needed > PROBE_NUMBERS:
                 yield chunk
                 chunk, size = [], 0
             chunk.append(group)
@@ -301,7 +304,7 @@ class Reconstruction:
         size = 0
         for reading in readings:
             needed = self.graph.consumer(reading).features ** 2
-            if part and size + needed > _PROBE_NUMBERS:
+            if part and size + needed > PROBE_NUMBERS:
                 yield part
                 part, size = [], 0
             part.append(reading)
@@ -320,7 +323,7 @@ class Reconstruction:
         """
         parts = list(self._in_parts(readings))
         while True:
-            cut = self.graph.cut(ahead) or ()
+            cut = self._cut(ahead) or ()
             try:
                 return [
                     each
@@ -334,6 +337,31 @@ class Reconstruction:
                 if longest == 1 or not self.calibration.any_length:
                     raise
                 self._batches = self._divided((longest + 1) // 2)
+
+    def _cut(self, ahead: Sequence[Reading]) -> Sequence[protocols.Carried] | None:
+        """What is live where the walk goes on."""
+        if self.waiting and isinstance(self.graph, capabilities.Narrowable):
+            return self.graph.cut(ahead, self.waiting)
+        return self.graph.cut(ahead)
+
+    def score_sums(self, pairs: Sequence[ScorePair]) -> list[Sums]:
+        """The sums over queries and keys of each pair, as they are where the walk stands."""
+        assert isinstance(self.graph, capabilities.Narrowable)
+        model = self.graph.score_probe(
+            pairs, rows=MAX_ROWS, samples=self.calibration.count, start=self._stream.start
+        )
+        session = self.session(model)
+        needed = {spec.name for spec in session.inputs}
+        found = [Sums() for _ in pairs for _ in range(2)]
+        for number, (feeds, unseen) in enumerate(self._batches):
+            if not unseen:
+                given = {**feeds, **self._stream.feeds(number)}
+                outputs = session.run({name: given[name] for name in given if name in needed})
+                add_outputs(found, outputs, [ALONE] * len(found))
+        if not all(each.is_finite for each in found):
+            names = ", ".join(repr(pair.name) for pair in pairs)
+            raise ModelError(f"queries or keys of {names} hold NaN or infinity on these inputs")
+        return found
 
     def _carry(
         self, readings: Sequence[Reading], cut: Sequence[protocols.Carried]
@@ -395,56 +423,3 @@ class Reconstruction:
     def session(self, model: bytes) -> protocols.Session:
         """Load a probe."""
         return self.runtime.session(model, providers=self.providers)
-
-
-def reconstruct_all(
-    graph: protocols.Measurable, task: Task, calibration: CalibrationSet, providers: Sequence[str]
-) -> tuple[list[Outcome], Allotment]:
-    """Compress every group of a graph as the task says, on what the calibration set shows.
-
-    The second is how the budget was spent.
-    """
-    walk = Reconstruction(graph, registry.runtime(), calibration, providers)
-    walk.prepare()
-    fitting = {group.name for group in graph.groups if walk.fits(group) and task.refits(group)}
-    allotment = Allotment(task.counts)
-    curves: dict[str, Curve] = {}
-    if task.budget is not None:
-        free = [group for group in graph.groups if group.name in task.free & fitting]
-        with step(f"measuring the error curves of {len(free)} groups"):
-            curves, prices = walk.priced_curves(free, task.progress)
-        errors = {name: prices.get(name, 1.0) * curve.error for name, curve in curves.items()}
-        allotment = meet(
-            graph, task.budget, task.choices, errors, added=sum(map(walk.new_biases, free))
-        )
-    counts = allotment.counts
-    changing = [group for group in graph.groups if counts[group.name] < group.width]
-    outcomes = {g.name: untouched(g) for g in graph.groups if g not in changing}
-    for group in changing:
-        if group.name not in fitting:
-            why = f"more than {MAX_FEATURES} features" if task.refits(group) else ""
-            options, kept = task.options_for(group), task.kept(group)
-            outcomes[group.name] = merge_group(
-                graph, group, counts[group.name], options, why, planned=kept
-            )
-    undecided = {
-        group.name: Choice(counts[group.name], chosen(graph, group, counts[group.name], task))
-        for group in changing
-        if group.name in fitting
-    }
-    steps = walk.steps([group for group in changing if group.name in fitting])
-    with step(f"refitting in {len(steps)} steps"):
-        for number, readings in enumerate(task.progress("refitting", steps), start=1):
-            later = [reading for each in steps[number:] for reading in each]
-            for outcome in walk.choose(readings, later, undecided):
-                outcomes[outcome.plan.name] = outcome
-                del undecided[outcome.plan.name]
-    with step("refitting pairs of layers"):
-        refit_pairs = PairRefit(graph, walk.session, calibration)
-        refit_pairs([group for group in changing if group.name in fitting])
-    ordered = [outcomes[group.name] for group in graph.groups]
-    # What a budget was spread by says more than the walk's own curves, which end where it stopped.
-    consumers = {group.name: len(group.consumers) for group in graph.groups}
-    shown = {name: curve.averaged(consumers[name]) for name, curve in curves.items()}
-    ordered = [replace(o, curve=shown.get(o.plan.name, o.curve)) for o in ordered]
-    return ordered, allotment

@@ -20,8 +20,8 @@ from nmcore.data.images import Pictures
 from nmcore.data.loading import Opened
 from nmcore.evaluation.latency import on_one_device, relative
 from nmcore.evaluation.timer import Counts
-from nmcore.group import Refit
-from nmcore.plugins import protocols, registry
+from nmcore.group import Narrowing, Refit
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.text import shape_text
 
@@ -108,6 +108,12 @@ def timed_inputs(
 def cut(original: protocols.Graph, counts: Counts) -> bytes:
     """A model whose groups keep their first so many channels, and nothing makes up for the rest."""
     graph = original.clone()
+    for pair in capabilities.score_pairs(graph):
+        width = counts.get(pair.name, pair.width)
+        if isinstance(graph, capabilities.Narrowable) and width < pair.width:
+            first = np.eye(pair.width)[:, :width]
+            maps = [np.tile(first, (heads, 1, 1)) for heads in (pair.heads, pair.key_heads)]
+            graph.narrow(pair, Narrowing(*maps))
     for group in graph.groups:
         if counts[group.name] < group.width:
             kept = np.arange(counts[group.name])

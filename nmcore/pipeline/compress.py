@@ -15,7 +15,7 @@ from nmcore.calibration.collect import REAL_SAMPLES, Inputs, calibration_set_for
 from nmcore.calibration.hold_back import wanted
 from nmcore.compression.baseline import Baseline
 from nmcore.compression.merging import merge_all
-from nmcore.compression.reconstruction import reconstruct_all
+from nmcore.compression.reconstruct_all import reconstruct_all
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike, Opened, open_data
 from nmcore.errors import DataError, ModelError, blaming
@@ -37,7 +37,7 @@ from nmcore.plan import fingerprint, replay, serialization
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.plan import UNTOUCHED, Plan, Source
 from nmcore.plan.task import Task
-from nmcore.plugins import protocols, registry
+from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.versions import installed_versions
@@ -341,7 +341,7 @@ def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | N
         replay.check_methods(decided, chosen)
         notes += replay.versions_note(decided)
         reason = f"channels kept as planned, method {chosen}"
-    if not task.removes(graph.groups):
+    if not task.removes(capabilities.cuttable(graph)):
         outcomes = [untouched(group) for group in graph.groups]
         nothing = "nothing is to be removed"
         if options.vocabulary is not None:

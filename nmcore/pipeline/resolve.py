@@ -10,14 +10,17 @@ from nmcore.budgets.allotment import check_reachable, fastest_of
 from nmcore.budgets.latency_search import PACKED, ROUNDINGS
 from nmcore.errors import BudgetError
 from nmcore.evaluation.stopwatch import Stopwatch
-from nmcore.group import Cost
+from nmcore.group import Cost, ScorePair
 from nmcore.options.amounts import AMOUNTS, COUNTED
+from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.pipeline.job import Job
 from nmcore.plan import replay
 from nmcore.plan.plan import Plan
 from nmcore.plan.selection import Selection
 from nmcore.plan.task import Task
+from nmcore.plugins import capabilities
+from nmcore.plugins.protocols import Graph
 from nmcore.report.phrases import cost_notes, streams_note, why_nothing
 
 
@@ -36,7 +39,8 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
         return replay.task_for(decided, graph, options.of_method, job.progress), ()
     multiples = _multiples(options)
     budget = Budget.of(**amounts(options))
-    if budget is not None and budget.share < 1 and not graph.groups:
+    inside = _inside_heads(graph, options) if budget is not None else ()
+    if budget is not None and budget.share < 1 and not graph.groups and not inside:
         why = why_nothing(graph.groups, graph.declined)
         raise BudgetError(
             f"{budget.kind} of {budget.share:g} cannot be met, as no channel can be removed: {why}"
@@ -54,8 +58,9 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
         multiple: Selection(ratio, options.keep, options.only, options.exclude, multiple)
         for multiple in multiples
     }
-    counts = {m: each.counts(graph.groups, graph.declined) for m, each in selections.items()}
-    free = selections[multiples[0]].free(graph.groups)
+    parts = [*graph.groups, *inside]
+    counts = {m: each.counts(parts, graph.declined) for m, each in selections.items()}
+    free = selections[multiples[0]].free(parts)
     task = Task(counts[multiples[0]], free, budget, options.of_method, job.progress, multiples)
     if budget is not None and budget.kind in COUNTED and budget.share < 1:
         check_reachable(graph, budget, task.choices, free)
@@ -67,6 +72,12 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
         return replace(task, timer=timer), ()
     allotment = fastest_of(counts, timer)
     return replace(task, timer=timer, counts=allotment.counts), allotment.notes
+
+
+def _inside_heads(graph: Graph, options: CompressOptions) -> Sequence[ScorePair]:
+    """The query and key channels that a budget may remove: none by methods that measure nothing."""
+    measured = options.method in ("auto", RECONSTRUCTION)
+    return capabilities.score_pairs(graph) if measured else ()
 
 
 def _multiples(options: CompressOptions) -> tuple[int, ...]:

@@ -22,7 +22,8 @@ from nmcore.arrays.elimination import (
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.calibration.collect import REAL_SAMPLES, Inputs, calibration_set_for
 from nmcore.compression.merging import joined
-from nmcore.compression.reconstruction import MAX_FEATURES, Reconstruction, reconstruct_all
+from nmcore.compression.reconstruct_all import reconstruct_all
+from nmcore.compression.reconstruction import MAX_FEATURES, Reconstruction
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike, open_data
 from nmcore.errors import ArgumentError, DataError, ModelError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nmcore.arrays.elimination import Curve
-from nmcore.group import Group, Scaling
+from nmcore.group import Group, Narrowing, Scaling
 from nmcore.plan.plan import UNTOUCHED, GroupPlan
 from nmcore.plan.summaries import ScalingSummary
 
@@ -27,6 +27,8 @@ class Outcome:
         What a report shows of such a one.
     curve : Curve or None
         The error as channels went, where it was measured.
+    narrowing : Narrowing or None
+        The maps of the heads, where it is channels inside them that went.
     """
 
     plan: GroupPlan
@@ -34,6 +36,7 @@ class Outcome:
     scaling: Scaling | None = None
     curve: Curve | None = None
     summary: ScalingSummary | None = None
+    narrowing: Narrowing | None = None
 
     @property
     def left_out(self) -> int:

@@ -17,6 +17,7 @@ from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions, MethodOptions
 from nmcore.plan.plan import GroupPlan, Plan, Source
 from nmcore.plan.task import Task
+from nmcore.plugins import capabilities
 from nmcore.plugins.protocols import Graph
 from nmcore.utils.progress import Progress
 from nmcore.utils.versions import installed_versions
@@ -155,10 +156,13 @@ def task_for(plan: Plan, graph: Graph, options: MethodOptions, progress: Progres
         The plan names a group that the model has not, or channels that the group has not.
     """
     widths = {group.name: group.width for group in graph.groups}
+    inside = {pair.name: pair.width for pair in capabilities.score_pairs(graph)}
     for group in plan.groups:
-        if group.name not in widths:
+        if group.name not in widths | inside:
             raise ArgumentError(_unknown(group.name, graph.groups, graph.declined))
-        _check_channels(group, widths[group.name])
+        _check_channels(group, (widths | inside)[group.name])
+        if group.name in inside:
+            _check_heads(group, options)
     planned = {group.name: group for group in plan.groups}
     counts = widths | {name: len(group.kept) for name, group in planned.items()}
     return Task(counts, frozenset(), None, options, progress, planned=planned)
@@ -183,6 +187,20 @@ def _check_channels(group: GroupPlan, width: int) -> None:
         raise ArgumentError(
             f"the plan keeps channel {group.kept[-1]} of group {group.name}, "
             f"whose channels are 0 to {width - 1}"
+        )
+
+
+def _check_heads(group: GroupPlan, options: MethodOptions) -> None:
+    """Channels inside heads are those of a basis, by falling share of the scores."""
+    if group.kept != tuple(range(len(group.kept))):
+        raise ArgumentError(
+            f"the plan keeps channels {group.kept[0]} to {group.kept[-1]} inside the heads of "
+            f"{group.name}, and not all between; of these the first ones are kept: 0, 1, 2, ..."
+        )
+    if options.method not in ("auto", RECONSTRUCTION):
+        raise ArgumentError(
+            f"the plan removes channels inside the heads of {group.name}, which takes method "
+            f"{RECONSTRUCTION}; the method is {options.method}"
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nmcore.errors import ArgumentError
-from nmcore.group import Declined, Group
+from nmcore.group import Declined, Group, ScorePair
 
 
 def kept_count(width: int, ratio: float) -> int:
@@ -45,7 +45,8 @@ class Selection:
     multiple: int = 1
 
     def counts(self, groups: Sequence[Group], declined: Sequence[Declined]) -> dict[str, int]:
-        """The number of kept channels per group name; groups left alone keep their width.
+        """The number of kept channels per group name; groups left alone keep their width, and so do
+        score pairs.
 
         Raises
         ------
@@ -57,7 +58,10 @@ class Selection:
             raise ArgumentError(
                 f"only and exclude leave none of the {len(groups)} groups to remove channels from"
             )
-        return {group.name: self._count(group) for group in groups}
+        return {
+            group.name: group.width if isinstance(group, ScorePair) else self._count(group)
+            for group in groups
+        }
 
     def free(self, groups: Sequence[Group]) -> frozenset[str]:
         """The names of the groups that a budget may cut: neither excluded nor kept at a count."""
@@ -76,9 +80,9 @@ class Selection:
                 yield f"{option} matches {count} of {_counted(len(groups), 'group')}{alone}"
 
     def _allowed(self, group: Group) -> bool:
-        if self.only and not _any_match(group.producers, self.only):
+        if self.only and not _any_match(_nodes(group), self.only):
             return False
-        return not _any_match(group.producers, self.exclude)
+        return not _any_match(_nodes(group), self.exclude)
 
     def _count(self, group: Group) -> int:
         if not self._allowed(group):
@@ -96,8 +100,8 @@ class Selection:
         return count
 
     def _check_patterns(self, groups: Sequence[Group], declined: Sequence[Declined]) -> None:
-        named = {group.name: [group.name] for group in groups}
-        made = {group.name: group.producers for group in groups}
+        named = {g.name: [g.name] for g in groups if not isinstance(g, ScorePair)}
+        made = {group.name: _nodes(group) for group in groups}
         for pattern in self.keep or {}:
             found = _require_match("keep", pattern, named, declined)
             if not any(self._allowed(group) for group in groups if group.name in found):
@@ -111,6 +115,12 @@ class Selection:
         for pattern in self.exclude:
             if not _any_match([place.node for place in left], [pattern]):
                 _require_match("exclude", pattern, made, ())
+
+
+def _nodes(group: Group) -> Sequence[str]:
+    """The nodes that a group is told by; channels inside heads have their scores to themselves."""
+    inside = isinstance(group, ScorePair)
+    return [*group.producers, *group.consumers] if inside else group.producers
 
 
 def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:

@@ -82,5 +82,6 @@ class Task:
     def removes(self, groups: Sequence[Group]) -> bool:
         """Whether any channel of any group may go."""
         return any(
-            self.budget is not None or self.counts[group.name] < group.width for group in groups
+            self.budget is not None or self.counts.get(group.name, group.width) < group.width
+            for group in groups
         )

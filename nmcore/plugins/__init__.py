@@ -1,6 +1,6 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
-from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Table
+from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Narrowable, Table
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
@@ -29,6 +29,7 @@ __all__ = [
     "Lexical",
     "Maskable",
     "Measurable",
+    "Narrowable",
     "Pair",
     "Pairable",
     "RuntimeBackend",

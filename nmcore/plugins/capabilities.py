@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from nmcore.group import FloatArray, RowSums
-from nmcore.plugins.protocols import Measurable
+from nmcore.group import (
+    Declined,
+    FloatArray,
+    Group,
+    IntArray,
+    Narrowing,
+    Reading,
+    RowSums,
+    ScorePair,
+)
+from nmcore.plugins.protocols import Carried, Measurable
 
 
 @runtime_checkable
@@ -26,6 +35,77 @@ class Maskable(Measurable, Protocol):
             Whether there are such consumers.
         """
         ...
+
+
+@runtime_checkable
+class Narrowable(Measurable, Protocol):
+    """A graph whose attention heads can become narrower inside.
+
+    Its :meth:`terms` name score pairs as they name groups, and its :meth:`reference` has narrowed
+    heads at full width, filled up with zeros.
+    """
+
+    @property
+    def score_pairs(self) -> Sequence[ScorePair]:
+        """The query and key channels that can be removed, in topological order."""
+        ...
+
+    @property
+    def declined_pairs(self) -> Sequence[Declined]:
+        """Every other attention whose scores go through a softmax, and why it stays as it is."""
+        ...
+
+    def heads_left(self, pair: ScorePair) -> tuple[IntArray, IntArray]:
+        """Which of the query heads, and of the key heads, have not been removed."""
+        ...
+
+    def precedes(self, reading: Reading, pair: ScorePair) -> bool:
+        """Whether a consumer runs before the queries and keys of a pair meet."""
+        ...
+
+    def cut(
+        self, readings: Sequence[Reading], pairs: Sequence[ScorePair] = ()
+    ) -> Sequence[Carried] | None:
+        """As :meth:`Measurable.cut`, before the projections of some pairs, too."""
+        ...
+
+    def score_probe(
+        self, pairs: Sequence[ScorePair], *, rows: int, samples: int, start: Sequence[Carried] = ()
+    ) -> bytes:
+        """A model that gives sums over queries and keys as they are now, serialised.
+
+        For each pair come ``count`` (1,), ``mean_x`` (F,) and ``scatter_x`` (F, F) of its queries,
+        then of its keys, with F = heads that are left * D, heads side by side; see
+        :meth:`Measurable.moment_probe` for the parameters.
+        """
+        ...
+
+    def narrow(self, pair: ScorePair, narrowing: Narrowing) -> None:
+        """Make queries and keys of all heads narrower; the scale of the scores stays.
+
+        Once for each pair. What is refitted later must not be read before the scores.
+        """
+        ...
+
+
+def score_pairs(graph: Any) -> Sequence[ScorePair]:
+    """The query and key channels of a graph that can be removed; none where it tells nothing."""
+    return graph.score_pairs if isinstance(graph, Narrowable) else ()
+
+
+def declined_pairs(graph: Any) -> Sequence[Declined]:
+    """The attention whose heads keep their width; none where a graph tells nothing."""
+    return graph.declined_pairs if isinstance(graph, Narrowable) else ()
+
+
+def cuttable(graph: Any) -> list[Group]:
+    """The groups of a graph, then its score pairs."""
+    return [*graph.groups, *score_pairs(graph)]
+
+
+def widths(graph: Any) -> dict[str, int]:
+    """How many channels each group, and each score pair, of a graph has."""
+    return {each.name: each.width for each in cuttable(graph)}
 
 
 @runtime_checkable

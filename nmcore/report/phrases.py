@@ -8,7 +8,7 @@ from typing import Any
 
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.metrics.figures import SAID, figure_of
-from nmcore.group import Cost, Declined, Group
+from nmcore.group import Cost, Declined, Group, ScorePair
 from nmcore.report.report import GroupReport, Measures, Report
 from nmcore.utils.text import change, milliseconds, printable, size
 
@@ -56,6 +56,28 @@ def streams_note(cut: Iterable[Group]) -> Iterator[str]:
         f"cut as well: {streams[0]}{more}, {what}; "
         f"--exclude spares {pronoun}, --macs weighs {pronoun}"
     )
+
+
+def heads_notes(pairs: Sequence[ScorePair], declined: Sequence[Declined]) -> Iterator[str]:
+    """Say which attention heads may become narrower inside, and why others may not.
+
+    >>> pair = ScorePair("scores", 32, ("query", "key"), ("scores",), heads=12, key_heads=12)
+    >>> for line in heads_notes([pair], [Declined("other", "MatMul", "its keys pass Tanh 'a'")]):
+    ...     print(line)
+    query/key channels inside heads, which budgets with method moments may remove: scores (32)
+    heads that keep their query/key channels: other: its keys pass Tanh 'a'
+    """
+    if pairs:
+        names = [f"{pair.name} ({pair.width})" for pair in pairs[:NAMED]]
+        more = f", and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
+        yield (
+            "query/key channels inside heads, which budgets with method moments may remove: "
+            f"{', '.join(names)}{more}"
+        )
+    for reason, places in by_reason(declined):
+        more = f", and {len(places) - NAMED} more" if len(places) > NAMED else ""
+        named = ", ".join(place.node for place in places[:NAMED])
+        yield f"heads that keep their query/key channels: {named}{more}: {reason}"
 
 
 def ratio_range(before: Range, after: Range) -> Range | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from nmcore.budgets.meter import Meter
 from nmcore.plan.outcome import Outcome
+from nmcore.plugins import capabilities
 from nmcore.plugins.protocols import Graph
 from nmcore.report.phrases import UNCERTAIN, latency_change, noisy
 from nmcore.report.report import Measures
@@ -71,7 +72,7 @@ def _odd(graph: Graph, outcomes: Sequence[Outcome], rounded: bool) -> Iterator[s
     """Widths that kernels do not like."""
     if rounded:
         return
-    blocks = {group.name: group.block for group in graph.groups}
+    blocks = {g.name: g.block for g in capabilities.cuttable(graph)}
     plans = [o.plan for o in outcomes if len(o.plan.kept) < o.plan.width]
     widths = [len(plan.kept) * blocks[plan.name] for plan in plans]
     for block in BLOCKS:
@@ -94,7 +95,7 @@ def _bound(graph: Graph, before: Measures, after: Measures) -> Iterator[str]:
             f"a node takes {start:.1f} microseconds on average, about what the runtime needs to "
             "start one whatever its width; larger batches make better use of it"
         )
-    meter = Meter(graph.terms(), {group.name: group.width for group in graph.groups}, "macs")
+    meter = Meter(graph.terms(), capabilities.widths(graph), "macs")
     fixed = ((before.macs or 0) - meter.total()) / after.macs
     if fixed >= NOTABLE:
         yield (

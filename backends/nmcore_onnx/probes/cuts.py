@@ -122,14 +122,18 @@ def resumed(trace: Trace, value: ir.Value, carried: Carried, removed: IntArray) 
     return Resumed(carried, value, axis, None if len(left) == then.sum() else left)
 
 
-def begin(current: Copy, original: Copy, values: Sequence[Resumed]) -> None:
-    """Let a probe read values instead of computing them; both copies stand in one graph."""
+def begin(current: Copy, original: Copy | None, values: Sequence[Resumed]) -> None:
+    """Let a probe read values instead of computing them; both copies stand in one graph,
+    where there are two.
+    """
     graph = current.model.graph
     graph.outputs.clear()
     build = Builder(graph, prefix="nmcore.begin")
     build.before(graph[0])
     for each in values:
         for copy, name in ((current, each.carried.current), (original, each.carried.original)):
+            if copy is None:
+                continue
             given = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT))
             graph.inputs.append(given)
             new = given

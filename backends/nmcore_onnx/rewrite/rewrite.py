@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -18,6 +18,15 @@ from nmcore_onnx.ir.constant_folding import fold
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.rewrite.ledger import Changed, Ledger
 from nmcore_onnx.rewrite.model_copy import Copy
+from nmcore_onnx.rewrite.narrow import (
+    Narrowed,
+    adjust,
+    inner_slots,
+    left,
+    owners_of,
+    turned_addition,
+    turned_weights,
+)
 from nmcore_onnx.storage.external_data import forget
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
@@ -41,19 +50,21 @@ def rewrite(
     ledger: Ledger,
     removed: NDArray[np.intp],
     overrides: Mapping[Place, FloatArray] | None = None,
+    narrowed: Sequence[Narrowed] = (),
 ) -> Copy:
     """Copy a model, write the changed weights and cut what the removed atoms own.
 
     Everything that is not touched stays the same, down to the name. ``overrides`` are constants to
-    use instead of the model's own, before they are cut.
+    use instead of the model's own, before they are cut. The heads of ``narrowed`` go through their
+    maps.
     """
     copy = Copy(model)
     for place, array in (overrides or {}).items():
         constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
-    if not len(removed) and not ledger.weights:
+    if not len(removed) and not ledger.weights and not narrowed:
         return copy
     inputs = defaults.unlist(copy.model)
-    for place, weight in _cut(copy, trace, ledger, removed).items():
+    for place, weight in _cut(copy, trace, ledger, removed, narrowed).items():
         constants.replace(copy.place(place), weight)
     for take in trace.takes:
         _take(copy, take, removed)
@@ -61,7 +72,8 @@ def rewrite(
     for slot in trace.zeros:
         _leave_out(copy.place(slot.place), np.isin(slot.atoms, removed))
     for place, addition in ledger.total_biases().items():
-        kept, node = _kept_rows(trace, place, removed), place.node
+        kept, node = _kept_rows(trace, place, removed, narrowed), place.node
+        addition = turned_addition(narrowed, place, addition)
         addition = addition if kept is None else addition[kept]
         total = operators.weighted(node).add_bias(copy.node(node), addition, place.index)
         if total is not None:
@@ -70,8 +82,12 @@ def rewrite(
     defaults.relist(copy.model, inputs)
     for count in trace.counts:
         _recount(copy, count, removed)
+    for inner in (each for pair in narrowed for side in pair.traced.sides for each in side.counts):
+        assert inner.slot.atoms is not None
+        _write(copy, inner.slot, left(inner.slot.atoms, inner.heads, removed))
     for index in trace.indices:
         _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
+    adjust(copy, trace, narrowed, removed)
     return copy
 
 
@@ -98,21 +114,26 @@ def _take(copy: Copy, slot: TakeSlot, gone: NDArray[np.intp]) -> None:
 
 
 def _cut(
-    copy: Copy, trace: Trace, ledger: Ledger, gone: NDArray[np.intp]
+    copy: Copy,
+    trace: Trace,
+    ledger: Ledger,
+    gone: NDArray[np.intp],
+    narrowed: Sequence[Narrowed],
 ) -> dict[Place, Array | ir.LazyTensor]:
     """All weights that changed or lost entries; large ones are computed when they are written."""
     masks: dict[Place, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
     cuts: list[Slot | ProducerSlot | ConsumerSlot]
     readers = [twin for slot in trace.consumers for twin in slot.all]
     first = {each.place: slot.place for slot in trace.consumers for each in slot.all}
-    cuts = [*trace.slots, *trace.producers, *readers]
+    cuts = [*trace.slots, *trace.producers, *readers, *inner_slots(narrowed)]
     for slot in cuts:
         keep = ~np.isin(slot.atoms, gone)
         if not keep.all():
-            masks[slot.place][slot.axis] = keep
+            masks[slot.place][slot.axis] = keep & masks[slot.place].get(slot.axis, np.True_)
     changed = {
         place: ledger.weights[first[place]] for place in first if first[place] in ledger.weights
     }
+    changed |= turned_weights(narrowed, changed)
     result: dict[Place, Array | ir.LazyTensor] = {}
     done: dict[tuple[object, ...], Array | ir.LazyTensor] = {}
     for place in dict.fromkeys([*masks, *changed]):
@@ -187,13 +208,18 @@ def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:
     return mine.dtype == theirs.dtype and np.array_equal(mine, theirs)
 
 
-def _kept_rows(trace: Trace, place: Place, gone: NDArray[np.intp]) -> NDArray[np.bool_] | None:
+def _kept_rows(
+    trace: Trace, place: Place, gone: NDArray[np.intp], narrowed: Sequence[Narrowed]
+) -> NDArray[np.bool_] | None:
     """Which outputs of a consumer stay, where it is a producer itself."""
+    inner = owners_of(narrowed, place)
+    inside = None if inner is None else ~np.isin(inner, gone)
     for slot in trace.consumers:
         for reader in slot.all:
             if reader.place == place and reader.made is not None:
-                return ~np.isin(reader.made, gone)
-    return None
+                kept: NDArray[np.bool_] = ~np.isin(reader.made, gone)
+                return kept if inside is None else kept & inside
+    return inside
 
 
 def _leave_out(place: Place, gone: NDArray[np.bool_]) -> None:
@@ -225,6 +251,14 @@ def _recount(copy: Copy, slot: CountSlot, removed: NDArray[np.intp]) -> None:
     number = int(before.reshape(-1)[slot.position])
     if slot.atoms is not None:
         number = int(np.count_nonzero(~np.isin(slot.atoms, removed)))
+    _write(copy, slot, number)
+
+
+def _write(copy: Copy, slot: CountSlot, number: int) -> None:
+    """Write a number into a constant or a computed place."""
+    assert isinstance(slot.place, Place)
+    before = fold(slot.place.value) if slot.computed is None else slot.computed
+    assert before is not None
     if slot.computed is None and before.reshape(-1)[slot.position] == number:
         return
     place = copy.private(slot.node, slot.place, slot.path)

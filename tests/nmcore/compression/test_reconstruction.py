@@ -447,8 +447,8 @@ def test_a_wrong_cut_does_not_pass_verification(monkeypatch):
 
     cut = rewrite._cut
 
-    def reversed_rows(copy, trace, ledger, gone):
-        found = cut(copy, trace, ledger, gone)
+    def reversed_rows(copy, trace, ledger, gone, narrowed):
+        found = cut(copy, trace, ledger, gone, narrowed)
         if len(gone):
             place = trace.producers[0].place
             found[place] = found[place][::-1]
@@ -513,7 +513,7 @@ class TestWalk:
     def test_curves_do_not_depend_on_how_many_are_measured_at_once(self, monkeypatch):
         walk = self.walk(residual().build())
         together = walk.curves(walk.graph.groups)
-        monkeypatch.setattr(reconstruction, "_PROBE_NUMBERS", 1)
+        monkeypatch.setattr(reconstruction, "PROBE_NUMBERS", 1)
         assert [len(chunk) for chunk in walk._chunks(walk.graph.groups)] == [1, 1, 1]
         for name, curve in walk.curves(walk.graph.groups).items():
             np.testing.assert_array_equal(curve.order, together[name].order)
