@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from nmcore.arrays.absorption import absorb
@@ -336,6 +337,10 @@ class OnnxGraph:
     def serialize(self) -> bytes:
         """The compressed model as bytes."""
         return files.serialize(self._result)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The compressed model; see :class:`nmcore.plugins.Convertible`."""
+        return files.to_proto(self._result)
 
     def size(self) -> int:
         """How many bytes the compressed model takes, written as one file."""

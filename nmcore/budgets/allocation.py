@@ -77,7 +77,7 @@ class Spent:
         """Whether the result stays within it."""
         return self.reached <= self.asked * (1 + ROUNDING)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it with :attr:`met`, for JSON."""
         return asdict(self) | {"met": self.met}
 

@@ -287,7 +287,7 @@ def compress(
         fidelity = _fidelity(sessions, result, unmeasured) if result.removed else None
         if target is not None:
             with step(f"writing {target}"):
-                draft.publish(keep=result.graph.data_files())
+                draft.publish(keep=result.original.data_files if result.original else ())
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
     report = report_of(
@@ -308,7 +308,7 @@ def compress(
     if plan_path is not None:
         result.plan.save(plan_path)
     if as_json:
-        print_json(report.as_dict())
+        print_json(report.to_dict())
     elif t.speaks():
         _print_report(report, source, target, everything=everything)
     for line in report.warnings:

@@ -22,7 +22,7 @@ from nmcore.cli.options import (
     std_option,
     threads_option,
 )
-from nmcore.cli.printing import plain, print_json
+from nmcore.cli.printing import print_json
 
 
 @click.command(cls=GatheringCommand)
@@ -76,7 +76,7 @@ def evaluate(
             **options,
         )
     if as_json:
-        print_json([plain(result) | {"warnings": [*t.cautions(result)]} for result in results])
+        print_json([result.to_dict() | {"warnings": [*t.cautions(result)]} for result in results])
         return
     out = t.console()
     t.show(out, t.evaluation_table(out, results))

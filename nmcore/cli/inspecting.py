@@ -21,7 +21,7 @@ from nmcore.cli.options import (
     seed_option,
     std_option,
 )
-from nmcore.cli.printing import plain, print_declined, print_json
+from nmcore.cli.printing import print_declined, print_json
 
 if TYPE_CHECKING:
     from nmcore.report.sensitivity import Sensitivity
@@ -71,43 +71,25 @@ def inspect(
     Groups and their widths, parameters, MACs, and the reason for each part that stays.
     """
     from nmcore.cli import terminal as t
-    from nmcore.plugins import registry
-    from nmcore.report.phrases import cost_notes
+    from nmcore.pipeline.inspect import inspect as inspect_model
     from nmcore.utils.text import printable
 
     _check_belongs(sensitivity, inputs)
-    graph = registry.open_graph(model)
-    cost = graph.cost()
+    seen = inspect_model(model)
     inputs["metric"] = inputs["metric"] or None
     found = _sensitivity(model, providers=providers, seed=seed, **inputs) if sensitivity else None
     if as_json:
-        print_json(
-            {
-                "model": str(model),
-                "nodes": cost.nodes,
-                "params": cost.params,
-                "macs": cost.macs,
-                "assumed": cost.assumed,
-                "uncounted": cost.uncounted,
-                "warnings": [*cost_notes(cost)],
-                "groups": [plain(group) for group in graph.groups],
-                "declined": [plain(place) for place in graph.declined],
-            }
-            | ({"sensitivity": found.as_dict()} if found else {})
-        )
+        print_json(seen.to_dict() | ({"sensitivity": found.to_dict()} if found else {}))
         return
     out = t.console()
-    out.print(
-        f"{printable(str(model))}: {t.number(cost.nodes)} nodes, "
-        f"{t.number(cost.params)} parameters, {t.number(cost.macs)} MACs"
-    )
-    for line in cost_notes(cost):
+    out.print(seen.headline)
+    for line in seen.warnings:
         out.print(printable(line))
     out.print()
-    if not graph.groups:
+    if not seen.groups:
         out.print("no group of channels can be removed")
     elif found is None:
-        groups, more = t.listed(graph.groups, everything=everything)
+        groups, more = t.listed(seen.groups, everything=everything)
         t.show(out, t.inspected_groups_table(groups))
         for line in more:
             out.print(line)
@@ -116,7 +98,7 @@ def inspect(
         out.print()
         for line in t.predicted_on(found):
             out.print(line)
-    print_declined(out, graph.declined)
+    print_declined(out, seen.declined)
 
 
 def _check_belongs(sensitivity: bool, inputs: dict[str, Any]) -> None:

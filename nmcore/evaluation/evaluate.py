@@ -6,17 +6,19 @@ Everything here goes through :class:`nmcore.plugins.protocols.Session`; no frame
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nmcore.calibration.collect import scale_caution
 from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike
-from nmcore.errors import DataError
+from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
+from nmcore.evaluation.metrics.figures import in_words
 from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
@@ -24,16 +26,17 @@ from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
+from nmcore.utils.text import counted, milliseconds, number, printable, size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What one model does on a data set, and what it costs.
 
     Attributes
     ----------
     model : str
-        The file, as given.
+        The file, as given; ``model 1`` and so on of bytes and of objects.
     n : int
         How many inputs were used.
     top1 : float or None
@@ -93,9 +96,22 @@ class Evaluation:
     told: Sequence[str] = ()
     lost: Sequence[str] = ()
 
+    def __repr__(self) -> str:
+        words = ", ".join([*in_words(self.metrics), *self.told])
+        inputs = counted(self.n, "input" if self.data is not None else "synthetic input")
+        costs = f"{milliseconds(self.latency_ms)}, {number(self.params)} parameters, "
+        costs += f"{number(self.macs)} MACs, {size(self.bytes)}"
+        return (
+            f"Evaluation({printable(self.model)}: {words or 'the first model'}; {inputs}; {costs})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, strings and numbers."""
+        return asdict(self)
+
 
 def evaluate(
-    models: str | Path | Sequence[str | Path],
+    models: registry.ModelLike | Sequence[registry.ModelLike],
     data: DataLike | None = None,
     *,
     samples: int | None = None,
@@ -123,8 +139,8 @@ def evaluate(
 
     Parameters
     ----------
-    models : path, or sequence of path
-        Model files.
+    models : path, bytes or object, or sequence of these
+        Model files, their content, or objects that an installed backend understands.
     data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
         The inputs, and optionally the classes ``y`` (n,), as for :func:`nmcore.compress`. Without
         it inputs are synthetic, which tell how alike models are.
@@ -153,11 +169,25 @@ def evaluate(
     notify : callable, optional
         Takes lines that the user should know.
 
+    Returns
+    -------
+    list of Evaluation
+        One a model, in their order.
+
     Raises
     ------
-    ModelError, DataError
-        A model cannot be used, or the data does not fit it, or one model runs on another device
-        than the rest.
+    nmcore.errors.NmcoreError
+        A model or an option cannot be used, or the data does not fit, or one model runs on another
+        device than the rest.
+
+    Examples
+    --------
+    >>> import nmcore
+    >>> model = "examples/fashion_mnist/lenet5.onnx"
+    >>> small = nmcore.compress(model, ratio=0.2)
+    >>> before, after = nmcore.evaluate([model, small.serialize()])
+    >>> after.params < before.params, after.agreement > 80
+    (True, True)
     """
     checks.checked({"progress": progress, "runs": runs})
     asked = metrics_of(metric)
@@ -171,13 +201,19 @@ def evaluate(
         providers=providers,
         threads=threads,
     )
-    paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
     runtime = registry.runtime()
     runtime.check(options.providers)
-    graphs = [registry.open_graph(path) for path in paths]
+    given = registry.models_in(models)
+    if not given:
+        raise ArgumentError("models is empty; at least one is needed")
+    graphs = [registry.open_graph(model) for model in given]
     sessions = [
-        runtime.session(path, providers=options.providers, threads=options.threads)
-        for path in paths
+        runtime.session(
+            model if isinstance(model, (Path, bytes)) else graph.serialize(),
+            providers=options.providers,
+            threads=options.threads,
+        )
+        for model, graph in zip(given, graphs, strict=True)
     ]
     inputs = data_for(
         sessions[0],
@@ -187,7 +223,8 @@ def evaluate(
         seed=options.seed,
         hints=hints_of(graphs[0]),
     )
-    runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
+    names = registry.names_of(given)
+    runners = [_runner(*each, inputs) for each in zip(names, sessions, strict=True)]
     if data is not None:
         caution = scale_caution(inputs, graphs[0], sessions[0].inputs[0].dtype)
         if caution is not None:
@@ -206,18 +243,25 @@ def evaluate(
         once = [runner.once for runner in runners]
         times = on_one_device(sessions, lambda: measure(once, runs))
     source = None if data is None else inputs.name
-    names = [*asked] or OF_FORM[tallies[0].form]
+    told = [*asked] or OF_FORM[tallies[0].form]
     return [
-        _evaluation(*each, names, source)
-        for each in zip(runners, tallies, times, graphs, paths, strict=True)
+        _evaluation(*each, told, source)
+        for each in zip(runners, tallies, times, graphs, given, strict=True)
     ]
 
 
-def _runner(path: Path, session: protocols.Session, inputs: Dataset) -> Runner:
+def _runner(name: str, session: protocols.Session, inputs: Dataset) -> Runner:
     try:
-        return Runner(str(path), session, inputs)
+        return Runner(name, session, inputs)
     except DataError as error:
-        raise DataError(f"{path} does not take these inputs: {error}") from error
+        raise DataError(f"{name} does not take these inputs: {error}") from error
+
+
+def _bytes_of(model: registry.ModelLike, graph: protocols.Graph) -> int:
+    """The size of a model's file with those that hold its weights, or of it as one file."""
+    if isinstance(model, Path):
+        return size_of([model, *graph.data_files()])
+    return len(model) if isinstance(model, bytes) else graph.size()
 
 
 def _evaluation(
@@ -225,7 +269,7 @@ def _evaluation(
     tally: Tally,
     time: Latency,
     graph: protocols.Graph,
-    path: Path,
+    model: registry.ModelLike,
     names: Sequence[str],
     source: str | None,
 ) -> Evaluation:
@@ -246,7 +290,7 @@ def _evaluation(
         latency_batch=runner.feed.fixed or 1,
         params=cost.params,
         macs=cost.macs,
-        bytes=size_of([path, *graph.data_files()]),
+        bytes=_bytes_of(model, graph),
         provider=runner.session.provider,
         threads=runner.session.threads,
         data=source,

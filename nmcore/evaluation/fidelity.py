@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
@@ -11,10 +12,11 @@ from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
 from nmcore.evaluation.metrics.base import Loss
+from nmcore.evaluation.metrics.figures import in_words
 from nmcore.evaluation.metrics.registry import JUDGED_BY, OF_FORM, Makers
 from nmcore.plugins import protocols
 from nmcore.utils.progress import Progress, silent
-from nmcore.utils.text import counted
+from nmcore.utils.text import counted, printable
 
 # A model and its compressed form are compared on so many inputs of the data at most, and slow ones
 # on fewer: so many multiply-accumulates, or so few inputs.
@@ -25,7 +27,7 @@ COMPARED_MACS, FEWEST_COMPARED = 32_000_000_000, 16
 UNSEEN_SEED = 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fidelity:
     """How the results of a compressed model compare with those of its original.
 
@@ -76,6 +78,14 @@ class Fidelity:
     lost: Sequence[str] = ()
     loss: Loss | None = None
     judged_by: str | None = None
+
+    def __repr__(self) -> str:
+        words = [*in_words(self.metrics, self.before), *self.told] or ["nothing to compare"]
+        return f"Fidelity({', '.join(words)} on {printable(self.inputs)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, strings and numbers."""
+        return asdict(self)
 
     @property
     def limit(self) -> str:

@@ -71,7 +71,7 @@ class _Done:
 
 
 def compress(
-    model: Any,
+    model: registry.ModelLike,
     *,
     ratio: float | None = None,
     macs: float | None = None,
@@ -108,8 +108,9 @@ def compress(
 
     Parameters
     ----------
-    model : path or object
-        A model file, or an object that an installed backend understands. It is never changed.
+    model : path, bytes or object
+        A model file, its content, or an object that an installed backend understands. It is never
+        changed.
     ratio : float, in [0, 1), optional
         The share of channels removed in every group. Without it and without a budget, half of
         them; or none where ``keep`` says which groups to touch.
@@ -142,7 +143,7 @@ def compress(
         nothing else is removed. See :mod:`nmcore.arrays.vocabulary`.
     plan : path, Plan or mapping, optional
         Which channels each group keeps, instead of all that chooses them: a file for
-        :func:`nmcore.plan.load`, or ``{"groups": {name: channels}}`` with channels as a list or an
+        :func:`nmcore.load_plan`, or ``{"groups": {name: channels}}`` with channels as a list or an
         int array of shape (P,). Groups that it does not name keep all. A plan that nmcore saved
         also states the options, the model and the data it was made with, and gives the same result
         to the bit; one from elsewhere is compensated as the options say.

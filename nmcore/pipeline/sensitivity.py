@@ -50,7 +50,7 @@ WEIGHTS_ALONE = "weights alone, as if inputs were white noise and activations li
 
 
 def sensitivity(
-    model: Any,
+    model: registry.ModelLike,
     *,
     data: DataLike | None = None,
     samples: int | None = None,
@@ -71,8 +71,9 @@ def sensitivity(
 
     Parameters
     ----------
-    model : path or object
-        A model file, or an object that an installed backend understands. It is never changed.
+    model : path, bytes or object
+        A model file, its content, or an object that an installed backend understands. It is never
+        changed.
     data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
         Inputs, and optionally the classes ``y``, as for :func:`nmcore.compress`.
     samples : int, optional

@@ -25,7 +25,8 @@ def of_model(model: Any, graph: Graph) -> Source:
     """The digest of a model file, or of an object as it is just after it was opened."""
     if isinstance(model, (str, Path)):
         return _of_files(Path(model).name, _files(Path(model), graph))
-    return Source(None, hashlib.sha256(graph.serialize()).hexdigest())
+    content = model if isinstance(model, bytes) else graph.serialize()
+    return Source(None, hashlib.sha256(content).hexdigest())
 
 
 def aside(model: Any, graph: Graph) -> Callable[[], Source]:

@@ -50,7 +50,7 @@ def plan_of(given: Any) -> Plan:
     if isinstance(given, Plan):
         return parse(as_dict(given), "the plan")
     if isinstance(given, (str, Path)):
-        return load(given)
+        return load_plan(given)
     if isinstance(given, Mapping):
         return parse(given, "the plan")
     raise ArgumentError(
@@ -58,7 +58,7 @@ def plan_of(given: Any) -> Plan:
     )
 
 
-def load(path: str | Path) -> Plan:
+def load_plan(path: str | Path) -> Plan:
     """Read a plan that nmcore saved, or one that says which channels are kept and nothing else.
 
     The shortest form is ``{"groups": {"conv1": [0, 2, 5]}}``; ``nmcore/plan/plan.schema.json``
@@ -86,7 +86,7 @@ def load(path: str | Path) -> Plan:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "plan.json")
     ...     _ = path.write_text('{"groups": {"conv1": [5, 0, 2]}}')
-    ...     load(path).groups[0].kept
+    ...     load_plan(path).groups[0].kept
     (0, 2, 5)
     """
     path = Path(path)

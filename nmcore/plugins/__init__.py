@@ -1,6 +1,13 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
-from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Table
+from nmcore.plugins.capabilities import (
+    Convertible,
+    Describing,
+    Lexical,
+    Maskable,
+    Native,
+    Table,
+)
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
@@ -20,6 +27,7 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Carried",
+    "Convertible",
     "Describing",
     "Graph",
     "GraphBackend",
@@ -29,6 +37,7 @@ __all__ = [
     "Lexical",
     "Maskable",
     "Measurable",
+    "Native",
     "Pair",
     "Pairable",
     "RuntimeBackend",

@@ -95,6 +95,30 @@ class Naming(Protocol):
         ...
 
 
+@runtime_checkable
+class Convertible(Protocol):
+    """A graph whose result can be handed over as ONNX."""
+
+    def to_onnx(self) -> Any:
+        """The compressed model as an ``onnx.ModelProto``, with all weights in it."""
+        ...
+
+
+@runtime_checkable
+class Native(Protocol):
+    """A runtime that hands over its own kind of session."""
+
+    def native_session(self, model: bytes, **options: Any) -> Any:
+        """Load a serialised model.
+
+        Parameters
+        ----------
+        **options
+            Those of the runtime; without any that says where, wherever models run at best.
+        """
+        ...
+
+
 def output_names(session: Any) -> Sequence[str]:
     """How the outputs of a session are called; empty where it does not tell."""
     return session.output_names if isinstance(session, Naming) else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from nmcore.errors import ArgumentError, ModelError
 from nmcore.plugins.protocols import Graph, GraphBackend, RuntimeBackend
 
 ENTRY_POINT_GROUP = "nmcore.backends"
+# A model file, its content, or an object that an installed backend understands.
+ModelLike = str | Path | bytes | Any
 
 
 def installed() -> Iterator[Any]:
@@ -19,13 +21,36 @@ def installed() -> Iterator[Any]:
         yield entry.load()
 
 
-def open_graph(model: Any) -> Graph:
+def models_in(given: ModelLike | Sequence[ModelLike]) -> list[ModelLike]:
+    """One model, or several, as a list; names of files become paths.
+
+    >>> models_in("a.onnx") == models_in([Path("a.onnx")])
+    True
+    """
+    if isinstance(given, (str, Path, bytes)) or not isinstance(given, Iterable):
+        given = [given]
+    return [Path(each) if isinstance(each, str) else each for each in given]
+
+
+def names_of(models: Sequence[ModelLike]) -> list[str]:
+    """What models are called: as their files, as given, or by their place.
+
+    >>> names_of([Path("a.onnx"), b"..."])
+    ['a.onnx', 'model 2']
+    """
+    return [
+        str(model) if isinstance(model, Path) else f"model {place}"
+        for place, model in enumerate(models, 1)
+    ]
+
+
+def open_graph(model: ModelLike) -> Graph:
     """Open a model with the first backend that accepts it.
 
     Parameters
     ----------
-    model : path or object
-        A file, or whatever object an installed backend understands.
+    model : path, bytes or object
+        A file, its content, or whatever object an installed backend understands.
 
     Raises
     ------

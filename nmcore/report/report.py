@@ -116,7 +116,7 @@ class GroupReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The account of one compression; see :meth:`as_dict` for its form as JSON.
+    """The account of one compression; see :meth:`to_dict` for its form as JSON.
 
     Attributes
     ----------
@@ -179,9 +179,9 @@ class Report:
         """How many channels are gone."""
         return sum(group.width - group.kept for group in self.groups)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
-        budget = self.budget.as_dict() if self.budget else None
+        budget = self.budget.to_dict() if self.budget else None
         return asdict(self) | {"budget": budget}
 
 

@@ -38,8 +38,9 @@ class Cell:
 
     Attributes
     ----------
-    model : Path
-        The model's file; like all paths here absolute, as it may be read on another machine.
+    model : Path or bytes
+        The model's file; like all paths here absolute, as it may be read on another machine. Or its
+        content.
     key : mapping
         All that the figures depend on; see :class:`nmcore.sweeps.records.Record`.
     data, evaluate_data : Path or None
@@ -48,14 +49,17 @@ class Cell:
         Where the result goes.
     metric : sequence of str or callable
         What is told of the result; empty where the form of the outputs decides.
+    name : str
+        What the model is called.
     """
 
-    model: Path
+    model: Path | bytes
     key: Mapping[str, Any]
     data: Path | None = None
     evaluate_data: Path | None = None
     folder: Path | None = None
     metric: Sequence[MetricLike] = ()
+    name: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -69,13 +73,14 @@ class Cell:
         if self.folder is None:
             return None
         size = f"{self.key['budget']}{self.key['share']:g}"
-        words = (self.model.stem, self.key["method"], size, self.digest[:_DIGITS])
-        return self.folder / f"{'-'.join(words)}{self.model.suffix}"
+        name = Path(self.name.replace(" ", "-"))
+        words = (name.stem, self.key["method"], size, self.digest[:_DIGITS])
+        return self.folder / f"{'-'.join(words)}{name.suffix or '.onnx'}"
 
     def record(self, **found: Any) -> Record:
         """What came of the cell, as a record."""
         axes = {name: self.key[name] for name in ("method", "budget", "share")}
-        return Record(self.digest, self.model.name, **axes, key=self.key, **found)
+        return Record(self.digest, self.name, **axes, key=self.key, **found)
 
 
 def run(cell: Cell) -> Record:
@@ -115,7 +120,7 @@ def _figures(cell: Cell) -> dict[str, Any]:
         **{key["budget"]: key["share"]},
         **options,
     )
-    _check_source(cell.model, result.plan.model, key["model_sha256"])
+    _check_source(cell.name, result.plan.model, key["model_sha256"])
     _check_source(cell.data, result.plan.data, key["data_sha256"])
     if cell.evaluate_data is not None:
         _check_source(
@@ -132,11 +137,11 @@ def _figures(cell: Cell) -> dict[str, Any]:
             **_evaluated(cell, draft, features=gives_features(result.graph)),
         }
         if cell.target is not None:
-            draft.publish(keep=result.graph.data_files())
+            draft.publish(keep=result.original.data_files if result.original else ())
     return found
 
 
-def _check_source(path: Path | None, source: Source | None, sha256: str | None) -> None:
+def _check_source(path: Path | str | None, source: Source | None, sha256: str | None) -> None:
     """A worker of another machine may see another file by the same name."""
     if source is not None and source.sha256 != sha256:
         raise ArgumentError(f"{path} is not the file here that it was where the sweep began")

@@ -34,7 +34,7 @@ _DEFAULTS = {each.name: each.default for each in fields(CompressOptions) if each
 
 
 def sweep(
-    models: str | Path | Sequence[str | Path],
+    models: registry.ModelLike | Sequence[registry.ModelLike],
     *,
     methods: Sequence[str] = ("auto",),
     ratios: Sequence[float] = (),
@@ -57,8 +57,8 @@ def sweep(
 
     Parameters
     ----------
-    models : path or sequence of path
-        Model files.
+    models : path, bytes or object, or sequence of these
+        Model files, their content, or objects that an installed backend understands.
     methods : sequence of str
         Of :attr:`nmcore.options.options.MethodOptions.method`.
     ratios, macs, params : sequence of float
@@ -132,12 +132,12 @@ def sweep(
     if metrics and evaluate_data is None:
         raise ArgumentError("metric tells of results on evaluate-data, which is missing")
     grid = _Grid(data, evaluate_data, out_dir, options, _listed(metric))
-    models = [models] if isinstance(models, (str, Path)) else models
+    given = registry.models_in(models)
     cells = list(
         {
             cell.digest: cell
-            for model in models
-            for cell in grid.cells(Path(model), product(methods, sizes))
+            for model, name in zip(given, registry.names_of(given), strict=True)
+            for cell in grid.cells(model, name, product(methods, sizes))
         }.values()
     )
     with records_in(None if results is None else Path(results)) as records:
@@ -191,10 +191,19 @@ class _Grid:
         self.data_sha256 = _digest(self.data, samples)
         self.evaluate_sha256 = _digest(self.evaluate_data, samples)
 
-    def cells(self, model: Path, chosen: Iterable[tuple[str, tuple[str, float]]]) -> Iterator[Cell]:
+    def cells(
+        self,
+        model: registry.ModelLike,
+        name: str,
+        chosen: Iterable[tuple[str, tuple[str, float]]],
+    ) -> Iterator[Cell]:
         """Yield the cells of one model."""
         graph = registry.open_graph(model)
         self._selection.counts(graph.groups, graph.declined)  # refused before anything is measured
+        if isinstance(model, Path):
+            model, name = model.absolute(), model.name
+        elif not isinstance(model, bytes):  # Workers may be other processes.
+            model = graph.serialize()
         sha256 = fingerprint.of_model(model, graph).sha256
         for method, (budget, share) in chosen:
             measures = method in _MEASURING
@@ -212,7 +221,7 @@ class _Grid:
                 key["metric"] = [*metrics_of(self.metric)]
             data = self.data if measures else None
             where = self.evaluate_data, self.folder
-            yield Cell(model.absolute(), key, data, *where, metric=self.metric)
+            yield Cell(model, key, data, *where, metric=self.metric, name=name)
 
 
 def _sizes(**given: Sequence[float]) -> list[tuple[str, float]]:
