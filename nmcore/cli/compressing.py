@@ -122,7 +122,8 @@ SECTIONS = {
     type=PatternCount(),
     multiple=True,
     metavar="PATTERN=K",
-    help="Keep K channels in the groups whose names match; the last match counts.",
+    help="Keep K channels in groups whose names, or else nodes, weights or PyTorch modules, "
+    "match; the last match counts.",
 )
 @only_option
 @exclude_option

@@ -188,7 +188,10 @@ def _split_providers(_ctx: click.Context, _param: click.Parameter, value: str) -
 
 
 only_option = click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Touch only groups with a node that matches."
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Touch only groups with a node, weight or PyTorch module that matches.",
 )
 exclude_option = click.option(
     "--exclude",

@@ -133,9 +133,11 @@ def compress(
     method, criterion, threshold, lam, bn_form, seed
         See :class:`nmcore.options.options.MethodOptions`.
     keep : mapping of pattern to count, optional
-        How many channels the groups keep whose names match; the last match counts.
+        How many channels the groups keep whose names match, or that hold what matches; the last
+        match counts.
     exclude, only : sequence of pattern
-        Nodes whose channels must not, or alone may, be removed.
+        Nodes, weights or PyTorch modules, such as ``layer3.0.conv1``, whose channels must not, or
+        alone may, be removed.
     vocabulary : int, sequence of int or path, optional
         How many rows the largest embedding table keeps: those that ``data`` looks up, all of it,
         and those that others replace worst; or the ids of the rows, or a text file that lists them.
@@ -144,9 +146,10 @@ def compress(
     plan : path, Plan or mapping, optional
         Which channels each group keeps, instead of all that chooses them: a file for
         :func:`nmcore.load_plan`, or ``{"groups": {name: channels}}`` with channels as a list or an
-        int array of shape (P,). Groups that it does not name keep all. A plan that nmcore saved
-        also states the options, the model and the data it was made with, and gives the same result
-        to the bit; one from elsewhere is compensated as the options say.
+        int array of shape (P,). A layer or a module may stand for its group.
+        Groups that it does not name keep all. A plan that nmcore saved also states the options, the
+        model and the data it was made with, and gives the same result to the bit; one from
+        elsewhere is compensated as the options say.
     data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
         Unlabelled inputs: an .npz with ``x``, or with an array for each input of the model by its
         name; a folder of pictures or a list of their files; an array (n, ...), or a mapping of
