@@ -84,7 +84,9 @@ def test_what_is_left_alone_is_known_by_its_module(model):
 def taken_apart(sizes):
     """One layer of 8 channels, which two layers read a part of each."""
     chain = Chain(("n", 3, 8, 8)).conv(8)
-    names = [chain.value, chain.constant(np.array(sizes), "sizes")]
+    names = [chain.value]
+    if len({*sizes}) > 1:
+        names.append(chain.constant(np.array(sizes), "sizes"))
     chain.nodes.append(onnx.helper.make_node("Split", names, ["a", "b"], axis=1))
     made = []
     for chain.value, chain.width in zip("ab", sizes, strict=True):
@@ -96,7 +98,7 @@ def test_a_name_of_several_groups_is_no_name_for_a_plan():
     model = taken_apart([3, 5])
     weight = model.graph.node[0].input[1]
     assert [group.name for group in nmcore.inspect(model).groups] == ["conv1", "conv1#2"]
-    with pytest.raises(ArgumentError, match="not those of one group.* name conv1 and conv1#2"):
+    with pytest.raises(ArgumentError, match=r"not those of one group.* name conv1 and conv1#2"):
         nmcore.compress(model, plan={"groups": {weight: [0, 1]}})
     assert kept(nmcore.compress(model, keep={"conv1": 2}, method="merge"))["conv1#2"] == 5
     assert [*kept(nmcore.compress(model, keep={weight: 2}, method="merge")).values()] == [2, 2]
