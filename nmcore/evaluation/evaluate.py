@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nmcore.calibration.collect import scale_caution
 from nmcore.calibration.random_inputs import hints_of
@@ -21,9 +22,11 @@ from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins.sized_session import sized
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
+from nmcore.utils.text import stated_text
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def evaluate(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    preprocess: str | None = None,
+    preprocess: str | Path | Mapping[str, Any] | None = None,
+    labels: str | Path | None = None,
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
     seed: int = 0,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
@@ -132,9 +137,17 @@ def evaluate(
         Use the first so many of the data, or make so many.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
-    preprocess : str, optional
-        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
-        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
+    preprocess : str, path or mapping, optional
+        The name of a scale, mean and std instead, and of how pictures are resized: of
+        :data:`nmcore.data.preprocessing.PREPROCESSING`, such as ``imagenet`` or ``yolo``; a JSON
+        file; or what such a file holds, as ``{"scale": 255, "order": "bgr"}``.
+    labels : path, optional
+        A CSV of ``file,label`` for ``data`` that is a folder, where neither its subfolders are the
+        classes nor a ``labels.csv`` in it says them.
+    input_shape : mapping of str to shape, or shape, optional
+        The shapes of inputs, as ``{"images": (1, 3, 640, 640)}``, or one alone of a model with one
+        input, where the model leaves sizes open: for counting, synthetic inputs, pictures and
+        times.
     seed : int
         For synthetic inputs.
     providers : sequence of {"auto", "cuda", "cpu"}
@@ -167,6 +180,8 @@ def evaluate(
         mean=mean,
         std=std,
         preprocess=preprocess,
+        labels=labels,
+        input_shape=input_shape,
         seed=seed,
         providers=providers,
         threads=threads,
@@ -174,9 +189,10 @@ def evaluate(
     paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
     runtime = registry.runtime()
     runtime.check(options.providers)
-    graphs = [registry.open_graph(path) for path in paths]
+    stated = options.input_shape
+    graphs = [registry.open_graph(path, stated) for path in paths]
     sessions = [
-        runtime.session(path, providers=options.providers, threads=options.threads)
+        sized(runtime.session(path, providers=options.providers, threads=options.threads), stated)
         for path in paths
     ]
     inputs = data_for(
@@ -186,6 +202,7 @@ def evaluate(
         samples=options.samples,
         seed=options.seed,
         hints=hints_of(graphs[0]),
+        labels=options.labels,
     )
     runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
     if data is not None:
@@ -201,6 +218,13 @@ def evaluate(
         notify(
             f"no accuracy: {inputs.name} has {inputs.named_classes} folders, which are no classes "
             "of the model; call them by class numbers"
+        )
+    open_sizes = graphs[0].cost().assumed
+    if open_sizes:
+        what = "synthetic inputs and MACs" if data is None else "MACs"
+        notify(
+            f"{what} are of {stated_text(open_sizes)}, a guess: the model leaves sizes open "
+            "(--input-shape)"
         )
     with step("timing"):
         once = [runner.once for runner in runners]

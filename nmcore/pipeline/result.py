@@ -59,7 +59,7 @@ class Result:
         Why what was measured may be worth little, a line each.
     original : Original or None
         The model that was compressed, opened.
-    data : Dataset, Pictures, FeedList or None
+    data : Dataset, Folder, FeedList or None
         What was given to measure on, opened.
     held : Dataset or None
         What of it nothing was fitted to.

@@ -1,6 +1,6 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
-from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Table
+from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Sizable, Table
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
@@ -33,6 +33,7 @@ __all__ = [
     "Pairable",
     "RuntimeBackend",
     "Session",
+    "Sizable",
     "Table",
     "Telling",
     "installed",
