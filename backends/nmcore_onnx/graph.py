@@ -26,6 +26,7 @@ from nmcore.group import (
     Scaling,
     Term,
 )
+from nmcore.plugins.open_sizes import Stated
 from nmcore_onnx import cost
 from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.arrays import compact
@@ -91,6 +92,7 @@ class OnnxGraph:
         self._norms = batch_norms.batch_norms(model.graph, self._shapes)
         self._statistics: dict[Place, FloatArray] = {}
         self._mask: ir.Value | None = None
+        self._stated: Stated = {}
 
     def clone(self: Own) -> Own:
         """A graph of the same state; the original, its trace and unchanged weights are shared."""
@@ -246,9 +248,15 @@ class OnnxGraph:
         """The compressed model."""
         return self._result
 
+    def set_sizes(self, stated: Stated) -> None:
+        """Count at these shapes of inputs; see :class:`nmcore.plugins.Sizable`."""
+        cost.inputs(self._original, stated)  # refused before anything is counted
+        self._stated = stated
+        self.__dict__.pop("_assumed_shapes", None)
+
     @cached_property
     def _assumed_shapes(self) -> Shapes:
-        return cost.assumed_shapes(self._original)
+        return cost.assumed_shapes(self._original, self._stated)
 
     def _copy(self, ledger: Ledger, removed: IntArray) -> model_copy.Copy:
         return rewrite.rewrite(self._original, self._trace, ledger, removed, self._statistics)
@@ -264,8 +272,10 @@ class OnnxGraph:
             if not len(self._removed) and not self._ledger:
                 # What functions and branches hold is counted where it has been inlined.
                 counted = self._original if self._is_inlined else self._source
-                return cost.cost(counted, cost.assumed_shapes(counted))
-            return cost.cost(self._result, cost.assumed_shapes(self._result))
+            else:
+                counted = self._result
+            known = cost.assumed_shapes(counted, self._stated)
+            return cost.cost(counted, known, self._stated)
 
     @property
     def _is_inlined(self) -> bool:

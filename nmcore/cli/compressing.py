@@ -19,7 +19,9 @@ from nmcore.cli.options import (
     SectionedCommand,
     all_option,
     exclude_option,
+    input_shape_option,
     json_option,
+    labels_option,
     mean_option,
     metric_option,
     only_option,
@@ -77,7 +79,18 @@ SECTIONS = {
     ),
     "Which channels (--exclude 'head*')": ("only", "exclude", "keep", "plan"),
     "Inputs to measure on (--data images/ --preprocess imagenet)": (
-        *("data", "samples", "preprocess", "scale", "mean", "std", "metric", "tries"),
+        *(
+            "data",
+            "labels",
+            "samples",
+            "preprocess",
+            "scale",
+            "mean",
+            "std",
+            "input_shape",
+            "metric",
+        ),
+        "tries",
     ),
     "Result (--report page.html)": (
         *("reports", "plan_path", "verify", "external_data", "overwrite", "dry_run"),
@@ -165,7 +178,8 @@ SECTIONS = {
     type=FILE,
     metavar="FILE.npz|DIR",
     help="Unlabelled inputs to measure activations and compare results on: x, or an array for each "
-    "input of the model by its name; or a folder of pictures.  [default: synthetic inputs]",
+    "input of the model by its name; or a folder of pictures or sound.  [default: synthetic "
+    "inputs]",
 )
 @click.option(
     "--samples",
@@ -183,7 +197,9 @@ SECTIONS = {
 @scale_option
 @mean_option
 @std_option
+@labels_option
 @preprocess_option
+@input_shape_option
 @metric_option
 @click.option(
     "--verify",

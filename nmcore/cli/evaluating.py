@@ -12,7 +12,9 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
+    input_shape_option,
     json_option,
+    labels_option,
     mean_option,
     metric_option,
     preprocess_option,
@@ -32,7 +34,7 @@ from nmcore.cli.printing import print_json
     type=FILE,
     metavar="FILE.npz|DIR",
     help="x, or an array for each input of the model by its name; optionally classes y; or a "
-    "folder of pictures, whose subfolders are classes.  [default: synthetic inputs]",
+    "folder of pictures or sound, whose subfolders are classes.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -43,7 +45,9 @@ from nmcore.cli.printing import print_json
 @scale_option
 @mean_option
 @std_option
+@labels_option
 @preprocess_option
+@input_shape_option
 @providers_option
 @threads_option
 @runs_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from nmcore.cli.options import (
     FILE,
     GatheringCommand,
     all_option,
+    input_shape_option,
     json_option,
+    labels_option,
     mean_option,
     metric_option,
     preprocess_option,
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     type=FILE,
     metavar="FILE.npz|DIR",
     help="Inputs x, or an array for each input of the model by its name, with or without classes "
-    "y; or a folder of pictures.  [default: synthetic inputs]",
+    "y; or a folder of pictures or sound.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -50,7 +53,9 @@ if TYPE_CHECKING:
 @scale_option
 @mean_option
 @std_option
+@labels_option
 @preprocess_option
+@input_shape_option
 @metric_option
 @providers_option
 @seed_option
@@ -64,6 +69,7 @@ def inspect(
     everything: bool,
     providers: tuple[str, ...],
     seed: int,
+    input_shape: Mapping[str, Sequence[int]] | None,
     **inputs: Any,
 ) -> None:
     """Show what can be compressed, and what is left alone.
@@ -75,9 +81,13 @@ def inspect(
     from nmcore.utils.text import printable
 
     _check_belongs(sensitivity, inputs)
-    seen = inspect_model(model)
+    seen = inspect_model(model, input_shape=input_shape or None)
     inputs["metric"] = inputs["metric"] or None
-    found = _sensitivity(model, providers=providers, seed=seed, **inputs) if sensitivity else None
+    found = None
+    if sensitivity:
+        found = _sensitivity(
+            model, providers=providers, seed=seed, input_shape=input_shape, **inputs
+        )
     if as_json:
         print_json(seen.to_dict() | ({"sensitivity": found.to_dict()} if found else {}))
         return

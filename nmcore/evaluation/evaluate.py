@@ -23,10 +23,11 @@ from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins.sized_session import sized
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
-from nmcore.utils.text import counted, milliseconds, number, printable, size
+from nmcore.utils.text import counted, milliseconds, number, printable, size, stated_text
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,7 +119,9 @@ def evaluate(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    preprocess: str | None = None,
+    preprocess: str | Path | Mapping[str, Any] | None = None,
+    labels: str | Path | None = None,
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
     seed: int = 0,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
@@ -148,9 +151,17 @@ def evaluate(
         Use the first so many of the data, or make so many.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
-    preprocess : str, optional
-        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
-        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
+    preprocess : str, path or mapping, optional
+        The name of a scale, mean and std instead, and of how pictures are resized: of
+        :data:`nmcore.data.preprocessing.PREPROCESSING`, such as ``imagenet`` or ``yolo``; a JSON
+        file; or what such a file holds, as ``{"scale": 255, "order": "bgr"}``.
+    labels : path, optional
+        A CSV of ``file,label`` for ``data`` that is a folder, where neither its subfolders are the
+        classes nor a ``labels.csv`` in it says them.
+    input_shape : mapping of str to shape, or shape, optional
+        The shapes of inputs, as ``{"images": (1, 3, 640, 640)}``, or one alone of a model with one
+        input, where the model leaves sizes open: for counting, synthetic inputs, pictures and
+        times.
     seed : int
         For synthetic inputs.
     providers : sequence of {"auto", "cuda", "cpu"}
@@ -197,6 +208,8 @@ def evaluate(
         mean=mean,
         std=std,
         preprocess=preprocess,
+        labels=labels,
+        input_shape=input_shape,
         seed=seed,
         providers=providers,
         threads=threads,
@@ -206,12 +219,16 @@ def evaluate(
     given = registry.models_in(models)
     if not given:
         raise ArgumentError("models is empty; at least one is needed")
-    graphs = [registry.open_graph(model) for model in given]
+    stated = options.input_shape
+    graphs = [registry.open_graph(model, stated) for model in given]
     sessions = [
-        runtime.session(
-            model if isinstance(model, (Path, bytes)) else graph.serialize(),
-            providers=options.providers,
-            threads=options.threads,
+        sized(
+            runtime.session(
+                model if isinstance(model, (Path, bytes)) else graph.serialize(),
+                providers=options.providers,
+                threads=options.threads,
+            ),
+            stated,
         )
         for model, graph in zip(given, graphs, strict=True)
     ]
@@ -222,6 +239,7 @@ def evaluate(
         samples=options.samples,
         seed=options.seed,
         hints=hints_of(graphs[0]),
+        labels=options.labels,
     )
     names = registry.names_of(given)
     runners = [_runner(*each, inputs) for each in zip(names, sessions, strict=True)]
@@ -238,6 +256,13 @@ def evaluate(
         notify(
             f"no accuracy: {inputs.name} has {inputs.named_classes} folders, which are no classes "
             "of the model; call them by class numbers"
+        )
+    open_sizes = graphs[0].cost().assumed
+    if open_sizes:
+        what = "synthetic inputs and MACs" if data is None else "MACs"
+        notify(
+            f"{what} are of {stated_text(open_sizes)}, a guess: the model leaves sizes open "
+            "(--input-shape)"
         )
     with step("timing"):
         once = [runner.once for runner in runners]

@@ -179,7 +179,7 @@ def compared(
 
     Parameters
     ----------
-    data : Dataset, Pictures, FeedList or None
+    data : Dataset, Folder, FeedList or None
         The first inputs of it are used, unless some are held back.
     held : Dataset or None
         Inputs of the data that nothing was fitted to.

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from nmcore.options.options import CompressOptions
 from nmcore.plugins import registry
+from nmcore.plugins.open_sizes import Stated
 from nmcore.report.inspection import Inspection
 from nmcore.report.phrases import cost_notes
 
 
-def inspect(model: registry.ModelLike) -> Inspection:
+def inspect(
+    model: registry.ModelLike, *, input_shape: Stated | Sequence[int] | None = None
+) -> Inspection:
     """Tell what can be compressed of a model, and what is left alone and why; nothing is run.
 
     Parameters
     ----------
     model : path, bytes or object
         A model file, its content, or an object that an installed backend understands.
+    input_shape : mapping of str to shape, or shape, optional
+        At which shapes of its inputs it is counted, as for :func:`nmcore.compress`.
 
     Returns
     -------
@@ -35,7 +42,8 @@ def inspect(model: registry.ModelLike) -> Inspection:
     >>> found.declined[0].reason
     "its channels are the model's output 'logits'"
     """
-    graph = registry.open_graph(model)
+    stated = CompressOptions.checked(input_shape=input_shape).input_shape
+    graph = registry.open_graph(model, stated)
     (name,) = registry.names_of([Path(model) if isinstance(model, str) else model])
     cost = graph.cost()
     return Inspection(

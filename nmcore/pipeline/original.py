@@ -11,6 +11,8 @@ from nmcore.group import Cost
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import protocols, registry
+from nmcore.plugins.open_sizes import Stated
+from nmcore.plugins.sized_session import sized
 from nmcore.utils.files import size_of
 
 
@@ -26,6 +28,8 @@ class Original:
         As :func:`nmcore.plugins.open_graph` takes it.
     providers : sequence of str
         Where it runs.
+    stated : mapping of str to shape, optional
+        The shapes of its inputs, where it leaves sizes open.
 
     Attributes
     ----------
@@ -35,8 +39,14 @@ class Original:
         Gives the digest of the model, which begins to be computed here, in another thread.
     """
 
-    def __init__(self, model: registry.ModelLike, providers: Sequence[str] = ("auto",)) -> None:
+    def __init__(
+        self,
+        model: registry.ModelLike,
+        providers: Sequence[str] = ("auto",),
+        stated: Stated | None = None,
+    ) -> None:
         self.model = model
+        self._stated = stated
         self.source: Callable[[], Source] = fingerprint.aside(model, self._full)
         self._providers = providers
         self._sessions: dict[int, protocols.Session] = {}
@@ -53,12 +63,13 @@ class Original:
             "cost": self.cost,
             "size": self.size,
             "_providers": self._providers,
+            "_stated": self._stated,
             "_sessions": {},
         }
 
     @cached_property
     def _full(self) -> protocols.Graph:
-        return registry.open_graph(self.model)
+        return registry.open_graph(self.model, self._stated)
 
     @cached_property
     def graph(self) -> protocols.Graph:
@@ -96,7 +107,8 @@ class Original:
     def session(self, threads: int = 0) -> protocols.Session:
         """The model, loaded once for each number of threads that one operator may use."""
         if threads not in self._sessions:
-            self._sessions[threads] = registry.runtime().session(
+            loaded = registry.runtime().session(
                 self._full.serialize(), providers=self._providers, threads=threads
             )
+            self._sessions[threads] = sized(loaded, self._stated)
         return self._sessions[threads]

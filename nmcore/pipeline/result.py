@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -65,7 +65,7 @@ class Result:
         Why what was measured may be worth little, a line each.
     original : Original or None
         The model that was compressed, opened.
-    data : Dataset, Pictures, FeedList or None
+    data : Dataset, Folder, FeedList or None
         What was given to measure on, opened.
     held : Dataset or None
         What of it nothing was fitted to.
@@ -176,7 +176,8 @@ class Result:
         scale: float | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        preprocess: str | None = None,
+        preprocess: str | Path | Mapping[str, Any] | None = None,
+        labels: str | Path | None = None,
     ) -> Fidelity:
         """Compare the result with the original, by any data and measure.
 
@@ -191,6 +192,8 @@ class Result:
             Use the first so many of the data.
         scale, mean, std, preprocess
             What raw inputs go through; by default the same as when the result was made.
+        labels : path, optional
+            As for :func:`nmcore.compress`.
 
         Raises
         ------
@@ -208,7 +211,7 @@ class Result:
         """
         asked = metrics_of(metric)
         options = CompressOptions.checked(
-            samples=samples, scale=scale, mean=mean, std=std, preprocess=preprocess
+            samples=samples, scale=scale, mean=mean, std=std, preprocess=preprocess, labels=labels
         )
         if data is None:
             given = [name.replace("_", "-") for name in options.changed]
@@ -218,7 +221,7 @@ class Result:
         assert self.original is not None
         before, after = self.original.session(), registry.runtime().session(self.serialize())
         steps = options.normalisation or self.normalisation
-        inputs = data_for(before, data, steps, samples=options.samples)
+        inputs = data_for(before, data, steps, samples=options.samples, labels=options.labels)
         features = capabilities.gives_features(self.graph)
         found = fidelity(before, after, inputs, features=features, asked=asked or self.metrics)
         return replace(found, held=not self._fitted)

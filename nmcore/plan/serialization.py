@@ -309,6 +309,10 @@ def _is_numbers(value: Any) -> bool:
     return _is_list(value) and len(value) > 0 and all(map(_is_number, value))
 
 
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
 def _are_counts(value: Any) -> bool:
     return _is_list(value) and len(value) > 0 and all(map(_is_count, value))
 
@@ -344,5 +348,7 @@ OPTIONS: Mapping[str, tuple[Check, str]] = {
     "scale": (_none_or(_is_number), "a number or null"),
     "mean": (_none_or(_is_numbers), "a list of numbers or null"),
     "std": (_none_or(_is_numbers), "a list of numbers or null"),
+    "preprocess": (_none_or(_is_mapping), "an object or null"),
+    "input_shape": (_none_or(_is_mapping), "an object of shapes or null"),
     "vocabulary": (_none_or(_are_counts), "a list of ids or null"),
 }

@@ -6,6 +6,7 @@ from nmcore.plugins.capabilities import (
     Lexical,
     Maskable,
     Native,
+    Sizable,
     Table,
 )
 from nmcore.plugins.protocols import (
@@ -42,6 +43,7 @@ __all__ = [
     "Pairable",
     "RuntimeBackend",
     "Session",
+    "Sizable",
     "Table",
     "Telling",
     "installed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -82,6 +82,22 @@ class Lexical(Protocol):
 
     def with_table(self, name: str, values: FloatArray) -> bytes:
         """The model with other values (V, D) in a table, serialised."""
+        ...
+
+
+@runtime_checkable
+class Sizable(Protocol):
+    """A graph that can be counted at other sizes than usual ones, where it leaves sizes open."""
+
+    def set_sizes(self, stated: Mapping[str, Sequence[int]]) -> None:
+        """Count at the shapes that inputs of these names have; see
+        :func:`nmcore.plugins.open_sizes.with_stated`. The model itself stays as it is.
+
+        Raises
+        ------
+        ArgumentError
+            They do not fit the model.
+        """
         ...
 
 

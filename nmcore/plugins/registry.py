@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nmcore.errors import ArgumentError, ModelError
+from nmcore.plugins.capabilities import Sizable
+from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.protocols import Graph, GraphBackend, RuntimeBackend
 
 ENTRY_POINT_GROUP = "nmcore.backends"
@@ -44,19 +46,33 @@ def names_of(models: Sequence[ModelLike]) -> list[str]:
     ]
 
 
-def open_graph(model: ModelLike) -> Graph:
+def open_graph(model: ModelLike, stated: Stated | None = None) -> Graph:
     """Open a model with the first backend that accepts it.
 
     Parameters
     ----------
     model : path, bytes or object
         A file, its content, or whatever object an installed backend understands.
+    stated : mapping of str to shape, optional
+        At which shapes of its inputs it is counted, where it leaves sizes open; see
+        :func:`nmcore.plugins.open_sizes.with_stated`.
 
     Raises
     ------
     ModelError
         The file does not exist, or no installed backend accepts it.
+    ArgumentError
+        The shapes do not fit the model.
     """
+    graph = _opened(model)
+    if stated:
+        if not isinstance(graph, Sizable):
+            raise ArgumentError("input-shape: the backend of the model counts at no stated sizes")
+        graph.set_sizes(stated)
+    return graph
+
+
+def _opened(model: Any) -> Graph:
     if isinstance(model, (str, Path)):
         model = Path(model)
         if model.is_dir():

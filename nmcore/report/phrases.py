@@ -10,7 +10,7 @@ from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.metrics.figures import SAID, figure_of, in_words
 from nmcore.group import Cost, Declined, Group
 from nmcore.report.report import GroupReport, Measures, Report
-from nmcore.utils.text import change, milliseconds, printable, size
+from nmcore.utils.text import change, milliseconds, printable, size, stated_text, wanted_sizes
 
 # So many groups, or nodes, are named for one reason.
 NAMED = 4
@@ -24,7 +24,7 @@ def cost_notes(cost: Cost) -> Iterator[str]:
     """Say what the multiply-accumulates of a model rest on, or why they are unknown.
 
     >>> list(cost_notes(Cost(3, 10, 50, assumed={"image": (1, 3, 224, 224)})))
-    ['MACs are of image (1, 3, 224, 224); the model leaves sizes open']
+    ['MACs are of image=1x3x224x224, a guess: the model leaves sizes open (--input-shape)']
     >>> list(cost_notes(Cost(3, 10, uncounted=("conv7", "conv8"))))
     ['MACs unknown: sizes at 2 nodes are computed while the model runs, first at conv7']
     """
@@ -32,10 +32,11 @@ def cost_notes(cost: Cost) -> Iterator[str]:
         count = len(cost.uncounted)
         nodes = f" at {count} node{'s' if count > 1 else ''}" if count else ""
         first = f", first at {cost.uncounted[0]}" if count else ""
-        yield f"MACs unknown: sizes{nodes} are computed while the model runs{first}"
+        ask = f"; {wanted_sizes(cost.assumed)}" if cost.assumed else ""
+        yield f"MACs unknown: sizes{nodes} are computed while the model runs{first}{ask}"
     elif cost.assumed:
-        inputs = " and ".join(f"{name} {shape}" for name, shape in cost.assumed.items())
-        yield f"MACs are of {inputs}; the model leaves sizes open"
+        inputs = stated_text(cost.assumed)
+        yield f"MACs are of {inputs}, a guess: the model leaves sizes open (--input-shape)"
 
 
 def streams_note(cut: Iterable[Group]) -> Iterator[str]:

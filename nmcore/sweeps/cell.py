@@ -14,17 +14,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nmcore._version import __version__
-from nmcore.data.normalisation import normalisation
+from nmcore.data.preprocessing import NUMBERS
 from nmcore.errors import ArgumentError, NmcoreError
 from nmcore.evaluation.fidelity import fidelity
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
+from nmcore.options.options import CompressOptions
 from nmcore.pipeline.compress import compress
 from nmcore.pipeline.result import Result
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import registry
 from nmcore.plugins.capabilities import gives_features
+from nmcore.plugins.sized_session import sized
 from nmcore.sweeps.records import Record
 from nmcore.utils.files import Draft
 
@@ -45,6 +47,8 @@ class Cell:
         All that the figures depend on; see :class:`nmcore.sweeps.records.Record`.
     data, evaluate_data : Path or None
         What is measured on and what is evaluated on.
+    labels : Path or None
+        A table of the classes of the latter, where it is a folder.
     folder : Path or None
         Where the result goes.
     metric : sequence of str or callable
@@ -57,6 +61,7 @@ class Cell:
     key: Mapping[str, Any]
     data: Path | None = None
     evaluate_data: Path | None = None
+    labels: Path | None = None
     folder: Path | None = None
     metric: Sequence[MetricLike] = ()
     name: str = ""
@@ -123,9 +128,8 @@ def _figures(cell: Cell) -> dict[str, Any]:
     _check_source(cell.name, result.plan.model, key["model_sha256"])
     _check_source(cell.data, result.plan.data, key["data_sha256"])
     if cell.evaluate_data is not None:
-        _check_source(
-            cell.evaluate_data, fingerprint.of_path(cell.evaluate_data, 1), key["evaluate_sha256"]
-        )
+        found_here = fingerprint.of_labelled(cell.evaluate_data, cell.labels)
+        _check_source(cell.evaluate_data, found_here, key["evaluate_sha256"])
     with _drafted(result, cell.target) as draft:
         found = {
             "params_before": result.before.params,
@@ -165,9 +169,10 @@ def _evaluated(cell: Cell, draft: Draft, *, features: bool) -> dict[str, Any]:
     after = runtime.session(draft.path, **how)
     if cell.evaluate_data is None:
         return {}
-    before = runtime.session(cell.model, **how)
-    steps = normalisation(*(options.get(name) for name in ("scale", "mean", "std")))
-    given = data_for(before, cell.evaluate_data, steps)
+    before = sized(runtime.session(cell.model, **how), options.get("input_shape"))
+    stated = {name: options[name] for name in (*NUMBERS, "preprocess") if name in options}
+    steps = CompressOptions.checked(**stated).normalisation
+    given = data_for(before, cell.evaluate_data, steps, labels=cell.labels)
     found = fidelity(before, after, given, features=features, asked=metrics_of(cell.metric))
     return {
         "n": found.n,
