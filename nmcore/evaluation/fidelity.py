@@ -11,7 +11,8 @@ from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
-from nmcore.evaluation.metrics.base import Loss
+from nmcore.evaluation.metrics.base import Loss, Metric
+from nmcore.evaluation.metrics.deviation import Deviation
 from nmcore.evaluation.metrics.figures import in_words
 from nmcore.evaluation.metrics.registry import JUDGED_BY, OF_FORM, Makers
 from nmcore.plugins import protocols
@@ -61,6 +62,9 @@ class Fidelity:
     judged_by : str or None
         The metric of the form that says more than the deviation does, such as ``boxes``; None where
         there is none, or the inputs tell nothing by it.
+    deviations : sequence of float
+        The deviation of each input alone, in percent, in no order; empty where outputs cannot be
+        compared input by input.
     """
 
     data: str
@@ -78,6 +82,7 @@ class Fidelity:
     lost: Sequence[str] = ()
     loss: Loss | None = None
     judged_by: str | None = None
+    deviations: Sequence[float] = ()
 
     def __repr__(self) -> str:
         words = [*in_words(self.metrics, self.before), *self.told] or ["nothing to compare"]
@@ -148,6 +153,7 @@ def fidelity(
         form=result.form,
         metrics=result.figures(names),
         before=known,
+        deviations=_each(result.metrics.get("deviation")),
         told=[told for metric in metrics if (told := metric.told()) is not None],
         lost=result.lost,
         loss=_loss(original, result, [*(asked or {})][:1] or JUDGED_BY[result.form]),
@@ -159,6 +165,10 @@ def _loss(original: Tally, result: Tally, names: Sequence[str]) -> Loss | None:
     """By the first metric that has a measure."""
     losses = (result.metrics[name].loss(original.metrics[name]) for name in names)
     return next((loss for loss in losses if loss is not None), None)
+
+
+def _each(metric: Metric | None) -> tuple[float, ...]:
+    return tuple(metric.each) if isinstance(metric, Deviation) else ()
 
 
 def compared(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Any
 
 from nmcore.budgets.allocation import Spent
@@ -151,6 +152,8 @@ class Report:
         warning where there is another.
     vocabulary : Vocabulary or None
         What became of the embedding table, where that was asked for.
+    date : str
+        When it was made: year, month and day.
     """
 
     before: Measures
@@ -173,6 +176,7 @@ class Report:
     warnings: Sequence[str] = ()
     level: str = "ok"
     vocabulary: Vocabulary | None = None
+    date: str = field(default_factory=lambda: date.today().isoformat())
 
     @property
     def removed(self) -> int:
