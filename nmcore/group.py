@@ -279,6 +279,10 @@ class Group:
         whole blocks stay or go, such as attention heads. Widths count blocks then.
     filters : sequence of str
         The names of the grouped convolutions on the way, such as depthwise ones.
+    members : mapping of str to bool
+        Every name of what holds an entry for each channel: nodes, their weights, and the modules of
+        a framework that these are from. Whether the entries are the channels of the group, one by
+        one and in the same order; else they are several for each, or those of other groups, too.
     """
 
     name: str
@@ -287,6 +291,12 @@ class Group:
     consumers: Sequence[str]
     block: int = 1
     filters: Sequence[str] = ()
+    members: Mapping[str, bool] = field(default_factory=dict, compare=False)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All that it can be called, its own name first."""
+        return [*dict.fromkeys((self.name, *self.producers, *self.members))]
 
     def multiple(self, rows: int) -> int:
         """How many channels of the group come to a multiple of so many rows.
@@ -317,6 +327,11 @@ class ScorePair(Group):
 
     heads: int = 1
     key_heads: int = 1
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All that it can be called; its scores are its own, though its heads are a group's too."""
+        return [*dict.fromkeys((self.name, *self.producers, *self.consumers))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,11 +376,22 @@ class Reading:
 
 @dataclass(frozen=True)
 class Declined:
-    """A part of the model that is left alone, and why, in words a user understands."""
+    """A part of the model that is left alone.
+
+    Attributes
+    ----------
+    node, op : str
+        Its name and its operator.
+    reason : str
+        Why, in words a user understands.
+    names : sequence of str
+        What else it is called: its weights, and the module of a framework that it is from.
+    """
 
     node: str
     op: str
     reason: str
+    names: Sequence[str] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

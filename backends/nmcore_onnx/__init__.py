@@ -12,7 +12,14 @@ From the top; imports go down only:
 * ``ir`` holds helpers over onnx-ir.
 """
 
+import logging
+
 from nmcore_onnx.plugin import OnnxBackend
+
+# Its passes tell at level INFO what they removed from each probe; who set a level keeps it.
+_onnx_ir = logging.getLogger("onnx_ir")
+if _onnx_ir.level == logging.NOTSET:
+    _onnx_ir.setLevel(logging.WARNING)
 
 backend = OnnxBackend()
 

@@ -7,11 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.group import Cost, IntArray, Term
-from nmcore.plugins.open_sizes import assumed_shape
+from nmcore.plugins import InputSpec, open_sizes
+from nmcore.plugins.open_sizes import Stated
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -25,24 +27,24 @@ from nmcore_onnx.trace.scores import TracedPair
 from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 
 
-def assumed_shapes(model: ir.Model) -> Shapes:
+def assumed_shapes(model: ir.Model, stated: Stated) -> Shapes:
     """The shapes of a model's values for one sample; see :func:`assumed_inputs`."""
-    return NodeInference(model, defaults=True).shapes(assumed_inputs(model))
+    return NodeInference(model, defaults=True).shapes(assumed_inputs(model, stated))
 
 
-def cost(model: ir.Model, known: Shapes) -> Cost:
+def cost(model: ir.Model, known: Shapes, stated: Stated) -> Cost:
     """Count a model's operators, its weights, and the multiply-accumulates of one sample, whose
     shapes are known from :func:`assumed_shapes`.
     """
     nodes = list(RecursiveGraphIterator(model.graph))
-    assumed = assumed_inputs(model)
+    assumed = assumed_inputs(model, stated)
     counts = {node: _node_macs(node, known) for node in model.graph}
     uncounted = tuple(label(node) for node, count in counts.items() if count is None)
     return Cost(
         len(nodes),
         _params(model, nodes),
         None if uncounted else sum(count for count in counts.values() if count),
-        {name: assumed[name] for name in _open_inputs(model)},
+        {spec.name: assumed[spec.name] for spec in open_sizes.guessed(inputs(model, stated))},
         uncounted,
     )
 
@@ -131,24 +133,36 @@ def _terms(macs: float, size: int, axes: Sequence[Shares]) -> Iterator[Term]:
             yield Term(macs * share, size * share, names)
 
 
-def assumed_inputs(model: ir.Model) -> dict[str, tuple[int, ...]]:
+def assumed_inputs(model: ir.Model, stated: Stated) -> dict[str, tuple[int, ...]]:
     """The shape assumed for each input: one sample, and a default for other dynamic axes."""
-    return {name: assumed_shape(shape) for name, shape in _declared_inputs(model)}
+    specs = inputs(model, stated)
+    shapes = open_sizes.assumed_shapes(specs)
+    return {spec.name: shape for spec, shape in zip(specs, shapes, strict=True)}
 
 
-def _open_inputs(model: ir.Model) -> Iterator[str]:
-    """The inputs of which more than the number of samples is left open."""
-    for name, shape in _declared_inputs(model):
-        if None in shape[1:]:
-            yield name
+def inputs(model: ir.Model, stated: Stated) -> Sequence[InputSpec]:
+    """The inputs that a model declares, with stated sizes in place of dynamic axes."""
+    found = [
+        InputSpec(
+            value.name,
+            tuple(_sizes(value.shape)),
+            np.dtype(np.float32) if value.dtype is None else value.dtype.numpy(),
+            tuple(_symbols(value.shape)),
+        )
+        for value in model.graph.inputs
+        if value.shape is not None and value.const_value is None and value.name
+    ]
+    return open_sizes.with_stated(found, stated) if stated else found
 
 
-def _declared_inputs(model: ir.Model) -> Iterator[tuple[str, tuple[int | None, ...]]]:
-    """Inputs and their shapes, with None for dynamic axes."""
-    for value in model.graph.inputs:
-        if value.shape is not None and value.const_value is None and value.name:
-            sizes = (dim if isinstance(dim, int) and dim > 0 else None for dim in value.shape)
-            yield value.name, tuple(sizes)
+def _sizes(shape: ir.Shape) -> Iterator[int | None]:
+    """The sizes of the axes, None where one is dynamic."""
+    yield from (dim if isinstance(dim, int) and dim > 0 else None for dim in shape)
+
+
+def _symbols(shape: ir.Shape) -> Iterator[str | None]:
+    """The names of dynamic axes, None for others."""
+    yield from (dim.value if isinstance(dim, ir.SymbolicDim) else None for dim in shape)
 
 
 def _params(model: ir.Model, nodes: list[ir.Node]) -> int:

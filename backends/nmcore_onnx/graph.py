@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from nmcore.arrays.absorption import absorb
@@ -27,6 +28,7 @@ from nmcore.group import (
     ScorePair,
     Term,
 )
+from nmcore.plugins.open_sizes import Stated
 from nmcore_onnx import cost
 from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.arrays import compact
@@ -97,6 +99,7 @@ class OnnxGraph:
         self._norms = batch_norms.batch_norms(model.graph, self._shapes)
         self._statistics: dict[Place, FloatArray] = {}
         self._mask: ir.Value | None = None
+        self._stated: Stated = {}
 
     def clone(self: Own) -> Own:
         """A graph of the same state; the original, its trace and unchanged weights are shared."""
@@ -276,9 +279,15 @@ class OnnxGraph:
         """The compressed model."""
         return self._result
 
+    def set_sizes(self, stated: Stated) -> None:
+        """Count at these shapes of inputs; see :class:`nmcore.plugins.Sizable`."""
+        cost.inputs(self._original, stated)  # refused before anything is counted
+        self._stated = stated
+        self.__dict__.pop("_assumed_shapes", None)
+
     @cached_property
     def _assumed_shapes(self) -> Shapes:
-        return cost.assumed_shapes(self._original)
+        return cost.assumed_shapes(self._original, self._stated)
 
     def _current(self) -> model_copy.Copy:
         """The working copy as it is, with the statistics that probes use."""
@@ -308,8 +317,10 @@ class OnnxGraph:
             if not len(self._removed) and not self._ledger:
                 # What functions and branches hold is counted where it has been inlined.
                 counted = self._original if self._is_inlined else self._source
-                return cost.cost(counted, cost.assumed_shapes(counted))
-            return cost.cost(self._result, cost.assumed_shapes(self._result))
+            else:
+                counted = self._result
+            known = cost.assumed_shapes(counted, self._stated)
+            return cost.cost(counted, known, self._stated)
 
     @property
     def _is_inlined(self) -> bool:
@@ -383,6 +394,10 @@ class OnnxGraph:
     def serialize(self) -> bytes:
         """The compressed model as bytes."""
         return files.serialize(self._result)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The compressed model; see :class:`nmcore.plugins.Convertible`."""
+        return files.to_proto(self._result)
 
     def size(self) -> int:
         """How many bytes the compressed model takes, written as one file."""

@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 
 class OnnxBackend:
-    """Opens ONNX files, ``onnx.ModelProto`` and ``onnx_ir.Model`` objects."""
+    """Opens ONNX files, their content, ``onnx.ModelProto`` and ``onnx_ir.Model`` objects."""
 
     name = "onnx"
 
     def accepts(self, model: Any) -> bool:
-        """Any file, since ONNX has no signature to look for, and ONNX's own objects."""
-        return isinstance(model, (Path, onnx.ModelProto, ir.Model))
+        """Any file and its bytes, as ONNX has no signature to look for, and ONNX's own objects."""
+        return isinstance(model, (Path, bytes, onnx.ModelProto, ir.Model))
 
     def open(self, model: Any) -> MeasurableGraph:
         """Read and trace a model.
@@ -45,6 +45,8 @@ class OnnxBackend:
         left_out: list[str] = []
         if isinstance(model, Path):
             model = files.load(model, left_out)
+        elif isinstance(model, bytes):
+            model = files.from_bytes(model, left_out)
         elif isinstance(model, onnx.ModelProto):
             model = files.from_proto(model, left_out)
         else:
@@ -111,7 +113,7 @@ def _inlined(model: ir.Model) -> ir.Model:
     try:
         InlinePass()(copy)
     except Exception as error:  # such as functions that call each other in a circle
-        log.info("functions are not inlined: %s", error)
+        log.debug("functions are not inlined: %s", error)
         return model
     return copy
 

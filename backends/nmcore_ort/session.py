@@ -64,6 +64,20 @@ class OrtRuntime:
             raise ArgumentError(f"threads is {threads}; this machine can use at most {most}")
         return OrtSession(model, choose(providers), threads or usable_threads())
 
+    def native_session(self, model: bytes, **options: Any) -> Any:
+        """An ``onnxruntime.InferenceSession``; see :class:`nmcore.plugins.Native`.
+
+        Parameters
+        ----------
+        **options
+            Of ``InferenceSession``. Without ``providers`` it runs on CUDA where that works.
+        """
+        package = onnxruntime()
+        if "providers" not in options:
+            on_cuda = choose(["auto"]).provider == "cuda"
+            options["providers"] = [(CUDA, CUDA_OPTIONS), CPU] if on_cuda else [CPU]
+        return package.InferenceSession(model, **options)
+
 
 class OrtSession:
     """A model that is loaded and ready to run; see :class:`nmcore.plugins.protocols.Session`."""

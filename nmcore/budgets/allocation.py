@@ -17,6 +17,7 @@ from nmcore.budgets.meter import ANY, ROUNDING, Meter, Multiples
 from nmcore.errors import ArgumentError, BudgetError
 from nmcore.group import Cost, Group
 from nmcore.options.amounts import BUDGETS
+from nmcore.utils.text import wanted_sizes
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Spent:
         """Whether the result stays within it."""
         return self.reached <= self.asked * (1 + ROUNDING)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it with :attr:`met`, for JSON."""
         return asdict(self) | {"met": self.met}
 
@@ -241,9 +242,10 @@ def counted(cost: Cost, kind: str) -> int:
     total: int | None = getattr(cost, kind)
     if total is None:
         first = f" at {cost.uncounted[0]}" if cost.uncounted else ""
+        ask = wanted_sizes(cost.assumed)
         raise ArgumentError(
-            f"the model's multiply-accumulates are unknown, as sizes{first} are; "
-            "give a budget of parameters instead"
+            f"the model's multiply-accumulates are unknown, as sizes{first} are: "
+            f"{f'{ask}, or' if ask else 'give'} a budget of parameters instead"
         )
     return total
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,6 @@ from nmcore.budgets.allocation import (
     allocate,
     fixed_cost,
     removals,
-    unreachable,
 )
 from nmcore.budgets.latency_search import (
     Found,
@@ -111,13 +111,17 @@ def meet(
     return fastest_of(candidates, choices.timer)
 
 
-def check_reachable(graph: Graph, budget: Budget, choices: Choices, free: Container[str]) -> None:
+def check_reachable(
+    graph: Graph, budget: Budget, choices: Choices, free: Container[str], whole: float
+) -> None:
     """Refuse a budget that is counted and below what the narrowest widths cost.
 
     Parameters
     ----------
     free : container of str
         The groups that may be cut.
+    whole : float
+        The cost that shares are of.
 
     Raises
     ------
@@ -128,14 +132,17 @@ def check_reachable(graph: Graph, budget: Budget, choices: Choices, free: Contai
     fixed = fixed_cost(graph.cost(), meter, budget.kind)
     target = budget.share * (fixed + meter.total())
     meter.kept.update(choices.counts)
-    start = fixed + meter.total()
     for group in capabilities.cuttable(graph):
         least = group.multiple(min(choices.multiples))
         if group.name in free:
             meter.kept[group.name] = min(meter.kept[group.name], least)
     least_cost = fixed + meter.total()
     if least_cost > target * (1 + ROUNDING):
-        raise unreachable(target, least_cost, start)
+        least_share = math.ceil(1000 * least_cost / whole) / 1000
+        raise BudgetError(
+            f"{budget.kind} of {target / whole:g} cannot be met: with as few channels as possible "
+            f"in every group that may be cut, {least_share:g} of the model's remain"
+        )
 
 
 def fastest_of(candidates: Mapping[int, Mapping[str, int]], timer: Timer) -> Allotment:

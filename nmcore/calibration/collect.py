@@ -22,6 +22,7 @@ from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.plugins.capabilities import Maskable
+from nmcore.plugins.open_sizes import guessed
 from nmcore.plugins.protocols import (
     Graph,
     InputHint,
@@ -29,6 +30,7 @@ from nmcore.plugins.protocols import (
     Measurable,
     Session,
 )
+from nmcore.utils.text import stated_text
 
 # Inputs to measure on: real ones are few and dear, synthetic ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
@@ -49,7 +51,7 @@ class Inputs:
 
     Attributes
     ----------
-    data : Dataset, Pictures, FeedList or None
+    data : Dataset, Folder, FeedList or None
         Calibration data.
     samples : int or None
         How many inputs to use or make.
@@ -106,7 +108,8 @@ def calibration_set_for(
     count = inputs.samples or min(_affordable(graph), fits)
     unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000, unseen=True)
     shown = made(count, seed)
-    return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
+    told = _sizes_told(session.inputs, shapes) + _told(hints.values())
+    return replace(shown, unseen=unseen.batches, source=shown.source + told)
 
 
 def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:
@@ -132,6 +135,15 @@ def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | No
         "x holds bytes and is taken as it is; if the network was trained on scaled inputs, "
         "give --scale, --mean and --std"
     )
+
+
+def _sizes_told(inputs: Sequence[InputSpec], shapes: Sequence[Sequence[int]]) -> str:
+    """Which sizes stand for those that the model leaves open, in words."""
+    names = {spec.name for spec in guessed(inputs)}
+    found = {
+        spec.name: shape for spec, shape in zip(inputs, shapes, strict=True) if spec.name in names
+    }
+    return f" of {stated_text(found)} (a guess)" if found else ""
 
 
 def _told(hints: Iterable[InputHint]) -> str:

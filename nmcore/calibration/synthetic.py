@@ -142,6 +142,8 @@ def _make(
                 f"mean or std has {normalisation.channels} numbers; the model's input {spec.name} "
                 f"has {channels} channel{'s' if channels > 1 else ''}"
             )
+        if normalisation.form.order == "bgr" and channels == 3:
+            values = np.flip(values, axis)
         values = normalisation(255 * values, axis, np.dtype(np.float32))
     elif _takes_pixels(hint, len(shape)):
         values = pixel_range(hint) * values

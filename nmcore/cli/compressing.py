@@ -19,7 +19,9 @@ from nmcore.cli.options import (
     SectionedCommand,
     all_option,
     exclude_option,
+    input_shape_option,
     json_option,
+    labels_option,
     mean_option,
     metric_option,
     only_option,
@@ -77,7 +79,18 @@ SECTIONS = {
     ),
     "Which channels (--exclude 'head*')": ("only", "exclude", "keep", "plan"),
     "Inputs to measure on (--data images/ --preprocess imagenet)": (
-        *("data", "samples", "preprocess", "scale", "mean", "std", "metric", "tries"),
+        *(
+            "data",
+            "labels",
+            "samples",
+            "preprocess",
+            "scale",
+            "mean",
+            "std",
+            "input_shape",
+            "metric",
+        ),
+        "tries",
     ),
     "Result (--report page.html)": (
         *("reports", "plan_path", "verify", "external_data", "overwrite", "dry_run"),
@@ -122,7 +135,8 @@ SECTIONS = {
     type=PatternCount(),
     multiple=True,
     metavar="PATTERN=K",
-    help="Keep K channels in the groups whose names match; the last match counts.",
+    help="Keep K channels in groups whose names, or else nodes, weights or PyTorch modules, "
+    "match; the last match counts.",
 )
 @only_option
 @exclude_option
@@ -164,7 +178,8 @@ SECTIONS = {
     type=FILE,
     metavar="FILE.npz|DIR",
     help="Unlabelled inputs to measure activations and compare results on: x, or an array for each "
-    "input of the model by its name; or a folder of pictures.  [default: synthetic inputs]",
+    "input of the model by its name; or a folder of pictures or sound.  [default: synthetic "
+    "inputs]",
 )
 @click.option(
     "--samples",
@@ -182,7 +197,9 @@ SECTIONS = {
 @scale_option
 @mean_option
 @std_option
+@labels_option
 @preprocess_option
+@input_shape_option
 @metric_option
 @click.option(
     "--verify",
@@ -287,7 +304,7 @@ def compress(
         fidelity = _fidelity(sessions, result, unmeasured) if result.removed else None
         if target is not None:
             with step(f"writing {target}"):
-                draft.publish(keep=result.graph.data_files())
+                draft.publish(keep=result.original.data_files if result.original else ())
     searched = options["latency"] is not None and options["round_to"] is None
     rounded = options["round_to"] == "auto" or searched
     report = report_of(
@@ -308,7 +325,7 @@ def compress(
     if plan_path is not None:
         result.plan.save(plan_path)
     if as_json:
-        print_json(report.as_dict())
+        print_json(report.to_dict())
     elif t.speaks():
         _print_report(report, source, target, everything=everything)
     for line in report.warnings:

@@ -12,7 +12,9 @@ from nmcore.cli.logs import quiet_option
 from nmcore.cli.options import (
     FILE,
     GatheringCommand,
+    input_shape_option,
     json_option,
+    labels_option,
     mean_option,
     metric_option,
     preprocess_option,
@@ -22,7 +24,7 @@ from nmcore.cli.options import (
     std_option,
     threads_option,
 )
-from nmcore.cli.printing import plain, print_json
+from nmcore.cli.printing import print_json
 
 
 @click.command(cls=GatheringCommand)
@@ -32,7 +34,7 @@ from nmcore.cli.printing import plain, print_json
     type=FILE,
     metavar="FILE.npz|DIR",
     help="x, or an array for each input of the model by its name; optionally classes y; or a "
-    "folder of pictures, whose subfolders are classes.  [default: synthetic inputs]",
+    "folder of pictures or sound, whose subfolders are classes.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -43,7 +45,9 @@ from nmcore.cli.printing import plain, print_json
 @scale_option
 @mean_option
 @std_option
+@labels_option
 @preprocess_option
+@input_shape_option
 @providers_option
 @threads_option
 @runs_option
@@ -76,7 +80,7 @@ def evaluate(
             **options,
         )
     if as_json:
-        print_json([plain(result) | {"warnings": [*t.cautions(result)]} for result in results])
+        print_json([result.to_dict() | {"warnings": [*t.cautions(result)]} for result in results])
         return
     out = t.console()
     t.show(out, t.evaluation_table(out, results))

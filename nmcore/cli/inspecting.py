@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from nmcore.cli.options import (
     FILE,
     GatheringCommand,
     all_option,
+    input_shape_option,
     json_option,
+    labels_option,
     mean_option,
     metric_option,
     preprocess_option,
@@ -21,7 +24,7 @@ from nmcore.cli.options import (
     seed_option,
     std_option,
 )
-from nmcore.cli.printing import plain, print_declined, print_json
+from nmcore.cli.printing import print_declined, print_json
 
 if TYPE_CHECKING:
     from nmcore.report.sensitivity import Sensitivity
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     type=FILE,
     metavar="FILE.npz|DIR",
     help="Inputs x, or an array for each input of the model by its name, with or without classes "
-    "y; or a folder of pictures.  [default: synthetic inputs]",
+    "y; or a folder of pictures or sound.  [default: synthetic inputs]",
 )
 @click.option(
     "--samples",
@@ -50,7 +53,9 @@ if TYPE_CHECKING:
 @scale_option
 @mean_option
 @std_option
+@labels_option
 @preprocess_option
+@input_shape_option
 @metric_option
 @providers_option
 @seed_option
@@ -64,6 +69,7 @@ def inspect(
     everything: bool,
     providers: tuple[str, ...],
     seed: int,
+    input_shape: Mapping[str, Sequence[int]] | None,
     **inputs: Any,
 ) -> None:
     """Show what can be compressed, and what is left alone.
@@ -71,46 +77,29 @@ def inspect(
     Groups and their widths, parameters, MACs, and the reason for each part that stays.
     """
     from nmcore.cli import terminal as t
-    from nmcore.plugins import capabilities, registry
-    from nmcore.report.phrases import cost_notes, heads_notes
+    from nmcore.pipeline.inspect import inspect as inspect_model
     from nmcore.utils.text import printable
 
     _check_belongs(sensitivity, inputs)
-    graph = registry.open_graph(model)
-    cost = graph.cost()
-    pairs, left = capabilities.score_pairs(graph), capabilities.declined_pairs(graph)
+    seen = inspect_model(model, input_shape=input_shape or None)
     inputs["metric"] = inputs["metric"] or None
-    found = _sensitivity(model, providers=providers, seed=seed, **inputs) if sensitivity else None
-    if as_json:
-        print_json(
-            {
-                "model": str(model),
-                "nodes": cost.nodes,
-                "params": cost.params,
-                "macs": cost.macs,
-                "assumed": cost.assumed,
-                "uncounted": cost.uncounted,
-                "warnings": [*cost_notes(cost)],
-                "groups": [plain(group) for group in graph.groups],
-                "declined": [plain(place) for place in graph.declined],
-                "score_pairs": [plain(pair) for pair in pairs],
-                "declined_pairs": [plain(place) for place in left],
-            }
-            | ({"sensitivity": found.as_dict()} if found else {})
+    found = None
+    if sensitivity:
+        found = _sensitivity(
+            model, providers=providers, seed=seed, input_shape=input_shape, **inputs
         )
+    if as_json:
+        print_json(seen.to_dict() | ({"sensitivity": found.to_dict()} if found else {}))
         return
     out = t.console()
-    out.print(
-        f"{printable(str(model))}: {t.number(cost.nodes)} nodes, "
-        f"{t.number(cost.params)} parameters, {t.number(cost.macs)} MACs"
-    )
-    for line in cost_notes(cost):
+    out.print(seen.headline)
+    for line in seen.warnings:
         out.print(printable(line))
     out.print()
-    if not graph.groups:
+    if not seen.groups:
         out.print("no group of channels can be removed")
     elif found is None:
-        groups, more = t.listed(graph.groups, everything=everything)
+        groups, more = t.listed(seen.groups, everything=everything)
         t.show(out, t.inspected_groups_table(groups))
         for line in more:
             out.print(line)
@@ -119,9 +108,9 @@ def inspect(
         out.print()
         for line in t.predicted_on(found):
             out.print(line)
-    for line in heads_notes(pairs, left):
+    for line in seen.heads:
         out.print(printable(line))
-    print_declined(out, graph.declined)
+    print_declined(out, seen.declined)
 
 
 def _check_belongs(sensitivity: bool, inputs: dict[str, Any]) -> None:

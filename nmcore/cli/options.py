@@ -180,6 +180,36 @@ class CountOrAuto(_ParamType):
         return int(value)
 
 
+class InputShape(_ParamType):
+    """``NAME=1x3x640x640``, or the shape alone."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name, empty where there is none, and the sizes."""
+        if isinstance(value, tuple):
+            return value
+        name, _, sizes = str(value).rpartition("=")
+        words = sizes.lower().replace(",", "x").split("x")
+        if not all(word.strip().isdecimal() and int(word) for word in words):
+            self.fail(
+                f"{value!r} is not of the form NAME=SIZES, as in images=1x3x640x640.", param, ctx
+            )
+        return name, tuple(map(int, words))
+
+
+class InputShapeOption(click.Option):
+    """A repeatable option that gives shapes by the names of inputs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs |= {"type": InputShape(), "multiple": True, "metavar": "[NAME=]SIZES"}
+        super().__init__(*args, **kwargs)
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Gather the shapes; None where there are none."""
+        return dict(super().process_value(ctx, value)) or None
+
+
 FILE = click.Path(path_type=Path)
 
 
@@ -188,7 +218,10 @@ def _split_providers(_ctx: click.Context, _param: click.Parameter, value: str) -
 
 
 only_option = click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Touch only groups with a node that matches."
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Touch only groups with a node, weight or PyTorch module that matches.",
 )
 exclude_option = click.option(
     "--exclude",
@@ -203,17 +236,46 @@ mean_option = click.option("--mean", cls=NumbersOption, help="One number, or one
 std_option = click.option("--std", cls=NumbersOption, help="One number, or one a channel.")
 
 
+class Preprocessing(LateChoice):
+    """A name of a usual preprocessing, or a JSON file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name if it is known, or the path of a file."""
+        if str(value).lower().endswith(".json"):
+            return str(value)
+        return super().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the names, and that it may be a file."""
+        return f"[{'|'.join(self.names())}|FILE.json]"
+
+
 def _preprocessing() -> Sequence[str]:
-    from nmcore.data.normalisation import PREPROCESSING
+    from nmcore.data.preprocessing import PREPROCESSING
 
     return list(PREPROCESSING)
 
 
 preprocess_option = click.option(
     "--preprocess",
-    type=LateChoice(_preprocessing),
-    help="A usual --scale, --mean and --std by name: that of ImageNet or CLIP, pixels from 0 to 1, "
-    "or from -1 to 1.",
+    type=Preprocessing(_preprocessing),
+    help="A usual --scale, --mean and --std by name, with the order of colours and how pictures "
+    "are resized; or a JSON file that says so.",
+)
+labels_option = click.option(
+    "--labels",
+    type=FILE,
+    metavar="FILE.csv",
+    help="The class of each file of a folder, as file,label.  [default: labels.csv in it, or its "
+    "subfolders]",
+)
+
+input_shape_option = click.option(
+    "--input-shape",
+    cls=InputShapeOption,
+    help="The shape of an input, such as images=1x3x640x640, where the model leaves sizes open: "
+    "what MACs are counted at, synthetic inputs and pictures have, and is timed. What is written "
+    "stays open. Repeat it for several inputs; NAME= may be left out where there is one.",
 )
 
 

@@ -11,11 +11,12 @@ import click
 def print_declined(out: Any, declined: Sequence[Any]) -> None:
     """Say what is left alone, and why."""
     from nmcore.cli import terminal as t
+    from nmcore.report.phrases import declined_lines
     from nmcore.utils.text import printable
 
     if declined:
         out.print()
-    for line in t.declined_lines(declined):
+    for line in declined_lines(declined, t.name_in_text):
         out.print(printable(line))
 
 

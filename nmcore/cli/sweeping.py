@@ -18,7 +18,9 @@ from nmcore.cli.options import (
     LateChoice,
     NumbersOption,
     exclude_option,
+    input_shape_option,
     json_option,
+    labels_option,
     mean_option,
     metric_option,
     only_option,
@@ -84,14 +86,16 @@ BUG = 1
 @scale_option
 @mean_option
 @std_option
+@labels_option
 @preprocess_option
+@input_shape_option
 @metric_option
 @click.option(
     "--evaluate-data",
     type=FILE,
-    metavar="FILE.npz",
-    help="Compare every result with its original on these inputs, and on classes y if there are "
-    "any.",
+    metavar="FILE.npz|DIR",
+    help="Compare every result with its original on these inputs, and on their classes if there "
+    "are any.",
 )
 @click.option("--out-dir", type=FILE, metavar="DIR", help="Write the models into this folder.")
 @click.option("--retry-failed", is_flag=True, help="Run cells again that failed.")

@@ -18,10 +18,8 @@ from nmcore.cli import logs
 from nmcore.cli.progress import track as track
 from nmcore.cli.progress import working as working
 from nmcore.evaluation.metrics.figures import SAID, figure_of
-from nmcore.group import Declined
 from nmcore.report.phrases import (
     NOISE,
-    by_reason,
     latency_change,
     meanings,
     noisy,
@@ -60,8 +58,6 @@ N = TypeVar("N", int, int | None, float | None)
 PIPE_WIDTH = 100_000
 # Text on a terminal is folded to no less than this.
 TEXT_WIDTH = 8
-# So many nodes are named for one reason; --json and --report name all.
-NAMED_NODES = 4
 # On a terminal so many groups are listed, unless --all asks for all, and names in lines of text
 # have so many letters.
 LISTED_GROUPS, NAME_WIDTH = 10, 36
@@ -257,28 +253,6 @@ def _sensitivity_row(row: GroupSensitivity, measured: bool) -> tuple[str, ...]:
 def _width(group: Group) -> str:
     """How many channels there are, or how many blocks of how many."""
     return f"{group.width} x {group.block}" if group.block > 1 else str(group.width)
-
-
-def declined_lines(declined: Sequence[Declined]) -> Iterator[str]:
-    r"""Yield what was left alone, one line for each kind of reason, the commonest first.
-
-    >>> adds = [Declined(name, "Conv", f"it meets Add 'add_{name}'") for name in "ab"]
-    >>> last = Declined("c", "Gemm", "its channels are the output 'logits'")
-    >>> print("\n".join(declined_lines([last, *adds])))
-    left alone: 3 nodes
-      2 x it meets Add: a (Conv), b (Conv)
-      1 x its channels are the output 'logits': c (Gemm)
-    """
-    if not declined:
-        return
-    yield f"left alone: {len(declined)} node{'s' if len(declined) > 1 else ''}"
-    for reason, places in by_reason(declined):
-        named = ", ".join(
-            f"{name_in_text(place.node)} ({place.op})" for place in places[:NAMED_NODES]
-        )
-        more = len(places) - NAMED_NODES
-        rest = f", and {more} more" if more > 0 else ""
-        yield f"  {len(places)} x {reason}: {named}{rest}"
 
 
 def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:

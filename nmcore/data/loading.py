@@ -7,22 +7,24 @@ the file; only the batch in use is converted, so a uint8 file is never held as f
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from nmcore.data.binding import LABELS, UNNAMED
+from nmcore.data.binding import LABELS, UNNAMED, is_ragged
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import FeedList
+from nmcore.data.finite import check_finite
+from nmcore.data.folder import Folder, files_in
 from nmcore.data.images import Pictures
 from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation, normalisation
+from nmcore.data.npz import read_npz
+from nmcore.data.sounds import Sounds
 from nmcore.errors import DataError
 from nmcore.group import Array
 from nmcore.utils.text import shape_text
@@ -30,10 +32,7 @@ from nmcore.utils.text import shape_text
 # What errors call data that lies in no file.
 IN_MEMORY = "data"
 # What was given, opened: inputs, or what becomes inputs once those of the model are known.
-Opened = Dataset | Pictures | FeedList
-# So many numbers are looked through at a time.
-_CHUNK = 2**22
-
+Opened = Dataset | Folder | FeedList
 
 Feed = Mapping[str, ArrayLike]
 
@@ -78,9 +77,11 @@ def load(
     DataError
         The file cannot be read, or what it holds does not fit together.
     """
-    steps = normalisation(scale, mean, std)
-    found = _dataset(str(path), _read_npz(Path(path)), samples, steps)
-    return replace(found, path=Path(path))
+    return _of_file(Path(path), samples, normalisation(scale, mean, std))
+
+
+def _of_file(path: Path, samples: int | None, steps: Normalisation | None) -> Dataset:
+    return replace(_dataset(str(path), read_npz(path), samples, steps), path=path)
 
 
 def in_memory(
@@ -118,7 +119,10 @@ def in_memory(
     >>> len(texts)
     2
     """
-    steps = normalisation(scale, mean, std)
+    return _in_memory(data, samples, normalisation(scale, mean, std))
+
+
+def _in_memory(data: Any, samples: int | None, steps: Normalisation | None) -> Opened:
     if _are_paths(data):
         return Pictures(_picture_files(data), steps)
     feeds = _feeds(data)
@@ -212,9 +216,8 @@ def _dataset(
     alone = UNNAMED if UNNAMED in inputs else "".join(inputs) if len(inputs) == 1 else None
     if steps is None:
         found = Dataset(name, inputs, y)
-    elif alone is None:
-        holds = ", ".join(inputs) or "nothing"
-        raise DataError(f"scale, mean and std are for models with one input; {name} holds {holds}")
+    elif alone is None or is_ragged(inputs[alone]):  # the model's inputs tell which is meant
+        found = Dataset(name, inputs, y, steps)
     else:
         axis = channel_axis(inputs[alone].shape, steps.channels)
         found = Dataset(name, {alone: inputs[alone]}, y, steps, axis)
@@ -222,54 +225,14 @@ def _dataset(
 
 
 def _check_numbers(name: str, what: str, array: Array) -> None:
-    if what == UNNAMED and (array.ndim == 0 or len(array) == 0 or array.dtype.kind not in "uifb"):
+    usable = array.ndim > 0 and len(array) > 0
+    if what == UNNAMED and not (usable and (array.dtype.kind in "uifb" or is_ragged(array))):
         raise DataError(
             f"{name}: x is {array.dtype} of shape {shape_text(array.shape)}; "
             "numbers of shape (n, ...) are needed"
         )
     if array.ndim:
         check_finite(name, what, array)
-
-
-def check_finite(name: str, what: str, array: Array) -> None:
-    """Raise where an array holds NaN or infinity: one such number would spoil every figure.
-
-    It may be one of objects, whose inputs have different shapes.
-
-    Raises
-    ------
-    DataError
-        It does; the message says how many, and where the first is.
-
-    Examples
-    --------
-    >>> check_finite("d.npz", "x", np.array([[0.0, 1.0], [np.nan, np.inf]]))
-    Traceback (most recent call last):
-    nmcore.errors.DataError: d.npz: x holds NaN or infinity: 2 numbers, in 1 of 2 inputs, ...
-    """
-    if array.dtype.kind not in "fO":
-        return
-    broken = np.concatenate([*_broken(array)]) if len(array) else np.zeros(0, np.intp)
-    (rows,) = np.nonzero(broken)
-    if rows.size:
-        count = int(broken.sum())
-        raise DataError(
-            f"{name}: {what} holds NaN or infinity: {count:,} number{'s' if count > 1 else ''}, "
-            f"in {rows.size:,} of {len(array):,} inputs, the first of which is number {rows[0]} "
-            "(from 0); mend or leave them out"
-        )
-
-
-def _broken(array: Array) -> Iterator[NDArray[np.intp]]:
-    """How many numbers of each input are none, a chunk at a time."""
-    if array.dtype == object:
-        rows = [row if row.dtype.kind == "f" else np.zeros(0) for row in map(np.asarray, array)]
-        yield np.array([np.count_nonzero(~np.isfinite(row)) for row in rows], np.intp)
-        return
-    step = max(1, _CHUNK * len(array) // max(1, array.size))
-    for start in range(0, len(array), step):
-        part = array[start : start + step]
-        yield np.count_nonzero(~np.isfinite(part.reshape(len(part), -1)), axis=1)
 
 
 def normalised(data: Opened, steps: Normalisation | None) -> Opened:
@@ -292,51 +255,58 @@ def normalised(data: Opened, steps: Normalisation | None) -> Opened:
         raise DataError(
             f"{data.name} has a normalisation of its own; leave out scale, mean and std"
         )
-    if isinstance(data, Pictures):
-        return Pictures(data.source, steps)
+    if isinstance(data, Folder):
+        return type(data)(data.source, steps, data.labels)
     if isinstance(data, FeedList):
         raise DataError(f"{data.name} is fed as it is; leave out scale, mean and std")
     return replace(_dataset(data.name, data.arrays, None, steps), y=data.y, path=data.path)
 
 
-def open_data(data: Any, steps: Normalisation | None = None) -> Opened | None:
+def open_data(
+    data: Any, steps: Normalisation | None = None, labels: Path | None = None
+) -> Opened | None:
     """Data in whatever form it is given, read once; None where none is given.
 
     Parameters
     ----------
     data : path, array, mapping, sequence of path, iterable of mapping, reader, Opened or None
-        A file for :func:`load`, a folder of pictures, or what :func:`in_memory` takes.
+        A file for :func:`load`, a folder of pictures or of sound, or what :func:`in_memory` takes.
     steps : Normalisation or None
         What raw inputs go through.
+    labels : Path or None
+        A table of the classes of a folder's files; see :class:`nmcore.data.folder.Folder`.
 
     Raises
     ------
     DataError
-        It cannot be read, or is none of these.
+        It cannot be read, or is none of these; or there are labels, and no folder.
     """
+    is_folder = isinstance(data, (str, Path)) and Path(data).is_dir()
+    if labels is not None and not is_folder:
+        raise DataError("labels are of the files in a folder, and data is none")
     if data is None:
         return None
-    if isinstance(data, (Dataset, Pictures, FeedList)):
+    if isinstance(data, (Dataset, Folder, FeedList)):
         return normalised(data, steps)
-    form: dict[str, Any] = {}
-    if steps is not None:
-        form = {"scale": steps.scale, "mean": steps.mean, "std": steps.std}
     if not isinstance(data, (str, Path)):
-        return in_memory(data, **form)
-    return Pictures(Path(data), steps) if Path(data).is_dir() else load(data, **form)
+        return _in_memory(data, None, steps)
+    return (
+        open_folder(Path(data), steps, labels) if is_folder else _of_file(Path(data), None, steps)
+    )
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
-    if path.is_dir():
-        raise DataError(f"{path} is a directory; an .npz file is needed")
-    if not path.is_file():
-        raise DataError(f"{path} does not exist")
-    try:
-        # Pickles run code when they are read: a data file must never need one.
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive}
-    # An array alone is no context manager: a TypeError, an AttributeError before Python 3.11.
-    except (
-        ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error
-    ):  # fmt: skip
-        raise DataError(f"{path} is no .npz of plain arrays, or is damaged") from None
+def open_folder(
+    path: Path, steps: Normalisation | None = None, labels: Path | None = None
+) -> Folder:
+    """A folder of pictures, or of sound.
+
+    Raises
+    ------
+    DataError
+        It holds both.
+    """
+    if not files_in(path, Sounds.suffixes):
+        return Pictures(path, steps, labels)
+    if files_in(path, Pictures.suffixes):
+        raise DataError(f"{path} holds pictures and sounds; files of one kind are needed")
+    return Sounds(path, steps, labels)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nmcore.data.picture_form import USUAL, PictureForm
 from nmcore.errors import DataError
 from nmcore.group import Array
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """``(x / scale - mean) / std``, with one mean and std or one a channel."""
+    """``(x / scale - mean) / std``, with one mean and std or one a channel.
+
+    ``form`` is how pictures become the numbers ``x``.
+    """
 
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    form: PictureForm = USUAL
 
     def __post_init__(self) -> None:
         for name, values in (("scale", (self.scale,)), ("mean", self.mean), ("std", self.std)):
@@ -59,29 +64,23 @@ class Normalisation:
         return values.astype(dtype, copy=False)
 
 
-# Usual ways to prepare pixels from 0 to 255, RGB, by the names of :func:`nmcore.compress`.
-# ``imagenet`` is torchvision's, ``clip`` that of OpenAI's CLIP, ``minus-one`` that of Inception and
-# of Keras' mode "tf".
-PREPROCESSING: Mapping[str, Normalisation] = {
-    "imagenet": Normalisation(255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "clip": Normalisation(
-        255.0, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-    ),
-    "unit": Normalisation(255.0),
-    "minus-one": Normalisation(127.5, (1.0,)),
-}
-
-
 def normalisation(
-    scale: float | None, mean: Sequence[float] | None, std: Sequence[float] | None
+    scale: float | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    form: PictureForm | None = None,
 ) -> Normalisation | None:
-    """Return what the options say, with defaults for those left out; None without any."""
+    """Return what the options say, with defaults for those left out; None without any.
+
+    A form alone leaves pixels from 0 to 1, as pictures are without any option.
+    """
     if scale is None and mean is None and std is None:
-        return None
+        return None if form is None else Normalisation(255.0, form=form)
     return Normalisation(
         1.0 if scale is None else scale,
         (0.0,) if mean is None else tuple(np.atleast_1d(mean).tolist()),
         (1.0,) if std is None else tuple(np.atleast_1d(std).tolist()),
+        form or USUAL,
     )
 
 

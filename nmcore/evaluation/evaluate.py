@@ -6,34 +6,38 @@ Everything here goes through :class:`nmcore.plugins.protocols.Session`; no frame
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nmcore.calibration.collect import scale_caution
 from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike
-from nmcore.errors import DataError
+from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
+from nmcore.evaluation.metrics.figures import in_words
 from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins.sized_session import sized
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
+from nmcore.utils.text import counted, milliseconds, number, printable, size, stated_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What one model does on a data set, and what it costs.
 
     Attributes
     ----------
     model : str
-        The file, as given.
+        The file, as given; ``model 1`` and so on of bytes and of objects.
     n : int
         How many inputs were used.
     top1 : float or None
@@ -93,16 +97,31 @@ class Evaluation:
     told: Sequence[str] = ()
     lost: Sequence[str] = ()
 
+    def __repr__(self) -> str:
+        words = ", ".join([*in_words(self.metrics), *self.told])
+        inputs = counted(self.n, "input" if self.data is not None else "synthetic input")
+        costs = f"{milliseconds(self.latency_ms)}, {number(self.params)} parameters, "
+        costs += f"{number(self.macs)} MACs, {size(self.bytes)}"
+        return (
+            f"Evaluation({printable(self.model)}: {words or 'the first model'}; {inputs}; {costs})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, strings and numbers."""
+        return asdict(self)
+
 
 def evaluate(
-    models: str | Path | Sequence[str | Path],
+    models: registry.ModelLike | Sequence[registry.ModelLike],
     data: DataLike | None = None,
     *,
     samples: int | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    preprocess: str | None = None,
+    preprocess: str | Path | Mapping[str, Any] | None = None,
+    labels: str | Path | None = None,
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
     seed: int = 0,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
@@ -123,8 +142,8 @@ def evaluate(
 
     Parameters
     ----------
-    models : path, or sequence of path
-        Model files.
+    models : path, bytes or object, or sequence of these
+        Model files, their content, or objects that an installed backend understands.
     data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
         The inputs, and optionally the classes ``y`` (n,), as for :func:`nmcore.compress`. Without
         it inputs are synthetic, which tell how alike models are.
@@ -132,9 +151,17 @@ def evaluate(
         Use the first so many of the data, or make so many.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
-    preprocess : str, optional
-        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
-        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
+    preprocess : str, path or mapping, optional
+        The name of a scale, mean and std instead, and of how pictures are resized: of
+        :data:`nmcore.data.preprocessing.PREPROCESSING`, such as ``imagenet`` or ``yolo``; a JSON
+        file; or what such a file holds, as ``{"scale": 255, "order": "bgr"}``.
+    labels : path, optional
+        A CSV of ``file,label`` for ``data`` that is a folder, where neither its subfolders are the
+        classes nor a ``labels.csv`` in it says them.
+    input_shape : mapping of str to shape, or shape, optional
+        The shapes of inputs, as ``{"images": (1, 3, 640, 640)}``, or one alone of a model with one
+        input, where the model leaves sizes open: for counting, synthetic inputs, pictures and
+        times.
     seed : int
         For synthetic inputs.
     providers : sequence of {"auto", "cuda", "cpu"}
@@ -153,11 +180,25 @@ def evaluate(
     notify : callable, optional
         Takes lines that the user should know.
 
+    Returns
+    -------
+    list of Evaluation
+        One a model, in their order.
+
     Raises
     ------
-    ModelError, DataError
-        A model cannot be used, or the data does not fit it, or one model runs on another device
-        than the rest.
+    nmcore.errors.NmcoreError
+        A model or an option cannot be used, or the data does not fit, or one model runs on another
+        device than the rest.
+
+    Examples
+    --------
+    >>> import nmcore
+    >>> model = "examples/fashion_mnist/lenet5.onnx"
+    >>> small = nmcore.compress(model, ratio=0.2)
+    >>> before, after = nmcore.evaluate([model, small.serialize()])
+    >>> after.params < before.params, after.agreement > 80
+    (True, True)
     """
     checks.checked({"progress": progress, "runs": runs})
     asked = metrics_of(metric)
@@ -167,17 +208,29 @@ def evaluate(
         mean=mean,
         std=std,
         preprocess=preprocess,
+        labels=labels,
+        input_shape=input_shape,
         seed=seed,
         providers=providers,
         threads=threads,
     )
-    paths = [Path(models)] if isinstance(models, (str, Path)) else [Path(each) for each in models]
     runtime = registry.runtime()
     runtime.check(options.providers)
-    graphs = [registry.open_graph(path) for path in paths]
+    given = registry.models_in(models)
+    if not given:
+        raise ArgumentError("models is empty; at least one is needed")
+    stated = options.input_shape
+    graphs = [registry.open_graph(model, stated) for model in given]
     sessions = [
-        runtime.session(path, providers=options.providers, threads=options.threads)
-        for path in paths
+        sized(
+            runtime.session(
+                model if isinstance(model, (Path, bytes)) else graph.serialize(),
+                providers=options.providers,
+                threads=options.threads,
+            ),
+            stated,
+        )
+        for model, graph in zip(given, graphs, strict=True)
     ]
     inputs = data_for(
         sessions[0],
@@ -186,8 +239,10 @@ def evaluate(
         samples=options.samples,
         seed=options.seed,
         hints=hints_of(graphs[0]),
+        labels=options.labels,
     )
-    runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
+    names = registry.names_of(given)
+    runners = [_runner(*each, inputs) for each in zip(names, sessions, strict=True)]
     if data is not None:
         caution = scale_caution(inputs, graphs[0], sessions[0].inputs[0].dtype)
         if caution is not None:
@@ -202,22 +257,36 @@ def evaluate(
             f"no accuracy: {inputs.name} has {inputs.named_classes} folders, which are no classes "
             "of the model; call them by class numbers"
         )
+    open_sizes = graphs[0].cost().assumed
+    if open_sizes:
+        what = "synthetic inputs and MACs" if data is None else "MACs"
+        notify(
+            f"{what} are of {stated_text(open_sizes)}, a guess: the model leaves sizes open "
+            "(--input-shape)"
+        )
     with step("timing"):
         once = [runner.once for runner in runners]
         times = on_one_device(sessions, lambda: measure(once, runs))
     source = None if data is None else inputs.name
-    names = [*asked] or OF_FORM[tallies[0].form]
+    told = [*asked] or OF_FORM[tallies[0].form]
     return [
-        _evaluation(*each, names, source)
-        for each in zip(runners, tallies, times, graphs, paths, strict=True)
+        _evaluation(*each, told, source)
+        for each in zip(runners, tallies, times, graphs, given, strict=True)
     ]
 
 
-def _runner(path: Path, session: protocols.Session, inputs: Dataset) -> Runner:
+def _runner(name: str, session: protocols.Session, inputs: Dataset) -> Runner:
     try:
-        return Runner(str(path), session, inputs)
+        return Runner(name, session, inputs)
     except DataError as error:
-        raise DataError(f"{path} does not take these inputs: {error}") from error
+        raise DataError(f"{name} does not take these inputs: {error}") from error
+
+
+def _bytes_of(model: registry.ModelLike, graph: protocols.Graph) -> int:
+    """The size of a model's file with those that hold its weights, or of it as one file."""
+    if isinstance(model, Path):
+        return size_of([model, *graph.data_files()])
+    return len(model) if isinstance(model, bytes) else graph.size()
 
 
 def _evaluation(
@@ -225,7 +294,7 @@ def _evaluation(
     tally: Tally,
     time: Latency,
     graph: protocols.Graph,
-    path: Path,
+    model: registry.ModelLike,
     names: Sequence[str],
     source: str | None,
 ) -> Evaluation:
@@ -246,7 +315,7 @@ def _evaluation(
         latency_batch=runner.feed.fixed or 1,
         params=cost.params,
         macs=cost.macs,
-        bytes=size_of([path, *graph.data_files()]),
+        bytes=_bytes_of(model, graph),
         provider=runner.session.provider,
         threads=runner.session.threads,
         data=source,

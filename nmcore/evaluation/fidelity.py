@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
-from nmcore.evaluation.metrics.base import Loss
+from nmcore.evaluation.metrics.base import Loss, Metric
+from nmcore.evaluation.metrics.deviation import Deviation
+from nmcore.evaluation.metrics.figures import in_words
 from nmcore.evaluation.metrics.registry import JUDGED_BY, OF_FORM, Makers
 from nmcore.plugins import protocols
 from nmcore.utils.progress import Progress, silent
-from nmcore.utils.text import counted
+from nmcore.utils.text import counted, printable
 
 # A model and its compressed form are compared on so many inputs of the data at most, and slow ones
 # on fewer: so many multiply-accumulates, or so few inputs.
@@ -25,7 +28,7 @@ COMPARED_MACS, FEWEST_COMPARED = 32_000_000_000, 16
 UNSEEN_SEED = 1_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fidelity:
     """How the results of a compressed model compare with those of its original.
 
@@ -59,6 +62,9 @@ class Fidelity:
     judged_by : str or None
         The metric of the form that says more than the deviation does, such as ``boxes``; None where
         there is none, or the inputs tell nothing by it.
+    deviations : sequence of float
+        The deviation of each input alone, in percent, in no order; empty where outputs cannot be
+        compared input by input.
     """
 
     data: str
@@ -76,6 +82,15 @@ class Fidelity:
     lost: Sequence[str] = ()
     loss: Loss | None = None
     judged_by: str | None = None
+    deviations: Sequence[float] = ()
+
+    def __repr__(self) -> str:
+        words = [*in_words(self.metrics, self.before), *self.told] or ["nothing to compare"]
+        return f"Fidelity({', '.join(words)} on {printable(self.inputs)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, strings and numbers."""
+        return asdict(self)
 
     @property
     def limit(self) -> str:
@@ -138,6 +153,7 @@ def fidelity(
         form=result.form,
         metrics=result.figures(names),
         before=known,
+        deviations=_each(result.metrics.get("deviation")),
         told=[told for metric in metrics if (told := metric.told()) is not None],
         lost=result.lost,
         loss=_loss(original, result, [*(asked or {})][:1] or JUDGED_BY[result.form]),
@@ -149,6 +165,10 @@ def _loss(original: Tally, result: Tally, names: Sequence[str]) -> Loss | None:
     """By the first metric that has a measure."""
     losses = (result.metrics[name].loss(original.metrics[name]) for name in names)
     return next((loss for loss in losses if loss is not None), None)
+
+
+def _each(metric: Metric | None) -> tuple[float, ...]:
+    return tuple(metric.each) if isinstance(metric, Deviation) else ()
 
 
 def compared(
@@ -169,7 +189,7 @@ def compared(
 
     Parameters
     ----------
-    data : Dataset, Pictures, FeedList or None
+    data : Dataset, Folder, FeedList or None
         The first inputs of it are used, unless some are held back.
     held : Dataset or None
         Inputs of the data that nothing was fitted to.

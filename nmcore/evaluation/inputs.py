@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from nmcore.calibration.random_inputs import check_affordable, runnable
 from nmcore.calibration.synthetic import synthesise
 from nmcore.data.dataset import Dataset
-from nmcore.data.images import Pictures
+from nmcore.data.folder import Folder
 from nmcore.data.loading import DataLike, open_data
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
@@ -29,6 +30,7 @@ def data_for(
     samples: int | None = None,
     seed: int = 0,
     hints: Mapping[str, InputHint] | None = None,
+    labels: Path | None = None,
 ) -> Dataset:
     """The inputs to compare models on: those given, those of a file, or synthetic ones.
 
@@ -47,6 +49,9 @@ def data_for(
     hints : mapping of str to InputHint, optional
         What the first model's graph tells of its inputs, for synthetic ones.
 
+    labels : Path or None
+        A table of the classes of a folder's files.
+
     Raises
     ------
     DataError
@@ -56,9 +61,9 @@ def data_for(
         return synthetic_data(
             session, samples or SYNTHETIC, seed=seed, normalisation=steps, hints=hints
         )
-    given = open_data(data, steps)
+    given = open_data(data, steps, labels)
     assert given is not None
-    every = len(given.files()) if isinstance(given, Pictures) else len(given)
+    every = given.entries(session.inputs) if isinstance(given, Folder) else len(given)
     found = given.for_model(session.inputs, samples or every)
     return found if samples is None else found.first(samples)
 

@@ -37,7 +37,7 @@ class Stopwatch:
         What is timed.
     original : Session
         The same, loaded.
-    data : Dataset, Pictures, FeedList or None
+    data : Dataset, Folder, FeedList or None
         Inputs of the shape that counts; without them, and for pictures, random ones.
     providers : sequence of str
         Where it runs.

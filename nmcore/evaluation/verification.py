@@ -13,6 +13,8 @@ from nmcore.calibration.random_inputs import hints_of, random_inputs_for
 from nmcore.errors import ModelError, VerificationError
 from nmcore.group import Scaling
 from nmcore.plugins import protocols, registry
+from nmcore.plugins.open_sizes import Stated
+from nmcore.plugins.sized_session import sized
 
 Outputs = Sequence[NDArray[Any]]
 
@@ -36,6 +38,7 @@ def verify(
     original: Callable[[], protocols.Session] | None = None,
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
+    stated: Stated | None = None,
 ) -> float:
     """Compare the compressed model with its full-width reference.
 
@@ -54,6 +57,8 @@ def verify(
         Where both models run.
     seed : int
         For the random inputs.
+    stated : mapping of str to shape, optional
+        The shapes of these.
 
     Returns
     -------
@@ -70,7 +75,12 @@ def verify(
         nothing else.
     """
     return verify_same(
-        graph, graph.reference(scalings), original=original, providers=providers, seed=seed
+        graph,
+        graph.reference(scalings),
+        original=original,
+        providers=providers,
+        seed=seed,
+        stated=stated,
     )
 
 
@@ -81,6 +91,7 @@ def verify_same(
     original: Callable[[], protocols.Session] | None = None,
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
+    stated: Stated | None = None,
 ) -> float:
     """Compare the compressed model with another one that should give the same outputs.
 
@@ -88,12 +99,12 @@ def verify_same(
     ----------
     reference : bytes
         That model, serialised.
-    graph, original, providers, seed
+    graph, original, providers, seed, stated
         As for :func:`verify`, which says what is returned and raised as well.
     """
     runtime = registry.runtime()
     small = runtime.session(graph.serialize(), providers=providers)
-    full = runtime.session(reference, providers=providers)
+    full = sized(runtime.session(reference, providers=providers), stated)
     feeds = random_inputs_for(full, seed=seed, hints=hints_of(graph))
     wanted = full.run(feeds)
     kinds = [each.dtype for each in feeds.values()]

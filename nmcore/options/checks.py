@@ -11,7 +11,8 @@ from typing import Any
 
 from nmcore.arrays.criteria import CRITERIA
 from nmcore.arrays.scaling import BN_FORMS
-from nmcore.data.normalisation import PREPROCESSING, normalisation
+from nmcore.data.normalisation import normalisation
+from nmcore.data.preprocessing import FORM, NUMBERS, spelt_out
 from nmcore.errors import ArgumentError
 from nmcore.options.amounts import BUDGETS
 from nmcore.options.methods import METHODS
@@ -36,7 +37,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         The same names; arguments that no check is known for are passed on, and ``preprocess``
-        becomes the scale, mean and std that it stands for.
+        becomes the scale, mean and std that it stands for, and a mapping of what else it says.
 
     Raises
     ------
@@ -59,15 +60,16 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spell_out(options: dict[str, Any]) -> None:
-    """Let scale, mean and std take the place of the name of a preprocessing."""
-    name = options.pop("preprocess", None)
-    if name is None:
+    """Let scale, mean and std take the place of a preprocessing; what else it says stays there."""
+    if options.get("preprocess") is None:
         return
-    stated = [each for each in ("scale", "mean", "std") if options.get(each) is not None]
+    found = spelt_out(options["preprocess"])
+    stated = [each for each in NUMBERS if each in found and options.get(each) is not None]
     if stated:
         raise ArgumentError(f"preprocess and {stated[0]} were given; leave out either")
-    steps = PREPROCESSING[name]
-    options |= {"scale": steps.scale, "mean": steps.mean, "std": steps.std}
+    numbers = {name: value for name, value in found.items() if name in NUMBERS}
+    options |= {name: _checked(name, value) for name, value in numbers.items()}
+    options["preprocess"] = {name: found[name] for name in FORM if name in found} or None
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -151,6 +153,20 @@ def _keep(value: Any) -> dict[str, int]:
     return {name: operator.index(count) for name, count in value.items()}
 
 
+def _preprocess(value: Any) -> Any:
+    _require(isinstance(value, (str, Path, Mapping)))
+    return value
+
+
+def _shapes(value: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes by the names of inputs; one alone is that of a model's only input, ""."""
+    named = value if isinstance(value, Mapping) else {"": value}
+    _require(all(isinstance(name, str) for name in named))
+    shapes = {name: tuple(map(_whole(1), shape)) for name, shape in named.items()}
+    _require(all(shapes.values()) and len(shapes) > 0)
+    return shapes
+
+
 def _round_to(value: Any) -> int | str:
     return "auto" if isinstance(value, str) and value == "auto" else int(_whole(1)(value))
 
@@ -202,10 +218,12 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
     "only": _PATTERNS,
     "vocabulary": (_vocabulary, "a number of rows from 1, ids, or a file of ids"),
     "samples": (_whole(1), "a whole number from 1"),
-    "preprocess": _one_of(*PREPROCESSING),
+    "preprocess": (_preprocess, "a name, a file, or a mapping of what such a file holds"),
     "scale": (_number, "a number"),
     "mean": _NUMBERS,
     "std": _NUMBERS,
+    "labels": (Path, "a file"),
+    "input_shape": (_shapes, "a shape such as 1x3x640x640, or one for each name of an input,"),
     "verify": (_true_or_false, "True or False"),
     "providers": (_names, "a name or a list of names, of auto, cuda and cpu,"),
     "threads": (_whole(0), "a whole number from 0"),
@@ -227,9 +245,11 @@ _NEVER_NONE = frozenset(
 def plain(value: Any) -> Any:
     """The value of an option as JSON has it: lists for tuples and arrays, Python's own numbers.
 
-    >>> plain((0.5, 1)), plain(3), plain(None)
-    ([0.5, 1], 3, None)
+    >>> plain((0.5, 1)), plain(3), plain({"x": (1, 3)})
+    ([0.5, 1], 3, {'x': [1, 3]})
     """
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, (tuple, list)) else value

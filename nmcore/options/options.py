@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nmcore.data.normalisation import Normalisation, normalisation
+from nmcore.data.picture_form import PictureForm
 from nmcore.options import checks
 
 # The published weight of the cosine distance.
@@ -84,6 +85,9 @@ class CompressOptions:
     scale: float | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    preprocess: Mapping[str, Any] | None = None
+    labels: Path | None = None
+    input_shape: Mapping[str, Sequence[int]] | None = None
     verify: bool = False
     providers: Sequence[str] = ("auto",)
     threads: int = 0
@@ -108,15 +112,16 @@ class CompressOptions:
         nmcore.errors.ArgumentError: macs is 'half'; a share above 0 and at most 1 is needed
         """
         plain = checks.checked(given)
-        if plain.get("keep") is not None:
-            plain["keep"] = MappingProxyType(plain["keep"])
+        for name, value in plain.items():
+            if isinstance(value, dict):
+                plain[name] = MappingProxyType(value)
         return cls(**plain)
 
     @property
     def changed(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""
         return {
-            each.name: dict(value) if each.name == "keep" else value
+            each.name: dict(value) if isinstance(value, Mapping) else value
             for each in fields(self)
             if (value := getattr(self, each.name)) != each.default
         }
@@ -131,4 +136,5 @@ class CompressOptions:
     @property
     def normalisation(self) -> Normalisation | None:
         """What raw inputs go through."""
-        return normalisation(self.scale, self.mean, self.std)
+        form = None if self.preprocess is None else PictureForm(**self.preprocess)
+        return normalisation(self.scale, self.mean, self.std, form)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import FeedList
-from nmcore.data.images import Pictures
+from nmcore.data.folder import Folder
 from nmcore.options.options import CompressOptions
 
 
@@ -36,7 +36,7 @@ def written_call(
 
 def _named(value: Any, name_of: Callable[[str | Path], str]) -> str:
     """A file's name, or of what kind an object is."""
-    value = value.name if isinstance(value, (Dataset, Pictures, FeedList)) else value
+    value = value.name if isinstance(value, (Dataset, Folder, FeedList)) else value
     return repr(name_of(value)) if isinstance(value, (str, Path)) else type(value).__name__
 
 

@@ -71,7 +71,7 @@ class _Done:
 
 
 def compress(
-    model: Any,
+    model: registry.ModelLike,
     *,
     ratio: float | None = None,
     macs: float | None = None,
@@ -94,7 +94,9 @@ def compress(
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    preprocess: str | None = None,
+    preprocess: str | Path | Mapping[str, Any] | None = None,
+    labels: str | Path | None = None,
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
     verify: bool = False,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
@@ -108,8 +110,9 @@ def compress(
 
     Parameters
     ----------
-    model : path or object
-        A model file, or an object that an installed backend understands. It is never changed.
+    model : path, bytes or object
+        A model file, its content, or an object that an installed backend understands. It is never
+        changed.
     ratio : float, in [0, 1), optional
         The share of channels removed in every group. Without it and without a budget, half of
         them; or none where ``keep`` says which groups to touch.
@@ -132,9 +135,11 @@ def compress(
     method, criterion, threshold, lam, bn_form, seed
         See :class:`nmcore.options.options.MethodOptions`.
     keep : mapping of pattern to count, optional
-        How many channels the groups keep whose names match; the last match counts.
+        How many channels the groups keep whose names match, or that hold what matches; the last
+        match counts.
     exclude, only : sequence of pattern
-        Nodes whose channels must not, or alone may, be removed.
+        Nodes, weights or PyTorch modules, such as ``layer3.0.conv1``, whose channels must not, or
+        alone may, be removed.
     vocabulary : int, sequence of int or path, optional
         How many rows the largest embedding table keeps: those that ``data`` looks up, all of it,
         and those that others replace worst; or the ids of the rows, or a text file that lists them.
@@ -142,15 +147,16 @@ def compress(
         nothing else is removed. See :mod:`nmcore.arrays.vocabulary`.
     plan : path, Plan or mapping, optional
         Which channels each group keeps, instead of all that chooses them: a file for
-        :func:`nmcore.plan.load`, or ``{"groups": {name: channels}}`` with channels as a list or an
-        int array of shape (P,). Groups that it does not name keep all. A plan that nmcore saved
-        also states the options, the model and the data it was made with, and gives the same result
-        to the bit; one from elsewhere is compensated as the options say.
+        :func:`nmcore.load_plan`, or ``{"groups": {name: channels}}`` with channels as a list or an
+        int array of shape (P,). A layer or a module may stand for its group.
+        Groups that it does not name keep all. A plan that nmcore saved also states the options, the
+        model and the data it was made with, and gives the same result to the bit; one from
+        elsewhere is compensated as the options say.
     data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
         Unlabelled inputs: an .npz with ``x``, or with an array for each input of the model by its
-        name; a folder of pictures or a list of their files; an array (n, ...), or a mapping of
-        what a file would hold; or feeds, one mapping a run, in a list, a generator or an
-        ``onnxruntime.quantization.CalibrationDataReader``; see
+        name; a folder of pictures or of sound, or a list of files of pictures; an array (n, ...),
+        or a mapping of what a file would hold; or feeds, one mapping a run, in a list, a generator
+        or an ``onnxruntime.quantization.CalibrationDataReader``; see
         :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made. On them results
         are compared, too.
     samples : int, optional
@@ -158,9 +164,17 @@ def compress(
         large models.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
-    preprocess : str, optional
-        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
-        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
+    preprocess : str, path or mapping, optional
+        The name of a scale, mean and std instead, and of how pictures are resized: of
+        :data:`nmcore.data.preprocessing.PREPROCESSING`, such as ``imagenet`` or ``yolo``; a JSON
+        file; or what such a file holds, as ``{"scale": 255, "order": "bgr"}``.
+    labels : path, optional
+        A CSV of ``file,label`` for ``data`` that is a folder, where neither its subfolders are the
+        classes nor a ``labels.csv`` in it says them.
+    input_shape : mapping of str to shape, or shape, optional
+        The shapes of inputs, as ``{"images": (1, 3, 640, 640)}``, or one alone of a model with one
+        input, where the model leaves sizes open: for counting, synthetic inputs, pictures and
+        times. The result leaves open what the model does.
     verify : bool
         Prove in the runtime that the result equals a full-width model: for methods with a Z, the
         original with its removed channels rebuilt through Z; for ``moments``, the original with
@@ -233,6 +247,8 @@ def compress(
         mean=mean,
         std=std,
         preprocess=preprocess,
+        labels=labels,
+        input_shape=input_shape,
         verify=verify,
         providers=providers,
         threads=threads,
@@ -247,9 +263,9 @@ def compress(
     if decided is not None:
         options = replay.settle(decided, options)
     job = Job(
-        _opened(model, options.providers),
+        _opened(model, options),
         options,
-        open_data(data, options.normalisation),
+        open_data(data, options.normalisation, options.labels),
         progress,
         executor,
         metrics,
@@ -275,9 +291,9 @@ def _all(job: Job, decided: Plan | None) -> Result:
     return _once(job, decided)
 
 
-def _opened(model: Any, providers: Sequence[str]) -> Original:
+def _opened(model: Any, options: CompressOptions) -> Original:
     with step("opening the model"):
-        return Original(model, providers)
+        return Original(model, options.providers, options.input_shape)
 
 
 def _once(job: Job, decided: Plan | None = None) -> Result:
@@ -302,6 +318,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
                     original=original.session,
                     providers=options.providers,
                     seed=options.seed,
+                    stated=options.input_shape,
                 )
         return Result(
             graph=graph,

@@ -23,7 +23,7 @@ class Job:
         What is compressed.
     options : CompressOptions
         How.
-    data : Dataset, Pictures, FeedList or None
+    data : Dataset, Folder, FeedList or None
         What it is measured on; None for synthetic inputs.
     progress : callable
         Wraps the iteration over groups.

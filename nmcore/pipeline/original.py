@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,25 @@ from nmcore.group import Cost
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import protocols, registry
+from nmcore.plugins.open_sizes import Stated
+from nmcore.plugins.sized_session import sized
 from nmcore.utils.files import size_of
 
 
 class Original:
     """An opened model and what is known of it; what changes it takes a clone of its graph.
 
+    A pickled one holds the name of the model's file, or the bytes of an object in memory, and is
+    opened again where it is used.
+
     Parameters
     ----------
-    model : path or object
+    model : path, bytes or object
         As :func:`nmcore.plugins.open_graph` takes it.
     providers : sequence of str
         Where it runs.
+    stated : mapping of str to shape, optional
+        The shapes of its inputs, where it leaves sizes open.
 
     Attributes
     ----------
@@ -31,46 +39,76 @@ class Original:
         Gives the digest of the model, which begins to be computed here, in another thread.
     """
 
-    def __init__(self, model: Any, providers: Sequence[str] = ("auto",)) -> None:
+    def __init__(
+        self,
+        model: registry.ModelLike,
+        providers: Sequence[str] = ("auto",),
+        stated: Stated | None = None,
+    ) -> None:
         self.model = model
-        self.graph: protocols.Graph = registry.open_graph(model)
-        self.source: Callable[[], Source] = fingerprint.aside(model, self.graph)
-        self._full = self.graph
+        self._stated = stated
+        self.source: Callable[[], Source] = fingerprint.aside(model, self._full)
         self._providers = providers
         self._sessions: dict[int, protocols.Session] = {}
-        self._cost: Cost | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        model = self.model
+        if isinstance(model, (str, Path)):
+            model = Path(model).absolute()
+        elif not isinstance(model, bytes):
+            model = self._full.serialize()
+        return {
+            "model": model,
+            "data_files": self.data_files,
+            "cost": self.cost,
+            "size": self.size,
+            "_providers": self._providers,
+            "_stated": self._stated,
+            "_sessions": {},
+        }
+
+    @cached_property
+    def _full(self) -> protocols.Graph:
+        return registry.open_graph(self.model, self._stated)
+
+    @cached_property
+    def graph(self) -> protocols.Graph:
+        """The model, traced."""
+        return self._full
+
+    @cached_property
+    def data_files(self) -> Sequence[Path]:
+        """The files beside its own that hold weights."""
+        return self._full.data_files()
 
     def with_graph(self, graph: protocols.Graph) -> Original:
         """The same original, of which another form of the graph is compressed."""
         copy = object.__new__(Original)
-        copy.__dict__.update(self.__dict__)
-        copy._cost = self.cost
-        copy.graph = graph
+        copy.__dict__.update(self.__dict__, cost=self.cost, graph=graph)
         return copy
 
-    @property
+    @cached_property
     def cost(self) -> Cost:
         """Its parameters and multiply-accumulates."""
-        if self._cost is None:
-            self._cost = self._full.cost()
-        return self._cost
+        return self._full.cost()
 
     @property
     def told(self) -> Sequence[str]:
         """What of its file was not taken over, a line each."""
         return self._full.told() if isinstance(self._full, protocols.Telling) else ()
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The bytes of its files, or as one file where it is an object in memory."""
-        if not isinstance(self.model, (str, Path)):
-            return self._full.size()
-        return size_of([Path(self.model), *self._full.data_files()])
+        if isinstance(self.model, (str, Path)):
+            return size_of([Path(self.model), *self.data_files])
+        return len(self.model) if isinstance(self.model, bytes) else self._full.size()
 
     def session(self, threads: int = 0) -> protocols.Session:
         """The model, loaded once for each number of threads that one operator may use."""
         if threads not in self._sessions:
-            self._sessions[threads] = registry.runtime().session(
+            loaded = registry.runtime().session(
                 self._full.serialize(), providers=self._providers, threads=threads
             )
+            self._sessions[threads] = sized(loaded, self._stated)
         return self._sessions[threads]

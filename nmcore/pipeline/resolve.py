@@ -63,7 +63,7 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
     free = selections[multiples[0]].free(parts)
     task = Task(counts[multiples[0]], free, budget, options.of_method, job.progress, multiples)
     if budget is not None and budget.kind in COUNTED and budget.share < 1:
-        check_reachable(graph, budget, task.choices, free)
+        check_reachable(graph, budget, task.choices, free, counted(job.original.cost, budget.kind))
     timed = multiples == ROUNDINGS or (budget is not None and budget.kind == "latency")
     if not timed or not task.removes(graph.groups):
         return task, ()

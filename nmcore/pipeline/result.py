@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,13 +12,16 @@ from typing import Any
 from nmcore.budgets.allocation import Spent
 from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
-from nmcore.data.loading import Opened
+from nmcore.data.loading import DataLike, Opened
 from nmcore.data.normalisation import Normalisation
-from nmcore.evaluation.fidelity import Fidelity, compared
-from nmcore.evaluation.metrics.registry import Makers
+from nmcore.errors import ArgumentError, ModelError
+from nmcore.evaluation.fidelity import Fidelity, compared, fidelity
+from nmcore.evaluation.inputs import data_for
+from nmcore.evaluation.metrics.registry import Makers, MetricLike, metrics_of
 from nmcore.evaluation.seed_spread import Spread
 from nmcore.group import Cost, Declined
 from nmcore.options.methods import RECONSTRUCTION
+from nmcore.options.options import CompressOptions
 from nmcore.pipeline.original import Original
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import Plan
@@ -34,6 +37,9 @@ from nmcore.utils.progress import Progress, silent
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """A compressed model and the account of how it came about.
+
+    It can be pickled: what comes back holds the compressed model, its account and the data that was
+    given, and reads the original's file again where it compares.
 
     Attributes
     ----------
@@ -59,7 +65,7 @@ class Result:
         Why what was measured may be worth little, a line each.
     original : Original or None
         The model that was compressed, opened.
-    data : Dataset, Pictures, FeedList or None
+    data : Dataset, Folder, FeedList or None
         What was given to measure on, opened.
     held : Dataset or None
         What of it nothing was fitted to.
@@ -96,6 +102,135 @@ class Result:
     def model(self) -> Any:
         """The compressed model, in the backend's own format."""
         return self.graph.result()
+
+    def to_onnx(self) -> Any:
+        """The compressed model as an ``onnx.ModelProto``, with all weights in it.
+
+        Raises
+        ------
+        nmcore.errors.ModelError
+            It is larger than protobuf allows (2 GiB), or its backend has no such form.
+
+        Examples
+        --------
+        >>> import nmcore
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", method="merge")
+        >>> result.to_onnx().graph.node[0].op_type
+        'Conv'
+        """
+        if not isinstance(self.graph, capabilities.Convertible):
+            raise ModelError("the backend of this model does not give it as ONNX")
+        return self.graph.to_onnx()
+
+    def serialize(self) -> bytes:
+        """The compressed model as the bytes of a file; :meth:`save` writes large ones, too.
+
+        Raises
+        ------
+        nmcore.errors.ModelError
+            It is larger than protobuf allows (2 GiB).
+
+        Examples
+        --------
+        >>> import nmcore
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", method="merge")
+        >>> len(result.serialize()) == result.report.after.bytes
+        True
+        """
+        return self.graph.serialize()
+
+    def session(self, **options: Any) -> Any:
+        """The compressed model loaded in the runtime: an ``onnxruntime.InferenceSession``.
+
+        Parameters
+        ----------
+        **options
+            Of ``InferenceSession``, such as ``providers`` and ``sess_options``. Without
+            ``providers`` it runs on CUDA where that works, else on the CPU.
+
+        Raises
+        ------
+        nmcore.errors.ModelError
+            It is larger than protobuf allows (2 GiB), or the runtime has no sessions of its own.
+
+        Examples
+        --------
+        >>> import nmcore, numpy as np
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", method="merge")
+        >>> session = result.session(providers=["CPUExecutionProvider"])
+        >>> (scores,) = session.run(None, {"input": np.zeros((2, 1, 28, 28), np.float32)})
+        >>> scores.shape
+        (2, 10)
+        """
+        runtime = registry.runtime()
+        if not isinstance(runtime, capabilities.Native):
+            raise ModelError(f"{runtime.name} has no sessions of its own")
+        return runtime.native_session(self.serialize(), **options)
+
+    def compare(
+        self,
+        data: DataLike | None = None,
+        *,
+        metric: MetricLike | Sequence[MetricLike] | None = None,
+        samples: int | None = None,
+        scale: float | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        preprocess: str | Path | Mapping[str, Any] | None = None,
+        labels: str | Path | None = None,
+    ) -> Fidelity:
+        """Compare the result with the original, by any data and measure.
+
+        Parameters
+        ----------
+        data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
+            Inputs, and optionally the classes ``y``, as for :func:`nmcore.compress`, all of which
+            are used; without it the inputs of :attr:`fidelity`.
+        metric : str, callable, or sequence of these, optional
+            As for :func:`nmcore.compress`; by default what the result was made with.
+        samples : int, optional
+            Use the first so many of the data.
+        scale, mean, std, preprocess
+            What raw inputs go through; by default the same as when the result was made.
+        labels : path, optional
+            As for :func:`nmcore.compress`.
+
+        Raises
+        ------
+        nmcore.errors.NmcoreError
+            The original's file is gone, the data does not fit, or the outputs are none that
+            ``metric`` could be told of.
+
+        Examples
+        --------
+        >>> import nmcore, numpy as np
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", ratio=0.2)
+        >>> pictures = np.zeros((8, 1, 28, 28), np.float32)
+        >>> result.compare(pictures, metric="agreement").n
+        8
+        """
+        asked = metrics_of(metric)
+        options = CompressOptions.checked(
+            samples=samples, scale=scale, mean=mean, std=std, preprocess=preprocess, labels=labels
+        )
+        if data is None:
+            given = [name.replace("_", "-") for name in options.changed]
+            if given:
+                raise ArgumentError(f"{' and '.join(given)} is of data, which is missing")
+            return replace(self, metrics=asked).fidelity if asked else self.fidelity
+        assert self.original is not None
+        before, after = self.original.session(), registry.runtime().session(self.serialize())
+        steps = options.normalisation or self.normalisation
+        inputs = data_for(before, data, steps, samples=options.samples, labels=options.labels)
+        features = capabilities.gives_features(self.graph)
+        found = fidelity(before, after, inputs, features=features, asked=asked or self.metrics)
+        return replace(found, held=not self._fitted)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "graph": self.serialize()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, graph=registry.open_graph(state["graph"]))
 
     @property
     def removed(self) -> bool:
@@ -134,14 +269,18 @@ class Result:
             macs=self.before.macs,
             seed=self.seed,
             steps=self.normalisation,
-            hints=hints_of(self.graph),
+            hints=hints_of(self.original.graph) if self.original else None,
             progress=progress,
             features=capabilities.gives_features(self.graph),
             asked=self.metrics,
         )
-        fitted = any(each.plan.method == RECONSTRUCTION for each in self.outcomes)
-        chosen_by_them = fitted or self.vocabulary is not None
-        return found if chosen_by_them else replace(found, held=True)
+        return found if self._fitted else replace(found, held=True)
+
+    @property
+    def _fitted(self) -> bool:
+        """Whether data had a part in it."""
+        measured = any(each.plan.method == RECONSTRUCTION for each in self.outcomes)
+        return measured or self.vocabulary is not None
 
     @property
     def unseen(self) -> Fidelity | None:
@@ -208,7 +347,7 @@ class Result:
             The file cannot be written, or the disk is full.
         """
         with self.draft(path, external_data=external_data) as draft:
-            draft.publish(keep=self.graph.data_files())
+            draft.publish(keep=self.original.data_files if self.original else ())
 
     @contextmanager
     def draft(self, path: str | Path, *, external_data: bool | None = None) -> Iterator[Draft]:

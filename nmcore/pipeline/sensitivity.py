@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,14 +52,16 @@ WEIGHTS_ALONE = "weights alone, as if inputs were white noise and activations li
 
 
 def sensitivity(
-    model: Any,
+    model: registry.ModelLike,
     *,
     data: DataLike | None = None,
     samples: int | None = None,
     scale: float | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    preprocess: str | None = None,
+    preprocess: str | Path | Mapping[str, Any] | None = None,
+    labels: str | Path | None = None,
+    input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
     metric: MetricLike | Sequence[MetricLike] | None = None,
@@ -72,17 +75,26 @@ def sensitivity(
 
     Parameters
     ----------
-    model : path or object
-        A model file, or an object that an installed backend understands. It is never changed.
+    model : path, bytes or object
+        A model file, its content, or an object that an installed backend understands. It is never
+        changed.
     data : path, array, mapping, sequence of path, iterable of mapping, or reader, optional
         Inputs, and optionally the classes ``y``, as for :func:`nmcore.compress`.
     samples : int, optional
         How many inputs to use or to make; at most 256 of ``data``, or 512 synthetic ones.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
-    preprocess : str, optional
-        The name of a scale, mean and std instead: ``imagenet``, ``clip``, ``unit`` (0 to 1) or
-        ``minus-one`` (-1 to 1); see :data:`nmcore.data.normalisation.PREPROCESSING`.
+    preprocess : str, path or mapping, optional
+        The name of a scale, mean and std instead, and of how pictures are resized: of
+        :data:`nmcore.data.preprocessing.PREPROCESSING`, such as ``imagenet`` or ``yolo``; a JSON
+        file; or what such a file holds, as ``{"scale": 255, "order": "bgr"}``.
+    labels : path, optional
+        A CSV of ``file,label`` for ``data`` that is a folder, where neither its subfolders are the
+        classes nor a ``labels.csv`` in it says them.
+    input_shape : mapping of str to shape, or shape, optional
+        The shapes of inputs, as ``{"images": (1, 3, 640, 640)}``, or one alone of a model with one
+        input, where the model leaves sizes open: for counting, synthetic inputs, pictures and
+        times.
     providers : sequence of {"auto", "cuda", "cpu"}
         Where the model runs.
     seed : int
@@ -122,14 +134,16 @@ def sensitivity(
         mean=mean,
         std=std,
         preprocess=preprocess,
+        labels=labels,
+        input_shape=input_shape,
         providers=providers,
         seed=seed,
     )
     registry.runtime().check(options.providers)
     job = Job(
-        Original(model, options.providers),
+        Original(model, options.providers, options.input_shape),
         options,
-        open_data(data, options.normalisation),
+        open_data(data, options.normalisation, options.labels),
         progress,
         metrics=metrics,
     )

@@ -64,11 +64,17 @@ def with_vocabulary(job: Job) -> tuple[Job, Vocabulary]:
     with step("merging the rest of the vocabulary"):
         sums = rebuild_rows(values, kept, terms)
     made = graph.with_rows(table.name, sums)
-    opened = registry.open_graph(made)
+    opened = registry.open_graph(made, job.options.input_shape)
     if job.options.verify:
         with step("verifying the vocabulary"):
             whole = graph.with_table(table.name, sums.rebuilt(values))
-            verify_same(opened, whole, providers=job.options.providers, seed=job.options.seed)
+            verify_same(
+                opened,
+                whole,
+                providers=job.options.providers,
+                seed=job.options.seed,
+                stated=job.options.input_shape,
+            )
     gone = np.delete(row_errors(values, sums), kept)
     error = float(gone.mean()) if len(gone) else 0.0
     vocabulary = Vocabulary(table.name, table.rows, len(kept), looked_up, error, unseen)

@@ -11,8 +11,8 @@ from typing import Any
 
 from nmcore.data.binding import is_ragged
 from nmcore.data.feeds import FeedList
-from nmcore.data.images import Pictures
-from nmcore.data.loading import Opened
+from nmcore.data.folder import Folder
+from nmcore.data.loading import Opened, open_folder
 from nmcore.errors import ArgumentError
 from nmcore.group import Array
 from nmcore.plan.plan import Source
@@ -25,7 +25,8 @@ def of_model(model: Any, graph: Graph) -> Source:
     """The digest of a model file, or of an object as it is just after it was opened."""
     if isinstance(model, (str, Path)):
         return _of_files(Path(model).name, _files(Path(model), graph))
-    return Source(None, hashlib.sha256(graph.serialize()).hexdigest())
+    content = model if isinstance(model, bytes) else graph.serialize()
+    return Source(None, hashlib.sha256(content).hexdigest())
 
 
 def aside(model: Any, graph: Graph) -> Callable[[], Source]:
@@ -51,8 +52,8 @@ def aside(model: Any, graph: Graph) -> Callable[[], Source]:
 
 
 def of_data(data: Opened, samples: int) -> Source:
-    """The digest of the file of the data, of the pictures that are used, or of arrays."""
-    if isinstance(data, Pictures):
+    """The digest of the file of the data, of the files of a folder that are used, or of arrays."""
+    if isinstance(data, Folder):
         return _of_files(Path(data.name).name, data.files(samples))
     if isinstance(data, FeedList):
         return Source(None, _of_arrays(data.feeds, ""))
@@ -72,17 +73,27 @@ def _of_arrays(feeds: Iterable[Mapping[str, Array]], how: str) -> str:
 
 
 def of_path(path: Path, samples: int) -> Source:
-    """The digest of a data file, or of the pictures of a folder that are used."""
-    files = Pictures(path).files(samples) if path.is_dir() else [path]
+    """The digest of a data file, or of the files of a folder that are used."""
+    files = open_folder(path).files(samples) if path.is_dir() else [path]
     return _of_files(path.name, files)
+
+
+def of_labelled(path: Path, labels: Path | None = None) -> Source:
+    """The digest of a data file; or of all files of a folder, their names, and their classes."""
+    if not path.is_dir():
+        return of_path(path, 1)
+    folder = open_folder(path, labels=labels)
+    files = folder.files()
+    names = "\n".join(each.relative_to(path).as_posix() for each in files)
+    return _of_files(path.name, [*files, *([folder.table] if folder.table else [])], names)
 
 
 def _files(model: Path, graph: Graph) -> list[Path]:
     return [model, *graph.data_files()]
 
 
-def _of_files(name: str, paths: Iterable[Path]) -> Source:
-    digest = hashlib.sha256()
+def _of_files(name: str, paths: Iterable[Path], names: str = "") -> Source:
+    digest = hashlib.sha256(names.encode())
     for path in paths:
         try:
             with path.open("rb") as file:

@@ -81,11 +81,11 @@ class Plan:
     Examples
     --------
     >>> import tempfile
-    >>> from nmcore.plan import GroupPlan, Plan, load
+    >>> from nmcore.plan import GroupPlan, Plan, load_plan
     >>> plan = Plan((GroupPlan("conv1", 4, (0, 2), "merge", "asked for"),))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     plan.save(f"{folder}/plan.json")
-    ...     load(f"{folder}/plan.json") == plan
+    ...     load_plan(f"{folder}/plan.json") == plan
     True
     """
 

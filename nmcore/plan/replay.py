@@ -38,7 +38,7 @@ _ONLY_GROUPS = 'or keep nothing but "groups" in the plan'
 # What a plan states of the options.
 STATED = (
     *("method", "criterion", "threshold", "lam", "bn_form", "seed"),
-    *("samples", "scale", "mean", "std", "vocabulary"),
+    *("samples", "scale", "mean", "std", "preprocess", "input_shape", "vocabulary"),
 )
 
 
@@ -153,24 +153,46 @@ def task_for(plan: Plan, graph: Graph, options: MethodOptions, progress: Progres
     Raises
     ------
     ArgumentError
-        The plan names a group that the model has not, or channels that the group has not.
+        The plan names a group that the model has not, or twice, or channels that the group has not.
     """
     widths = {group.name: group.width for group in graph.groups}
     inside = {pair.name: pair.width for pair in capabilities.score_pairs(graph)}
+    planned: dict[str, GroupPlan] = {}
     for group in plan.groups:
-        if group.name not in widths | inside:
-            raise ArgumentError(_unknown(group.name, graph.groups, graph.declined))
-        _check_channels(group, (widths | inside)[group.name])
-        if group.name in inside:
+        name = group.name if group.name in inside else _group_called(group.name, graph)
+        if name in planned:
+            raise ArgumentError(
+                f"the plan names {planned[name].name} and {group.name}, which are of one group, "
+                f"{name}: its channels stay or go in both, so name either"
+            )
+        _check_channels(group, (widths | inside)[name])
+        if name in inside:
             _check_heads(group, options)
-    planned = {group.name: group for group in plan.groups}
+        planned[name] = group
+    planned = {name: replace(group, name=name) for name, group in planned.items()}
     counts = widths | {name: len(group.kept) for name, group in planned.items()}
     return Task(counts, frozenset(), None, options, progress, planned=planned)
 
 
+def _group_called(name: str, graph: Graph) -> str:
+    """The group of this name, or that of what is called so."""
+    if any(group.name == name for group in graph.groups):
+        return name
+    holding = [group for group in graph.groups if name in group.members]
+    if not holding:
+        raise ArgumentError(_unknown(name, graph.groups, graph.declined))
+    if len(holding) > 1 or not holding[0].members[name]:
+        names = " and ".join(group.name for group in holding)
+        raise ArgumentError(
+            f"the plan names {name}, whose channels are not those of one group, one by one: "
+            f"name {names}, as `nmcore inspect` does"
+        )
+    return holding[0].name
+
+
 def _unknown(name: str, groups: Sequence[Group], declined: Sequence[Declined]) -> str:
     for place in declined:
-        if place.node == name:
+        if name in (place.node, *place.names):
             return f"the plan names {name}, which is left alone: {place.reason}"
     return (
         f"the plan names group {name}, which the model has not; "

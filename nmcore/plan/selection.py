@@ -30,9 +30,11 @@ class Selection:
     ratio : float, in [0, 1)
         The share of channels removed in every group that ``keep`` does not name.
     keep : mapping of pattern to count
-        Shell-style patterns over group names; the last one that matches a group counts.
+        Shell-style patterns over group names, or, where none matches, over all that groups hold;
+        the last one that matches a group counts.
     only, exclude : sequence of pattern
-        Shell-style patterns over the names of the nodes whose channels may, or must not, go.
+        Shell-style patterns over all that groups hold whose channels may, or must not, go: see
+        :attr:`nmcore.group.Group.members`.
     multiple : int
         Groups that lose a share keep a multiple of this number of channels, rounded up, never
         widened; attention heads count with all that they hold.
@@ -58,41 +60,50 @@ class Selection:
             raise ArgumentError(
                 f"only and exclude leave none of the {len(groups)} groups to remove channels from"
             )
+        kept = self._kept(groups)
         return {
-            group.name: group.width if isinstance(group, ScorePair) else self._count(group)
+            group.name: group.width
+            if isinstance(group, ScorePair)
+            else self._count(group, kept.get(group.name))
             for group in groups
         }
 
     def free(self, groups: Sequence[Group]) -> frozenset[str]:
         """The names of the groups that a budget may cut: neither excluded nor kept at a count."""
+        kept = self._kept(groups)
         return frozenset(
-            group.name
-            for group in groups
-            if self._allowed(group) and not _any_match([group.name], [*(self.keep or {})])
+            group.name for group in groups if self._allowed(group) and group.name not in kept
         )
 
     def matches(self, groups: Sequence[Group]) -> Iterator[str]:
         """Say how many groups the patterns match."""
         for option, patterns in (("only", self.only), ("exclude", self.exclude)):
             if patterns:
-                count = sum(_any_match(group.producers, patterns) for group in groups)
+                count = sum(_any_match(group.names, patterns) for group in groups)
                 alone = "" if count else ": what it names is left alone in any case"
                 yield f"{option} matches {count} of {_counted(len(groups), 'group')}{alone}"
 
     def _allowed(self, group: Group) -> bool:
-        if self.only and not _any_match(_nodes(group), self.only):
+        if self.only and not _any_match(group.names, self.only):
             return False
-        return not _any_match(_nodes(group), self.exclude)
+        return not _any_match(group.names, self.exclude)
 
-    def _count(self, group: Group) -> int:
+    def _kept(self, groups: Sequence[Group]) -> dict[str, int]:
+        """What ``keep`` says of each group that it names."""
+        return {
+            name: count
+            for pattern, count in (self.keep or {}).items()
+            for name in _kept_by(pattern, groups)
+        }
+
+    def _count(self, group: Group, keep: int | None) -> int:
         if not self._allowed(group):
             return group.width
         count = kept_count(group.width, self.ratio)
         multiple = group.multiple(self.multiple)
         count = min(group.width, -(-count // multiple) * multiple)
-        for pattern, keep in (self.keep or {}).items():
-            if fnmatch.fnmatchcase(group.name, pattern):
-                count = keep
+        if keep is not None:
+            count = keep
         if not 1 <= count <= group.width:
             raise ArgumentError(
                 f"keep is {count} for group {group.name}; it must be from 1 to {group.width}"
@@ -100,27 +111,32 @@ class Selection:
         return count
 
     def _check_patterns(self, groups: Sequence[Group], declined: Sequence[Declined]) -> None:
-        named = {g.name: [g.name] for g in groups if not isinstance(g, ScorePair)}
-        made = {group.name: _nodes(group) for group in groups}
+        named = {group.name: group.names for group in groups}
+        kept = {group.name: group.names for group in groups if not isinstance(group, ScorePair)}
         for pattern in self.keep or {}:
-            found = _require_match("keep", pattern, named, declined)
+            _require_match("keep", pattern, kept, declined)
+            found = _kept_by(pattern, groups)
             if not any(self._allowed(group) for group in groups if group.name in found):
                 raise ArgumentError(
                     f"keep {pattern!r} matches {_counted(len(found), 'group')}, "
                     "but only and exclude leave alone whatever it matches"
                 )
         for pattern in self.only:
-            _require_match("only", pattern, made, declined)
-        left = [place for place in declined if _any_match([place.node], self.exclude)]
+            _require_match("only", pattern, named, declined)
+        left = [name for place in declined for name in (place.node, *place.names)]
         for pattern in self.exclude:
-            if not _any_match([place.node for place in left], [pattern]):
-                _require_match("exclude", pattern, made, ())
+            if not _any_match(left, [pattern]):
+                _require_match("exclude", pattern, named, ())
 
 
-def _nodes(group: Group) -> Sequence[str]:
-    """The nodes that a group is told by; channels inside heads have their scores to themselves."""
-    inside = isinstance(group, ScorePair)
-    return [*group.producers, *group.consumers] if inside else group.producers
+def _kept_by(pattern: str, groups: Sequence[Group]) -> list[str]:
+    """The groups that a pattern names, by their own names if it names any so.
+
+    A layer whose rows make several groups has the name of the first of them.
+    """
+    groups = [group for group in groups if not isinstance(group, ScorePair)]
+    found = [group.name for group in groups if fnmatch.fnmatchcase(group.name, pattern)]
+    return found or [group.name for group in groups if _any_match(group.names, [pattern])]
 
 
 def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:
@@ -138,7 +154,7 @@ def _require_match(
     if found:
         return found
     for place in declined:
-        if fnmatch.fnmatchcase(place.node, pattern):
+        if _any_match([place.node, *place.names], [pattern]):
             raise ArgumentError(
                 f"{option} {pattern!r} names {place.node}, which is left alone: {place.reason}"
             )

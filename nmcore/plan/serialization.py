@@ -50,7 +50,7 @@ def plan_of(given: Any) -> Plan:
     if isinstance(given, Plan):
         return parse(as_dict(given), "the plan")
     if isinstance(given, (str, Path)):
-        return load(given)
+        return load_plan(given)
     if isinstance(given, Mapping):
         return parse(given, "the plan")
     raise ArgumentError(
@@ -58,7 +58,7 @@ def plan_of(given: Any) -> Plan:
     )
 
 
-def load(path: str | Path) -> Plan:
+def load_plan(path: str | Path) -> Plan:
     """Read a plan that nmcore saved, or one that says which channels are kept and nothing else.
 
     The shortest form is ``{"groups": {"conv1": [0, 2, 5]}}``; ``nmcore/plan/plan.schema.json``
@@ -86,7 +86,7 @@ def load(path: str | Path) -> Plan:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "plan.json")
     ...     _ = path.write_text('{"groups": {"conv1": [5, 0, 2]}}')
-    ...     load(path).groups[0].kept
+    ...     load_plan(path).groups[0].kept
     (0, 2, 5)
     """
     path = Path(path)
@@ -309,6 +309,10 @@ def _is_numbers(value: Any) -> bool:
     return _is_list(value) and len(value) > 0 and all(map(_is_number, value))
 
 
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
 def _are_counts(value: Any) -> bool:
     return _is_list(value) and len(value) > 0 and all(map(_is_count, value))
 
@@ -344,5 +348,7 @@ OPTIONS: Mapping[str, tuple[Check, str]] = {
     "scale": (_none_or(_is_number), "a number or null"),
     "mean": (_none_or(_is_numbers), "a list of numbers or null"),
     "std": (_none_or(_is_numbers), "a list of numbers or null"),
+    "preprocess": (_none_or(_is_mapping), "an object or null"),
+    "input_shape": (_none_or(_is_mapping), "an object of shapes or null"),
     "vocabulary": (_none_or(_are_counts), "a list of ids or null"),
 }

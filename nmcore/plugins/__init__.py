@@ -1,6 +1,15 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
-from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Narrowable, Table
+from nmcore.plugins.capabilities import (
+    Convertible,
+    Describing,
+    Lexical,
+    Maskable,
+    Narrowable,
+    Native,
+    Sizable,
+    Table,
+)
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
@@ -20,6 +29,7 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Carried",
+    "Convertible",
     "Describing",
     "Graph",
     "GraphBackend",
@@ -30,10 +40,12 @@ __all__ = [
     "Maskable",
     "Measurable",
     "Narrowable",
+    "Native",
     "Pair",
     "Pairable",
     "RuntimeBackend",
     "Session",
+    "Sizable",
     "Table",
     "Telling",
     "installed",

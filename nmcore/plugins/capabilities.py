@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -166,12 +166,52 @@ class Lexical(Protocol):
 
 
 @runtime_checkable
+class Sizable(Protocol):
+    """A graph that can be counted at other sizes than usual ones, where it leaves sizes open."""
+
+    def set_sizes(self, stated: Mapping[str, Sequence[int]]) -> None:
+        """Count at the shapes that inputs of these names have; see
+        :func:`nmcore.plugins.open_sizes.with_stated`. The model itself stays as it is.
+
+        Raises
+        ------
+        ArgumentError
+            They do not fit the model.
+        """
+        ...
+
+
+@runtime_checkable
 class Naming(Protocol):
     """A session that tells how its outputs are called."""
 
     @property
     def output_names(self) -> Sequence[str]:
         """In the order of the outputs."""
+        ...
+
+
+@runtime_checkable
+class Convertible(Protocol):
+    """A graph whose result can be handed over as ONNX."""
+
+    def to_onnx(self) -> Any:
+        """The compressed model as an ``onnx.ModelProto``, with all weights in it."""
+        ...
+
+
+@runtime_checkable
+class Native(Protocol):
+    """A runtime that hands over its own kind of session."""
+
+    def native_session(self, model: bytes, **options: Any) -> Any:
+        """Load a serialised model.
+
+        Parameters
+        ----------
+        **options
+            Those of the runtime; without any that says where, wherever models run at best.
+        """
         ...
 
 

@@ -3,18 +3,110 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from nmcore.errors import ArgumentError
 from nmcore.plugins.protocols import InputSpec
+from nmcore.utils.text import shape_text, sizes_text
 
 # What dynamic axes become in random inputs: sizes of pictures, and of everything else. Both are
 # multiples of 32, since networks that halve their input five times want that.
 IMAGE_SIZE = 224
-
-
 SEQUENCE_SIZE = 32
 # An input of more numbers than this has open axes of less than the usual length.
 _MOST_NUMBERS = 2**25
+# The shapes that a user states, by the names of inputs; "" stands for a model's only one.
+Stated = Mapping[str, Sequence[int]]
+
+
+def with_stated(inputs: Sequence[InputSpec], stated: Stated) -> tuple[InputSpec, ...]:
+    """The inputs with the sizes that a user states in place of open axes.
+
+    Axes of one name have one length, in all inputs. The axis that counts inputs stays open where
+    its length is stated as 1.
+
+    Raises
+    ------
+    ArgumentError
+        An input is not there, or has other axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> kind = np.dtype(np.float32)
+    >>> image = InputSpec("image", (None, 3, None, None), kind)
+    >>> with_stated([image], {"": (1, 3, 640, 480)})[0].shape
+    (None, 3, 640, 480)
+    >>> with_stated([image], {"image": (1, 1, 640, 480)})
+    Traceback (most recent call last):
+    nmcore.errors.ArgumentError: input-shape of image is 1x1x640x480; the model ... (n, 3, ?, ?)
+    """
+    named = {spec.name: spec for spec in inputs}
+    known: dict[str, int] = {}
+    own: dict[str, Sequence[int]] = {}
+    for name, shape in stated.items():
+        spec = _spec_of(name, named)
+        _check_stated(spec, shape)
+        own[spec.name] = shape
+        for symbol, size, given in zip(_symbols(spec), spec.shape, shape, strict=True):
+            if symbol is not None and size is None and known.setdefault(symbol, given) != given:
+                raise ArgumentError(
+                    f"input-shape gives the axis {symbol!r} of {spec.name} the length {given}, "
+                    f"and {known[symbol]} elsewhere; in the model it is the same"
+                )
+    return tuple(
+        _with_sizes(spec, own.get(spec.name, ()), known, batch_axis(spec, inputs))
+        for spec in inputs
+    )
+
+
+def _spec_of(name: str, named: Mapping[str, InputSpec]) -> InputSpec:
+    has = ", ".join(named) or "none"
+    if name in named:
+        return named[name]
+    if name:
+        raise ArgumentError(f"input-shape names the input {name}, but the model's are: {has}")
+    if len(named) != 1:
+        raise ArgumentError(f"input-shape needs the name of an input of the model, of: {has}")
+    return next(iter(named.values()))
+
+
+def _check_stated(spec: InputSpec, shape: Sequence[int]) -> None:
+    fits = len(shape) == len(spec.shape)
+    if not fits or any(w not in (None, g) for w, g in zip(spec.shape, shape, strict=True)):
+        raise ArgumentError(
+            f"input-shape of {spec.name} is {sizes_text(shape)}; the model takes "
+            f"{shape_text(spec.shape)}"
+        )
+
+
+def _with_sizes(
+    spec: InputSpec, shape: Sequence[int], known: Mapping[str, int], counting: int
+) -> InputSpec:
+    sizes, symbols = list(spec.shape), list(_symbols(spec))
+    for axis, (size, symbol) in enumerate(zip(spec.shape, _symbols(spec), strict=True)):
+        given = shape[axis] if shape else known.get(symbol or "")
+        if size is None and given is not None and (axis, given) != (counting, 1):
+            sizes[axis], symbols[axis] = given, None
+    return replace(spec, shape=tuple(sizes), symbols=tuple(symbols))
+
+
+def _symbols(spec: InputSpec) -> tuple[str | None, ...]:
+    return spec.symbols or (None,) * len(spec.shape)
+
+
+def guessed(inputs: Sequence[InputSpec]) -> Iterator[InputSpec]:
+    """The inputs of which more is open than how many there are.
+
+    >>> import numpy as np
+    >>> [each.name for each in guessed([InputSpec("x", (None, 4), np.dtype(np.float32))])]
+    []
+    """
+    for spec in inputs:
+        counting = batch_axis(spec, inputs)
+        if any(size is None and axis != counting for axis, size in enumerate(spec.shape)):
+            yield spec
 
 
 def assumed_shapes(
@@ -36,7 +128,7 @@ def assumed_shapes(
     lengths = dict.fromkeys(_leading_symbols(inputs), 1)
     shapes = []
     for spec in inputs:
-        symbols = spec.symbols or (None,) * len(spec.shape)
+        symbols = _symbols(spec)
         known = [
             size if symbol is None else lengths.get(symbol, size)
             for size, symbol in zip(spec.shape, symbols, strict=True)

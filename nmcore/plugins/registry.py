@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from nmcore.errors import ArgumentError, ModelError
+from nmcore.plugins.capabilities import Sizable
+from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.protocols import Graph, GraphBackend, RuntimeBackend
 
 ENTRY_POINT_GROUP = "nmcore.backends"
+# A model file, its content, or an object that an installed backend understands.
+ModelLike = str | Path | bytes | Any
 
 
 def installed() -> Iterator[Any]:
@@ -19,19 +23,56 @@ def installed() -> Iterator[Any]:
         yield entry.load()
 
 
-def open_graph(model: Any) -> Graph:
+def models_in(given: ModelLike | Sequence[ModelLike]) -> list[ModelLike]:
+    """One model, or several, as a list; names of files become paths.
+
+    >>> models_in("a.onnx") == models_in([Path("a.onnx")])
+    True
+    """
+    if isinstance(given, (str, Path, bytes)) or not isinstance(given, Iterable):
+        given = [given]
+    return [Path(each) if isinstance(each, str) else each for each in given]
+
+
+def names_of(models: Sequence[ModelLike]) -> list[str]:
+    """What models are called: as their files, as given, or by their place.
+
+    >>> names_of([Path("a.onnx"), b"..."])
+    ['a.onnx', 'model 2']
+    """
+    return [
+        str(model) if isinstance(model, Path) else f"model {place}"
+        for place, model in enumerate(models, 1)
+    ]
+
+
+def open_graph(model: ModelLike, stated: Stated | None = None) -> Graph:
     """Open a model with the first backend that accepts it.
 
     Parameters
     ----------
-    model : path or object
-        A file, or whatever object an installed backend understands.
+    model : path, bytes or object
+        A file, its content, or whatever object an installed backend understands.
+    stated : mapping of str to shape, optional
+        At which shapes of its inputs it is counted, where it leaves sizes open; see
+        :func:`nmcore.plugins.open_sizes.with_stated`.
 
     Raises
     ------
     ModelError
         The file does not exist, or no installed backend accepts it.
+    ArgumentError
+        The shapes do not fit the model.
     """
+    graph = _opened(model)
+    if stated:
+        if not isinstance(graph, Sizable):
+            raise ArgumentError("input-shape: the backend of the model counts at no stated sizes")
+        graph.set_sizes(stated)
+    return graph
+
+
+def _opened(model: Any) -> Graph:
     if isinstance(model, (str, Path)):
         model = Path(model)
         if model.is_dir():

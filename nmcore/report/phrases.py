@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from nmcore.evaluation.fidelity import Fidelity
-from nmcore.evaluation.metrics.figures import SAID, figure_of
+from nmcore.evaluation.metrics.figures import SAID, figure_of, in_words
 from nmcore.group import Cost, Declined, Group, ScorePair
 from nmcore.report.report import GroupReport, Measures, Report
-from nmcore.utils.text import change, milliseconds, printable, size
+from nmcore.utils.text import change, milliseconds, printable, size, stated_text, wanted_sizes
 
-# So many groups are named for one reason.
+# So many groups, or nodes, are named for one reason.
 NAMED = 4
 # A change of latency that is less than the times vary.
 UNCERTAIN = "not certain"
@@ -24,7 +24,7 @@ def cost_notes(cost: Cost) -> Iterator[str]:
     """Say what the multiply-accumulates of a model rest on, or why they are unknown.
 
     >>> list(cost_notes(Cost(3, 10, 50, assumed={"image": (1, 3, 224, 224)})))
-    ['MACs are of image (1, 3, 224, 224); the model leaves sizes open']
+    ['MACs are of image=1x3x224x224, a guess: the model leaves sizes open (--input-shape)']
     >>> list(cost_notes(Cost(3, 10, uncounted=("conv7", "conv8"))))
     ['MACs unknown: sizes at 2 nodes are computed while the model runs, first at conv7']
     """
@@ -32,10 +32,11 @@ def cost_notes(cost: Cost) -> Iterator[str]:
         count = len(cost.uncounted)
         nodes = f" at {count} node{'s' if count > 1 else ''}" if count else ""
         first = f", first at {cost.uncounted[0]}" if count else ""
-        yield f"MACs unknown: sizes{nodes} are computed while the model runs{first}"
+        ask = f"; {wanted_sizes(cost.assumed)}" if cost.assumed else ""
+        yield f"MACs unknown: sizes{nodes} are computed while the model runs{first}{ask}"
     elif cost.assumed:
-        inputs = " and ".join(f"{name} {shape}" for name, shape in cost.assumed.items())
-        yield f"MACs are of {inputs}; the model leaves sizes open"
+        inputs = stated_text(cost.assumed)
+        yield f"MACs are of {inputs}, a guess: the model leaves sizes open (--input-shape)"
 
 
 def streams_note(cut: Iterable[Group]) -> Iterator[str]:
@@ -129,6 +130,33 @@ def by_reason(declined: Sequence[Declined]) -> list[tuple[str, list[Declined]]]:
     return [(_common(kind, places), places) for kind, places in ordered]
 
 
+def declined_lines(
+    declined: Sequence[Declined], named_as: Callable[[str], str] = str
+) -> Iterator[str]:
+    r"""Yield what was left alone, one line for each kind of reason, the commonest first.
+
+    Parameters
+    ----------
+    named_as : callable
+        How a node's name is written.
+
+    >>> adds = [Declined(name, "Conv", f"it meets Add 'add_{name}'") for name in "ab"]
+    >>> last = Declined("c", "Gemm", "its channels are the output 'logits'")
+    >>> print("\n".join(declined_lines([last, *adds])))
+    left alone: 3 nodes
+      2 x it meets Add: a (Conv), b (Conv)
+      1 x its channels are the output 'logits': c (Gemm)
+    """
+    if not declined:
+        return
+    yield f"left alone: {len(declined)} node{'s' if len(declined) > 1 else ''}"
+    for reason, places in by_reason(declined):
+        named = ", ".join(f"{named_as(place.node)} ({place.op})" for place in places[:NAMED])
+        more = len(places) - NAMED
+        rest = f", and {more} more" if more > 0 else ""
+        yield f"  {len(places)} x {reason}: {named}{rest}"
+
+
 def why_nothing(groups: Sequence[Any], declined: Sequence[Declined]) -> str:
     """Say why no channel goes.
 
@@ -202,12 +230,7 @@ def outcome(report: Report) -> Iterator[str]:
 
 def comparison(found: Fidelity) -> Iterator[str]:
     """Say how alike the original and the result are, and what that was seen on, in one line."""
-    words = []
-    for name, value in found.metrics.items():
-        if value is not None:
-            figure = figure_of(name)
-            was = f" ({figure.number(found.before[name])} before)" if name in found.before else ""
-            words.append(f"{figure.text(value)}{was}")
+    words = in_words(found.metrics, found.before)
     if words:
         yield f"on {found.inputs} ({found.limit}): {', '.join([*words, *found.told])}"
 

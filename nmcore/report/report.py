@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Any
 
 from nmcore.budgets.allocation import Spent
@@ -116,7 +117,7 @@ class GroupReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The account of one compression; see :meth:`as_dict` for its form as JSON.
+    """The account of one compression; see :meth:`to_dict` for its form as JSON.
 
     Attributes
     ----------
@@ -151,6 +152,8 @@ class Report:
         warning where there is another.
     vocabulary : Vocabulary or None
         What became of the embedding table, where that was asked for.
+    date : str
+        When it was made: year, month and day.
     """
 
     before: Measures
@@ -173,15 +176,16 @@ class Report:
     warnings: Sequence[str] = ()
     level: str = "ok"
     vocabulary: Vocabulary | None = None
+    date: str = field(default_factory=lambda: date.today().isoformat())
 
     @property
     def removed(self) -> int:
         """How many channels are gone."""
         return sum(group.width - group.kept for group in self.groups)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
-        budget = self.budget.as_dict() if self.budget else None
+        budget = self.budget.to_dict() if self.budget else None
         return asdict(self) | {"budget": budget}
 
 

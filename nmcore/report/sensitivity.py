@@ -96,7 +96,7 @@ class Sensitivity:
         """What a notebook shows."""
         return sensitivity_html(self)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
         return asdict(self)
 

@@ -12,14 +12,20 @@ Rows = Sequence[Sequence[str]]
 
 
 def columns(rows: Rows) -> list[str]:
-    """Text in columns, the first on the left and the others on the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Text in columns: the first and those whose header starts with ``<`` on the left.
+
+    >>> columns([("group", "width", "<made by"), ("conv1", "16", "conv1")])
+    ['group  width  made by', 'conv1     16  conv1']
+    """
+    left = [not place or cell.startswith("<") for place, cell in enumerate(rows[0])]
+    shown = [[cell.removeprefix("<") for cell in rows[0]], *rows[1:]]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if text else cell.rjust(width)
+            for cell, width, text in zip(row, widths, left, strict=True)
         ).rstrip()
-        for row in rows
+        for row in shown
     ]
 
 

@@ -16,7 +16,7 @@ from nmcore.utils.files import atomic_write
 
 def as_json(report: Report) -> str:
     """Return the report as JSON."""
-    return f"{dumps(report.as_dict())}\n"
+    return f"{dumps(report.to_dict())}\n"
 
 
 def as_html(report: Report) -> str:

@@ -14,17 +14,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nmcore._version import __version__
-from nmcore.data.normalisation import normalisation
+from nmcore.data.preprocessing import NUMBERS
 from nmcore.errors import ArgumentError, NmcoreError
 from nmcore.evaluation.fidelity import fidelity
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
+from nmcore.options.options import CompressOptions
 from nmcore.pipeline.compress import compress
 from nmcore.pipeline.result import Result
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import registry
 from nmcore.plugins.capabilities import gives_features
+from nmcore.plugins.sized_session import sized
 from nmcore.sweeps.records import Record
 from nmcore.utils.files import Draft
 
@@ -38,24 +40,31 @@ class Cell:
 
     Attributes
     ----------
-    model : Path
-        The model's file; like all paths here absolute, as it may be read on another machine.
+    model : Path or bytes
+        The model's file; like all paths here absolute, as it may be read on another machine. Or its
+        content.
     key : mapping
         All that the figures depend on; see :class:`nmcore.sweeps.records.Record`.
     data, evaluate_data : Path or None
         What is measured on and what is evaluated on.
+    labels : Path or None
+        A table of the classes of the latter, where it is a folder.
     folder : Path or None
         Where the result goes.
     metric : sequence of str or callable
         What is told of the result; empty where the form of the outputs decides.
+    name : str
+        What the model is called.
     """
 
-    model: Path
+    model: Path | bytes
     key: Mapping[str, Any]
     data: Path | None = None
     evaluate_data: Path | None = None
+    labels: Path | None = None
     folder: Path | None = None
     metric: Sequence[MetricLike] = ()
+    name: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -69,13 +78,14 @@ class Cell:
         if self.folder is None:
             return None
         size = f"{self.key['budget']}{self.key['share']:g}"
-        words = (self.model.stem, self.key["method"], size, self.digest[:_DIGITS])
-        return self.folder / f"{'-'.join(words)}{self.model.suffix}"
+        name = Path(self.name.replace(" ", "-"))
+        words = (name.stem, self.key["method"], size, self.digest[:_DIGITS])
+        return self.folder / f"{'-'.join(words)}{name.suffix or '.onnx'}"
 
     def record(self, **found: Any) -> Record:
         """What came of the cell, as a record."""
         axes = {name: self.key[name] for name in ("method", "budget", "share")}
-        return Record(self.digest, self.model.name, **axes, key=self.key, **found)
+        return Record(self.digest, self.name, **axes, key=self.key, **found)
 
 
 def run(cell: Cell) -> Record:
@@ -115,12 +125,11 @@ def _figures(cell: Cell) -> dict[str, Any]:
         **{key["budget"]: key["share"]},
         **options,
     )
-    _check_source(cell.model, result.plan.model, key["model_sha256"])
+    _check_source(cell.name, result.plan.model, key["model_sha256"])
     _check_source(cell.data, result.plan.data, key["data_sha256"])
     if cell.evaluate_data is not None:
-        _check_source(
-            cell.evaluate_data, fingerprint.of_path(cell.evaluate_data, 1), key["evaluate_sha256"]
-        )
+        found_here = fingerprint.of_labelled(cell.evaluate_data, cell.labels)
+        _check_source(cell.evaluate_data, found_here, key["evaluate_sha256"])
     with _drafted(result, cell.target) as draft:
         found = {
             "params_before": result.before.params,
@@ -132,11 +141,11 @@ def _figures(cell: Cell) -> dict[str, Any]:
             **_evaluated(cell, draft, features=gives_features(result.graph)),
         }
         if cell.target is not None:
-            draft.publish(keep=result.graph.data_files())
+            draft.publish(keep=result.original.data_files if result.original else ())
     return found
 
 
-def _check_source(path: Path | None, source: Source | None, sha256: str | None) -> None:
+def _check_source(path: Path | str | None, source: Source | None, sha256: str | None) -> None:
     """A worker of another machine may see another file by the same name."""
     if source is not None and source.sha256 != sha256:
         raise ArgumentError(f"{path} is not the file here that it was where the sweep began")
@@ -160,9 +169,10 @@ def _evaluated(cell: Cell, draft: Draft, *, features: bool) -> dict[str, Any]:
     after = runtime.session(draft.path, **how)
     if cell.evaluate_data is None:
         return {}
-    before = runtime.session(cell.model, **how)
-    steps = normalisation(*(options.get(name) for name in ("scale", "mean", "std")))
-    given = data_for(before, cell.evaluate_data, steps)
+    before = sized(runtime.session(cell.model, **how), options.get("input_shape"))
+    stated = {name: options[name] for name in (*NUMBERS, "preprocess") if name in options}
+    steps = CompressOptions.checked(**stated).normalisation
+    given = data_for(before, cell.evaluate_data, steps, labels=cell.labels)
     found = fidelity(before, after, given, features=features, asked=metrics_of(cell.metric))
     return {
         "n": found.n,

@@ -29,12 +29,12 @@ from nmcore.utils.progress import Progress, silent
 # Those that look at data; the others are not shown it.
 _MEASURING = ("auto", RECONSTRUCTION)
 # What of the options is not the same for all cells, or depends on what else the machine does.
-_APART = ("method", *AMOUNTS, "threads")
+_APART = ("method", *AMOUNTS, "threads", "labels")
 _DEFAULTS = {each.name: each.default for each in fields(CompressOptions) if each.name not in _APART}
 
 
 def sweep(
-    models: str | Path | Sequence[str | Path],
+    models: registry.ModelLike | Sequence[registry.ModelLike],
     *,
     methods: Sequence[str] = ("auto",),
     ratios: Sequence[float] = (),
@@ -42,6 +42,7 @@ def sweep(
     params: Sequence[float] = (),
     data: str | Path | None = None,
     evaluate_data: str | Path | None = None,
+    labels: str | Path | None = None,
     results: str | Path | None = None,
     out_dir: str | Path | None = None,
     retry_failed: bool = False,
@@ -57,8 +58,8 @@ def sweep(
 
     Parameters
     ----------
-    models : path or sequence of path
-        Model files.
+    models : path, bytes or object, or sequence of these
+        Model files, their content, or objects that an installed backend understands.
     methods : sequence of str
         Of :attr:`nmcore.options.options.MethodOptions.method`.
     ratios, macs, params : sequence of float
@@ -68,8 +69,12 @@ def sweep(
         Unlabelled inputs for the methods that measure, ``auto`` and ``moments``. Prune, merge,
         ridge and nmf look at weights alone.
     evaluate_data : path, optional
-        An .npz on which every result is compared with its original: accuracy where it has classes
-        ``y``, agreement, deviation. Latencies are not measured, since cells may run side by side.
+        A file or folder, as for :func:`nmcore.evaluate`, on which every result is compared with its
+        original: accuracy where it has classes, agreement, deviation. Latencies are not measured,
+        since cells may run side by side.
+    labels : path, optional
+        A CSV of ``file,label`` for ``evaluate_data`` that is a folder, as for
+        :func:`nmcore.evaluate`.
     results : path, optional
         A JSON file of records. Each is added when its cell is done, and the file is whole at any
         moment, so that the same call goes on after any kind of stop. Records of other sweeps may
@@ -118,7 +123,7 @@ def sweep(
     merge 0.3 41625
     merge 0.5 21836
     """
-    unknown = [name for name in options if name not in (*_DEFAULTS, "preprocess")]
+    unknown = [name for name in options if name not in _DEFAULTS]
     if unknown:
         raise TypeError(f"sweep() got an unexpected keyword argument {unknown[0]!r}")
     options = checks.checked(options)
@@ -131,13 +136,13 @@ def sweep(
     metrics = metrics_of(metric)
     if metrics and evaluate_data is None:
         raise ArgumentError("metric tells of results on evaluate-data, which is missing")
-    grid = _Grid(data, evaluate_data, out_dir, options, _listed(metric))
-    models = [models] if isinstance(models, (str, Path)) else models
+    grid = _Grid(data, (evaluate_data, labels), out_dir, options, _listed(metric))
+    given = registry.models_in(models)
     cells = list(
         {
             cell.digest: cell
-            for model in models
-            for cell in grid.cells(Path(model), product(methods, sizes))
+            for model, name in zip(given, registry.names_of(given), strict=True)
+            for cell in grid.cells(model, name, product(methods, sizes))
         }.values()
     )
     with records_in(None if results is None else Path(results)) as records:
@@ -161,17 +166,18 @@ class _Grid:
     def __init__(
         self,
         data: str | Path | None,
-        evaluate_data: str | Path | None,
+        judged: tuple[str | Path | None, str | Path | None],
         out_dir: str | Path | None,
         options: Mapping[str, Any],
         metric: Sequence[MetricLike] = (),
     ) -> None:
         self.metric = metric
         self.data = _existing("data", data)
-        self.evaluate_data = _existing("evaluate-data", evaluate_data)
+        self.evaluate_data = _existing("evaluate-data", judged[0])
+        self.labels = _existing("labels", judged[1])
+        if self.labels and not (self.evaluate_data and self.evaluate_data.is_dir()):
+            raise DataError("labels are of the files in a folder, and evaluate-data is none")
         self.folder = _existing("out-dir", out_dir)
-        if self.evaluate_data is not None and self.evaluate_data.is_dir():
-            raise DataError(f"evaluate-data {evaluate_data} is a folder; an .npz is needed")
         if self.folder is not None and not self.folder.is_dir():
             raise ArgumentError(f"out-dir {out_dir} is no folder")
         self._selection = Selection(
@@ -188,13 +194,25 @@ class _Grid:
         if "keep" in self.options:  # A mapping, of which the last match counts.
             self.options["keep"] = [list(pair) for pair in self.options["keep"].items()]
         samples = options.get("samples") or REAL_SAMPLES
-        self.data_sha256 = _digest(self.data, samples)
-        self.evaluate_sha256 = _digest(self.evaluate_data, samples)
+        self.data_sha256 = self.evaluate_sha256 = None
+        if self.data is not None:
+            self.data_sha256 = fingerprint.of_path(self.data, samples).sha256
+        if self.evaluate_data is not None:
+            self.evaluate_sha256 = fingerprint.of_labelled(self.evaluate_data, self.labels).sha256
 
-    def cells(self, model: Path, chosen: Iterable[tuple[str, tuple[str, float]]]) -> Iterator[Cell]:
+    def cells(
+        self,
+        model: registry.ModelLike,
+        name: str,
+        chosen: Iterable[tuple[str, tuple[str, float]]],
+    ) -> Iterator[Cell]:
         """Yield the cells of one model."""
-        graph = registry.open_graph(model)
+        graph = registry.open_graph(model, self.options.get("input_shape"))
         self._selection.counts(graph.groups, graph.declined)  # refused before anything is measured
+        if isinstance(model, Path):
+            model, name = model.absolute(), model.name
+        elif not isinstance(model, bytes):  # Workers may be other processes.
+            model = graph.serialize()
         sha256 = fingerprint.of_model(model, graph).sha256
         for method, (budget, share) in chosen:
             measures = method in _MEASURING
@@ -211,8 +229,8 @@ class _Grid:
             if self.metric:
                 key["metric"] = [*metrics_of(self.metric)]
             data = self.data if measures else None
-            where = self.evaluate_data, self.folder
-            yield Cell(model.absolute(), key, data, *where, metric=self.metric)
+            where = self.evaluate_data, self.labels, self.folder
+            yield Cell(model, key, data, *where, metric=self.metric, name=name)
 
 
 def _sizes(**given: Sequence[float]) -> list[tuple[str, float]]:
@@ -239,10 +257,6 @@ def _existing(what: str, path: str | Path | None) -> Path | None:
     if not Path(path).exists():
         raise DataError(f"{what} {path} does not exist")
     return Path(path).absolute()
-
-
-def _digest(data: Path | None, samples: int) -> str | None:
-    return None if data is None else fingerprint.of_path(data, samples).sha256
 
 
 def _run_all(cells: Sequence[Cell], executor: Executor | None) -> Generator[Record, None, None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def printable(text: str) -> str:
@@ -135,3 +135,32 @@ def shape_text(shape: Sequence[int | None]) -> str:
         for axis, size in enumerate(shape)
     ]
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
+
+
+def sizes_text(shape: Sequence[int]) -> str:
+    """Write the sizes of an input as the command line takes them.
+
+    >>> sizes_text((1, 3, 640, 640))
+    '1x3x640x640'
+    """
+    return "x".join(map(str, shape))
+
+
+def stated_text(shapes: Mapping[str, Sequence[int]]) -> str:
+    """Write the shapes of inputs as the command line takes them.
+
+    >>> stated_text({"input": (1, 512), "state": (2, 1, 128)})
+    'input=1x512 and state=2x1x128'
+    """
+    return " and ".join(f"{name}={sizes_text(shape)}" for name, shape in shapes.items())
+
+
+def wanted_sizes(guessed: Mapping[str, Sequence[int]]) -> str:
+    """Ask for the sizes of inputs that were guessed; empty where there are none.
+
+    >>> wanted_sizes({"input": (1, 32)})
+    'give the sizes that it runs at (--input-shape; input=1x32 was tried)'
+    """
+    if not guessed:
+        return ""
+    return f"give the sizes that it runs at (--input-shape; {stated_text(guessed)} was tried)"

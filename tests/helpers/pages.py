@@ -31,7 +31,7 @@ ABSENT = "path/to/"
 SETTING_UP = ("make", "pip", "git")
 # Who pins a program to processors wants a figure that is worth the time.
 MEASURING = "taskset"
-OPTIONAL = ("torch",)
+OPTIONAL = ("torch_pruning", "torch")
 FENCE = re.compile(r"^```([a-z]*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FOR_EXAMPLE = "for example"
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,21 @@ class NodeInference:
                 types[value.name] = make_tensor_type_proto(value.dtype.value, shape)
         found = _Pass(types, self._defaults)
         for node in self._graph:
-            found.visit(node, self._rule(node))
+            self._visit(node, found)
         return found.known
+
+    def _visit(self, node: ir.Node, found: _Pass) -> None:
+        """Learn what a node gives; of an If whose condition is known, through the branch taken."""
+        branch = found.branch(node)
+        if branch is None:
+            found.visit(node, self._rule(node))
+            return
+        for name, value in branch.initializers.items():
+            if value.const_value is not None:
+                found.learn(str(name), _type_of(value.const_value))
+        for each in branch:
+            self._visit(each, found)
+        found.hand_over(branch.outputs, node.outputs)
 
     def _rule(self, node: ir.Node) -> Rule | None:
         """What gives the types of a node's outputs; it is looked up once."""
@@ -149,7 +162,26 @@ class _Pass:
         for value, array in given.items():
             self._folded.set(value, array)
         for name, found in types.items():
-            self._learn(name, found)
+            self.learn(name, found)
+
+    def branch(self, node: ir.Node) -> ir.Graph | None:
+        """The branch that an If takes; None of other nodes, or where that is not known."""
+        if node.op_type != "If" or not is_fixed(node.inputs[0], self._fixed):
+            return None
+        condition = self._folded.value(node.inputs[0])
+        if condition is None or condition.size != 1:
+            return None
+        return node.attributes["then_branch" if condition.all() else "else_branch"].as_graph()
+
+    def hand_over(self, inner: Sequence[ir.Value], outer: Sequence[ir.Value]) -> None:
+        """Let the outputs of an If have the types, and numbers, of those of a branch."""
+        for source, target in zip(inner, outer, strict=True):
+            kind = self._types.get(str(source.name))
+            if kind is not None:
+                self.learn(str(target.name), kind)
+            if is_fixed(source, self._fixed) and (array := self._folded.value(source)) is not None:
+                self._folded.set(target, array)
+                self._fixed.add(target)
 
     def visit(self, node: ir.Node, rule: Rule | None) -> None:
         """Learn what can be told of a node's outputs."""
@@ -158,12 +190,12 @@ class _Pass:
         elif all(is_fixed(value, self._fixed) for value in node.inputs) and not is_random(node):
             self._fixed.update(node.outputs)
         for name, found in self._outputs(node, rule).items():
-            self._learn(name, found)
+            self.learn(name, found)
         shape = shape_operators.refine(node, self.known)
         if shape is not None and node.inputs[0] is not None:
             name = str(node.outputs[0].name)
             kind = self._types.get(name, self._types[str(node.inputs[0].name)])
-            self._learn(name, make_tensor_type_proto(kind.tensor_type.elem_type, shape))
+            self.learn(name, make_tensor_type_proto(kind.tensor_type.elem_type, shape))
 
     def _outputs(self, node: ir.Node, rule: Rule | None) -> Types:
         if rule is None:
@@ -211,7 +243,8 @@ class _Pass:
         self._folded.set(node.outputs[0], sizes)
         self._fixed.add(node.outputs[0])
 
-    def _learn(self, name: str, found: onnx.TypeProto) -> None:
+    def learn(self, name: str, found: onnx.TypeProto) -> None:
+        """Note the type of a value."""
         self._types[name] = found
         if found.HasField("tensor_type") and found.tensor_type.HasField("shape"):
             for size in found.tensor_type.shape.dim:

@@ -45,6 +45,17 @@ def from_proto(proto: onnx.ModelProto, left_out: list[str]) -> ir.Model:
     return _validated(lambda: _deserialised(proto, left_out), "the model")
 
 
+def from_bytes(data: bytes, left_out: list[str]) -> ir.Model:
+    """Take over the content of a model file; see :func:`load`.
+
+    Raises
+    ------
+    ModelError
+        It is no ONNX model, is damaged, or its weights lie in files of an unknown folder.
+    """
+    return _validated(lambda: _deserialised(onnx.load_from_string(data), left_out), "the model")
+
+
 def _validated(read: Callable[[], ir.Model], name: str) -> ir.Model:
     """Read a model and look at all of it: whatever goes wrong here lies in the model."""
     try:
@@ -149,6 +160,11 @@ def _has_map(kind: onnx.TypeProto) -> bool:
 
 
 def _bytes(model: ir.Model) -> bytes:
+    data: bytes = _proto(model).SerializeToString()
+    return data
+
+
+def _proto(model: ir.Model) -> onnx.ModelProto:
     """A model as it is written down, with types that onnx_ir has not."""
     proto = ir.to_proto(model)
     for value, written in zip(model.graph.outputs, proto.graph.output, strict=True):
@@ -158,12 +174,23 @@ def _bytes(model: ir.Model) -> bytes:
     # kernels then, which round otherwise.
     for node, plain in zip(model.graph, proto.graph.node, strict=True):
         plain.output.extend([""] * (len(node.outputs) - len(plain.output)))
-    data: bytes = proto.SerializeToString()
-    return data
+    return proto
 
 
 def serialize(model: ir.Model) -> bytes:
     """A model as the bytes of an ONNX file.
+
+    Raises
+    ------
+    ModelError
+        It is larger than protobuf allows.
+    """
+    data: bytes = to_proto(model).SerializeToString()
+    return data
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """A model as the ONNX project's own object, with weights of external files in it.
 
     Raises
     ------
@@ -175,7 +202,7 @@ def serialize(model: ir.Model) -> bytes:
         raise ModelError(
             f"the model's weights have {size:,} bytes, more than protobuf takes at once"
         )
-    return _bytes(_embedded(model))
+    return _proto(_embedded(model))
 
 
 def weight_bytes(model: ir.Model) -> int:

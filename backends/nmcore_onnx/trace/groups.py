@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +12,8 @@ from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.group import Declined, Group, IntArray
 from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.modules import other_names
 from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
@@ -78,7 +80,28 @@ def find_groups(trace: Trace) -> tuple[list[TracedGroup], list[Declined]]:
             continue
         traced = _group(trace, np.array(units), [slot for slot, _ in signature], names, nodes)
         groups.append(traced)
-    return groups, _declined(trace, frozen)
+    return _with_members(trace, groups), _declined(trace, frozen)
+
+
+def _with_members(trace: Trace, groups: Sequence[TracedGroup]) -> list[TracedGroup]:
+    """The groups with the names of all that holds an entry for each of their channels."""
+    holder = {atom: k for k, item in enumerate(groups) for atom in item.units.tolist()}
+    members: list[dict[str, bool]] = [{} for _ in groups]
+    slots: list[tuple[ir.Node, Place, IntArray]] = [
+        *((each.node, each.place, each.atoms) for each in trace.producers),
+        *((each.node, each.place, each.made) for each in trace.filters),
+        *((each.place.node, each.place, each.atoms) for each in trace.slots),
+    ]
+    for node, place, atoms in slots:
+        names = [label(node), *other_names(node, [place.value])]
+        for k in {holder[atom] for atom in atoms.tolist() if atom in holder}:
+            is_whole = np.array_equal(atoms, groups[k].units)
+            for name in names:
+                members[k][name] = members[k].get(name, True) and is_whole
+    return [
+        replace(item, group=replace(item.group, members=found))
+        for item, found in zip(groups, members, strict=True)
+    ]
 
 
 def _frozen(trace: Trace) -> dict[int, str]:
@@ -168,7 +191,7 @@ def _declined(trace: Trace, frozen: Mapping[int, str]) -> list[Declined]:
         if node not in reasons and node.graph is not trace.graph and _is_weighted(node):
             reasons[node] = "inside a subgraph: not supported yet"
     return [
-        Declined(label(node), node.op_type, reasons[node])
+        Declined(label(node), node.op_type, reasons[node], other_names(node, node.inputs))
         for node in sorted(reasons, key=lambda node: order[node])
     ]
 

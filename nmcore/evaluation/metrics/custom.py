@@ -15,7 +15,7 @@ from nmcore.evaluation.outputs import Batch, joined
 from nmcore.group import Array
 
 # (outputs of the original, outputs of the result, y) -> a number
-Function = Callable[[list[Any], list[Any], "Array | None"], float]
+Function = Callable[[list[Any], list[Any], Array | None], float]
 
 
 @dataclass(eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 
 from nmcore.evaluation.metrics.base import Loss, Metric
 from nmcore.evaluation.outputs import Batch
+from nmcore.group import Array
 from nmcore.utils.text import printable
 
 
@@ -35,6 +36,7 @@ class Deviation(Metric):
     total: dict[str, float] = field(default_factory=dict)
     n: int = 0
     has_nan: bool = False
+    parts: list[Array] = field(default_factory=list)
 
     needs: ClassVar[str] = "floating-point outputs of the shapes that the original gives"
     relative: ClassVar[bool] = True
@@ -45,6 +47,9 @@ class Deviation(Metric):
             return
         self.n += len(batch.places)
         pairs = zip(batch.original, batch.outputs, strict=True)
+        count = len(batch.places)
+        # Of each input, the squares of the difference and of the original's outputs.
+        parts = np.zeros((2, count))
         for place, (want, got) in enumerate(pairs):
             if want is None or got is None or got.shape != want.shape or want.dtype.kind != "f":
                 continue
@@ -56,6 +61,22 @@ class Deviation(Metric):
             name = batch.names[place] if batch.names else str(place)
             self.total[name] = self.total.get(name, 0.0) + float(np.square(want).sum())
             self.wrong[name] = self.wrong.get(name, 0.0) + float(np.square(got - want).sum())
+            if want.shape[:1] == (count,):
+                parts += [np.square(x).reshape(count, -1).sum(axis=1) for x in (got - want, want)]
+        self.parts.append(parts)
+
+    @property
+    def each(self) -> list[float]:
+        """The deviation of each input alone, in percent; of those whose outputs are not all 0.
+
+        None without such, and where a number is none, or padding is left out.
+        """
+        if self.has_nan or not self.parts:
+            return []
+        wrong, total = np.concatenate(self.parts, axis=1)
+        known = total > 0
+        shares: Array = 100 * np.sqrt(wrong[known] / total[known])
+        return [float(f"{share:.4g}") for share in shares]
 
     @property
     def percent(self) -> float | None:

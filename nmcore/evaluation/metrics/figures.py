@@ -123,6 +123,23 @@ SAID = {
 }
 
 
+def in_words(
+    figures: Mapping[str, float | None], before: Mapping[str, float] | None = None
+) -> list[str]:
+    """Figures as phrases, those that are known, each with what it was of the original.
+
+    >>> in_words({"top1": 91.5, "agreement": None}, {"top1": 92.0})
+    ['top-1 91.50 % (92.00 before)']
+    """
+    words = []
+    for name, value in figures.items():
+        if value is not None:
+            figure = figure_of(name)
+            was = f" ({figure.number(before[name])} before)" if before and name in before else ""
+            words.append(f"{figure.text(value)}{was}")
+    return words
+
+
 def figure_of(name: str) -> Figure:
     """How a figure is written, a caller's own as well.
 

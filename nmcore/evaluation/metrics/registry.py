@@ -29,8 +29,8 @@ MetricLike = str | Function
 Makers = Mapping[str, Callable[[], Metric]]
 
 METRICS: Makers = {
-    "top1": lambda: TopClasses(1),
-    "top5": lambda: TopClasses(5),
+    "top1": partial(TopClasses, 1),
+    "top5": partial(TopClasses, 5),
     "agreement": Agreement,
     "deviation": Deviation,
     "cosine": Cosine,

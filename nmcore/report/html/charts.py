@@ -24,6 +24,7 @@ from nmcore.report.html.axes import (
 )
 from nmcore.report.html.markup import Html, tag
 from nmcore.report.report import GroupReport
+from nmcore.utils.text import shortened
 
 # The parts of a group's width, from the axis outwards.
 PARTS = ("kept", "merged", "left-out")
@@ -31,6 +32,8 @@ PARTS = ("kept", "merged", "left-out")
 # More groups than this have no room for gaps between them, and names on hovering would only
 # swell the page.
 MANY = 80
+# Of more groups than this bars are too narrow for names, and so many letters are as long as a bar.
+NAMED_BARS, NAME_LETTERS = 20, 28
 # Of more error curves than this the legend names the ends alone.
 NAMED_CURVES = 6
 # Points of all error curves together.
@@ -83,8 +86,24 @@ def widths(groups: Sequence[GroupReport]) -> Html:
             x_name="group, in the order of the network",
         ),
         *paths,
+        *(_names(groups, y(0)) if len(groups) <= NAMED_BARS else ()),
         *hints,
     )
+
+
+def _names(groups: Sequence[GroupReport], bottom: float) -> Iterator[Html]:
+    """The name of each group along its bar."""
+    x = across(0, len(groups))
+    for place, group in enumerate(groups):
+        at, up = round(x(place + 0.5) + 3, 2), round(bottom - 4, 2)
+        yield tag(
+            "text",
+            shortened(group.name, NAME_LETTERS),
+            x=at,
+            y=up,
+            transform=f"rotate(-90 {at:g} {up:g})",
+            class_="name",
+        )
 
 
 def parts_of(group: GroupReport) -> tuple[int, int, int]:

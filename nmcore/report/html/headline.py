@@ -74,7 +74,7 @@ def _cards(report: Report) -> Iterator[Html]:
         if before and after is not None:
             words = f"{write(after)} of {write(before)}"
             share = after / before
-            yield _card(name, f"{100 * share:.3g} %", words, charts.share_bar(share))
+            yield _card(name, f"{100 * share:.3g} % left", words, charts.share_bar(share))
     yield from _latency_card(report)
     yield from _fidelity_cards(report)
 
@@ -93,7 +93,7 @@ def _latency_card(report: Report) -> Iterator[Html]:
         return
     if between[0] < between[1]:
         words += f"; {100 * between[0]:.0f} to {100 * between[1]:.0f} %"
-    yield _card("Latency", f"{100 * share:.3g} %", words, charts.share_bar(share))
+    yield _card("Latency", f"{100 * share:.3g} % left", words, charts.share_bar(share))
 
 
 def _fidelity_cards(report: Report) -> Iterator[Html]:

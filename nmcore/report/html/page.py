@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
+from nmcore.evaluation.fidelity import Fidelity
 from nmcore.plan.summaries import PICTURES, CurveSummary, SimilaritySummary
-from nmcore.report.html import charts
+from nmcore.report.html import charts, deviations
 from nmcore.report.html.components import (
     folded,
     legend,
@@ -22,12 +23,15 @@ from nmcore.report.html.markup import (
     tag,
     text,
 )
+from nmcore.report.html.portable import portable
 from nmcore.report.phrases import by_reason
 from nmcore.report.report import GroupReport, Report
 from nmcore.utils.text import counted
 
 # Tables of more groups than this are folded away.
 SHOWN_GROUPS = 16
+# Of fewer inputs no histogram is drawn.
+FEWEST_INPUTS = 8
 # So many different reasons are named; the JSON report has that of every group.
 SHOWN_REASONS = 8
 # Columns of the table of errors: shares of the channels removed.
@@ -38,9 +42,15 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 def page(report: Report) -> str:
     """Write a report as one HTML file without scripts, for screens, phones and paper."""
+    report = portable(report)
     title = "Compression report" + (f": {report.model}" if report.model else "")
     sections = (
-        pair(_widths(report.groups), _curves(report.groups), _similarity(report.groups)),
+        pair(
+            _deviations(report.fidelity),
+            _widths(report.groups),
+            _curves(report.groups),
+            _similarity(report.groups),
+        ),
         _groups(report.groups),
         _scaling(report.groups),
         _left_alone(report),
@@ -72,6 +82,34 @@ def _widths(groups: Sequence[GroupReport]) -> Html | None:
             charts.widths(groups),
             tag("figcaption", _parts_legend(groups), "The table of groups has the numbers."),
         ),
+    )
+
+
+def _deviations(found: Fidelity | None) -> Html | None:
+    """How far the outputs of single inputs are from the original's."""
+    if found is None or len(found.deviations) < FEWEST_INPUTS:
+        return None
+    bins = deviations.deviation_bins(found.deviations)
+    rows = [
+        (text(f"{deviations.percent_text(low)} to {deviations.percent_text(high)}"), str(count))
+        for low, high, count in bins
+    ]
+    half, most = (
+        deviations.percent_text(deviations.quantile(found.deviations, q)) for q in (0.5, 0.9)
+    )
+    return section(
+        "Deviation, input by input",
+        tag(
+            "figure",
+            deviations.deviations(bins),
+            tag(
+                "figcaption",
+                f"Half of {counted(len(found.deviations), 'input')} deviate by at most {half}, "
+                f"nine of ten by at most {most}: root mean square of the difference of the "
+                "outputs, in percent of that of the input's own.",
+            ),
+        ),
+        folded("The histogram as a table", table(("deviation", "inputs"), rows)),
     )
 
 
@@ -298,6 +336,7 @@ def _left_alone(report: Report) -> Html | None:
 
 def _reproduction(report: Report) -> Html:
     facts = {
+        "date": report.date,
         "seed": str(report.seed),
         "ran on": _machine(report),
         **report.versions,

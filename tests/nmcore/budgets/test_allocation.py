@@ -351,7 +351,7 @@ class TestBudget:
 
     def test_macs_that_are_not_known(self):
         meter = Meter(TERMS, WIDTHS, "macs")
-        with pytest.raises(ArgumentError, match=r"unknown.*; give a budget of parameters instead"):
+        with pytest.raises(ArgumentError, match=r"unknown.*: give a budget of parameters instead"):
             fixed_cost(Cost(3, 10_000), meter, "macs")
         assert fixed_cost(Cost(3, 1000), Meter(TERMS, WIDTHS, "params"), "params") == 150
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
+
+from nmcore.utils.logs import NOTICES, tell
 
 
 @pytest.fixture
@@ -13,3 +17,15 @@ def saved(tmp_path):
         return tmp_path / "d.npz"
 
     return save
+
+
+@pytest.fixture
+def told():
+    """The lines that users are told, as they come."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    tell.cache_clear()
+    logging.getLogger(NOTICES).addHandler(handler)
+    yield lines
+    logging.getLogger(NOTICES).removeHandler(handler)

@@ -76,7 +76,7 @@ class TestCompress:
         assert 0 < spread.agreement_among < 100
 
     def test_the_report_tells(self, result):
-        told = json.loads(json.dumps(result.report.as_dict()))["spread"]
+        told = json.loads(json.dumps(result.report.to_dict()))["spread"]
         assert told["kept"] == result.seed
         assert len(told["agreement"]) == len(told["seeds"]) == 3
         assert str(result.spread) in result.notes

@@ -8,8 +8,8 @@ from inspect import Parameter, signature
 import nmcore
 from nmcore.options.options import CompressOptions
 
-# What is worked on, and who looks on, is no option; preprocess becomes scale, mean and std.
-APART = ("model", "plan", "data", "preprocess", "metric", "progress", "executor")
+# What is worked on, and who looks on, is no option.
+APART = ("model", "plan", "data", "metric", "progress", "executor")
 
 
 def test_the_defaults_are_those_of_compress():

@@ -8,10 +8,11 @@ import pytest
 
 import nmcore
 from chain import Chain
-from nmcore.data import loading
+from nmcore.data import finite
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import in_memory
-from nmcore.data.normalisation import PREPROCESSING, normalisation
+from nmcore.data.normalisation import normalisation
+from nmcore.data.preprocessing import PREPROCESSING, changed
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.evaluate import evaluate
 
@@ -66,7 +67,8 @@ def test_two_normalisations_of_the_same_data(model):
 @pytest.mark.parametrize("name", PREPROCESSING)
 def test_a_preprocessing_by_name(model, file, name):
     steps = PREPROCESSING[name]
-    form = {"scale": steps.scale, "mean": steps.mean, "std": steps.std}
+    numbers = {"scale": steps.scale, "mean": steps.mean, "std": steps.std}
+    form = numbers | {"preprocess": changed(steps.form) or None}
     by_name, spelt_out = (
         nmcore.compress(model, data=file, **f) for f in ({"preprocess": name}, form)
     )
@@ -217,7 +219,7 @@ class TestNumbersThatAreNone:
             in_memory(broken)
 
     def test_many_numbers_are_looked_through_in_parts(self, broken, monkeypatch):
-        monkeypatch.setattr(loading, "_CHUNK", 200)
+        monkeypatch.setattr(finite, "_CHUNK", 200)
         with pytest.raises(DataError, match=f"^data: {self.MESSAGE} 3 "):
             in_memory({"x": broken})
         assert len(in_memory(broken[:3])) == 3

@@ -22,7 +22,7 @@ from nmcore.errors import ArgumentError, DataError, NmcoreError
 from nmcore.options.methods import METHODS
 from nmcore.plan import replay, serialization
 from nmcore.plan.plan import VERSION, GroupPlan, Plan, Source, text
-from nmcore.plan.serialization import load
+from nmcore.plan.serialization import load_plan
 
 EXAMPLE = Path(__file__).parents[3] / "examples/fashion_mnist"
 DATA = {"data": EXAMPLE / "calibration_256.npz", "scale": 255, "mean": (0.286,), "std": (0.353,)}
@@ -81,7 +81,7 @@ class TestReplay:
     def test_the_example_is_the_same_to_the_bit(self, tmp_path, name, options):
         first, plan = written(EXAMPLE / name, **options)
         plan.save(tmp_path / "p.json")
-        assert load(tmp_path / "p.json") == plan
+        assert load_plan(tmp_path / "p.json") == plan
         data = {"data": options["data"]} if "data" in options else {}
         again, replayed = written(EXAMPLE / name, plan=tmp_path / "p.json", **data)
         assert again == first
@@ -159,7 +159,7 @@ class TestContent:
         assert data["options"] == {
             "criterion": "auto", "method": "merge", "threshold": None, "lam": None,
             "bn_form": "auto", "seed": 2, "samples": None, "scale": None, "mean": None, "std": None,
-            "vocabulary": None,
+            "preprocess": None, "input_shape": None, "vocabulary": None,
         }  # fmt: skip
         assert {"nmcore", "numpy", "onnx"} <= set(data["versions"])
         assert data["call"] == "nmcore.compress('lenet5.onnx', ratio=0.5, method='merge', seed=2)"
@@ -186,7 +186,7 @@ class TestContent:
 
     def test_no_groups_at_all(self, tmp_path):
         Plan(()).save(tmp_path / "p.json")
-        assert load(tmp_path / "p.json") == Plan(())
+        assert load_plan(tmp_path / "p.json") == Plan(())
 
     def test_where_nothing_was_removed_no_option_mattered(self, model):
         _, plan = written(model, ratio=0)
@@ -213,7 +213,7 @@ class TestContent:
     def test_names_that_no_terminal_shows(self, tmp_path):
         plan = Plan((GroupPlan('conv\n1 \x1b "é"', 4, (0,)), GroupPlan("", 2, (1,))))
         plan.save(tmp_path / "p.json")
-        assert load(tmp_path / "p.json") == plan
+        assert load_plan(tmp_path / "p.json") == plan
 
     def test_the_schema_names_what_is_read(self):
         folder = Path(serialization.__file__).parent
@@ -524,24 +524,24 @@ class TestWrong:
         path = tmp_path / "p.json"
         path.write_bytes(content)
         with pytest.raises(ArgumentError) as error:
-            load(path)
+            load_plan(path)
         assert str(error.value).startswith(f"plan {path}")
         assert message in str(error.value)
 
     def test_places(self, tmp_path):
         with pytest.raises(ArgumentError, match="is a directory"):
-            load(tmp_path)
+            load_plan(tmp_path)
         with pytest.raises(ArgumentError, match="does not exist"):
-            load(str(tmp_path / "none.json"))
+            load_plan(str(tmp_path / "none.json"))
         with pytest.raises(ArgumentError, match="cannot be read: File name too long"):
-            load("a" * 5000)
+            load_plan("a" * 5000)
 
     def test_a_gigantic_file(self, tmp_path):
         path = tmp_path / "p.json"
         with path.open("wb") as file:
             file.truncate(2**33)
         with pytest.raises(ArgumentError, match="has 8,589,934,592 bytes; a plan has at most"):
-            load(path)
+            load_plan(path)
 
     def test_no_permission(self, tmp_path, monkeypatch):
         (tmp_path / "p.json").write_text("{}")
@@ -551,11 +551,11 @@ class TestWrong:
 
         monkeypatch.setattr(Path, "read_bytes", refuse)
         with pytest.raises(ArgumentError, match="cannot be read: Permission denied"):
-            load(tmp_path / "p.json")
+            load_plan(tmp_path / "p.json")
 
 
 def test_the_module_is_at_hand():
-    assert nmcore.plan.load is load
+    assert nmcore.load_plan is load_plan
 
 
 def test_what_is_stated_are_arguments_of_compress():

@@ -23,7 +23,7 @@ def test_the_file_holds_what_the_design_promises(report, tmp_path):
          "reason": "l1", "curve": None, "similarity": None, "z": None}
     ]  # fmt: skip
     assert data["declined"] == [
-        {"node": "fc", "op": "Gemm", "reason": "its channels are the output"}
+        {"node": "fc", "op": "Gemm", "reason": "its channels are the output", "names": []}
     ]
     assert data["notes"] == ["measured on synthetic inputs"]
     assert (data["command"], data["seed"]) == ("nmcore compress a b", 7)

@@ -125,5 +125,5 @@ def test_a_budget_that_is_not_met(kind):
     assert ("the times vary too much" in line) == (kind == "latency")
     met = replace(report, budget=Spent(kind, 0.5, 0.5))
     assert tuple(warnings_of(met)) == ()
-    assert met.as_dict()["budget"] == {"kind": kind, "asked": 0.5, "reached": 0.5, "met": True}
-    assert report.as_dict()["budget"] is None
+    assert met.to_dict()["budget"] == {"kind": kind, "asked": 0.5, "reached": 0.5, "met": True}
+    assert report.to_dict()["budget"] is None

@@ -352,7 +352,11 @@ def test_a_worker_that_dies_of_a_cell_fails_that_cell(model):
         ({"ratios": [1]}, ArgumentError, "ratio is 1; a share of at least 0 and below 1 is needed"),
         ({"macs": [0.5, 2]}, ArgumentError, "macs is 2; a share above 0 and at most 1 is needed"),
         ({"data": "no.npz"}, DataError, "data no.npz does not exist"),
-        ({"evaluate_data": "."}, DataError, "evaluate-data . is a folder; an .npz is needed"),
+        (
+            {"labels": "pyproject.toml"},
+            DataError,
+            "labels are of the files in a folder, and evaluate",
+        ),
         ({"out_dir": "no"}, DataError, "out-dir no does not exist"),
         ({"criterion": "size"}, ArgumentError, "criterion is 'size'; one of auto, "),
         ({"samples": -3}, ArgumentError, "samples is -3; "),

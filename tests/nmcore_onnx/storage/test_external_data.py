@@ -137,7 +137,7 @@ def test_what_one_file_cannot_hold_is_divided(path, tmp_path, monkeypatch):
     result.save(tmp_path / "small.onnx")
     assert len(data_names(tmp_path / "small.onnx")) == 1
     assert abs(result.graph.size() - files.weight_bytes(result.model)) < 5_000
-    assert result.report.as_dict()["after"]["bytes"] == result.graph.size()
+    assert result.report.to_dict()["after"]["bytes"] == result.graph.size()
     with result.draft(tmp_path / "other.onnx") as draft:
         registry.runtime().session(draft.path, providers=("cpu",))
     assert not (tmp_path / "other.onnx").exists()

@@ -1,0 +1,160 @@
+"""Sound from a folder, in windows of the length that a model wants."""
+
+from __future__ import annotations
+
+import math
+import wave
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmcore.data.dataset import Dataset
+from nmcore.data.folder import Folder
+from nmcore.data.layout import channel_axis
+from nmcore.errors import DataError
+from nmcore.group import Array
+from nmcore.plugins.open_sizes import assumed_shapes
+from nmcore.plugins.protocols import InputSpec
+from nmcore.utils.logs import tell
+from nmcore.utils.spread import spread
+
+
+@dataclass(frozen=True, eq=False)
+class Sounds(Folder):
+    """Files of sound, .wav with whole numbers (PCM): windows, one after the other, of the length
+    that a model's input (n, samples) or (n, 1, samples) has.
+
+    Several channels become their mean. Samples lie from -1 to 1 before ``normalisation``. What is
+    left at the end of a file is not used; a file shorter than one window is padded with silence. Of
+    a model with other inputs, whole numbers are the sample rate, and the rest, such as the state of
+    a recurrent network, is zero.
+    """
+
+    kind = "sounds"
+    suffixes = (".wav",)
+
+    def files(self, samples: int | None = None) -> list[Path]:
+        """All files: how many windows are used says nothing of how many files they are in."""
+        return super().files()
+
+    def entries(self, inputs: Sequence[InputSpec]) -> int:
+        """How many windows there are."""
+        length = _window(_waveform(inputs))
+        return sum(_windows(path, length) for path in self.files())
+
+    def _loaded(self, inputs: Sequence[InputSpec], count: int) -> Dataset:
+        spec = _waveform(inputs)
+        length = _window(spec)
+        files = self.files()
+        windows = [(path, k) for path in files for k in range(_windows(path, length))]
+        chosen = [windows[k] for k in spread(len(windows), min(count, len(windows)))]
+        rate = _rate(files)
+        x = np.stack([_read(path, k * length, length) for path, k in chosen])
+        x = x.reshape(len(x), *(1 for _ in spec.shape[2:]), length)
+        others = [each for each in inputs if each is not spec]
+        arrays = {each.name: _filled(each, inputs, rate, len(x)) for each in others}
+        _tell(self.name, rate, length, others)
+        y, named = self.classes([path for path, _ in chosen])
+        steps = self.normalisation
+        if steps is not None and others:  # which Dataset has for one array alone
+            x, steps = steps(x, channel_axis(x.shape, steps.channels), x.dtype), None
+        return Dataset(self.name, {spec.name: x, **arrays}, y, steps, named_classes=named)
+
+
+def _waveform(inputs: Sequence[InputSpec]) -> InputSpec:
+    """The input that takes sound."""
+    for spec in inputs:
+        *before, _ = spec.shape or (0,)
+        is_one = before[:1] in ([None], [1]) and before[1:] in ([], [1])
+        if is_one and spec.dtype.kind == "f":
+            return spec
+    names = ", ".join(f"{spec.name} {spec.shape}".replace("None", "?") for spec in inputs)
+    raise DataError(
+        "sound feeds an input (n, samples) or (n, 1, samples) of floating-point numbers; the model "
+        f"has {names or 'none'}: state its shape (--input-shape) where it leaves sizes open"
+    )
+
+
+def _window(spec: InputSpec) -> int:
+    length = spec.shape[-1]
+    if length is None:
+        shape = "x".join(["1"] * (len(spec.shape) - 1))
+        raise DataError(
+            f"the model leaves open how long its input {spec.name} is: state it, as in "
+            f"--input-shape {spec.name}={shape}x16000"
+        )
+    return length
+
+
+def _filled(spec: InputSpec, inputs: Sequence[InputSpec], rate: int, count: int) -> Array:
+    """An input besides the sound, a whole one for each window."""
+    shapes = dict(zip((each.name for each in inputs), assumed_shapes(inputs), strict=True))
+    shape = shapes[spec.name]
+    if spec.dtype.kind in "iu" and math.prod(shape) == 1:
+        return np.full((count, *shape), rate, spec.dtype)
+    if spec.dtype.kind == "f":
+        return np.zeros((count, *shape), spec.dtype)
+    raise DataError(
+        f"the model's input {spec.name} is no sound, sample rate or state: give an .npz"
+    )
+
+
+def _tell(name: str, rate: int, length: int, others: Sequence[InputSpec]) -> None:
+    """Say what the model has to be made for, and what stands in for other inputs."""
+    filled = [f"{spec.name} is {rate if spec.dtype.kind in 'iu' else 'zeros'}" for spec in others]
+    tell(", ".join([f"{name}: windows of {length} samples at {rate} Hz", *filled]))
+
+
+def _rate(files: Sequence[Path]) -> int:
+    rates: dict[int, Path] = {}
+    for path in files:
+        with _opened(path) as sound:
+            rates.setdefault(sound.getframerate(), path)
+    if len(rates) > 1:
+        (one, first), (other, second), *_ = rates.items()
+        raise DataError(f"{first} has {one} Hz and {second} has {other} Hz; one rate is needed")
+    return next(iter(rates))
+
+
+def _windows(path: Path, length: int) -> int:
+    """How many windows a file holds; one where it is shorter."""
+    with _opened(path) as sound:
+        return max(1, sound.getnframes() // length)
+
+
+def _read(path: Path, start: int, length: int) -> NDArray[np.float32]:
+    """One window, from -1 to 1, shape (length,)."""
+    with _opened(path) as sound:
+        sound.setpos(start)
+        width, channels = sound.getsampwidth(), sound.getnchannels()
+        raw = np.frombuffer(sound.readframes(length), np.uint8)
+    numbers = _numbers(raw[: len(raw) // (width * channels) * (width * channels)], width)
+    mono = numbers.reshape(-1, channels).mean(axis=1)
+    return np.pad(mono, (0, length - len(mono))).astype(np.float32)
+
+
+def _numbers(raw: NDArray[np.uint8], width: int) -> NDArray[Any]:
+    """Samples of so many bytes each, from -1 to 1."""
+    if width == 1:  # the only ones without a sign
+        return (raw.astype(np.float64) - 128) / 128
+    # Put below the highest bytes of 32 bits, whatever the width.
+    wide = np.zeros((len(raw) // width, 4), np.uint8)
+    wide[:, 4 - width :] = raw.reshape(-1, width)
+    return wide.view("<i4").ravel() / 2.0**31
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[wave.Wave_read]:
+    try:
+        with wave.open(str(path), "rb") as sound:
+            if not sound.getnframes():
+                raise DataError(f"{path} holds no sound")
+            yield sound
+    except (wave.Error, EOFError, OSError) as error:
+        why = str(error) or "it ends too early"
+        raise DataError(f"{path} cannot be read as .wav with whole numbers: {why}") from None

@@ -1,0 +1,97 @@
+"""Sizes that a user states, where a model leaves them open."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+import nmcore
+from chain import Chain
+from nmcore.errors import ArgumentError
+from nmcore.plugins import open_graph, runtime
+from nmcore.plugins.open_sizes import with_stated
+from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.sized_session import sized
+
+FLOAT = np.dtype(np.float32)
+SOUND = InputSpec("input", (None, None), FLOAT, ("batch", "length"))
+STATE = InputSpec("state", (2, None, 128), FLOAT, (None, "batch", None))
+PICTURE = InputSpec("image", (None, 3, None, None), FLOAT)
+
+
+def test_axes_of_one_name_have_one_length():
+    inputs = with_stated([SOUND, STATE], {"input": (4, 512)})
+    assert [spec.shape for spec in inputs] == [(4, 512), (2, 4, 128)]
+
+
+def test_the_axis_that_counts_inputs_stays_open():
+    inputs = with_stated([SOUND, STATE], {"input": (1, 512), "state": (2, 1, 128)})
+    assert [spec.shape for spec in inputs] == [(None, 512), (2, None, 128)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "stated", "message"),
+    [
+        ([PICTURE], {"image": (1, 1, 8, 8)}, "image is 1x1x8x8; the model takes (n, 3, ?, ?)"),
+        ([PICTURE], {"": (3, 8, 8)}, "image is 3x8x8; the model takes (n, 3, ?, ?)"),
+        ([PICTURE], {"x": (1, 3, 8, 8)}, "names the input x, but the model's are: image"),
+        ([SOUND, STATE], {"": (1, 512)}, "needs the name of an input of the model, of: input, st"),
+        ([], {"": (1, 512)}, "needs the name of an input of the model, of: none"),
+        (
+            [SOUND, STATE],
+            {"input": (1, 512), "state": (2, 3, 128)},
+            "gives the axis 'batch' of state the length 3, and 1 elsewhere",
+        ),
+    ],
+)
+def test_what_contradicts_the_model_is_one_line(inputs, stated, message):
+    with pytest.raises(ArgumentError) as caught:
+        with_stated(inputs, stated)
+    assert str(caught.value).startswith("input-shape ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "open.onnx"
+    chain = Chain(("n", 3, "h", "w")).conv(8, 3, pads=[1] * 4).node("Relu").conv(4, 1)
+    onnx.save(chain.build(), path)
+    return path
+
+
+def test_costs_are_counted_at_stated_sizes(model):
+    usual, cost = open_graph(model).cost(), open_graph(model, {"": (1, 3, 32, 16)}).cost()
+    assert cost.macs == usual.macs * 32 * 16 // 224**2
+    assert (set(usual.assumed), cost.assumed) == ({"input"}, {})
+
+
+def test_terms_are_counted_at_stated_sizes(model):
+    graph = open_graph(model)
+    before = sum(term.macs for term in graph.terms())
+    graph.set_sizes({"input": (1, 3, 16, 16)})
+    assert sum(term.macs for term in graph.terms()) == pytest.approx(before * 256 / 224**2)
+
+
+def test_a_session_of_stated_sizes_runs_as_it_did(model):
+    session = runtime().session(model, providers=("cpu",))
+    assert sized(session, None) is session
+    found = sized(session, {"": (1, 3, 16, 8)})
+    assert found.inputs[0].shape == (None, 3, 16, 8)
+    x = np.ones((2, 3, 9, 9), np.float32)
+    assert np.array_equal(found.run({"input": x})[0], session.run({"input": x})[0])
+
+
+def test_the_result_leaves_open_what_the_model_does(model):
+    result = nmcore.compress(model, ratio=0.5, input_shape=(1, 3, 16, 16), samples=16)
+    (given,) = result.model.graph.inputs
+    assert [str(size) for size in given.shape] == ["n", "3", "h", "w"]
+    assert result.before.macs == open_graph(model, {"": (1, 3, 16, 16)}).cost().macs
+    again = nmcore.compress(model, plan=result.plan)
+    assert again.graph.serialize() == result.graph.serialize()
+
+
+def test_a_guess_is_told(model):
+    result = nmcore.compress(model, ratio=0.5, samples=16)
+    assert any("synthetic inputs of input=1x3x224x224 (a guess)" in note for note in result.notes)
