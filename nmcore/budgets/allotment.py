@@ -140,7 +140,7 @@ def check_reachable(
         least_share = math.ceil(1000 * least_cost / whole) / 1000
         raise BudgetError(
             f"{budget.kind} of {target / whole:g} cannot be met: with as few channels as possible "
-            f"in every group that may be cut, {least_share:g} of the model's remain"
+            f"in every group that may be cut, the least is {least_share:g}"
         )
 
 

@@ -33,7 +33,7 @@ from nmcore.cli.options import (
     threads_option,
 )
 from nmcore.cli.printing import print_declined, print_json
-from nmcore.cli.targets import check_original, check_targets
+from nmcore.cli.targets import check_out, check_targets
 from nmcore.options.amounts import BUDGETS
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ SECTIONS = {
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Let the result take the place of IN, or of a file of another kind.",
+    help="Let the result take the place of IN.",
 )
 @click.option("--dry-run", is_flag=True, help="Do everything but write OUT, which may be left out.")
 @click.option(
@@ -269,6 +269,7 @@ def compress(
     from nmcore.cli import terminal as t
     from nmcore.pipeline.compress import compress as compress_model
     from nmcore.pipeline.result import report_of
+    from nmcore.plugins.registry import check_file
     from nmcore.report.report import Measures
     from nmcore.report.speedup import shortfall
     from nmcore.report.writers import save
@@ -277,11 +278,12 @@ def compress(
     read = {"IN": source, "the data": options["data"], "the plan": options["plan"]}
     if options["vocabulary"] is not None and not options["vocabulary"].isdigit():
         read["the vocabulary"] = Path(options["vocabulary"])
-    check_targets(read, target, reports, plan_path)
-    if target is not None and not (dry_run or overwrite):
-        check_original(source, target)
     if dry_run:
         target = None
+    check_file(source)
+    check_targets(read, target, reports, plan_path)
+    if target is not None:
+        check_out(source, target, overwrite=overwrite)
     # What is not given is left to the library, where the defaults live.
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if keep:

@@ -69,6 +69,7 @@ def evaluate(
     """
     from nmcore.cli import terminal as t
     from nmcore.evaluation.evaluate import evaluate as evaluate_models
+    from nmcore.utils.text import printable
 
     with t.working("timing") as track:
         results = evaluate_models(
@@ -89,4 +90,5 @@ def evaluate(
         out.print(line)
     for result in results:
         for line in result.lost:
-            t.warn(f"{result.model} is probably of no use: {line}")
+            # Part of what was asked for, which --quiet does not hide.
+            out.print(printable(f"warning: {result.model} is probably of no use: {line}"))

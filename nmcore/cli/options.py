@@ -279,6 +279,15 @@ input_shape_option = click.option(
 )
 
 
+class Metrics(LateChoice):
+    """A metric by name; the forms of detectors' outputs are too many for a line."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the names, and FORM for those of detectors."""
+        names = [name for name in self.names() if ":" not in name]
+        return f"[{'|'.join(names)}|boxes:FORM]"
+
+
 def _metrics() -> Sequence[str]:
     from nmcore.evaluation.metrics.registry import METRICS
 
@@ -287,10 +296,11 @@ def _metrics() -> Sequence[str]:
 
 metric_option = click.option(
     "--metric",
-    type=LateChoice(_metrics),
+    type=Metrics(_metrics),
     multiple=True,
     help="What to tell of the outputs; repeat it for several, of which the first measures what is "
-    "lost.  [default: what suits their form]",
+    "lost. boxes:FORM says which form a detector's outputs have, such as boxes:yolov8.  [default: "
+    "what suits their form]",
 )
 providers_option = click.option(
     "--providers",

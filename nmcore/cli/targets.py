@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+# How the names of models end, which may also end as IN's does.
+MODEL = ".onnx"
+
 
 def check_targets(
     read: Mapping[str, Path | None],
@@ -35,19 +38,16 @@ def check_targets(
                 _check_apart([each, other])
 
 
-def check_original(source: Path, target: Path) -> None:
-    """Refuse an OUT that is IN, or a file of another kind."""
+def check_out(source: Path, target: Path, *, overwrite: bool) -> None:
+    """Refuse an OUT that is no model by its name, or is IN."""
     from nmcore.errors import ArgumentError
 
-    if target.exists() and source.exists() and target.samefile(source):
+    if target.suffix.lower() not in (MODEL, source.suffix.lower()):
+        raise ArgumentError(f"OUT {target}: its name must end in {MODEL}")
+    if not overwrite and target.exists() and target.samefile(source):
         raise ArgumentError(
             f"OUT is IN, {target}: the original would be lost; give another name, "
             "or --overwrite if that is meant"
-        )
-    if target.exists() and target.suffix.lower() != source.suffix.lower():
-        raise ArgumentError(
-            f"OUT {target} exists and is no model by its name, which does not end in "
-            f"{source.suffix}; give another name, or --overwrite if that is meant"
         )
 
 

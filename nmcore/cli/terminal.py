@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 G = TypeVar("G")
 N = TypeVar("N", int, int | None, float | None)
 
+# A space at which what a column is called is not broken.
+TOGETHER = "\N{NO-BREAK SPACE}"
 # Wider than any line: in a pipe nothing is wrapped, and no name is cut.
 PIPE_WIDTH = 100_000
 # Text on a terminal is folded to no less than this.
@@ -115,6 +117,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
         else:
             # On a terminal, where room is scarce, what a column is called takes several lines.
             words = header if plain else header.replace(" ", "\n")
+            words = words.replace(TOGETHER, " ")
             longest = [*words.splitlines(), *(row[position] for row in cells)]
             grid.add_column(words, justify="right", no_wrap=True, min_width=max(map(len, longest)))
     for row in cells:
@@ -213,7 +216,7 @@ def _latency_row(report: Report) -> tuple[str, ...]:
 
 def groups_table(groups: Sequence[GroupReport]) -> Table:
     """Return one line a group."""
-    headers = ["group", "width", "kept", "merged", "left out", "<method"]
+    headers = ["group", "width", "kept", "merged", f"left{TOGETHER}out", "<method"]
     return table(headers, [_group_row(group) for group in groups])
 
 

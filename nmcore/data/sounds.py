@@ -22,6 +22,7 @@ from nmcore.plugins.open_sizes import assumed_shapes
 from nmcore.plugins.protocols import InputSpec
 from nmcore.utils.logs import tell
 from nmcore.utils.spread import spread
+from nmcore.utils.text import shape_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def _waveform(inputs: Sequence[InputSpec]) -> InputSpec:
         is_one = before[:1] in ([None], [1]) and before[1:] in ([], [1])
         if is_one and spec.dtype.kind == "f":
             return spec
-    names = ", ".join(f"{spec.name} {spec.shape}".replace("None", "?") for spec in inputs)
+    names = ", ".join(f"{spec.name} {shape_text(spec.shape)}" for spec in inputs)
     raise DataError(
         "sound feeds an input (n, samples) or (n, 1, samples) of floating-point numbers; the model "
         f"has {names or 'none'}: state its shape (--input-shape) where it leaves sizes open"

@@ -75,10 +75,7 @@ def open_graph(model: ModelLike, stated: Stated | None = None) -> Graph:
 def _opened(model: Any) -> Graph:
     if isinstance(model, (str, Path)):
         model = Path(model)
-        if model.is_dir():
-            raise ModelError(f"{model} is a directory; a model file is needed")
-        if not model.is_file():
-            raise ModelError(f"{model} does not exist")
+        check_file(model)
     names = []
     for backend in installed():
         if isinstance(backend, GraphBackend):
@@ -88,6 +85,14 @@ def _opened(model: Any) -> Graph:
     what = model if isinstance(model, Path) else f"an object of type {type(model).__name__}"
     known = ", ".join(names) or "none"
     raise ModelError(f"{what} is of no format that an installed backend opens ({known})")
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelError unless there is a file that could be a model."""
+    if path.is_dir():
+        raise ModelError(f"{path} is a directory; a model file is needed")
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist")
 
 
 def runtime() -> RuntimeBackend:

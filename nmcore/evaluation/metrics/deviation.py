@@ -89,7 +89,7 @@ class Deviation(Metric):
             return None
         each = {name: _percent([self.wrong[name]], [self.total[name]]) for name in self.total}
         name = max(each, key=lambda name: each[name])
-        return f"output {printable(name)} deviates most of {len(each)}, by {each[name]:.2f} %"
+        return f"of {len(each)} outputs, {printable(name)!r} deviates most: by {each[name]:.2f} %"
 
     def values(self) -> Mapping[str, float | None]:
         """See :class:`~nmcore.evaluation.metrics.base.Metric`."""

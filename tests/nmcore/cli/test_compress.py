@@ -92,15 +92,25 @@ class TestResult:
         run("compress", model, other, "--dry-run")
         assert model.read_bytes() == before
 
-    def test_a_file_of_another_kind_is_not_replaced_unasked(self, fails, run, model, data):
-        message = fails("compress", model, data)
-        assert message.startswith(f"OUT {data} exists and is no model by its name")
-        run("compress", model, data, "--overwrite", "--method", "prune")
-        assert widths(data)["conv1"] == 4
+    @pytest.mark.parametrize("name", ["data.npz", "small", "small.onnx.bak", "page.html"])
+    def test_out_is_a_model_by_its_name(self, fails, model, tmp_path, data, name):
+        message = fails("compress", model, tmp_path / name, "--overwrite")
+        assert message == f"OUT {tmp_path / name}: its name must end in .onnx"
+
+    def test_out_may_end_as_in_does(self, run, model, tmp_path):
+        other = model.rename(tmp_path / "model.bin")
+        run("compress", other, tmp_path / "small.bin", "--method", "prune")
+        assert widths(tmp_path / "small.bin")["conv1"] == 4
+
+    def test_what_is_wrong_with_in_is_said_first(self, fails, tmp_path, out):
+        for target in (out, tmp_path / "page.html"):
+            message = fails("compress", tmp_path / "none.html", target, "--report", "r.txt")
+            assert message == f"{tmp_path / 'none.html'} does not exist"
 
     def test_what_is_read_is_not_replaced(self, fails, run, model, data, tmp_path):
+        out = data.rename(tmp_path / "data.onnx")
         assert "the data and OUT are the same file" in fails(
-            "compress", model, data, "--data", data, "--overwrite"
+            "compress", model, out, "--data", out, "--overwrite"
         )
         plan = tmp_path / "plan.json"
         run("compress", model, "--dry-run", "--save-plan", plan)
@@ -142,10 +152,13 @@ class TestResult:
         assert "MACs -" in lines[1]
         assert "synthetic inputs" in lines[2]
 
-    def test_what_no_width_can_reach_is_refused_at_once(self, fails, model, out, monkeypatch):
+    def test_what_no_width_can_reach_is_refused_at_once(self, fails, run, model, out, monkeypatch):
         monkeypatch.setattr("nmcore.pipeline.compress.calibration_set_for", None)
         said = fails("compress", model, out, "--macs", 0.00001)
-        assert "cannot be met: with as few channels as possible" in said
+        start = "macs of 1e-05 cannot be met: with as few channels as possible in every group that "
+        assert said.startswith(f"{start}may be cut, the least is 0.")
+        least = said.rpartition(" ")[2]
+        run("compress", model, out, "--macs", least, "--method", "merge", "--round-to", 1)
 
     def test_keeping_everything_is_said(self, run, model, out):
         text = run("compress", model, out, "--ratio", 0).stderr

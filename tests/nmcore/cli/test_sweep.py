@@ -60,7 +60,7 @@ def test_json_is_the_records(sweep, model, tmp_path):
 def test_what_fails_is_told_at_the_end(sweep):
     failed = sweep("--method", "merge", "--macs", "0.5", "1e-6", code=2)
     assert "failed" in failed.stdout
-    assert "model.onnx, merge, macs 1e-06: the budget of" in failed.stdout
+    assert "model.onnx, merge, macs 1e-06: macs of 1e-06 cannot be met" in failed.stdout
     assert failed.stderr == ("nmcore: error: 1 of 2 cells failed; --retry-failed runs them again\n")
 
 

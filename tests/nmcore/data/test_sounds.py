@@ -83,7 +83,7 @@ def test_subfolders_are_classes(tmp_path):
         (InputSpec("s", (None, 1, None), FLOAT), "--input-shape s=1x1x16000"),
         (
             InputSpec("s", (None, None, 80), FLOAT),
-            r"the model has s \(\?, \?, 80\): state its shap",
+            r"the model has s \(n, \?, 80\): state its shap",
         ),
         (InputSpec("s", (None, 4), np.dtype(np.int64)), "of floating-point numbers; the model has"),
     ],

@@ -42,7 +42,7 @@ class TestDeviation:
         want, got = [np.full(2, 3.0), np.full(2, 4.0)], [np.full(2, 3.0), np.full(2, 5.0)]
         found.add(Batch(want, got, None, np.arange(2), None, ["a", "b"]))
         assert found.values() == {"deviation": pytest.approx(20)}
-        assert found.told() == "output b deviates most of 2, by 25.00 %"
+        assert found.told() == "of 2 outputs, 'b' deviates most: by 25.00 %"
         found.add(Batch(want, [want[0], np.full(2, np.nan)], None, np.arange(2), None, ["a", "b"]))
         assert found.told() is None
 
