@@ -22,13 +22,8 @@ from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.plugins.capabilities import Maskable
-from nmcore.plugins.protocols import (
-    Graph,
-    InputHint,
-    InputSpec,
-    Measurable,
-    Session,
-)
+from nmcore.plugins.inputs import InputHint, InputSpec
+from nmcore.plugins.protocols import Graph, Measurable, Session
 
 # Inputs to measure on: real ones are few and dear, synthetic ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64

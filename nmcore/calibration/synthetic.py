@@ -16,8 +16,8 @@ from nmcore.calibration.token_ids import in_segments, takes_ids, token_ids
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
+from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.open_sizes import are_apart
-from nmcore.plugins.protocols import InputHint, InputSpec
 
 # Pixels from 0 to 1 become roughly standard, as the input of most networks is; the usual values
 # for photographs. Options, or the graph, may know better.

@@ -9,7 +9,7 @@ import numpy as np
 
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.text import shape_text
 
 # What the array for a model's one input may be called, besides that input's own name.

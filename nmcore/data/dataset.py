@@ -22,7 +22,7 @@ from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.text import shape_text
 
 # Whether inputs are scaled is seen on so many; bytes of pictures reach this number.

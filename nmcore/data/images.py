@@ -15,7 +15,7 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.spread import spread
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")

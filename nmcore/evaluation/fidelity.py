@@ -13,6 +13,7 @@ from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
 from nmcore.evaluation.metrics.base import Loss
 from nmcore.evaluation.metrics.registry import JUDGED_BY, OF_FORM, Makers
 from nmcore.plugins import protocols
+from nmcore.plugins.inputs import InputHint
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.text import counted
 
@@ -160,7 +161,7 @@ def compared(
     macs: int | None,
     seed: int,
     steps: Normalisation | None = None,
-    hints: Mapping[str, protocols.InputHint] | None = None,
+    hints: Mapping[str, InputHint] | None = None,
     progress: Progress | None = None,
     features: bool = False,
     asked: Makers | None = None,

@@ -1,13 +1,12 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
 from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Table
+from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
     GraphBackend,
     Informative,
-    InputHint,
-    InputSpec,
     Measurable,
     Pair,
     Pairable,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 # What dynamic axes become in random inputs: sizes of pictures, and of everything else. Both are
 # multiples of 32, since networks that halve their input five times want that.
@@ -21,8 +21,11 @@ def assumed_shapes(
     inputs: Sequence[InputSpec],
     image_size: int = IMAGE_SIZE,
     sequence_size: int = SEQUENCE_SIZE,
+    steps: Collection[tuple[str, int]] = (),
 ) -> list[tuple[int, ...]]:
     """A shape of each input, as :func:`assumed_shape` makes it; axes of one name have one length.
+
+    ``steps`` are inputs by name and axes of them that count steps, also where they come first.
 
     Examples
     --------
@@ -34,6 +37,9 @@ def assumed_shapes(
     [(1, 32), (2, 1, 224, 64)]
     """
     lengths = dict.fromkeys(_leading_symbols(inputs), 1)
+    for spec in inputs:
+        found = {symbol for axis, symbol in enumerate(spec.symbols) if (spec.name, axis) in steps}
+        lengths |= {symbol: sequence_size for symbol in found if symbol is not None}
     shapes = []
     for spec in inputs:
         symbols = spec.symbols or (None,) * len(spec.shape)
@@ -41,6 +47,9 @@ def assumed_shapes(
             size if symbol is None else lengths.get(symbol, size)
             for size, symbol in zip(spec.shape, symbols, strict=True)
         ]
+        for axis, size in enumerate(known):
+            if size is None and (spec.name, axis) in steps:
+                known[axis] = sequence_size
         shape = assumed_shape(known, image_size, sequence_size)
         for symbol, size in zip(symbols, shape, strict=True):
             if symbol is not None:

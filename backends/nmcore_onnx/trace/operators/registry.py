@@ -14,8 +14,9 @@ from nmcore_onnx.trace.operators.gemm import Gemm
 from nmcore_onnx.trace.operators.matmul import MatMul
 from nmcore_onnx.trace.operators.packed_attention import PackedAttention
 from nmcore_onnx.trace.operators.quantised import QuantisedConv, QuantisedMatMul
-from nmcore_onnx.trace.operators.recurrent import CELL, HIDDEN, Recurrent
+from nmcore_onnx.trace.operators.recurrent import Recurrent
 from nmcore_onnx.trace.operators.weighted import Weighted
+from nmcore_onnx.trace.recurrent.layout import CELL, HIDDEN
 
 _ALL: tuple[Operator, ...] = (
     Conv(),
@@ -32,8 +33,8 @@ _ALL: tuple[Operator, ...] = (
     QuantisedMatMul("MatMulInteger"),
     QuantisedMatMul("QLinearMatMul"),
     FusedMatMul(),
-    FusedAttention("MultiHeadAttention"),
-    FusedAttention("GroupQueryAttention"),
+    FusedAttention("MultiHeadAttention", past=6),
+    FusedAttention("GroupQueryAttention", past=3),
     PackedAttention(),
 )
 _BY_NAME = {(operator.domain, operator.op_type): operator for operator in _ALL}
