@@ -13,6 +13,7 @@ from nmcore.calibration.hold_back import hold_back, wanted
 from nmcore.calibration.padding import padding_mask
 from nmcore.calibration.random_inputs import hints_of, runnable
 from nmcore.calibration.splicing import spliced
+from nmcore.calibration.states import with_states
 from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
@@ -24,6 +25,7 @@ from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.plugins.capabilities import Maskable
 from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.protocols import Graph, Measurable, Session
+from nmcore.plugins.states import next_states
 
 # Inputs to measure on: real ones are few and dear, synthetic ones cost nothing but time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
@@ -71,8 +73,10 @@ def calibration_set_for(
     seed : int
         For synthetic inputs.
     """
+    states = next_states(graph)
     if inputs.data is not None:
         given = _runnable(_given(session, graph, inputs), graph, session)
+        given = with_states(given, session, states)
         mask = padding_mask(session, given.batches)
         if mask is None:
             return given
@@ -101,7 +105,8 @@ def calibration_set_for(
     count = inputs.samples or min(_affordable(graph), fits)
     unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000, unseen=True)
     shown = made(count, seed)
-    return replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
+    shown = replace(shown, unseen=unseen.batches, source=shown.source + _told(hints.values()))
+    return with_states(shown, session, states)
 
 
 def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:

@@ -112,7 +112,7 @@ def _make(
     unseen: bool,
 ) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
-    if not math.prod(shape):
+    if not math.prod(shape) or hint.next_state is not None:
         return np.zeros(shape, spec.dtype)
     if spec.dtype.kind == "b":
         return np.ones(shape, spec.dtype)

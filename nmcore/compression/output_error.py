@@ -22,6 +22,7 @@ from nmcore.data.batches import Feeds, length_of, part_of
 from nmcore.errors import ModelError
 from nmcore.group import Array, Consumer, Float64Array, Group, IntArray, Refit
 from nmcore.plugins import protocols
+from nmcore.plugins.states import serialized_alike
 from nmcore.utils.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def scales(
     if not shown or len(trials) < 2:
         return {}
     try:
-        wanted = _outputs(session(graph.serialize()), shown, calibration.mask)
+        wanted = _outputs(session(serialized_alike(graph)), shown, calibration.mask)
         changes = [
             _change(graph, trial, wanted, shown, session, calibration.mask)
             for trial in progress("weighing groups", trials)
@@ -183,7 +184,7 @@ def _change(
     for index, change in enumerate(trial.changes):
         clone.update(trial.group, index, change)
     clone.remove(trial.group, trial.kept)
-    found = _outputs(session(clone.serialize()), shown, mask)
+    found = _outputs(session(serialized_alike(clone)), shown, mask)
     return sum(_relative_change(*both) for both in zip(wanted, found, strict=True))
 
 

@@ -14,13 +14,14 @@ from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike
 from nmcore.errors import DataError
-from nmcore.evaluation.comparison import Runner, Tally, compare
+from nmcore.evaluation.comparison import Runner, Tally, changed_states, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
 from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins.states import marked
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
@@ -176,8 +177,8 @@ def evaluate(
     runtime.check(options.providers)
     graphs = [registry.open_graph(path) for path in paths]
     sessions = [
-        runtime.session(path, providers=options.providers, threads=options.threads)
-        for path in paths
+        marked(runtime.session(path, providers=options.providers, threads=options.threads), graph)
+        for path, graph in zip(paths, graphs, strict=True)
     ]
     inputs = data_for(
         sessions[0],
@@ -187,6 +188,10 @@ def evaluate(
         seed=options.seed,
         hints=hints_of(graphs[0]),
     )
+    changed = changed_states(sessions)
+    if changed:
+        inputs = inputs.without(changed)
+        notify(f"of different shapes, and zero for all models: the state {' and '.join(changed)}")
     runners = [_runner(*each, inputs) for each in zip(paths, sessions, strict=True)]
     if data is not None:
         caution = scale_caution(inputs, graphs[0], sessions[0].inputs[0].dtype)

@@ -13,6 +13,7 @@ from nmcore.calibration.random_inputs import hints_of, random_inputs_for
 from nmcore.errors import ModelError, VerificationError
 from nmcore.group import Scaling
 from nmcore.plugins import protocols, registry
+from nmcore.plugins.states import serialized_alike
 
 Outputs = Sequence[NDArray[Any]]
 
@@ -92,7 +93,7 @@ def verify_same(
         As for :func:`verify`, which says what is returned and raised as well.
     """
     runtime = registry.runtime()
-    small = runtime.session(graph.serialize(), providers=providers)
+    small = runtime.session(serialized_alike(graph), providers=providers)
     full = runtime.session(reference, providers=providers)
     feeds = random_inputs_for(full, seed=seed, hints=hints_of(graph))
     wanted = full.run(feeds)

@@ -10,6 +10,7 @@ from nmcore.group import Cost
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import protocols, registry
+from nmcore.plugins.states import Stateful, marked
 from nmcore.utils.files import size_of
 
 
@@ -48,6 +49,11 @@ class Original:
         copy.graph = graph
         return copy
 
+    def with_states(self) -> Original:
+        """The same original, whose states may shrink where there are any."""
+        graph = self.graph
+        return self.with_graph(graph.with_states()) if isinstance(graph, Stateful) else self
+
     @property
     def cost(self) -> Cost:
         """Its parameters and multiply-accumulates."""
@@ -70,7 +76,8 @@ class Original:
     def session(self, threads: int = 0) -> protocols.Session:
         """The model, loaded once for each number of threads that one operator may use."""
         if threads not in self._sessions:
-            self._sessions[threads] = registry.runtime().session(
+            session = registry.runtime().session(
                 self._full.serialize(), providers=self._providers, threads=threads
             )
+            self._sessions[threads] = marked(session, self.graph)
         return self._sessions[threads]

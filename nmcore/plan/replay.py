@@ -37,7 +37,7 @@ _ONLY_GROUPS = 'or keep nothing but "groups" in the plan'
 # What a plan states of the options.
 STATED = (
     *("method", "criterion", "threshold", "lam", "bn_form", "seed"),
-    *("samples", "scale", "mean", "std", "vocabulary"),
+    *("samples", "scale", "mean", "std", "vocabulary", "states"),
 )
 
 

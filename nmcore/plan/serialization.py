@@ -344,5 +344,6 @@ OPTIONS: Mapping[str, tuple[Check, str]] = {
     "scale": (_none_or(_is_number), "a number or null"),
     "mean": (_none_or(_is_numbers), "a list of numbers or null"),
     "std": (_none_or(_is_numbers), "a list of numbers or null"),
+    "states": (lambda value: isinstance(value, bool), "true or false"),
     "vocabulary": (_none_or(_are_counts), "a list of ids or null"),
 }

@@ -26,12 +26,15 @@ class InputSpec:
     symbols : tuple of str or None
         What the model calls each dynamic axis; axes of one name have one length, in all inputs.
         Empty where nothing is known.
+    state : bool
+        Whether it takes what an output gave in the run before; zeros stand for no run.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: np.dtype[Any]
     symbols: tuple[str | None, ...] = field(default=(), compare=False)
+    state: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,8 @@ class InputHint:
         the name of that input, and the axis.
     steps : int or None
         The length of that axis, once it is decided on; or of any, where no input has it.
+    next_state : str or None
+        The input is a state, and this output gives what it is in the next run.
     """
 
     mean: NDArray[np.float64] | None = None
@@ -67,3 +72,4 @@ class InputHint:
     mask: bool = False
     steps_of: tuple[str, int] | None = None
     steps: int | None = None
+    next_state: str | None = None

@@ -9,8 +9,9 @@ from typing import Any
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.metrics.figures import SAID, figure_of
 from nmcore.group import Cost, Declined, Group
+from nmcore.plugins.states import StateChange
 from nmcore.report.report import GroupReport, Measures, Report
-from nmcore.utils.text import change, milliseconds, printable, size
+from nmcore.utils.text import change, milliseconds, printable, shape_text, size
 
 # So many groups are named for one reason.
 NAMED = 4
@@ -56,6 +57,17 @@ def streams_note(cut: Iterable[Group]) -> Iterator[str]:
         f"cut as well: {streams[0]}{more}, {what}; "
         f"--exclude spares {pronoun}, --macs weighs {pronoun}"
     )
+
+
+def state_note(state: StateChange) -> str:
+    """Say how the shape of a state has changed.
+
+    >>> state_note(StateChange("h0", False, (1, None, 128), (1, None, 64)))
+    'the input h0 is a state of shape (1, n, 64) now, not (1, n, 128)'
+    """
+    what = "output" if state.output else "input"
+    before, after = map(shape_text, (state.before, state.after))
+    return f"the {what} {state.name} is a state of shape {after} now, not {before}"
 
 
 def ratio_range(before: Range, after: Range) -> Range | None:

@@ -19,6 +19,7 @@ from nmcore.plan.summaries import (
     SimilaritySummary,
     ZSummary,
 )
+from nmcore.plugins.states import StateChange
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.utils.versions import installed_versions
 
@@ -151,6 +152,8 @@ class Report:
         warning where there is another.
     vocabulary : Vocabulary or None
         What became of the embedding table, where that was asked for.
+    states : sequence of StateChange
+        Inputs and outputs that are states of the model, and have other shapes than before.
     """
 
     before: Measures
@@ -173,6 +176,7 @@ class Report:
     warnings: Sequence[str] = ()
     level: str = "ok"
     vocabulary: Vocabulary | None = None
+    states: Sequence[StateChange] = ()
 
     @property
     def removed(self) -> int:

@@ -251,7 +251,11 @@ def with_states(model: onnx.ModelProto, form: Form, given: str, taken: str) -> o
 @pytest.mark.parametrize(
     ("given", "taken", "reason"),
     [
-        ("hc", "hc", "LSTM 'layer0' begins with the model's input 'h0', whose shape would change"),
+        (
+            *("hc", "hc"),
+            "LSTM 'layer0' begins with the model's input 'h0', whose shape would change: --states "
+            "allows it",
+        ),
         ("c", "", "LSTM 'layer0' begins with the model's input 'c0', whose shape would change"),
         ("", "c", "its channels are the model's output 'c1'"),
     ],
