@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from nmcore_onnx.trace.operators.attention import Attention, FusedAttention
 from nmcore_onnx.trace.operators.base import Operator
-from nmcore_onnx.trace.operators.conv import Conv
+from nmcore_onnx.trace.operators.conv import Conv, FusedConv
 from nmcore_onnx.trace.operators.conv_transpose import ConvTranspose
 from nmcore_onnx.trace.operators.einsum import Einsum
 from nmcore_onnx.trace.operators.fused_matmul import FusedMatMul
@@ -32,6 +32,7 @@ _ALL: tuple[Operator, ...] = (
     QuantisedConv("QLinearConv", weight=3),
     QuantisedMatMul("MatMulInteger"),
     QuantisedMatMul("QLinearMatMul"),
+    FusedConv(),
     FusedMatMul(),
     FusedAttention("MultiHeadAttention", past=6),
     FusedAttention("GroupQueryAttention", past=3),
