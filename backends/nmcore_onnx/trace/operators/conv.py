@@ -75,7 +75,7 @@ class Conv(Convolution):
 
 
 class FusedConv(Conv):
-    """onnxruntime's own: a convolution, perhaps the sum with another value, and an activation, which
+    """onnxruntime's own: a convolution, perhaps a sum with another value, and an activation, which
     works on each number alone.
     """
 
