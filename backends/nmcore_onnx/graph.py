@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from nmcore.group import (
     Term,
 )
 from nmcore.plugins.open_sizes import Stated
+from nmcore.plugins.states import StateChange
 from nmcore_onnx import cost
 from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.arrays import compact
@@ -37,7 +39,7 @@ from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.ir.tensors import tensors
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.probes import batch_norms, moments
-from nmcore_onnx.rewrite import fold_constants, model_copy, reference, rewrite
+from nmcore_onnx.rewrite import fold_constants, model_copy, reference, rewrite, states
 from nmcore_onnx.rewrite.channel_sums import (
     ChannelSum,
     restore_sums,
@@ -56,6 +58,32 @@ from nmcore_onnx.trace.walk import trace
 Own = TypeVar("Own", bound="OnnxGraph")
 
 
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """How a model came to be opened as it is.
+
+    Attributes
+    ----------
+    source : ir.Model
+        The model as it was read, where that which is opened computes the same in another way. It is
+        the result for as long as nothing has changed.
+    left_out : sequence of str
+        What of the file was not taken over, a line each.
+    states : bool
+        Whether states that are inputs and outputs of the model may shrink.
+    declined : sequence of Declined
+        Why nodes stayed where more weights were computed beforehand: that is what keeps them.
+    reopen : callable, optional
+        Opens the source again, with states that may shrink.
+    """
+
+    source: ir.Model
+    left_out: Sequence[str] = ()
+    states: bool = False
+    declined: Sequence[Declined] = ()
+    reopen: Callable[[], OnnxGraph] | None = None
+
+
 class OnnxGraph:
     """Fulfils :class:`nmcore.plugins.Graph` for ONNX.
 
@@ -68,26 +96,19 @@ class OnnxGraph:
         Not changed.
     known : mapping of value name to shape
         What :func:`nmcore_onnx.shapes.refinement.refined` says of it.
-    left_out : sequence of str
-        What of the file was not taken over, a line each.
-    source : ir.Model or None
-        The model as it was read, where ``model`` computes the same in another way. It is the result
-        for as long as nothing has changed.
+    origin : Origin, optional
+        Where it is from; by default it is as it was read.
     """
 
-    def __init__(
-        self,
-        model: ir.Model,
-        known: Shapes,
-        left_out: Sequence[str] = (),
-        source: ir.Model | None = None,
-    ) -> None:
+    def __init__(self, model: ir.Model, known: Shapes, origin: Origin | None = None) -> None:
         self._original = model
-        self._left_out = left_out
-        self._source = source or model
+        self._origin = origin or Origin(model)
+        self._source = self._origin.source
         self._shapes = known
-        self._trace = trace(model.graph, known)
-        traced, self._declined = find_groups(self._trace)
+        self._trace = trace(model.graph, known, states=self._origin.states)
+        traced, declined = find_groups(self._trace)
+        told = {(each.node, each.op): each for each in self._origin.declined}
+        self._declined = [told.get((each.node, each.op), each) for each in declined]
         self._traced: dict[str, TracedGroup] = {item.group.name: item for item in traced}
         pairs, self._declined_pairs = find_pairs(self._trace, self._traced)
         self._pairs: dict[str, TracedPair] = {each.pair.name: each for each in pairs}
@@ -118,7 +139,25 @@ class OnnxGraph:
         """The same model, opened anew with some means over channels as products."""
         copy = self._original.clone()
         known = {**self._shapes, **write_sums(copy.graph, sums)}
-        return type(self)(copy, known, self._left_out, self._source)
+        return type(self)(copy, known, self._origin)
+
+    def with_states(self) -> OnnxGraph:
+        """The same model with states that may shrink; see :class:`nmcore.plugins.Stateful`."""
+        if self._origin.states or self._origin.reopen is None or not self._trace.states:
+            return self
+        return self._origin.reopen()
+
+    def states(self) -> Sequence[StateChange]:
+        """The states that have lost channels; see :class:`nmcore.plugins.Stateful`."""
+        return list(states.changes(self._trace, self._removed))
+
+    def serialize_alike(self) -> bytes:
+        """The compressed model that takes states as the original does."""
+        if not self.states():
+            return self.serialize()
+        copy = self._rewritten()
+        states.keep_inputs(copy, self._trace, self._removed)
+        return files.serialize(copy.model)
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -142,7 +181,8 @@ class OnnxGraph:
 
     def weights(self) -> set[str]:
         """The names of all constants with rows, columns or entries that belong to a group, or to
-        channels inside heads.
+        channels inside heads, and of the other weights and biases of the nodes that read them,
+        without which none is followed.
         """
         units = [item.units for item in self._traced.values()]
         owners = np.concatenate(units) if units else np.array([], dtype=np.intp)
@@ -151,6 +191,13 @@ class OnnxGraph:
         places = [slot.place for slot in slots if np.isin(slot.atoms, owners).any()]
         places += [
             s.place for each in self._pairs.values() for side in each.sides for s in side.slots
+        ]
+        nodes = {place.node: operators.find(place.node) for place in places}
+        places += [
+            Place(node, index)
+            for node, operator in nodes.items()
+            if isinstance(operator, operators.Weighted)
+            for index in operator.parameters
         ]
         return {str(place.value.name) for place in places if place.value is not None}
 
@@ -268,12 +315,15 @@ class OnnxGraph:
     def _result(self) -> ir.Model:
         if not len(self._removed) and not self._ledger:
             return self._source.clone()
+        return self._rewritten().model
+
+    def _rewritten(self) -> model_copy.Copy:
         copy = rewrite.rewrite(
             self._original, self._trace, self._ledger, self._removed, narrowed=self._narrowed
         )
         restore_sums(copy, self._trace, self._ledger.weights, self._removed)
         fold_constants.store_halves(copy.model.graph)
-        return copy.model
+        return copy
 
     def result(self) -> ir.Model:
         """The compressed model."""
@@ -290,20 +340,21 @@ class OnnxGraph:
         return cost.assumed_shapes(self._original, self._stated)
 
     def _current(self) -> model_copy.Copy:
-        """The working copy as it is, with the statistics that probes use."""
-        return rewrite.rewrite(
-            self._original,
-            self._trace,
-            self._ledger,
-            self._removed,
-            self._statistics,
-            self._narrowed,
-        )
+        """The working copy as it is, for a probe, which takes states as the original does."""
+        return self._copy(self._ledger, self._removed, self._narrowed)
 
     def _untouched(self) -> model_copy.Copy:
         """The original, with the statistics that probes use."""
-        nothing = np.array([], dtype=np.intp)
-        return rewrite.rewrite(self._original, self._trace, Ledger(), nothing, self._statistics)
+        return self._copy(Ledger(), np.array([], dtype=np.intp))
+
+    def _copy(
+        self, ledger: Ledger, removed: IntArray, narrowed: Sequence[Narrowed] = ()
+    ) -> model_copy.Copy:
+        copy = rewrite.rewrite(
+            self._original, self._trace, ledger, removed, self._statistics, narrowed
+        )
+        states.keep_inputs(copy, self._trace, removed)
+        return copy
 
     def terms(self) -> Sequence[Term]:
         """The parts of the original's cost that depend on the groups' widths."""
@@ -333,13 +384,13 @@ class OnnxGraph:
 
     def told(self) -> Sequence[str]:
         """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""
-        lines = list(self._left_out)
+        lines = list(self._origin.left_out)
         gone = set(self._source.functions) - set(self._result.functions)
         if gone:
             count = f"{len(gone)} functions" if len(gone) > 1 else "1 function"
             lines.append(f"{count} of the model's own became plain nodes where they are called")
         if self._inlined_branches and _ifs(self._result) < _ifs(self._source):
-            lines.append("Ifs whose condition never changes became the branch that is taken")
+            lines.append("Ifs that can take but one branch became that branch")
         before, after = (defaults.listed(model) for model in (self._source, self._result))
         now = {value.name: value.shape for value in after}
         changed = [
@@ -389,6 +440,7 @@ class OnnxGraph:
         copy = rewrite.rewrite(
             self._original, self._trace, ledger, nothing, narrowed=self._narrowed
         )
+        states.narrow_outputs(copy, self._trace, self._removed)
         return files.serialize(reference.rebuild(copy, scaled))
 
     def serialize(self) -> bytes:

@@ -273,7 +273,11 @@ class MeasurableGraph(OnnxGraph):
 
     def input_hints(self) -> Mapping[str, InputHint]:
         """What the original's first nodes tell of the inputs it was trained on."""
-        return input_statistics.input_hints(self._original.graph, self._shapes)
+        found = input_statistics.input_hints(self._original.graph, self._shapes)
+        for value, following in self._trace.states.items():
+            if following is not None:
+                found[str(value.name)] = InputHint(next_state=str(following.name))
+        return found
 
     def tables(self) -> Sequence[Table]:
         """The embedding tables whose rows can be merged; see :class:`nmcore.plugins.Lexical`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,14 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from nmcore.errors import blaming
+from nmcore_onnx.graph import Origin
 from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.measurable import MeasurableGraph
 from nmcore_onnx.rewrite import fold_constants
 from nmcore_onnx.rewrite.fold_transposes import fold_transposes, foldable
 from nmcore_onnx.rewrite.inline_branches import decided, inline_branches
+from nmcore_onnx.rewrite.only_branches import fitting
 from nmcore_onnx.shapes.refinement import refined
 from nmcore_onnx.storage import files
 
@@ -67,25 +70,27 @@ class Names(NamedTuple):
         return Names(*([name for name in names if name in others] for names in self))
 
 
-def _traced(source: ir.Model, left_out: Sequence[str]) -> MeasurableGraph:
+def _traced(source: ir.Model, left_out: Sequence[str], *, states: bool = False) -> MeasurableGraph:
     """Trace a model, with what computes the weights that channels are removed from folded in."""
+    origin = Origin(source, left_out, states, reopen=lambda: _traced(source, left_out, states=True))
     model, shapes = _without_decided(_inlined(source))
     names = Names(foldable(model.graph), fold_constants.foldable(model.graph))
     if not any(names):
-        return _with_sums(MeasurableGraph(model, shapes, left_out, source))
-    graph = _folded(model, shapes, names, left_out, source)
+        return _with_sums(MeasurableGraph(model, shapes, origin))
+    graph = _folded(model, shapes, names, origin)
     useful = names.among(graph.weights())
     if useful != names:
-        graph = _folded(model, shapes, useful, left_out, source)
+        origin = replace(origin, declined=graph.declined)
+        graph = _folded(model, shapes, useful, origin)
     return _with_sums(graph)
 
 
 def _without_decided(model: ir.Model) -> tuple[ir.Model, Shapes]:
-    """The model without Ifs that always take the same branch, and its shapes: a copy where there
-    are any. What was inside a branch may decide the next ones.
+    """The model without Ifs that always take the same branch, or can only take one, and its shapes:
+    a copy where there are any. What was inside a branch may decide the next ones.
     """
     shapes = refined(model)
-    while conditions := decided(model.graph, shapes):
+    while conditions := decided(model.graph, shapes) or fitting(model):
         model = model.clone()
         inline_branches(model.graph, conditions)
         shapes = refined(model)
@@ -118,9 +123,7 @@ def _inlined(model: ir.Model) -> ir.Model:
     return copy
 
 
-def _folded(
-    model: ir.Model, shapes: Shapes, names: Names, left_out: Sequence[str], source: ir.Model
-) -> MeasurableGraph:
+def _folded(model: ir.Model, shapes: Shapes, names: Names, origin: Origin) -> MeasurableGraph:
     """Trace a copy, as the caller's own model stays as it is; only the weights' shapes change."""
     copy = model.clone()
     inputs = defaults.unlist(copy)
@@ -133,4 +136,4 @@ def _folded(
         for name in (*names.transposed, *names.computed)
         if name in initialisers
     }
-    return MeasurableGraph(copy, {**shapes, **known}, left_out, source)
+    return MeasurableGraph(copy, {**shapes, **known}, origin)

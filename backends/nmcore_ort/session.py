@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.errors import ArgumentError, ModelError, OutOfMemoryError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore_ort.fallback import is_of_the_device, is_out_of_memory, tell_of_cpu
 from nmcore_ort.installation import onnxruntime
 from nmcore_ort.native_output import captured_output

@@ -16,7 +16,7 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import feeder
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.spread import spread
 
 # The most inputs that one run sees, and the most numbers in them: activations take many times that.

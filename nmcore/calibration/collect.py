@@ -13,6 +13,7 @@ from nmcore.calibration.hold_back import hold_back, wanted
 from nmcore.calibration.padding import padding_mask
 from nmcore.calibration.random_inputs import hints_of, runnable
 from nmcore.calibration.splicing import spliced
+from nmcore.calibration.states import with_states
 from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
@@ -22,14 +23,10 @@ from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.plugins.capabilities import Maskable
+from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.open_sizes import guessed
-from nmcore.plugins.protocols import (
-    Graph,
-    InputHint,
-    InputSpec,
-    Measurable,
-    Session,
-)
+from nmcore.plugins.protocols import Graph, Measurable, Session
+from nmcore.plugins.states import next_states
 from nmcore.utils.text import stated_text
 
 # Inputs to measure on: real ones are few and dear, synthetic ones cost nothing but time.
@@ -78,8 +75,10 @@ def calibration_set_for(
     seed : int
         For synthetic inputs.
     """
+    states = next_states(graph)
     if inputs.data is not None:
         given = _runnable(_given(session, graph, inputs), graph, session)
+        given = with_states(given, session, states)
         mask = padding_mask(session, given.batches)
         if mask is None:
             return given
@@ -109,7 +108,8 @@ def calibration_set_for(
     unseen = made(min(UNSEEN_SAMPLES, count), seed + 1000, unseen=True)
     shown = made(count, seed)
     told = _sizes_told(session.inputs, shapes) + _told(hints.values())
-    return replace(shown, unseen=unseen.batches, source=shown.source + told)
+    shown = replace(shown, unseen=unseen.batches, source=shown.source + told)
+    return with_states(shown, session, states)
 
 
 def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:

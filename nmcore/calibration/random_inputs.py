@@ -15,8 +15,9 @@ from nmcore.calibration.token_ids import SMALL_IDS, takes_ids, token_ids
 from nmcore.data.batches import BatchRunner
 from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.group import Array
+from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.open_sizes import IMAGE_SIZE, SEQUENCE_SIZE, assumed_shapes
-from nmcore.plugins.protocols import Graph, Informative, InputHint, InputSpec, Session
+from nmcore.plugins.protocols import Graph, Informative, Session
 from nmcore.utils.text import shape_text
 
 TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (32, 8))
@@ -49,13 +50,15 @@ def random_inputs(
     (1, 32)
     """
     rng = np.random.default_rng(seed)
-    shapes = assumed_shapes(inputs, image_size, sequence_size)
+    hints = hints or {}
+    counted = {hint.steps_of for hint in hints.values() if hint.steps_of is not None}
+    shapes = assumed_shapes(inputs, image_size, sequence_size, steps=counted)
     if inputs and not any(map(math.prod, shapes)):
         raise DataError(
             f"the model's input {inputs[0].name} has shape {shape_text(shapes[0])}: "
             "nothing can be measured on inputs without numbers"
         )
-    hints = hints or {}
+    hints = _with_steps(hints, inputs, shapes)
     return {
         spec.name: _random(rng, shape, spec, hints.get(spec.name, InputHint()))
         for spec, shape in zip(inputs, shapes, strict=True)
@@ -99,9 +102,23 @@ def runnable(
             except ModelError as error:
                 problem = problem or error
             else:
-                return feeds, known
+                sizes = [feeds[spec.name].shape for spec in session.inputs]
+                return feeds, _with_steps(known, session.inputs, sizes)
     assert problem is not None
     raise type(problem)(f"{problem} (tried on random inputs of several sizes)")
+
+
+def _with_steps(
+    hints: Mapping[str, InputHint], inputs: Sequence[InputSpec], shapes: Sequence[tuple[int, ...]]
+) -> Mapping[str, InputHint]:
+    """The hints, with the lengths of axes whose entries are counted."""
+    sizes = {spec.name: shape for spec, shape in zip(inputs, shapes, strict=True)}
+    return {
+        name: hint
+        if hint.steps_of is None
+        else replace(hint, steps=sizes[hint.steps_of[0]][hint.steps_of[1]])
+        for name, hint in hints.items()
+    }
 
 
 def _narrower(

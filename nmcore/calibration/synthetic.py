@@ -16,8 +16,8 @@ from nmcore.calibration.token_ids import in_segments, takes_ids, token_ids
 from nmcore.data.layout import channels_last
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
+from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.open_sizes import are_apart
-from nmcore.plugins.protocols import InputHint, InputSpec
 
 # Pixels from 0 to 1 become roughly standard, as the input of most networks is; the usual values
 # for photographs. Options, or the graph, may know better.
@@ -112,7 +112,7 @@ def _make(
     unseen: bool,
 ) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
-    if not math.prod(shape):
+    if not math.prod(shape) or hint.next_state is not None:
         return np.zeros(shape, spec.dtype)
     if spec.dtype.kind == "b":
         return np.ones(shape, spec.dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputHint, InputSpec
+from nmcore.plugins.inputs import InputHint, InputSpec
 
 # Where nothing tells how long the tables are; nearly all have these rows.
 SMALL_IDS = 8
@@ -35,7 +35,7 @@ def token_ids(
     spec : InputSpec
         The input. One whose name has `mask` in it is all ones; one with `position` counts up.
     hint : InputHint
-        How many rows the table has; without it, eight.
+        How many rows the table has; without it, eight. Numbers of steps are all as large as can be.
 
     Returns
     -------
@@ -52,6 +52,8 @@ def token_ids(
     name = spec.name.lower()
     if hint.mask or "mask" in name:
         return np.ones(shape, spec.dtype)
+    if hint.steps is not None:
+        return np.full(shape, hint.steps, spec.dtype)
     rows = min(hint.ids or SMALL_IDS, int(np.iinfo(spec.dtype).max))
     if "position" in name and shape:
         return np.broadcast_to(np.arange(shape[-1]) % rows, shape).astype(spec.dtype)

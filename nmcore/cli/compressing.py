@@ -77,7 +77,7 @@ SECTIONS = {
     "How much goes (--macs 0.6)": (
         *("macs", "params", "latency", "max_drop", "ratio", "vocabulary", "round_to"),
     ),
-    "Which channels (--exclude 'head*')": ("only", "exclude", "keep", "plan"),
+    "Which channels (--exclude 'head*')": ("only", "exclude", "keep", "states", "plan"),
     "Inputs to measure on (--data images/ --preprocess imagenet)": (
         *(
             "data",
@@ -146,6 +146,12 @@ SECTIONS = {
     help="Keep K rows of the largest embedding table, those that --data looks up first, or those "
     "whose ids a text file lists; the others are made of them, and ids stay what they are. Without "
     "another amount nothing else is removed.",
+)
+@click.option(
+    "--states",
+    is_flag=True,
+    help="Cut recurrent layers, too, whose states are inputs and outputs of the model. These then "
+    "have other shapes, which the report tells.",
 )
 @click.option(
     "--plan",
@@ -350,6 +356,7 @@ def _load_both(
     from nmcore.cli import terminal as t
     from nmcore.errors import ModelError, VerificationError
     from nmcore.plugins import registry
+    from nmcore.plugins.states import marked
 
     assert result.original is not None
     before = result.original.session(threads)
@@ -359,7 +366,7 @@ def _load_both(
         after = registry.runtime().session(written, providers=providers, threads=threads)
     except ModelError as error:
         raise VerificationError(f"the original loads, but the result does not: {error}") from error
-    return [before, after]
+    return [before, marked(after, result.graph)]
 
 
 def _time_both(
@@ -370,6 +377,7 @@ def _time_both(
     from nmcore.errors import DataError, ModelError, VerificationError
     from nmcore.evaluation.latency import measure, on_one_device
     from nmcore.evaluation.stopwatch import timed_inputs
+    from nmcore.plugins.states import narrowed
 
     before, after = sessions
     try:
@@ -378,11 +386,12 @@ def _time_both(
     except (ModelError, DataError) as error:
         unmeasured.append(f"no latency: {error}")
         return None, None
+    others = narrowed(feeds, after.inputs)
     try:
-        after.run(feeds)
+        after.run(others)
     except ModelError as error:
         raise VerificationError(f"the original runs, but the result does not: {error}") from error
-    runs = [partial(session.run, feeds) for session in sessions]
+    runs = [partial(before.run, feeds), partial(after.run, others)]
     try:
         return on_one_device(sessions, lambda: measure(runs))
     except ModelError as error:

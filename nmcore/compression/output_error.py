@@ -23,6 +23,7 @@ from nmcore.data.batches import Feeds, length_of, part_of
 from nmcore.errors import ModelError
 from nmcore.group import Array, Consumer, Float64Array, Group, IntArray, Refit
 from nmcore.plugins import protocols
+from nmcore.plugins.states import serialized_alike
 from nmcore.utils.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ def scales(
     if not shown or len(trials) < 2:
         return {}
     try:
-        wanted = _outputs(session(graph.serialize()), shown, calibration.mask)
+        wanted = _outputs(session(serialized_alike(graph)), shown, calibration.mask)
         changes = [
             _change(graph, trial, wanted, shown, session, calibration.mask)
             for trial in progress("weighing groups", trials)
@@ -210,7 +211,7 @@ def _change(
     """The squared change of the outputs, relative to their variance, summed over outputs."""
     clone = graph.clone()
     trial.apply(clone)
-    found = _outputs(session(clone.serialize()), shown, mask)
+    found = _outputs(session(serialized_alike(clone)), shown, mask)
     return sum(_relative_change(*both) for both in zip(wanted, found, strict=True))
 
 

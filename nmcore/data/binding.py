@@ -9,7 +9,7 @@ import numpy as np
 
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.text import shape_text
 
 # What the array for a model's one input may be called, besides that input's own name.
@@ -25,7 +25,7 @@ def by_input(
 
     A model with one input takes the array of its name, the one called ``x``, or the only one; with
     several, each takes the array of its name. Arrays that no input takes are left out: tokenizers
-    make more than some models read.
+    make more than some models read. States without an array are zero.
 
     Parameters
     ----------
@@ -54,16 +54,28 @@ def by_input(
     """
     if not inputs:
         raise DataError(f"{name}: the model has no inputs, so no data can be fed")
-    sources = {spec.name: _source(name, arrays, spec, inputs) for spec in inputs}
+    given = [spec for spec in inputs if not (spec.state and spec.name not in arrays)]
+    sources = {spec.name: _source(name, arrays, spec, given) for spec in given}
     found = {}
-    for spec in inputs:
+    for spec in given:
         source = sources[spec.name]
         _check(name, source, arrays[source], spec, alone=len(inputs) == 1)
         found[spec.name] = arrays[source]
     if len({len(array) for array in found.values()}) > 1:
         shapes = ", ".join(f"{each} {shape_text(array.shape)}" for each, array in found.items())
         raise DataError(f"{name}: arrays of one length, above 0, are needed; it holds {shapes}")
-    return found
+    count = len(next(iter(found.values())))
+    return {
+        spec.name: found[spec.name] if spec.name in found else _first_state(spec, count)
+        for spec in inputs
+    }
+
+
+def _first_state(spec: InputSpec, count: int) -> Array:
+    """What ``count`` inputs begin with where nothing has run before: zeros."""
+    shape = tuple(size or 1 for size in spec.shape)
+    whole = bool(spec.shape) and shape[0] != 1
+    return np.zeros((count, *(shape if whole else shape[1:])), spec.dtype)
 
 
 def _source(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.text import shape_text
 
 # Whether inputs are scaled is seen on so many; bytes of pictures reach this number.
@@ -107,6 +107,11 @@ class Dataset:
         if self.normalisation is not None:
             source = UNNAMED if UNNAMED in self.arrays else inputs[0].name
             check_dtype(self.name, f"normalised {source}", np.zeros(0, np.float32), inputs[0])
+        return replace(self, arrays=arrays)
+
+    def without(self, names: Container[str]) -> Dataset:
+        """The same without some of the arrays."""
+        arrays = {name: array for name, array in self.arrays.items() if name not in names}
         return replace(self, arrays=arrays)
 
     def __len__(self) -> int:

@@ -14,8 +14,8 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
+from nmcore.plugins.inputs import InputSpec
 from nmcore.plugins.open_sizes import are_apart
-from nmcore.plugins.protocols import InputSpec
 
 # A batch holds about so many numbers: enough to keep a processor busy, little enough that the
 # activations of a large network fit into memory.

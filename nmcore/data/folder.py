@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nmcore.data.dataset import Dataset
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.spread import spread
 from nmcore.utils.text import counted
 

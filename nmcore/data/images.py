@@ -17,8 +17,8 @@ from nmcore.data.layout import channel_axis
 from nmcore.data.normalisation import Normalisation
 from nmcore.data.picture_form import USUAL, PictureForm
 from nmcore.errors import DataError
+from nmcore.plugins.inputs import InputSpec
 from nmcore.plugins.open_sizes import IMAGE_SIZE
-from nmcore.plugins.protocols import InputSpec
 from nmcore.utils.logs import tell
 from nmcore.utils.text import shape_text
 

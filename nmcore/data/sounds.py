@@ -18,8 +18,8 @@ from nmcore.data.folder import Folder
 from nmcore.data.layout import channel_axis
 from nmcore.errors import DataError
 from nmcore.group import Array
+from nmcore.plugins.inputs import InputSpec
 from nmcore.plugins.open_sizes import assumed_shapes
-from nmcore.plugins.protocols import InputSpec
 from nmcore.utils.logs import tell
 from nmcore.utils.spread import spread
 from nmcore.utils.text import shape_text

@@ -110,6 +110,16 @@ class Runner:
         ]
 
 
+def changed_states(sessions: Sequence[protocols.Session]) -> list[str]:
+    """The states whose shapes are not the same for all of some models, by name."""
+    shapes: dict[str, set[tuple[int | None, ...]]] = {}
+    for session in sessions:
+        for spec in session.inputs:
+            if spec.state:
+                shapes.setdefault(spec.name, set()).add(spec.shape)
+    return [name for name, found in shapes.items() if len(found) > 1]
+
+
 def _picture_in(feeds: Mapping[str, Array]) -> tuple[int, int, int] | None:
     """Height, width and channels of the one picture that a model is given for each input."""
     shapes = [array.shape for array in feeds.values() if array.ndim == 4]

@@ -15,7 +15,7 @@ from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike
 from nmcore.errors import ArgumentError, DataError
-from nmcore.evaluation.comparison import Runner, Tally, compare
+from nmcore.evaluation.comparison import Runner, Tally, changed_states, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
 from nmcore.evaluation.metrics.figures import in_words
@@ -24,6 +24,7 @@ from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
 from nmcore.plugins.sized_session import sized
+from nmcore.plugins.states import marked
 from nmcore.utils.files import size_of
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
@@ -222,13 +223,16 @@ def evaluate(
     stated = options.input_shape
     graphs = [registry.open_graph(model, stated) for model in given]
     sessions = [
-        sized(
-            runtime.session(
-                model if isinstance(model, (Path, bytes)) else graph.serialize(),
-                providers=options.providers,
-                threads=options.threads,
+        marked(
+            sized(
+                runtime.session(
+                    model if isinstance(model, (Path, bytes)) else graph.serialize(),
+                    providers=options.providers,
+                    threads=options.threads,
+                ),
+                stated,
             ),
-            stated,
+            graph,
         )
         for model, graph in zip(given, graphs, strict=True)
     ]
@@ -241,6 +245,10 @@ def evaluate(
         hints=hints_of(graphs[0]),
         labels=options.labels,
     )
+    changed = changed_states(sessions)
+    if changed:
+        inputs = inputs.without(changed)
+        notify(f"of different shapes, and zero for all models: the state {' and '.join(changed)}")
     names = registry.names_of(given)
     runners = [_runner(*each, inputs) for each in zip(names, sessions, strict=True)]
     if data is not None:

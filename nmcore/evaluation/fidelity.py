@@ -9,13 +9,14 @@ from typing import Any
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
-from nmcore.evaluation.comparison import Runner, Tally, compare
+from nmcore.evaluation.comparison import Runner, Tally, changed_states, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
 from nmcore.evaluation.metrics.base import Loss, Metric
 from nmcore.evaluation.metrics.deviation import Deviation
 from nmcore.evaluation.metrics.figures import in_words
 from nmcore.evaluation.metrics.registry import JUDGED_BY, OF_FORM, Makers
 from nmcore.plugins import protocols
+from nmcore.plugins.inputs import InputHint
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.text import counted, printable
 
@@ -138,6 +139,7 @@ def fidelity(
         A model cannot be used, the data does not fit it, or the outputs are none that a metric
         could be told of.
     """
+    data = data.without(changed_states([before, after]))
     runners = [Runner("the original", before, data), Runner("the result", after, data)]
     original, result = compare(runners, data, progress or silent, asked=asked, features=features)
     names, found = [*(asked or {})] or OF_FORM[result.form], result.values
@@ -180,7 +182,7 @@ def compared(
     macs: int | None,
     seed: int,
     steps: Normalisation | None = None,
-    hints: Mapping[str, protocols.InputHint] | None = None,
+    hints: Mapping[str, InputHint] | None = None,
     progress: Progress | None = None,
     features: bool = False,
     asked: Makers | None = None,

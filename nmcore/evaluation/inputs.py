@@ -16,7 +16,8 @@ from nmcore.data.loading import DataLike, open_data
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.group import Array
-from nmcore.plugins.protocols import InputHint, Session
+from nmcore.plugins.inputs import InputHint
+from nmcore.plugins.protocols import Session
 
 # How many synthetic inputs there are where there is no data.
 SYNTHETIC = 64

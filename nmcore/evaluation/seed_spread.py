@@ -14,6 +14,7 @@ from nmcore.evaluation.inputs import synthetic_data
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins.states import serialized_alike
 from nmcore.utils.progress import Progress, silent
 
 # Synthetic inputs that the results are compared on, fewer for a model that takes much work: so many
@@ -163,7 +164,7 @@ def spread_of(
     """
     runtime = registry.runtime()
     others = [
-        runtime.session(graph.serialize(), providers=options.providers)
+        runtime.session(serialized_alike(graph), providers=options.providers)
         for graph in results.values()
     ]
     count = int(min(COMPARED, max(FEWEST, COMPARED_WORK // max(1, work(original)))))

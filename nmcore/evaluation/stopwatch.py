@@ -22,6 +22,7 @@ from nmcore.evaluation.latency import on_one_device, relative
 from nmcore.evaluation.timer import Counts
 from nmcore.group import Narrowing, Refit
 from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins.states import serialized_alike
 from nmcore.utils.logs import step
 from nmcore.utils.text import shape_text
 
@@ -120,4 +121,4 @@ def cut(original: protocols.Graph, counts: Counts) -> bytes:
             for index, consumer in enumerate(graph.consumers(group)):
                 graph.update(group, index, Refit(kept, consumer.weight[:, kept]))
             graph.remove(group, kept)
-    return graph.serialize()
+    return serialized_alike(graph)

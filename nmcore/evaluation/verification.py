@@ -15,6 +15,7 @@ from nmcore.group import Scaling
 from nmcore.plugins import protocols, registry
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.sized_session import sized
+from nmcore.plugins.states import serialized_alike
 
 Outputs = Sequence[NDArray[Any]]
 
@@ -103,7 +104,7 @@ def verify_same(
         As for :func:`verify`, which says what is returned and raised as well.
     """
     runtime = registry.runtime()
-    small = runtime.session(graph.serialize(), providers=providers)
+    small = runtime.session(serialized_alike(graph), providers=providers)
     full = sized(runtime.session(reference, providers=providers), stated)
     feeds = random_inputs_for(full, seed=seed, hints=hints_of(graph))
     wanted = full.run(feeds)

@@ -217,6 +217,7 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
     "exclude": _PATTERNS,
     "only": _PATTERNS,
     "vocabulary": (_vocabulary, "a number of rows from 1, ids, or a file of ids"),
+    "states": (_true_or_false, "True or False"),
     "samples": (_whole(1), "a whole number from 1"),
     "preprocess": (_preprocess, "a name, a file, or a mapping of what such a file holds"),
     "scale": (_number, "a number"),
@@ -236,8 +237,18 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
 # These have a default that is no None, which therefore stands for nothing.
 _NEVER_NONE = frozenset(
     (
-        *("method", "criterion", "bn_form", "exclude", "only", "verify", "providers", "threads"),
-        *("seed", "tries", "progress"),
+        *(
+            "method",
+            "criterion",
+            "bn_form",
+            "exclude",
+            "only",
+            "states",
+            "verify",
+            "providers",
+            "threads",
+        ),
+        *("seed", "tries", "progress", "states"),
     )
 )
 

@@ -81,6 +81,7 @@ class CompressOptions:
     exclude: Sequence[str] = ()
     only: Sequence[str] = ()
     vocabulary: int | Sequence[int] | Path | None = None
+    states: bool = False
     samples: int | None = None
     scale: float | None = None
     mean: Sequence[float] | None = None

@@ -88,6 +88,7 @@ def compress(
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
     vocabulary: int | Sequence[int] | str | Path | None = None,
+    states: bool = False,
     plan: str | Path | Plan | Mapping[str, Any] | None = None,
     data: DataLike | None = None,
     samples: int | None = None,
@@ -145,6 +146,9 @@ def compress(
         and those that others replace worst; or the ids of the rows, or a text file that lists them.
         Each other row is made of kept ones, so ids stay what they are. Without another amount
         nothing else is removed. See :mod:`nmcore.arrays.vocabulary`.
+    states : bool
+        Whether recurrent layers may shrink whose states are inputs and outputs of the model. These
+        then have other shapes, which :attr:`Result.report` tells: whoever feeds them has to know.
     plan : path, Plan or mapping, optional
         Which channels each group keeps, instead of all that chooses them: a file for
         :func:`nmcore.load_plan`, or ``{"groups": {name: channels}}`` with channels as a list or an
@@ -242,6 +246,7 @@ def compress(
         exclude=exclude,
         only=only,
         vocabulary=vocabulary,
+        states=states,
         samples=samples,
         scale=scale,
         mean=mean,
@@ -272,6 +277,8 @@ def compress(
         call=calls[0],
         portable_call=calls[1],
     )
+    if options.states:
+        job = replace(job, original=job.original.with_states())
     if isinstance(options.vocabulary, Path):
         job = job.changed(vocabulary=read_ids(options.vocabulary))
     if options.vocabulary is not None:

@@ -13,6 +13,7 @@ from nmcore.plan.plan import Source
 from nmcore.plugins import protocols, registry
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.sized_session import sized
+from nmcore.plugins.states import Stateful, marked
 from nmcore.utils.files import size_of
 
 
@@ -87,6 +88,11 @@ class Original:
         copy.__dict__.update(self.__dict__, cost=self.cost, graph=graph)
         return copy
 
+    def with_states(self) -> Original:
+        """The same original, whose states may shrink where there are any."""
+        graph = self.graph
+        return self.with_graph(graph.with_states()) if isinstance(graph, Stateful) else self
+
     @cached_property
     def cost(self) -> Cost:
         """Its parameters and multiply-accumulates."""
@@ -110,5 +116,5 @@ class Original:
             loaded = registry.runtime().session(
                 self._full.serialize(), providers=self._providers, threads=threads
             )
-            self._sessions[threads] = sized(loaded, self._stated)
+            self._sessions[threads] = marked(sized(loaded, self._stated), self.graph)
         return self._sessions[threads]

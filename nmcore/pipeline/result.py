@@ -26,7 +26,9 @@ from nmcore.pipeline.original import Original
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import Plan
 from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins.states import serialized_alike, state_changes
 from nmcore.report import notebook, writers
+from nmcore.report.phrases import state_note
 from nmcore.report.report import Measures, Report, group_reports
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.report.warnings import level_of, warnings_of
@@ -253,7 +255,7 @@ class Result:
         """
         assert self.original is not None
         before = self.original.session()
-        return self.compared(before, registry.runtime().session(self.graph.serialize()))
+        return self.compared(before, registry.runtime().session(serialized_alike(self.graph)))
 
     def compared(
         self, before: protocols.Session, after: protocols.Session, progress: Progress = silent
@@ -380,12 +382,17 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
     measured
         The attributes of :class:`~nmcore.report.report.Report` that a result does not tell.
     """
-    source = result.plan.model
+    source, states = result.plan.model, state_changes(result.graph)
     report = Report(
         model=source.file if source else None,
         groups=group_reports(result.outcomes),
         declined=tuple(result.declined),
-        notes=(*_vocabulary_notes(result, measured.get("fidelity")), *result.notes),
+        notes=(
+            *_vocabulary_notes(result, measured.get("fidelity")),
+            *map(state_note, states),
+            *result.notes,
+        ),
+        states=tuple(states),
         vocabulary=result.vocabulary,
         budget=result.budget,
         spread=result.spread,

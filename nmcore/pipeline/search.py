@@ -18,6 +18,7 @@ from nmcore.pipeline.job import Job
 from nmcore.pipeline.resolve import amounts
 from nmcore.pipeline.result import Result
 from nmcore.plugins import capabilities, registry
+from nmcore.plugins.states import serialized_alike
 from nmcore.utils.logs import step
 
 Once = Callable[[Job], Result]
@@ -80,7 +81,7 @@ def within_drop(job: Job, once: Once) -> Result:
         with step(f"trying {share:.3f} of the MACs"):
             result = once(job.changed(macs=share))
         smaller = registry.runtime().session(
-            result.graph.serialize(), providers=job.options.providers
+            serialized_alike(result.graph), providers=job.options.providers
         )
         found = fidelity(
             original, smaller, judged, job.progress, features=features, asked=job.metrics

@@ -40,6 +40,7 @@ from nmcore.plan.selection import kept_count
 from nmcore.plan.summaries import CurveSummary
 from nmcore.plan.task import Task
 from nmcore.plugins import capabilities, protocols, registry
+from nmcore.plugins.states import serialized_alike
 from nmcore.report.sensitivity import RATIOS, GroupSensitivity, Sensitivity
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
@@ -289,7 +290,7 @@ class _Measuring:
             counts, frozenset(), None, MethodOptions(method=RECONSTRUCTION, seed=options.seed)
         )
         reconstruct_all(graph, task, self.calibration, options.providers)
-        after = registry.runtime().session(graph.serialize(), providers=options.providers)
+        after = registry.runtime().session(serialized_alike(graph), providers=options.providers)
         features = capabilities.gives_features(original.graph)
         return fidelity(
             original.session(), after, self.data, features=features, asked=self.job.metrics

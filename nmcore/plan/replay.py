@@ -38,7 +38,7 @@ _ONLY_GROUPS = 'or keep nothing but "groups" in the plan'
 # What a plan states of the options.
 STATED = (
     *("method", "criterion", "threshold", "lam", "bn_form", "seed"),
-    *("samples", "scale", "mean", "std", "preprocess", "input_shape", "vocabulary"),
+    *("samples", "scale", "mean", "std", "preprocess", "input_shape", "vocabulary", "states"),
 )
 
 

@@ -350,5 +350,6 @@ OPTIONS: Mapping[str, tuple[Check, str]] = {
     "std": (_none_or(_is_numbers), "a list of numbers or null"),
     "preprocess": (_none_or(_is_mapping), "an object or null"),
     "input_shape": (_none_or(_is_mapping), "an object of shapes or null"),
+    "states": (lambda value: isinstance(value, bool), "true or false"),
     "vocabulary": (_none_or(_are_counts), "a list of ids or null"),
 }

@@ -10,13 +10,12 @@ from nmcore.plugins.capabilities import (
     Sizable,
     Table,
 )
+from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
     GraphBackend,
     Informative,
-    InputHint,
-    InputSpec,
     Measurable,
     Pair,
     Pairable,

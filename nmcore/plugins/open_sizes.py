@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from nmcore.errors import ArgumentError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.text import shape_text, sizes_text
 
 # What dynamic axes become in random inputs: sizes of pictures, and of everything else. Both are
@@ -113,8 +113,11 @@ def assumed_shapes(
     inputs: Sequence[InputSpec],
     image_size: int = IMAGE_SIZE,
     sequence_size: int = SEQUENCE_SIZE,
+    steps: Collection[tuple[str, int]] = (),
 ) -> list[tuple[int, ...]]:
     """A shape of each input, as :func:`assumed_shape` makes it; axes of one name have one length.
+
+    ``steps`` are inputs by name and axes of them that count steps, also where they come first.
 
     Examples
     --------
@@ -126,6 +129,9 @@ def assumed_shapes(
     [(1, 32), (2, 1, 224, 64)]
     """
     lengths = dict.fromkeys(_leading_symbols(inputs), 1)
+    for spec in inputs:
+        found = {symbol for axis, symbol in enumerate(spec.symbols) if (spec.name, axis) in steps}
+        lengths |= {symbol: sequence_size for symbol in found if symbol is not None}
     shapes = []
     for spec in inputs:
         symbols = _symbols(spec)
@@ -133,6 +139,9 @@ def assumed_shapes(
             size if symbol is None else lengths.get(symbol, size)
             for size, symbol in zip(spec.shape, symbols, strict=True)
         ]
+        for axis, size in enumerate(known):
+            if size is None and (spec.name, axis) in steps:
+                known[axis] = sequence_size
         shape = assumed_shape(known, image_size, sequence_size)
         for symbol, size in zip(symbols, shape, strict=True):
             if symbol is not None:

@@ -18,7 +18,7 @@ with such an entry point; nothing in this repository changes::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -38,6 +38,7 @@ from nmcore.group import (
     Scaling,
     Term,
 )
+from nmcore.plugins.inputs import InputHint, InputSpec
 
 
 class Graph(Protocol):
@@ -287,34 +288,6 @@ class Pairable(Measurable, Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class InputHint:
-    """What a graph tells of the inputs that it was trained on.
-
-    Attributes
-    ----------
-    mean, std : float64 array or None
-        Inputs of this mean and deviation reach the first layer as standard ones. They broadcast
-        against one input, without the batch.
-    measured : bool
-        Whether these are statistics of the training set, as a batch norm has them, rather than the
-        constants of a preprocessing, which often only say what pixels range over.
-    weight : float array, shape (N, F), or None
-        The fully connected layer that reads all F numbers of an input first, so prepared.
-    ids : int or None
-        Integers are from 0 up to below this: places in a table of so many rows.
-    mask : bool
-        Whether integers say which places count: 1 does.
-    """
-
-    mean: NDArray[np.float64] | None = None
-    std: NDArray[np.float64] | None = None
-    measured: bool = False
-    weight: FloatArray | None = None
-    ids: int | None = None
-    mask: bool = False
-
-
 @runtime_checkable
 class Informative(Graph, Protocol):
     """A graph that tells what its inputs are like."""
@@ -353,29 +326,6 @@ class GraphBackend(Protocol):
     def open(self, model: Any) -> Graph:
         """Read the model; raises :class:`~nmcore.errors.ModelError` where it is broken."""
         ...
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """An input of a model.
-
-    Attributes
-    ----------
-    name : str
-        What it is called.
-    shape : tuple of int or None
-        Its axes; None where one is dynamic.
-    dtype : dtype
-        The type of its elements.
-    symbols : tuple of str or None
-        What the model calls each dynamic axis; axes of one name have one length, in all inputs.
-        Empty where nothing is known.
-    """
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: np.dtype[Any]
-    symbols: tuple[str | None, ...] = field(default=(), compare=False)
 
 
 class Session(Protocol):

@@ -8,8 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from nmcore.plugins.capabilities import output_names
+from nmcore.plugins.inputs import InputSpec
 from nmcore.plugins.open_sizes import Stated, with_stated
-from nmcore.plugins.protocols import InputSpec, Session
+from nmcore.plugins.protocols import Session
 
 
 class SizedSession:

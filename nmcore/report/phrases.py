@@ -9,8 +9,17 @@ from typing import Any
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.metrics.figures import SAID, figure_of, in_words
 from nmcore.group import Cost, Declined, Group, ScorePair
+from nmcore.plugins.states import StateChange
 from nmcore.report.report import GroupReport, Measures, Report
-from nmcore.utils.text import change, milliseconds, printable, size, stated_text, wanted_sizes
+from nmcore.utils.text import (
+    change,
+    milliseconds,
+    printable,
+    shape_text,
+    size,
+    stated_text,
+    wanted_sizes,
+)
 
 # So many groups, or nodes, are named for one reason.
 NAMED = 4
@@ -79,6 +88,17 @@ def heads_notes(pairs: Sequence[ScorePair], declined: Sequence[Declined]) -> Ite
         more = f", and {len(places) - NAMED} more" if len(places) > NAMED else ""
         named = ", ".join(place.node for place in places[:NAMED])
         yield f"heads that keep their query/key channels: {named}{more}: {reason}"
+
+
+def state_note(state: StateChange) -> str:
+    """Say how the shape of a state has changed.
+
+    >>> state_note(StateChange("h0", False, (1, None, 128), (1, None, 64)))
+    'the input h0 is a state of shape (1, n, 64) now, not (1, n, 128)'
+    """
+    what = "output" if state.output else "input"
+    before, after = map(shape_text, (state.before, state.after))
+    return f"the {what} {state.name} is a state of shape {after} now, not {before}"
 
 
 def ratio_range(before: Range, after: Range) -> Range | None:

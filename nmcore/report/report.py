@@ -20,6 +20,7 @@ from nmcore.plan.summaries import (
     SimilaritySummary,
     ZSummary,
 )
+from nmcore.plugins.states import StateChange
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.utils.versions import installed_versions
 
@@ -154,6 +155,8 @@ class Report:
         What became of the embedding table, where that was asked for.
     date : str
         When it was made: year, month and day.
+    states : sequence of StateChange
+        Inputs and outputs that are states of the model, and have other shapes than before.
     """
 
     before: Measures
@@ -177,6 +180,7 @@ class Report:
     level: str = "ok"
     vocabulary: Vocabulary | None = None
     date: str = field(default_factory=lambda: date.today().isoformat())
+    states: Sequence[StateChange] = ()
 
     @property
     def removed(self) -> int:

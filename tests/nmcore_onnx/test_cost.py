@@ -262,3 +262,68 @@ def test_attention_counts_as_the_two_products_that_it_is():
         ir_version=11,
     )
     assert registry.open_graph(model).cost().macs == 4 * 5 * 7 * (8 + 6)
+
+
+# Queries (2 of 4 heads), and what brings keys and values, by input; how many keys that are.
+WITH_PAST = {
+    "Attention": (
+        ({0: [1, 4, 5, 8], 1: [1, 4, 7, 8], 2: [1, 4, 7, 8], 4: [1, 4, 3, 8], 5: [1, 4, 3, 8]}, ""),
+        10,
+    ),
+    "keys and values in one": (({0: [1, 5, 32], 1: [1, 7, 4, 2, 8]}, "MultiHeadAttention"), 7),
+    "turned keys": (
+        ({0: [1, 5, 32], 1: [1, 4, 7, 8], 2: [1, 4, 7, 8]}, "MultiHeadAttention"),
+        7,
+    ),
+    "all in one": (({0: [1, 5, 4, 3, 8]}, "MultiHeadAttention"), 5),
+    "a past": (
+        (
+            {0: [1, 5, 32], 1: [1, 5, 32], 2: [1, 5, 32], 6: [1, 4, 3, 8], 7: [1, 4, 3, 8]},
+            "MultiHeadAttention",
+        ),
+        8,
+    ),
+    "grouped queries with a past": (
+        (
+            {0: [1, 5, 32], 1: [1, 5, 16], 2: [1, 5, 16], 3: [1, 2, 3, 8], 4: [1, 2, 3, 8]},
+            "GroupQueryAttention",
+        ),
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITH_PAST)
+def test_keys_of_all_kinds_count(name):
+    (inputs, op), keys = WITH_PAST[name]
+    names = [f"i{k}" if k in inputs else "" for k in range(max(inputs) + 1)]
+    domain = "com.microsoft" if op else ""
+    counts = {"num_heads": 4} | ({"kv_num_heads": 2} if op.startswith("Group") else {})
+    made = helper.make_node(
+        op or "Attention", names, ["out"], "attention", domain=domain, **(counts if op else {})
+    )
+    values = [
+        helper.make_tensor_value_info(f"i{k}", TensorProto.FLOAT, d) for k, d in inputs.items()
+    ]
+    sizes = [1, 5, 32] if op else [1, 4, 5, 8]
+    out = [helper.make_tensor_value_info("out", TensorProto.FLOAT, sizes)]
+    opsets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph([made], "network", values, out)
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=11)
+    assert registry.open_graph(model).cost().macs == 5 * keys * 4 * (8 + 8)
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_packed_attention_counts_its_projection_and_a_past(past):
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [6, 24], np.ones(144))
+    inputs = {"x": [1, 5, 6]} | ({"past": [2, 1, 2, 3, 4]} if past else {})
+    names = ["x", "w", "", "", *(["past"] if past else [])]
+    made = helper.make_node(
+        "Attention", names, ["out"], "attention", domain="com.microsoft", num_heads=2
+    )
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, d) for n, d in inputs.items()]
+    out = [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 5, 8])]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph([made], "network", values, out, [weight])
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    assert registry.open_graph(model).cost().macs == 5 * (144 + (5 + 3 * past) * 16)

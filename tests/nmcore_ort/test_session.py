@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 
 from chain import Chain
 from nmcore.errors import ArgumentError, ModelError
-from nmcore.plugins.protocols import InputSpec, RuntimeBackend
+from nmcore.plugins.inputs import InputSpec
+from nmcore.plugins.protocols import RuntimeBackend
 from nmcore_ort import runtime
 from nmcore_ort.session import usable_threads
 

@@ -110,7 +110,7 @@ def replace(place: Place, new: Array | ir.LazyTensor) -> None:
     if alone and source(value) is not value:
         node = value.producer()
         assert node is not None
-        value.shape = shape
+        value.shape, value.type = shape, value.type or ir.TensorType(data.dtype)
         replace(Place(node, 0), new)
     elif alone and value.const_value is not None:
         value.const_value = data

@@ -14,9 +14,10 @@ from nmcore.group import FloatArray
 from nmcore.plugins import InputHint
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
-from nmcore_onnx.ir.nodes import attribute
-from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.ir.nodes import attribute, flag
+from nmcore_onnx.ir.types import Dim, Shapes
 from nmcore_onnx.trace import operators
+from nmcore_onnx.trace.recurrent.layout import LENGTHS, is_recurrent
 
 Float64Array = NDArray[np.float64]
 
@@ -55,12 +56,12 @@ def input_hints(graph: ir.Graph, shapes: Shapes) -> dict[str, InputHint]:
     (4) a fully connected layer that reads every number of the input; the way ends there.
 
     Anything else ends it with what was found before. Of an integer input it is told how many rows
-    the smallest table has that it is looked up in, or that it is a mask.
+    the smallest table has that it is looked up in, that it is a mask, or of what it counts steps.
     """
     found = {}
     for value in graph.inputs:
         if value.dtype in (ir.DataType.INT64, ir.DataType.INT32) and not value.is_initializer():
-            whole = _looked_up(value)
+            whole = _counted_steps(value, graph, shapes) or _looked_up(value)
             if whole is not None:
                 found[str(value.name)] = whole
             continue
@@ -103,6 +104,42 @@ def _looked_up(value: ir.Value) -> InputHint | None:
     if rows:
         return InputHint(ids=min(rows))
     return InputHint(mask=True) if masks and not others else None
+
+
+def _counted_steps(value: ir.Value, graph: ir.Graph, shapes: Shapes) -> InputHint | None:
+    """What integers are for that say how many steps of each sequence count."""
+    open_, seen = [value], {value}
+    while open_:
+        for node, index in open_.pop().uses():
+            axis = _axis_of_steps(node, index)
+            if axis is not None:
+                shape = shapes.get(getattr(node.inputs[0], "name", "") or "", ())
+                return _steps(shape[axis], graph, shapes) if len(shape) > axis else None
+            new = node.outputs[0] if node.op_type in _LAYOUT and index == 0 else None
+            if new is not None and new not in seen:
+                seen.add(new)
+                open_.append(new)
+    return None
+
+
+def _axis_of_steps(node: ir.Node, index: int) -> int | None:
+    """The axis of the first input of a node of which an input says how many entries count."""
+    if is_recurrent(node) and index == LENGTHS:
+        return int(flag(node, "layout"))
+    if node.op_type == "ReverseSequence" and index == 1:
+        return node.attributes["time_axis"].as_int() if "time_axis" in node.attributes else 0
+    return None
+
+
+def _steps(length: Dim, graph: ir.Graph, shapes: Shapes) -> InputHint:
+    """As many steps as there are; one, which is never too many, where no input has that axis."""
+    if isinstance(length, int):
+        return InputHint(steps=length)
+    for value in graph.inputs:
+        shape = shapes.get(value.name or "", ())
+        if value.const_value is None and length in shape:
+            return InputHint(steps_of=(str(value.name), shape.index(length)))
+    return InputHint(steps=1)
 
 
 def _table(node: ir.Node, index: int) -> int | None:

@@ -57,7 +57,8 @@ def residual(node: ir.Node, shapes: Shapes) -> Residual | None:
     """The sum of equals that a node's output goes into, alone or through one batch norm."""
     operator = operators.weighted(node)
     output, norm = operator.output(node), None
-    reader = only_reader(output) if operator.output_axis is not None else None
+    is_product = operator.output_axis is not None and not operator.is_activated
+    reader = only_reader(output) if is_product else None
     behind = operator.made_axis(node, shapes) == 1  # batch norms work on axis 1
     if reader is not None and reader.op_type == "BatchNormalization" and behind:
         norm, output = reader, reader.outputs[0]

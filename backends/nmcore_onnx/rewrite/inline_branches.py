@@ -44,7 +44,7 @@ def _is_decided(value: ir.Value | None, shapes: Shapes) -> bool:
             return False
         # What a Shape gives and what is picked of it is the same for all lengths, or holds one.
         picks = node.op_type in ("Gather", "Slice") and _is_shape(node.inputs[0])
-        if node.op_type == "Shape" or picks:
+        if node.op_type in ("Shape", "Size") or picks:
             if static(current, shapes) is None:
                 return False
             stack += node.inputs[1:]

@@ -19,6 +19,7 @@ class Copy:
             for before, after in self._nodes.items()
             for old, new in zip(before.outputs, after.outputs, strict=True)
         }
+        self._values |= dict(zip(model.graph.inputs, self.model.graph.inputs, strict=True))
         self._doubles: dict[tuple[ir.Node, ir.Node], ir.Node] = {}
 
     def node(self, node: ir.Node) -> ir.Node:
@@ -34,7 +35,7 @@ class Copy:
         return Place(self._nodes[place.node], place.index)
 
     def value(self, value: ir.Value) -> ir.Value:
-        """The copy of a node's output."""
+        """The copy of a node's output, or of an input of the model."""
         return self._values[value]
 
     def move(self, value: ir.Value, new: ir.Value) -> None:

@@ -292,6 +292,8 @@ def _declare(trace: Trace, copy: Copy, gone: NDArray[np.intp]) -> None:
             continue
         sizes = list(declared.shape)
         length = sizes[channels.axis] if channels.axis < len(sizes) else None
+        if isinstance(length, ir.SymbolicDim) and value in trace.states.values():
+            continue  # a name stands for any length
         atoms = channels.expand(length) if isinstance(length, int) else None
         if atoms is None:
             declared.shape = None

@@ -149,6 +149,9 @@ def _sliced(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] 
 
 def _attended(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] | None:
     """What onnxruntime's attention gives: (batch, length, query heads * size of a value head)."""
+    if len(source) == 5 and node.op_type == "MultiHeadAttention":
+        # Heads of queries, keys and values: (batch, length, heads, 3, size).
+        source = (*source[:2], _product(source[2], source[4]))
     if len(source) != 3:
         return None
     width = _width_attended(node, source[2], known)
@@ -159,7 +162,8 @@ def _width_attended(node: ir.Node, width: Dim, known: Shapes) -> Dim | None:
     """The last axis of what it gives; ``width`` is that of what it reads first.
 
     1. Attention, whose weight makes queries, keys and values.
-    2. MultiHeadAttention, as wide as its values.
+    2. MultiHeadAttention, as wide as its values: (batch, length, D), or for each head (batch,
+       heads, length, size) or, in one with its keys, (batch, length, heads, 2, size).
     3. GroupQueryAttention, as wide as its queries: of their own, or in one with keys and values.
     """
     if node.op_type == "Attention":
@@ -167,8 +171,13 @@ def _width_attended(node: ir.Node, width: Dim, known: Shapes) -> Dim | None:
         sizes = node.attributes.get("qkv_hidden_sizes")
         return (weight[-1] // 3 if sizes is None else sizes.as_ints()[-1]) or None
     if node.op_type == "MultiHeadAttention":
-        values = _shape(node, 2, known)
-        return None if values is None or len(values) != 3 else values[2]
+        values = _shape(node, 2, known) or _shape(node, 1, known)
+        if values is None:
+            return width if Place(node, 1).value is None else None
+        if len(values) == 3:
+            return values[2]
+        heads = {4: 1, 5: 2}.get(len(values))
+        return None if heads is None else _product(values[heads], values[-1])
     if Place(node, 1).value is not None:
         return width
     query, key = (
@@ -177,6 +186,11 @@ def _width_attended(node: ir.Node, width: Dim, known: Shapes) -> Dim | None:
     )
     total = query + 2 * key
     return query * (width // total) if isinstance(width, int) and min(query, key) > 0 else None
+
+
+def _product(one: Dim, other: Dim) -> Dim:
+    """Two lengths multiplied; -1 where they are not known."""
+    return one * other if isinstance(one, int) and isinstance(other, int) else -1
 
 
 def _multiplied(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] | None:

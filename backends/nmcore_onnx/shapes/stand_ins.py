@@ -104,9 +104,11 @@ def replace(node: ir.Node) -> None:
 def _copy_output(node: ir.Node, index: int) -> None:
     """Let an Identity of the first output stand for another one."""
     graph, old = node.graph, node.outputs[index]
-    if not isinstance(graph, ir.Graph) or not old.name or old.is_graph_output():
+    if not isinstance(graph, ir.Graph) or not old.name:
         return
     made = ir.node("Identity", [node.outputs[0]])
     graph.insert_after(node, made)
-    ir.convenience.replace_all_uses_with(old, made.outputs[0])
+    made.outputs[0].type, made.outputs[0].shape = old.type, old.shape
+    given = old.is_graph_output()
+    ir.convenience.replace_all_uses_with(old, made.outputs[0], replace_graph_outputs=given)
     made.outputs[0].name, old.name = old.name, f"{old.name}.replaced"

@@ -50,6 +50,7 @@ class Trace:
 
     graph: ir.Graph
     shapes: Shapes
+    opens_states: bool = False
     channels: dict[ir.Value, Channels] = field(default_factory=dict)
     producers: list[ProducerSlot] = field(default_factory=list)
     consumers: list[ConsumerSlot] = field(default_factory=list)
@@ -59,6 +60,7 @@ class Trace:
     indices: list[IndexSlot] = field(default_factory=list)
     takes: list[TakeSlot] = field(default_factory=list)
     zeros: list[ZeroSlot] = field(default_factory=list)
+    states: dict[ir.Value, ir.Value | None] = field(default_factory=dict)
     left: dict[ir.Node, str] = field(default_factory=dict)
     atoms: UnionFind = field(default_factory=UnionFind)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -346,7 +348,7 @@ class Trace:
     def _freeze_open_ends(self) -> None:
         """What leaves the graph, or is read inside a subgraph, must keep its shape."""
         for value, channels in self.channels.items():
-            if value.is_graph_output():
+            if value.is_graph_output() and value not in self.states.values():
                 self.freeze(channels.atoms, f"its channels are the model's output {value.name!r}")
             for use in value.uses():
                 if use.node.graph is not self.graph:

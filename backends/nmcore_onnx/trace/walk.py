@@ -7,16 +7,22 @@ import onnx_ir as ir
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.trace import shared_weights
 from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.recurrent import interface
 from nmcore_onnx.trace.rules import rule_for
 
 
-def trace(graph: ir.Graph, shapes: Shapes) -> Trace:
-    """Walk a graph with the rules of :mod:`nmcore_onnx.trace.rules`."""
-    state = Trace(graph, shapes)
+def trace(graph: ir.Graph, shapes: Shapes, *, states: bool = False) -> Trace:
+    """Walk a graph with the rules of :mod:`nmcore_onnx.trace.rules`.
+
+    ``states`` says whether those that are inputs and outputs of the model may shrink.
+    """
+    state = Trace(graph, shapes, opens_states=states)
+    interface.begin(state)
     for node in graph:
         rule_for(node)(node, state)
         state.visited.add(node)
     state.run_checks()
+    interface.close(state)
     shared_weights.tie(state)
     state.finish()
     return state

@@ -9,7 +9,7 @@ from nmcore.calibration.calibration_set import from_data
 from nmcore.data.dataset import Dataset
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 
 def spec(*shape, dtype=np.float32, name="input"):

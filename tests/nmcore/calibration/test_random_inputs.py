@@ -7,7 +7,7 @@ import pytest
 
 from nmcore.calibration.random_inputs import random_inputs, random_inputs_for
 from nmcore.errors import ModelError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 FLOAT = np.dtype(np.float32)
 

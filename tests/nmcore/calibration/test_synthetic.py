@@ -13,7 +13,7 @@ from nmcore.calibration.dead_leaves import dead_leaves
 from nmcore.calibration.photographs import crops
 from nmcore.calibration.synthetic import synthesise
 from nmcore.data.normalisation import Normalisation
-from nmcore.plugins.protocols import InputHint, InputSpec
+from nmcore.plugins.inputs import InputHint, InputSpec
 
 
 def spec(*shape, dtype=np.float32, name="input"):

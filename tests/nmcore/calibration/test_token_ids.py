@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmcore.calibration.token_ids import SMALL_IDS, in_segments, token_ids
-from nmcore.plugins.protocols import InputHint, InputSpec
+from nmcore.plugins.inputs import InputHint, InputSpec
 
 
 def made(shape, *, name="ids", dtype=np.int64, seed=0, **told):

@@ -7,7 +7,7 @@ import pytest
 
 from nmcore.data.binding import by_input
 from nmcore.errors import DataError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 
 def spec(name, *shape, dtype=np.int64):

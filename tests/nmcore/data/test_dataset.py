@@ -8,7 +8,7 @@ import pytest
 from nmcore.data.dataset import Dataset
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 IMAGES = np.arange(4 * 3 * 2 * 2, dtype=np.uint8).reshape(4, 3, 2, 2)
 

@@ -9,7 +9,7 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.feeds import FeedList, batch_size, feeder
 from nmcore.data.loading import in_memory
 from nmcore.errors import DataError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 
 def spec(name, *shape, dtype=np.int64, symbols=()):

@@ -12,7 +12,7 @@ from nmcore.cli import cli
 from nmcore.data.images import Pictures
 from nmcore.errors import DataError
 from nmcore.evaluation.evaluate import evaluate
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 PIL = pytest.importorskip("PIL.Image")
 SPEC = InputSpec("in", (None, 3, 8, 8), np.dtype(np.float32))

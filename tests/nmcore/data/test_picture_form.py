@@ -10,7 +10,7 @@ from nmcore.data.images import Pictures
 from nmcore.data.picture_form import PictureForm
 from nmcore.data.preprocessing import PREPROCESSING
 from nmcore.errors import DataError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 FLOAT = np.dtype(np.float32)
 WIDE = Image.new("RGB", (8, 4), (250, 100, 10))

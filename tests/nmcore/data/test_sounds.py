@@ -11,7 +11,7 @@ from nmcore.data.loading import open_data
 from nmcore.data.normalisation import Normalisation
 from nmcore.data.sounds import Sounds
 from nmcore.errors import DataError
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 FLOAT = np.dtype(np.float32)
 SOUND = InputSpec("input", (None, 4), FLOAT)

@@ -15,7 +15,7 @@ from nmcore.evaluation.latency import (
     relative,
     time_sessions,
 )
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 
 
 def test_models_take_turns_after_a_warm_up():

@@ -13,7 +13,7 @@ from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.evaluate import evaluate
 from nmcore.evaluation.inputs import synthetic_data
 from nmcore.options.checks import OPTIONS, checked
-from nmcore.plugins.protocols import InputSpec
+from nmcore.plugins.inputs import InputSpec
 from small import small_network
 
 SHARE = "a share above 0 and at most 1 is needed"

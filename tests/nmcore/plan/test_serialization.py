@@ -159,7 +159,7 @@ class TestContent:
         assert data["options"] == {
             "criterion": "auto", "method": "merge", "threshold": None, "lam": None,
             "bn_form": "auto", "seed": 2, "samples": None, "scale": None, "mean": None, "std": None,
-            "preprocess": None, "input_shape": None, "vocabulary": None,
+            "preprocess": None, "input_shape": None, "vocabulary": None, "states": False,
         }  # fmt: skip
         assert {"nmcore", "numpy", "onnx"} <= set(data["versions"])
         assert data["call"] == "nmcore.compress('lenet5.onnx', ratio=0.5, method='merge', seed=2)"

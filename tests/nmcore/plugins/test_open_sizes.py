@@ -10,8 +10,8 @@ import nmcore
 from chain import Chain
 from nmcore.errors import ArgumentError
 from nmcore.plugins import open_graph, runtime
+from nmcore.plugins.inputs import InputSpec
 from nmcore.plugins.open_sizes import with_stated
-from nmcore.plugins.protocols import InputSpec
 from nmcore.plugins.sized_session import sized
 
 FLOAT = np.dtype(np.float32)

@@ -156,4 +156,27 @@ def test_names_are_kept_where_they_are_free():
 
 def test_it_is_told():
     result = nmcore.compress(pooled().gemm(5).build(), ratio=0.5, method="merge")
-    assert any("Ifs whose condition never changes" in line for line in result.cautions)
+    assert any("Ifs that can take but one branch" in line for line in result.cautions)
+
+
+def test_only_one_branch_gives_what_a_convolution_reads():
+    """Whatever the length of the input: with the other branch the model cannot run."""
+    chain = Chain(("n", 3, "length")).conv(12, kernel=3).node("Relu")
+    value = chain.value
+    chain.raw("Shape", value).node("Gather", np.array(2), axis=0).node("Equal", np.array(1))
+    condition = chain.value
+    axes = numpy_helper.from_array(np.array([0]), "axes")
+    yes = body(
+        helper.make_node("Unsqueeze", [value, "axes"], ["longer"], "unsqueeze"),
+        output="longer",
+        initializers=[axes],
+    )
+    no = body(helper.make_node("Identity", [value], ["longer"], "same"), output="longer")
+    chain.raw("If", condition, then_branch=yes, else_branch=no)
+    chain.width = 12
+    model = chain.conv(5, kernel=3).build(check=False)
+    info = helper.make_tensor_value_info(chain.value, TensorProto.FLOAT, ["n", 5, "steps"])
+    model.graph.output[0].CopyFrom(info)
+    assert [group.width for group in backend.open(model).groups] == [12]
+    result = nmcore.compress(model, ratio=0.5, method="merge", verify=True)
+    assert any("Ifs that can take but one branch" in line for line in result.cautions)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.operators.base import Known, Operator, elements
 
 
@@ -26,7 +27,8 @@ class Attention(Operator):
         query, key = inputs[:2]
         if key is None:
             raise TypeError("keys whose shape is not known")
-        return (elements(query) + elements(output)) * elements((key[-2],))
+        count = elements((key[-2],)) + past_length(node, inputs, 4)
+        return (elements(query) + elements(output)) * count
 
 
 class FusedAttention(Attention):
@@ -34,14 +36,37 @@ class FusedAttention(Attention):
 
     domain = "com.microsoft"
 
-    def __init__(self, op_type: str) -> None:
+    def __init__(self, op_type: str, past: int) -> None:
         self.op_type = op_type
+        self._past = past
 
     def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
-        """As of ONNX's own; keys in one with queries are as many as these, and as long."""
-        query, key = inputs[0], inputs[1] if len(inputs) > 1 else None
-        if key is not None:
-            return super().macs(node, inputs, output)
-        if query is None:
-            raise TypeError("queries whose shape is not known")
-        return 2 * elements(output) * elements((query[1],))
+        """As of ONNX's own; keys in one with queries are as many as these, and as long.
+
+        Keys are (batch, length, D), with values in one (batch, length, heads, 2, size), or turned
+        for the heads, (batch, heads, length, size).
+        """
+        packed = Place(node, 1).value is None
+        query, key = inputs[0], inputs[0] if packed else inputs[1]
+        if query is None or key is None:
+            raise TypeError("queries or keys whose shapes are not known")
+        length = key[2] if len(key) == 4 else key[1]
+        count = elements((length,)) + past_length(node, inputs, self._past)
+        scores = output if packed else query
+        return (elements(scores) + elements(output)) * count
+
+
+def past_length(node: ir.Node, inputs: Sequence[Known], index: int) -> int:
+    """How many keys of the past, (batch, heads, length, size), an input brings; 0 without one.
+
+    Raises
+    ------
+    TypeError
+        It is not known.
+    """
+    if Place(node, index).value is None:
+        return 0
+    past = inputs[index]
+    if past is None:
+        raise TypeError("keys of the past whose shape is not known")
+    return elements((past[-2],))

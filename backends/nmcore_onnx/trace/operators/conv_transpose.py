@@ -17,7 +17,7 @@ from nmcore_onnx.trace.operators.convolution import Convolution, taps
 class ConvTranspose(Convolution):
     """A transposed convolution, in groups or not."""
 
-    op_type = "ConvTranspose"
+    op_type = plain = "ConvTranspose"
     grouped_name = "a grouped transposed convolution"
 
     def axes(self, node: ir.Node) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +26,8 @@ class Convolution(Weighted):
 
     rank = 3
     output_axis = 1
+    # The operator of ONNX itself that does the same without an activation.
+    plain: ClassVar[str]
     # How a user knows it when it is grouped.
     grouped_name: ClassVar[str]
 
@@ -147,7 +150,13 @@ class Convolution(Weighted):
         self, build: Builder, node: ir.Node, value: ir.Value, filters: FloatArray, groups: int
     ) -> ir.Value:
         """Other filters at the places of a node's own."""
-        made = build.node(node.op_type, value, build.constant(filters), group=groups)
+        return self._at(build, node, [value, build.constant(filters)], groups)
+
+    def _at(
+        self, build: Builder, node: ir.Node, inputs: Sequence[ir.Value], groups: int
+    ) -> ir.Value:
+        """The plain operator with the geometry of a node."""
+        made = build.node(self.plain, *inputs, group=groups)
         maker = made.producer()
         assert maker is not None
         for name in _GEOMETRY:

@@ -12,10 +12,13 @@ from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.heads import has_state, mask_follows, tied, unite
+from nmcore_onnx.trace.operators.attention import past_length
 from nmcore_onnx.trace.operators.base import Known, elements
 from nmcore_onnx.trace.operators.weighted import Weighted
 
 _SIZES = "qkv_hidden_sizes"
+# Keys and values of the past, (2, batch, heads, length, size).
+_PAST = 4
 # The input that is added to the scores, perhaps with an entry a head.
 _MASK = 5
 
@@ -49,7 +52,7 @@ class PackedAttention(Weighted):
         problem = None
         if sizes is None or heads < 1 or any(size % heads for size in sizes):
             problem = "its heads are not known"
-        elif has_state(node, range(4, 5)):
+        elif has_state(node, range(_PAST, _PAST + 1)):
             problem = "its keys and values are part of the model's interface"
         followed = () if problem else (_MASK,)
         trace.decline_inputs(node, "which is attention with its projection in one", but=followed)
@@ -88,4 +91,5 @@ class PackedAttention(Weighted):
         if data is None or weight is None or sizes is None:
             raise TypeError("data or a weight whose shape is not known")
         length = elements((data[1],))
+        length += past_length(node, inputs, _PAST)
         return elements(data[:2]) * (elements(weight) + length * (sizes[1] + sizes[2]))

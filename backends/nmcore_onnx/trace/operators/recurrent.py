@@ -21,20 +21,30 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import as_matrix, from_matrix, read
 from nmcore_onnx.ir.builder import Builder
 from nmcore_onnx.ir.constants import Place
-from nmcore_onnx.ir.nodes import flag
 from nmcore_onnx.ir.types import Shapes
-from nmcore_onnx.trace import states
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.operators.base import Known, elements
 from nmcore_onnx.trace.operators.weighted import Weighted, add_to
+from nmcore_onnx.trace.recurrent import probes
+from nmcore_onnx.trace.recurrent.initial_states import follow_initial
+from nmcore_onnx.trace.recurrent.layout import (
+    BIAS,
+    DATA,
+    HIDDEN,
+    INPUT,
+    NEW,
+    PEEPHOLES,
+    RECURRENCE,
+    directions,
+    half,
+    resets_before,
+)
+from nmcore_onnx.trace.recurrent.rows import rows
 from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot
 
-DATA, INPUT, RECURRENCE, BIAS, HIDDEN, CELL, PEEPHOLES = 0, 1, 2, 3, 5, 6, 7
 # Directions and gates are the rows, what is read the columns.
 ROWS, COLUMNS = (0, 1), 2
-# A GRU's gates are update, reset and the new state.
-RESET, NEW = 1, 2
 
 
 class Recurrent(Weighted):
@@ -84,7 +94,7 @@ class Recurrent(Weighted):
         for output in range(1, len(node.outputs)):
             trace.carry(node, Channels(2, made.atoms), output)
         for index in self._initial:
-            states.follow_initial(node, index, Channels(2, made.atoms), trace)
+            follow_initial(node, index, Channels(2, made.atoms), trace)
 
     def consume(self, node: ir.Node, trace: Trace) -> None:
         """W reads channels on the last axis of the data."""
@@ -122,56 +132,24 @@ class Recurrent(Weighted):
         A GRU may multiply them by its reset gate before the last third of R reads them: then they
         stand there again, so multiplied.
         """
-        units, directions = len(atoms), self._directions(node)
+        units, count = len(atoms), directions(node)
         parts = []
-        for direction in range(directions):
+        for direction in range(count):
             first, last = (units * self._gates * (direction + k) for k in (0, 1))
-            middle = first + units * NEW if self._resets_before(node) else last
+            middle = first + units * NEW if resets_before(node) else last
             parts.append((direction * units, range(first, middle)))
             if middle < last:
-                parts.append(((directions + direction) * units, range(middle, last)))
-        copies = directions * (1 + self._resets_before(node))
+                parts.append(((count + direction) * units, range(middle, last)))
+        copies = count * (1 + resets_before(node))
         channels = Channels(2, np.tile(atoms, copies))
         source = node.outputs[0]
         trace.consume_parts(node, RECURRENCE, COLUMNS, ROWS, channels, parts, source)
 
-    def _directions(self, node: ir.Node) -> int:
-        return (constants.shape(node.inputs[INPUT]) or (1,))[0]
-
-    def _resets_before(self, node: ir.Node) -> bool:
-        return self.op_type == "GRU" and not flag(node, "linear_before_reset")
-
     # the weights
 
     def rows(self, slot: ProducerSlot) -> FloatArray:
-        """All that makes the units, as (gates * H, numbers): W, R, biases, peepholes, states.
-
-        What belongs to a unit as a whole stands in the rows of its first gates.
-        """
-        node = slot.node
-        weights = [read(Place(node, index)) for index in (INPUT, RECURRENCE)]
-        rows = weights[0].shape[1]
-        parts = [np.moveaxis(weight, 1, 0).reshape(rows, -1) for weight in weights]
-        parts += self._bias_columns(node, rows)
-        if Place(node, PEEPHOLES).value is not None:
-            parts.append(_in_first_rows(read(Place(node, PEEPHOLES)).T, rows))
-        for index in self._initial:
-            found = states.initial_constant(Place(node, index).value, rows // self._gates)
-            if found is not None:
-                parts.append(_in_first_rows(found, rows))
-        return np.concatenate(parts, axis=1)
-
-    def _bias_columns(self, node: ir.Node, rows: int) -> list[FloatArray]:
-        """The two biases, added up where the operator adds them; each (gates * H, directions)."""
-        if Place(node, BIAS).value is None:
-            return []
-        first, second = read(Place(node, BIAS)).reshape(-1, 2, rows).transpose(1, 2, 0)
-        if self.op_type != "GRU" or self._resets_before(node):
-            return [first + second]
-        # What comes to the new state from R is multiplied by the reset gate, its bias included.
-        apart = np.arange(rows)[:, None] >= NEW * rows // self._gates
-        zero = second.dtype.type(0)
-        return [first + np.where(apart, zero, second), np.where(apart, second, zero)]
+        """All that makes the units, as (gates * H, numbers)."""
+        return rows(slot.node, self._initial)
 
     def offsets(self, node: ir.Node, width: int) -> FloatArray | None:
         """None: :meth:`rows` hold them."""
@@ -182,15 +160,15 @@ class Recurrent(Weighted):
         place = Place(node, BIAS)
         if place.value is None:
             return None
-        halves = read(place).reshape(self._directions(node), 2, -1)
-        return halves[:, _half(index)].reshape(-1)
+        halves = read(place).reshape(directions(node), 2, -1)
+        return halves[:, half(index)].reshape(-1)
 
     def add_bias(self, node: ir.Node, addition: FloatArray, index: int) -> ir.Value | None:
         """Add to one half of the biases; the other is zero where there was none."""
-        place, directions = Place(node, BIAS), self._directions(node)
-        parts = np.zeros((directions, 2, addition.size // directions), addition.dtype)
-        parts[:, _half(index)] = addition.reshape(directions, -1)
-        both = parts.reshape(directions, -1)
+        place, count = Place(node, BIAS), directions(node)
+        parts = np.zeros((count, 2, addition.size // count), addition.dtype)
+        parts[:, half(index)] = addition.reshape(count, -1)
+        both = parts.reshape(count, -1)
         if place.value is None:
             dtype = constants.dtype(node.inputs[INPUT])
             name = f"{node.name or node.outputs[0].name}.bias"
@@ -219,48 +197,11 @@ class Recurrent(Weighted):
         """The node's data, or the states (steps, batch, units of :meth:`_consume_state`)."""
         if index == INPUT:
             return super().data(build, node, index)
-        found = states.previous(build, node, self._directions(node))
-        if self._resets_before(node):
-            gates = [self._reset(build, node, each, k) for k, each in enumerate(found)]
-            found += [build.node("Mul", *pair) for pair in zip(found, gates, strict=True)]
-        return found[0] if len(found) == 1 else build.node("Concat", *found, axis=2)
+        return probes.read_states(build, node)
 
     def product(self, build: Builder, node: ir.Node, index: int, output: ir.Value) -> ir.Value:
-        """What W or R gives with its bias: (steps, batch, directions * gates * H), or with the
-        first two axes as the data has them.
-        """
-        directions = self._directions(node)
-        units = (constants.shape(node.inputs[RECURRENCE]) or ())[2]
-        if index == INPUT:
-            value = self.data(build, node, index)
-            parts = [(value, d, 0, self._gates) for d in range(directions)]
-        else:
-            found = states.previous(build, node, directions)
-            last = NEW if self._resets_before(node) else self._gates
-            parts = []
-            for direction, state in enumerate(found):
-                parts.append((state, direction, 0, last))
-                if last < self._gates:
-                    gate = self._reset(build, node, state, direction)
-                    state = build.node("Mul", state, gate)
-                    parts.append((state, direction, last, self._gates))
-        values = [
-            states.product(build, node, index, state, direction, units, slice(first, last))
-            for state, direction, first, last in parts
-        ]
-        return values[0] if len(values) == 1 else build.node("Concat", *values, axis=2)
-
-    def _reset(self, build: Builder, node: ir.Node, state: ir.Value, direction: int) -> ir.Value:
-        """The reset gate of a GRU, (steps, batch, H), for the state before each step."""
-        units = (constants.shape(node.inputs[RECURRENCE]) or ())[2]
-        gate, data = slice(RESET, RESET + 1), node.inputs[DATA]
-        assert data is not None
-        read_data = states.product(build, node, INPUT, data, direction, units, gate)
-        if flag(node, "layout"):
-            read_data = build.node("Transpose", read_data, perm=[1, 0, 2])
-        read_state = states.product(build, node, RECURRENCE, state, direction, units, gate)
-        total = build.node("Add", read_data, read_state)
-        return states.gate_activation(build, node, total, direction)
+        """What W or R gives with its bias; see :func:`probes.product`."""
+        return probes.product(build, node, index, super().data(build, node, INPUT), self._gates)
 
     def unfold(
         self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int, step: int = 1
@@ -290,15 +231,3 @@ class Recurrent(Weighted):
         if data is None:
             raise TypeError("data whose shape is not known")
         return elements(data[:2]) * elements(inputs[index])
-
-
-def _half(index: int) -> int:
-    """Which half of the biases belongs to the weight at input ``index``."""
-    return 0 if index == INPUT else 1
-
-
-def _in_first_rows(numbers: FloatArray, rows: int) -> FloatArray:
-    """Numbers (n, m) as the first rows of (rows, m), with zeros below."""
-    result = np.zeros((rows, numbers.shape[1]), numbers.dtype)
-    result[: len(numbers)] = numbers
-    return result

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from nmcore_onnx.trace.operators.attention import Attention, FusedAttention
 from nmcore_onnx.trace.operators.base import Operator
-from nmcore_onnx.trace.operators.conv import Conv
+from nmcore_onnx.trace.operators.conv import Conv, FusedConv
 from nmcore_onnx.trace.operators.conv_transpose import ConvTranspose
 from nmcore_onnx.trace.operators.einsum import Einsum
 from nmcore_onnx.trace.operators.fused_matmul import FusedMatMul
@@ -14,8 +14,9 @@ from nmcore_onnx.trace.operators.gemm import Gemm
 from nmcore_onnx.trace.operators.matmul import MatMul
 from nmcore_onnx.trace.operators.packed_attention import PackedAttention
 from nmcore_onnx.trace.operators.quantised import QuantisedConv, QuantisedMatMul
-from nmcore_onnx.trace.operators.recurrent import CELL, HIDDEN, Recurrent
+from nmcore_onnx.trace.operators.recurrent import Recurrent
 from nmcore_onnx.trace.operators.weighted import Weighted
+from nmcore_onnx.trace.recurrent.layout import CELL, HIDDEN
 
 _ALL: tuple[Operator, ...] = (
     Conv(),
@@ -31,9 +32,10 @@ _ALL: tuple[Operator, ...] = (
     QuantisedConv("QLinearConv", weight=3),
     QuantisedMatMul("MatMulInteger"),
     QuantisedMatMul("QLinearMatMul"),
+    FusedConv(),
     FusedMatMul(),
-    FusedAttention("MultiHeadAttention"),
-    FusedAttention("GroupQueryAttention"),
+    FusedAttention("MultiHeadAttention", past=6),
+    FusedAttention("GroupQueryAttention", past=3),
     PackedAttention(),
 )
 _BY_NAME = {(operator.domain, operator.op_type): operator for operator in _ALL}

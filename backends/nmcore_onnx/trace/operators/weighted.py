@@ -42,14 +42,17 @@ class Weighted(Operator):
         The inputs that hold what it multiplies, and its bias.
     output_axis : int or None
         The axis of its output that the weight's rows make; -1 is the last one, of whatever rank.
-        None where the output is not the product itself, because an activation is part of the
-        operator: then no batch norm and no sum behind it is taken for a part of the product.
+        None where what it gives is no product.
+    is_activated : bool
+        Whether an activation is part of the operator: then no batch norm and no sum behind it is
+        taken for a part of the product.
     """
 
     rank: ClassVar[int]
     data_input: ClassVar[int] = 0
     bias_input: ClassVar[int] = 2
     output_axis: ClassVar[int | None]
+    is_activated: ClassVar[bool] = False
 
     # axes
 
@@ -67,7 +70,11 @@ class Weighted(Operator):
         raise NotImplementedError
 
     def made_axis(self, node: ir.Node, shapes: Shapes) -> int | None:
-        """The axis of its output that the weight's rows make, from 0 on; None where not known."""
+        """The axis of its output that the weight's rows make, from 0 on; None where not known, or
+        where the output is not the product itself.
+        """
+        if self.is_activated:
+            return None
         if self.output_axis is None or self.output_axis >= 0:
             return self.output_axis
         output = shapes.get(node.outputs[0].name or "")

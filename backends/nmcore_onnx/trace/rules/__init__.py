@@ -9,7 +9,6 @@ several need stands in :mod:`nmcore_onnx.trace.axes`, :mod:`nmcore_onnx.trace.he
 
 from nmcore_onnx.trace.rule_registry import rule_for
 from nmcore_onnx.trace.rules import (
-    attention,
     concat_split,
     elementwise,
     fused_attention,
@@ -19,13 +18,13 @@ from nmcore_onnx.trace.rules import (
     normalization,
     pooling,
     reshape,
+    rotary,
     sampling,
     scans,
     unsupported,
 )
 
 __all__ = [
-    "attention",
     "concat_split",
     "elementwise",
     "fused_attention",
@@ -35,6 +34,7 @@ __all__ = [
     "normalization",
     "pooling",
     "reshape",
+    "rotary",
     "rule_for",
     "sampling",
     "scans",

@@ -14,6 +14,7 @@ from nmcore_onnx.shapes.reshape_axes import Segment, match
 from nmcore_onnx.trace.axes import axis_behind, squeezed_axes, times
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.recurrent.initial_states import begins_layers
 from nmcore_onnx.trace.rule_registry import rule
 from nmcore_onnx.trace.target_sizes import follow_size, others_ignore
 
@@ -177,11 +178,14 @@ def _split(
 def _standing_axis(node: ir.Node, trace: Trace, lengths: list[int], outs: tuple[int, ...]) -> int:
     """Which axis of a split stands for the channels.
 
-    In a shuffle (Reshape, Transpose, Reshape) the longest; else the first, which is that of the
+    In a shuffle (Reshape, Transpose, Reshape) the longest; of what recurrent layers begin with the
+    last, that of the units, which both directions have alike; else the first, which is that of the
     attention heads, unless it only tells query, key and value apart.
     """
     if _is_shuffle(node, outs):
         return lengths.index(max(lengths))
+    if begins_layers(node.outputs[0]):
+        return len(lengths) - 1
     apart = len(lengths) > 2 or _is_taken_apart(node, trace, outs[0])
     return 1 if lengths[0] <= 3 and apart else 0
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
+from nmcore.calibration.random_inputs import random_inputs
 from nmcore.compression.merging import merge_group
 from nmcore.options.options import MethodOptions
 from nmcore.plan.plan import GroupPlan, Plan
@@ -157,6 +158,73 @@ def test_a_layer_that_begins_with_the_states_of_another(direction):
     assert_equal(run(small, form), run(model, form))
 
 
+def test_both_directions_begin_with_parts_of_one_product():
+    """Reshaped to (batch, directions, H): unit k of both goes or stays as one."""
+    form = Form(GRU, direction=BOTH, initial="encoded")
+    model = network(form)
+    (layer,) = (each for each in model.graph.node if each.name == "layer0")
+    encoder = next(each for each in model.graph.node if layer.input[5] in each.output)
+    place = list(model.graph.node).index(layer)
+    rows = np.random.default_rng(3).standard_normal((FEATURES, 12)).astype(np.float32)
+    rows = rows.reshape(FEATURES, 2, 6)[:, :, [0, 1, 2, 0, 1, 2]].reshape(FEATURES, 12)
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(rows, "started"),
+            numpy_helper.from_array(np.array([BATCH, 2, 6]), "apart"),
+            numpy_helper.from_array(np.array([0]), "first_step"),
+        ]
+    )
+    nodes = [
+        helper.make_node("Gather", [layer.input[0], "first_step"], ["beginning"], axis=0),
+        helper.make_node("Squeeze", ["beginning", "first_step"], ["flat_beginning"]),
+        helper.make_node("Gemm", ["flat_beginning", "started"], ["start"], "start"),
+        helper.make_node("Reshape", ["start", "apart"], ["parts"], "parts"),
+        helper.make_node("Transpose", ["parts"], ["turned_parts"], perm=[1, 0, 2]),
+    ]
+    layer.input[5] = "turned_parts"
+    for node in reversed(nodes):
+        model.graph.node.insert(place, node)
+    model.graph.node.remove(encoder)
+    onnx.checker.check_model(model, full_check=True)
+    assert widths(model) == {"start": 6}
+    chosen = Plan((GroupPlan("start", 6, kept(form, 6)),))
+    small = nmcore.compress(model, plan=chosen, method="merge", verify=True).graph.serialize()
+    assert weights(small)["layer0_R"].shape == (2, 9, 3)
+    assert_equal(run(small, form), run(model, form))
+
+
+def test_lengths_that_are_made_fit_the_steps():
+    """The number of steps is open, and first of all axes."""
+    model = network(Form(GRU, lengths=True))
+    (turn,) = (each for each in model.graph.node if each.name == "steps_first")
+    model.graph.node.remove(turn)
+    for node in model.graph.node:
+        node.input[:] = ["x" if each in turn.output else each for each in node.input]
+    for value in model.graph.input:
+        sizes = ["steps", "batch", FEATURES] if value.name == "x" else ["batch"]
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(helper.make_tensor_value_info(value.name, kind, sizes))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    hint = backend.open(model).input_hints()["lengths"]
+    assert hint.steps_of == ("x", 0)
+    result = nmcore.compress(model, ratio=0.5, method="moments", verify=True)
+    assert result.report.verified
+    specs = result.original.session().inputs
+    made = random_inputs(specs, hints={"lengths": hint})
+    assert made["x"].shape == (32, 1, FEATURES)
+    assert made["lengths"].tolist() == [32]
+
+
+def test_a_weight_behind_an_identity_says_nothing(caplog):
+    model = network(Form(GRU))
+    (layer,) = (each for each in model.graph.node if each.name == "layer0")
+    model.graph.node.insert(0, helper.make_node("Identity", [layer.input[2]], ["same"], "same"))
+    layer.input[2] = "same"
+    with caplog.at_level("INFO"):
+        nmcore.compress(model, ratio=0.5, method="merge", verify=True)
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
 # what the caller sees stays
 
 
@@ -183,7 +251,11 @@ def with_states(model: onnx.ModelProto, form: Form, given: str, taken: str) -> o
 @pytest.mark.parametrize(
     ("given", "taken", "reason"),
     [
-        ("hc", "hc", "LSTM 'layer0' begins with the model's input 'h0', whose shape would change"),
+        (
+            *("hc", "hc"),
+            "LSTM 'layer0' begins with the model's input 'h0', whose shape would change: --states "
+            "allows it",
+        ),
         ("c", "", "LSTM 'layer0' begins with the model's input 'c0', whose shape would change"),
         ("", "c", "its channels are the model's output 'c1'"),
     ],

@@ -189,3 +189,82 @@ def test_integer_weights_are_left_alone(operator):
     model = finish(chain)
     assert widths(model) == {}
     assert "quantised" in reasons(model)[f"{operator.lower()}1"]
+
+
+# Activations that are part of a convolution, with their parameters.
+BENT = {
+    "Relu": [],
+    "Tanh": [],
+    "Sigmoid": [],
+    "LeakyRelu": [0.2],
+    "Clip": [-0.3, 0.8],
+    "HardSigmoid": [0.2, 0.5],
+}
+
+
+def convolved(activation, *, group=1, added=False):
+    """Convolutions with activations in them, one behind the other; the second may add another."""
+    fused = {"activation": activation, "pads": [1] * 4, **MS}
+    if BENT[activation]:
+        fused["activation_params"] = BENT[activation]
+    chain = Chain((1, 3, 6, 6))
+    chain.node("FusedConv", chain.weight(HIDDEN, 3, 3, 3), row(chain, HIDDEN), **fused)
+    chain.width = HIDDEN
+    first = chain.value
+    if group > 1:
+        kernel = chain.weight(HIDDEN, HIDDEN // group, 3, 3)
+        chain.node("FusedConv", kernel, row(chain, HIDDEN), group=group, **fused)
+    if added:
+        beside = chain.raw("Neg", first).value
+        kernel = chain.weight(HIDDEN, HIDDEN, 3, 3)
+        chain.value = first
+        chain.node("FusedConv", kernel, row(chain, HIDDEN), beside, **fused)
+    chain.conv(5)
+    model = chain.build(check=False)
+    model.opset_import.append(CONTRIB)
+    return model
+
+
+@pytest.mark.parametrize("activation", BENT)
+def test_activations_inside_of_a_convolution(activation):
+    prove(convolved(activation), {"fusedconv1": HIDDEN})
+
+
+@pytest.mark.parametrize("group", [HIDDEN, HIDDEN // 4, 2])
+def test_groups_with_an_activation(group):
+    units = {HIDDEN: HIDDEN, HIDDEN // 4: HIDDEN // 4}.get(group)
+    expected = {"fusedconv1": units} if units else {"fusedconv1": 12, "fusedconv2": 12}
+    prove(convolved("Relu", group=group), expected)
+
+
+def test_what_is_added_before_the_activation_goes_too():
+    prove(convolved("Relu", added=True), {"fusedconv1": HIDDEN})
+
+
+def test_what_is_added_and_has_other_channels_keeps_them():
+    model = convolved("Relu", added=True)
+    (node,) = (each for each in model.graph.node if len(each.input) > 3)
+    constant = onnx.numpy_helper.from_array(np.ones((1, HIDDEN, 6, 6), "f4"), "fixed")
+    model.graph.initializer.append(constant)
+    node.input[3] = "fixed"
+    assert widths(model) == {"fusedconv1": HIDDEN}
+    assert "channels must stay" in reasons(model)["fusedconv2"]
+
+
+def test_channels_whose_filters_are_alike_merge_without_loss():
+    """Rows, columns and biases alike: what the activation makes of them is alike, too."""
+    import nmcore
+    from chain import run
+
+    model = convolved("LeakyRelu")
+    for tensor in model.graph.initializer:
+        if tensor.dims[0] == HIDDEN:
+            array = onnx.numpy_helper.to_array(tensor).copy()
+            array[HIDDEN // 2 :] = array[: HIDDEN // 2]
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    keep = {"groups": {"fusedconv1": list(range(HIDDEN // 2))}}
+    x = {"input": np.random.default_rng(0).standard_normal((1, 3, 6, 6)).astype(np.float32)}
+    expected = run(model, x)[0]
+    for method in ("merge", "moments"):
+        small = nmcore.compress(model, plan=keep, method=method, verify=True).graph.serialize()
+        np.testing.assert_allclose(run(onnx.load_from_string(small), x)[0], expected, atol=2e-3)
