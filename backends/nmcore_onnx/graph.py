@@ -32,7 +32,7 @@ from nmcore.group import (
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.states import StateChange
 from nmcore_onnx import cost
-from nmcore_onnx.ir import constants, defaults
+from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.arrays import compact
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -48,6 +48,7 @@ from nmcore_onnx.rewrite.channel_sums import (
 )
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.rewrite.narrow import Narrowed
+from nmcore_onnx.rewrite.told import count_ifs, told
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
@@ -375,37 +376,11 @@ class OnnxGraph:
 
     @property
     def _is_inlined(self) -> bool:
-        return bool(self._source.functions or self._inlined_branches)
-
-    @cached_property
-    def _inlined_branches(self) -> int:
-        """How many Ifs fewer there are than in the model as it was read."""
-        return _ifs(self._source) - _ifs(self._original)
+        return bool(self._source.functions) or count_ifs(self._source) > count_ifs(self._original)
 
     def told(self) -> Sequence[str]:
         """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""
-        lines = list(self._origin.left_out)
-        gone = set(self._source.functions) - set(self._result.functions)
-        if gone:
-            count = f"{len(gone)} functions" if len(gone) > 1 else "1 function"
-            lines.append(f"{count} of the model's own became plain nodes where they are called")
-        if self._inlined_branches and _ifs(self._result) < _ifs(self._source):
-            lines.append("Ifs that can take but one branch became that branch")
-        before, after = (defaults.listed(model) for model in (self._source, self._result))
-        now = {value.name: value.shape for value in after}
-        changed = [
-            str(value.name)
-            for value in before
-            if value.name not in now or now[value.name] != value.shape
-        ]
-        if not changed:
-            return lines
-        weights = f"{len(changed)} weights" if len(changed) > 1 else "1 weight"
-        line = (
-            f"{weights} that the model lists as inputs changed in shape or went, {changed[0]!r} "
-            "first: whoever sets them has to know"
-        )
-        return [*lines, line]
+        return [*self._origin.left_out, *told(self._source, self._original, self._result)]
 
     def precisions(self) -> Sequence[np.dtype[Any]]:
         """The floating-point types of its weights and values."""
@@ -462,8 +437,3 @@ class OnnxGraph:
     def data_files(self) -> Sequence[Path]:
         """The files beside the original's own that hold weights of it."""
         return external_data.data_files(tensors(self._original))
-
-
-def _ifs(model: ir.Model) -> int:
-    """How many Ifs a model holds, also inside others."""
-    return sum(node.op_type == "If" for node in model.graph.all_nodes())

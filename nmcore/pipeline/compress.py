@@ -28,6 +28,7 @@ from nmcore.options.options import CompressOptions
 from nmcore.options.recipe import strategy, unused
 from nmcore.pipeline.call import file_name, written_call
 from nmcore.pipeline.job import Job
+from nmcore.pipeline.made_plan import made_plan
 from nmcore.pipeline.original import Original
 from nmcore.pipeline.resolve import scope, spent, task_of
 from nmcore.pipeline.result import Result
@@ -35,12 +36,11 @@ from nmcore.pipeline.search import best_of_seeds, parts, within_drop
 from nmcore.pipeline.vocabulary import read_ids, with_vocabulary
 from nmcore.plan import fingerprint, replay, serialization
 from nmcore.plan.outcome import Outcome, untouched
-from nmcore.plan.plan import UNTOUCHED, Plan, Source
+from nmcore.plan.plan import Plan, Source
 from nmcore.plan.task import Task
 from nmcore.plugins import capabilities, protocols, registry
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
-from nmcore.utils.versions import installed_versions
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +329,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
                 )
         return Result(
             graph=graph,
-            plan=_made(outcomes, job, done.shown),
+            plan=made_plan(outcomes, job, done.shown),
             outcomes=outcomes,
             declined=graph.declined,
             before=original.cost,
@@ -385,31 +385,6 @@ def _compensated(job: Job, graph: protocols.Graph, task: Task, decided: Plan | N
         notes += replay.check_data(decided, shown)
     done = _measured(job, graph, task, data, reason)
     return replace(done, notes=[*notes, *done.notes], shown=shown)
-
-
-def _made(outcomes: Sequence[Outcome], job: Job, data: Source | None) -> Plan:
-    """The plan that gives the same result again.
-
-    What chose the channels has done so: ``auto`` has become a method, and data that nothing but
-    the choice rests on is not needed again.
-    """
-    given = job.options
-    methods = {outcome.plan.method for outcome in outcomes} - {UNTOUCHED}
-    measured = RECONSTRUCTION in methods
-    options = {name: checks.plain(getattr(given, name)) for name in replay.STATED}
-    if measured and given.max_drop is not None:
-        # Part of the data was kept apart to judge on.
-        options["max_drop"] = given.max_drop
-    if measured or given.method in ("auto", RECONSTRUCTION):
-        options["method"] = RECONSTRUCTION if measured else "merge"
-    return Plan(
-        groups=tuple(outcome.plan for outcome in outcomes),
-        options=options if methods or given.vocabulary is not None else {},
-        model=job.original.source(),
-        data=data if measured else None,
-        call=job.portable_call,
-        versions=installed_versions(),
-    )
 
 
 def _measured(
