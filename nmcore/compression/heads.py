@@ -70,15 +70,18 @@ class HeadNarrowing:
         return {name: Curve(order[name], self._bases[name].error) for name in order}
 
     def trials(self, curves: Mapping[str, Curve]) -> list[HeadTrial]:
-        """A part of the channels of each pair removed."""
+        """A part of the channels of each pair removed, and half of them.
+
+        A softmax may bear small errors far better than large ones.
+        """
         found = []
         for pair in self.pairs:
             error = curves[pair.name].error if pair.name in curves else np.zeros(0)
             if not len(error) or error[-1] <= 0:
                 continue
-            count = tried_count(error)
-            maps = self._maps(pair, self._bases[pair.name], pair.width - count)
-            found.append(HeadTrial(pair, maps, float(error[count - 1])))
+            for count in {tried_count(error): None, pair.width // 2: None}:
+                maps = self._maps(pair, self._bases[pair.name], pair.width - count)
+                found.append(HeadTrial(pair, maps, float(error[count - 1])))
         return found
 
     def expect(self, counts: Mapping[str, int]) -> None:

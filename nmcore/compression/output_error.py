@@ -21,7 +21,7 @@ from nmcore.compression.consumer_fit import solved_refit
 from nmcore.compression.moments import Moments
 from nmcore.data.batches import Feeds, length_of, part_of
 from nmcore.errors import ModelError
-from nmcore.group import Array, Consumer, Float64Array, Group, IntArray, Refit
+from nmcore.group import Array, Consumer, Float64Array, Group, IntArray, Refit, ScorePair
 from nmcore.plugins import protocols
 from nmcore.plugins.states import serialized_alike
 from nmcore.utils.progress import Progress, silent
@@ -36,6 +36,8 @@ LEVEL = 0.03
 PASSES, FEWEST = 2, 4
 # What is measured is taken within bounds, as few inputs tell little.
 BOUND = 16.0
+# Errors of scores are in a unit of their own, so these bounds only keep numbers finite.
+BOUND_INSIDE = 2.0**30
 # A channel of an output that has changed by all of its variance is lost, and cannot be more so.
 LOST = 1.0
 
@@ -126,7 +128,7 @@ def scales(
     graph : Graph
         What is compressed, before any channel has gone.
     trials : sequence of Tried
-        One a group.
+        One a group, or several.
     calibration : CalibrationSet
         Its unseen inputs are used.
     session : callable
@@ -137,7 +139,7 @@ def scales(
     Returns
     -------
     dict of group name to float
-        From 1 / BOUND to BOUND; empty where nothing can be told.
+        From 1 / BOUND to BOUND, of score pairs as it is measured; empty where nothing can be told.
     """
     shown = _shown(calibration, len(trials))
     if not shown or len(trials) < 2:
@@ -151,20 +153,39 @@ def scales(
     except ModelError as error:
         log.info("no output errors: %s", error)
         return {}
+    measured: dict[str, tuple[float, float]] = {}
+    for trial, change in zip(trials, changes, strict=True):
+        found, known = (change, trial.error), measured.get(trial.group.name)
+        # Of several trials of one the worst counts.
+        if known is None or found[0] * known[1] > known[0] * found[1]:
+            measured[trial.group.name] = found
     return relative(
-        {t.group.name: (change, t.error) for t, change in zip(trials, changes, strict=True)}
+        measured,
+        frozenset(t.group.name for t in trials if isinstance(t.group, ScorePair)),
     )
 
 
-def relative(measured: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+def relative(
+    measured: Mapping[str, tuple[float, float]], inside: frozenset[str] = frozenset()
+) -> dict[str, float]:
     """Scales from what was measured: the change of the outputs, and the error that made it.
 
     A group that changes nothing counts least; one behind which outputs are no numbers counts most.
+
+    Parameters
+    ----------
+    measured : mapping of group name to (float, float)
+        Both, of groups and of score pairs.
+    inside : frozenset of str
+        The score pairs among them. Their errors are in units of their own, parts of the scores,
+        which tell nothing of what outputs do: the median is that of groups, and nothing is bounded.
 
     Examples
     --------
     >>> relative({"a": (0.16, 0.01), "b": (0.04, 0.01), "c": (0.01, 0.01), "dead": (0.0, 0.0)})
     {'a': 4.0, 'b': 1.0, 'c': 0.25}
+    >>> relative({"a": (0.04, 0.01), "scores": (0.0004, 0.01)}, inside=frozenset(["scores"]))
+    {'a': 1.0, 'scores': 0.01}
     """
     ratios = {
         name: change / error
@@ -173,11 +194,14 @@ def relative(measured: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     }
     if not ratios:
         return {}
-    median = float(np.median(list(ratios.values())))
+    of_groups = [ratio for name, ratio in ratios.items() if name not in inside]
+    median = float(np.median(of_groups or list(ratios.values())))
+    bounds = {name: BOUND_INSIDE if name in inside else BOUND for name in measured}
     return {
-        name: float(np.clip(ratio / median, 1 / BOUND, BOUND)) for name, ratio in ratios.items()
+        name: float(np.clip(ratio / median, 1 / bounds[name], bounds[name]))
+        for name, ratio in ratios.items()
     } | {
-        name: 1 / BOUND if change == 0 else BOUND
+        name: 1 / bounds[name] if change == 0 else bounds[name]
         for name, (change, error) in measured.items()
         if error > 0 and name not in ratios
     }
