@@ -157,13 +157,16 @@ def _graphs(main: ir.Graph, nodes: list[ir.Node]) -> Iterator[ir.Graph]:
 def _node_macs(node: ir.Node, known: Shapes, index: int | None = None) -> int | None:
     """Multiply-accumulates of one node, or of its weight at input ``index``.
 
-    None where a size is unknown, 0 for operators that multiply nothing.
+    None where a size is unknown, or none, as where a kernel is larger than what it reads; 0 for
+    operators that multiply nothing.
     """
     operator = operators.find(node)
     if operator is None:
         return 0
     inputs = [known.get(value.name or "") if value else None for value in node.inputs]
     output = known.get(node.outputs[0].name or "")
+    if output is not None and 0 in output:
+        return None
     try:
         if index is None:
             return operator.macs(node, inputs, output)

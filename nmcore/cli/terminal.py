@@ -89,7 +89,7 @@ def notify(line: str) -> None:
 
 
 def warn(line: str) -> None:
-    """Warn the user on stderr, even one who wants no notices."""
+    """Warn the user on stderr, unless nothing but errors is wanted."""
     logs.log.warning("%s", line)
 
 

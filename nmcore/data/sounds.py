@@ -20,7 +20,7 @@ from nmcore.errors import DataError
 from nmcore.group import Array
 from nmcore.plugins.open_sizes import assumed_shapes
 from nmcore.plugins.protocols import InputSpec
-from nmcore.utils.logs import tell
+from nmcore.utils.logs import mention
 from nmcore.utils.spread import spread
 from nmcore.utils.text import shape_text
 
@@ -108,7 +108,7 @@ def _filled(spec: InputSpec, inputs: Sequence[InputSpec], rate: int, count: int)
 def _tell(name: str, rate: int, length: int, others: Sequence[InputSpec]) -> None:
     """Say what the model has to be made for, and what stands in for other inputs."""
     filled = [f"{spec.name} is {rate if spec.dtype.kind in 'iu' else 'zeros'}" for spec in others]
-    tell(", ".join([f"{name}: windows of {length} samples at {rate} Hz", *filled]))
+    mention(", ".join([f"{name}: windows of {length} samples at {rate} Hz", *filled]))
 
 
 def _rate(files: Sequence[Path]) -> int:

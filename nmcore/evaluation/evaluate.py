@@ -254,8 +254,8 @@ def evaluate(
         tallies = compare(runners, inputs, progress, asked=asked, features=features)
     if inputs.named_classes is not None and tallies[0].values.get("top1") is None:
         notify(
-            f"no accuracy: {inputs.name} has {inputs.named_classes} folders, which are no classes "
-            "of the model; call them by class numbers"
+            f"no accuracy: {inputs.name} names {inputs.named_classes} classes, and the model has "
+            "others; call them by class numbers"
         )
     open_sizes = graphs[0].cost().assumed
     if open_sizes:

@@ -44,3 +44,16 @@ def tell(line: str) -> None:
     >>> tell("going on with the CPU: the model does not start on CUDA")
     """
     logging.getLogger(NOTICES).warning("%s", line)
+
+
+@functools.cache
+def mention(line: str) -> None:
+    """Say what was read or chosen, at level INFO, once a process; it calls for no action.
+
+    The command line prints it; from Python it is seen where :mod:`logging` shows that level.
+
+    Examples
+    --------
+    >>> mention("recordings: windows of 512 samples at 16000 Hz")
+    """
+    logging.getLogger(NOTICES).info("%s", line)

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from nmcore.utils.logs import NOTICES, tell
+from nmcore.utils.logs import NOTICES, mention, tell
 
 
 @pytest.fixture
@@ -26,6 +26,11 @@ def told():
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     tell.cache_clear()
-    logging.getLogger(NOTICES).addHandler(handler)
+    mention.cache_clear()
+    notices = logging.getLogger(NOTICES)
+    level = notices.level
+    notices.setLevel(logging.INFO)
+    notices.addHandler(handler)
     yield lines
+    notices.setLevel(level)
     logging.getLogger(NOTICES).removeHandler(handler)

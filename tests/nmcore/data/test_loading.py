@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.data.loading import check_finite, load
+from nmcore.data.loading import check_finite, in_memory, load
 from nmcore.errors import DataError
 from nmcore.plugins.protocols import InputSpec
 
@@ -87,3 +87,24 @@ def test_nan_in_one_of_several_shapes():
     with pytest.raises(DataError, match=message):
         check_finite("d", "sound", sounds)
     check_finite("d", "sound", sounds[[0, 2, 3]])
+
+
+def test_a_normalisation_of_one_of_several_arrays(saved):
+    """Which array is meant is known with the model, which may have one input."""
+    data = load(saved(input=np.full((2, 3), 4.0), extra=np.ones(2)), scale=2)
+    spec = InputSpec("input", (None, 3), np.dtype(np.float32))
+    found = data.for_model([spec], 2)
+    assert found.take("input", slice(2), np.float32).tolist() == [[2.0] * 3] * 2
+    other = InputSpec("extra", (None,), np.dtype(np.float32))
+    with pytest.raises(DataError, match="scale, mean and std are for models with one input; this"):
+        data.for_model([spec, other], 2)
+
+
+def test_inputs_of_different_shapes_are_checked_for_numbers_too():
+    rows = np.empty(2, object)
+    rows[:] = [np.zeros(3), np.array([1.0, np.nan])]
+    for name in ("x", "sound"):
+        with pytest.raises(DataError, match=f"{name} holds NaN or infinity: 1 number, in 1 of 2"):
+            in_memory({name: rows})
+    rows[1] = np.zeros(2)
+    assert len(in_memory({"x": rows})) == 2

@@ -83,6 +83,21 @@ def test_a_session_of_stated_sizes_runs_as_it_did(model):
     assert np.array_equal(found.run({"input": x})[0], session.run({"input": x})[0])
 
 
+def test_a_guess_that_is_too_small_is_no_count(tmp_path):
+    chain = Chain(("n", 1, "t"))
+    chain.node("Conv", chain.weight(4, 1, 64)).node("Relu")
+    chain.node("Conv", chain.weight(2, 4, 1))
+    path = tmp_path / "sound.onnx"
+    onnx.save(chain.build(), path)
+    cost = open_graph(path).cost()
+    assert (cost.macs, len(cost.uncounted)) == (None, 2)
+    with pytest.raises(
+        ArgumentError, match=r"give the sizes that it runs at \(--input-shape; input"
+    ):
+        nmcore.compress(path, macs=0.5)
+    assert open_graph(path, {"": (1, 1, 64)}).cost().macs == 4 * 64 + 2 * 4
+
+
 def test_the_result_leaves_open_what_the_model_does(model):
     result = nmcore.compress(model, ratio=0.5, input_shape=(1, 3, 16, 16), samples=16)
     (given,) = result.model.graph.inputs
