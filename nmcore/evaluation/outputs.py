@@ -89,8 +89,16 @@ def joined(parts: Sequence[Array]) -> Array:
 
 
 def first_vectors(outputs: Outputs) -> Array | None:
-    """The first floating-point output of rank 2 or 3 with more than one number an input."""
+    """The first floating-point output of rank 2 or 3 with more than one number an input.
+
+    What a pooling left at rank 4, (n, d, 1, 1), is of rank 2.
+
+    >>> first_vectors([np.zeros((2, 1)), np.zeros((2, 128, 1, 1))]).shape
+    (2, 128)
+    """
     for output in outputs:
+        if output is not None and output.ndim == 4 and output.shape[2:] == (1, 1):
+            output = output[:, :, 0, 0]
         if output is None or output.dtype.kind != "f" or output.ndim not in (2, 3):
             continue
         if output.shape[-1] > 1:

@@ -22,10 +22,16 @@ def reader(tmp_path):
     return Reader(tmp_path)
 
 
-RUN = [page for page in PAGES if any(block.runs for block in blocks(page))]
+# Twelve compressions and their comparisons.
+LONG = ("docs/howto/tasks.md",)
+RUN = [
+    pytest.param(page, id=name(page), marks=[pytest.mark.slow] if name(page) in LONG else [])
+    for page in PAGES
+    if any(block.runs for block in blocks(page))
+]
 
 
-@pytest.mark.parametrize("page", RUN, ids=name)
+@pytest.mark.parametrize("page", RUN)
 def test_page_runs(page, reader):
     assert reader.follow(page) > 0
 
