@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from nmcore.group import (
 from nmcore.plugins.states import StateChange
 from nmcore_onnx import cost
 from nmcore_onnx.ir import constants, defaults
-from nmcore_onnx.ir.arrays import compact
+from nmcore_onnx.ir.arrays import clipped, compact
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.ir.tensors import tensors
@@ -282,7 +282,7 @@ class OnnxGraph:
 
     @cached_property
     def _result(self) -> ir.Model:
-        if not len(self._removed) and not self._ledger:
+        if not self._result_is_new:
             return self._source.clone()
         return self._rewritten().model
 
@@ -314,7 +314,7 @@ class OnnxGraph:
     def cost(self) -> Cost:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
-            if not len(self._removed) and not self._ledger:
+            if not self._result_is_new:
                 # What functions and branches hold is counted where it has been inlined.
                 counted = self._original if self._is_inlined else self._source
                 return cost.cost(counted, cost.assumed_shapes(counted))
@@ -338,6 +338,7 @@ class OnnxGraph:
             lines.append(f"{count} of the model's own became plain nodes where they are called")
         if self._inlined_branches and _ifs(self._result) < _ifs(self._source):
             lines.append("Ifs that can take but one branch became that branch")
+        lines += self._clipped()
         before, after = (defaults.listed(model) for model in (self._source, self._result))
         now = {value.name: value.shape for value in after}
         changed = [
@@ -353,6 +354,28 @@ class OnnxGraph:
             "first: whoever sets them has to know"
         )
         return [*lines, line]
+
+    def _clipped(self) -> Iterator[str]:
+        """Which weights became too large for the half precision that they are stored in."""
+        before, after = (
+            {
+                str(name): clipped(value.const_value.numpy())
+                for name, value in model.graph.initializers.items()
+                if value.const_value is not None and value.dtype == ir.DataType.FLOAT16
+            }
+            for model in (self._source, self._result)
+        )
+        more = {name: count - before.get(name, 0) for name, count in after.items()}
+        found = {name: count for name, count in more.items() if count > 0}
+        if self._result_is_new and found:
+            yield (
+                f"{sum(found.values())} numbers in {len(found)} weights became larger than half "
+                f"precision holds, first in {next(iter(found))!r}, and are 65504 now"
+            )
+
+    @property
+    def _result_is_new(self) -> bool:
+        return bool(len(self._removed) or self._ledger)
 
     def precisions(self) -> Sequence[np.dtype[Any]]:
         """The floating-point types of its weights and values."""

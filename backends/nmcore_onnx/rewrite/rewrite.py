@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nmcore.group import FloatArray
 from nmcore_onnx.ir import constants, defaults
-from nmcore_onnx.ir.arrays import cut
+from nmcore_onnx.ir.arrays import cut, stored
 from nmcore_onnx.ir.constant_folding import fold
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.rewrite.ledger import Changed, Ledger
@@ -135,7 +135,7 @@ def _new(
     original = fold(value)
     assert original is not None
     array = cut(original, masks) if changed is None else changed.cut(masks)
-    return array.astype(original.dtype, copy=False)
+    return stored(array, original.dtype)
 
 
 def _later(
@@ -147,7 +147,7 @@ def _later(
 
     def compute() -> ir.TensorProtocol:
         array = cut(tensor.numpy(), masks) if changed is None else changed.cut(masks)
-        data = ir.Tensor(np.ascontiguousarray(array, tensor.dtype.numpy()))
+        data = ir.Tensor(np.ascontiguousarray(stored(array, tensor.dtype.numpy())))
         forget(tensor)
         return data
 
