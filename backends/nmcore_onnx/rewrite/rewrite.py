@@ -26,6 +26,7 @@ from nmcore_onnx.trace.slots import (
     CountSlot,
     ProducerSlot,
     Slot,
+    StepSlot,
     TakeSlot,
 )
 
@@ -72,6 +73,8 @@ def rewrite(
         _recount(copy, count, removed)
     for index in trace.indices:
         _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
+    for step in trace.steps:
+        _restep(copy.node(step.node), step, ~np.isin(step.atoms, removed))
     return copy
 
 
@@ -246,6 +249,23 @@ def _reindex(place: Place, keep: NDArray[np.bool_]) -> None:
     assert indices is not None
     left = indices[keep[indices]]
     constants.replace(place, (np.cumsum(keep)[left % len(keep)] - 1).astype(indices.dtype))
+
+
+def _restep(node: ir.Node, slot: StepSlot, keep: NDArray[np.bool_]) -> None:
+    """Let a Slice take what is left of the positions that it took."""
+    if keep.all():
+        return
+    picked = np.cumsum(keep)[slot.picked[keep[slot.picked]]] - 1
+    unread = [value for value in node.inputs[1:] if value is not None]
+    node.op_type = "Gather"
+    node.attributes.clear()
+    node.attributes["axis"] = ir.AttrInt64("axis", slot.axis)
+    for index in range(1, len(node.inputs)):
+        node.replace_input_with(index, None)
+    node.resize_inputs(2)
+    constants.insert(Place(node, 1), f"{node.name or node.outputs[0].name}.channels", picked)
+    for value in unread:
+        constants.drop(value)
 
 
 def _declare(trace: Trace, copy: Copy, gone: NDArray[np.intp]) -> None:
