@@ -155,8 +155,9 @@ def compress(
         name; a folder of pictures or a list of their files; an array (n, ...), or a mapping of
         what a file would hold; or feeds, one mapping a run, in a list, a generator or an
         ``onnxruntime.quantization.CalibrationDataReader``; see
-        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made. On them results
-        are compared, too.
+        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made; where the model
+        runs on none of these, the test data beside it is used (folders ``test_data_set_*``).
+        Results are compared on them, too.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
         large models.
@@ -263,6 +264,8 @@ def compress(
     )
     if options.states:
         job = replace(job, original=job.original.with_states())
+    if job.data is None:
+        job = replace(job, data=job.original.own_data())
     if isinstance(options.vocabulary, Path):
         job = job.changed(vocabulary=read_ids(options.vocabulary))
     if options.vocabulary is not None:
@@ -309,6 +312,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
                     original=original.session,
                     providers=options.providers,
                     seed=options.seed,
+                    data=job.data,
                 )
         return Result(
             graph=graph,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from nmcore.group import FloatArray, RowSums
 from nmcore.plugins.protocols import Measurable
@@ -82,6 +85,15 @@ class Lexical(Protocol):
 
     def with_table(self, name: str, values: FloatArray) -> bytes:
         """The model with other values (V, D) in a table, serialised."""
+        ...
+
+
+@runtime_checkable
+class Exemplary(Protocol):
+    """A backend that finds inputs that lie beside a model."""
+
+    def examples(self, model: Path, names: Sequence[str]) -> Sequence[Mapping[str, NDArray[Any]]]:
+        """What a model can be fed with, by the names of its inputs; empty where nothing is."""
         ...
 
 
