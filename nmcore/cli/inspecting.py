@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     help="Predict the error of cutting each group alone; with --data, measure it too.",
 )
 @click.option(
+    "--states",
+    is_flag=True,
+    help="With the groups that are states of the model, as compress --states cuts them.",
+)
+@click.option(
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
 def inspect(
     model: Path,
     sensitivity: bool,
+    states: bool,
     as_json: bool,
     everything: bool,
     providers: tuple[str, ...],
@@ -72,14 +78,19 @@ def inspect(
     """
     from nmcore.cli import terminal as t
     from nmcore.plugins import registry
+    from nmcore.plugins.states import Stateful
     from nmcore.report.phrases import cost_notes
     from nmcore.utils.text import printable
 
     _check_belongs(sensitivity, inputs)
     graph = registry.open_graph(model)
+    if states and isinstance(graph, Stateful):
+        graph = graph.with_states()
     cost = graph.cost()
     inputs["metric"] = inputs["metric"] or None
-    found = _sensitivity(model, providers=providers, seed=seed, **inputs) if sensitivity else None
+    found = None
+    if sensitivity:
+        found = _sensitivity(model, providers=providers, seed=seed, states=states, **inputs)
     if as_json:
         print_json(
             {

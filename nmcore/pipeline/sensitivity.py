@@ -62,6 +62,7 @@ def sensitivity(
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
     metric: MetricLike | Sequence[MetricLike] | None = None,
+    states: bool = False,
     progress: Progress = silent,
 ) -> Sensitivity:
     """Tell what each group of channels can lose, cut alone.
@@ -90,6 +91,8 @@ def sensitivity(
     metric : str, callable, or sequence of these, optional
         What the loss is measured by on ``data``, the first of several, as for
         :func:`nmcore.compress`; by default what suits the form of the outputs.
+    states : bool
+        Whether groups count that are states of the model, as for :func:`nmcore.compress`.
     progress : callable
         Wraps the iteration over groups, as in ``progress("measuring", groups)``.
 
@@ -124,10 +127,12 @@ def sensitivity(
         preprocess=preprocess,
         providers=providers,
         seed=seed,
+        states=states,
     )
     registry.runtime().check(options.providers)
+    original = Original(model, options.providers)
     job = Job(
-        Original(model, options.providers),
+        original.with_states() if options.states else original,
         options,
         open_data(data, options.normalisation),
         progress,
