@@ -48,7 +48,7 @@ from nmcore_onnx.rewrite.channel_sums import (
 )
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.rewrite.narrow import Narrowed
-from nmcore_onnx.rewrite.told import count_ifs, told
+from nmcore_onnx.rewrite.told import clipped_weights, count_ifs, told
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
@@ -314,7 +314,7 @@ class OnnxGraph:
 
     @cached_property
     def _result(self) -> ir.Model:
-        if not len(self._removed) and not self._ledger:
+        if not self._result_is_new:
             return self._source.clone()
         return self._rewritten().model
 
@@ -366,7 +366,7 @@ class OnnxGraph:
     def cost(self) -> Cost:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
-            if not len(self._removed) and not self._ledger:
+            if not self._result_is_new:
                 # What functions and branches hold is counted where it has been inlined.
                 counted = self._original if self._is_inlined else self._source
             else:
@@ -380,7 +380,14 @@ class OnnxGraph:
 
     def told(self) -> Sequence[str]:
         """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""
-        return [*self._origin.left_out, *told(self._source, self._original, self._result)]
+        lines = [*self._origin.left_out, *told(self._source, self._original, self._result)]
+        if self._result_is_new:
+            lines += clipped_weights(self._source, self._result)
+        return lines
+
+    @property
+    def _result_is_new(self) -> bool:
+        return bool(len(self._removed) or self._ledger)
 
     def precisions(self) -> Sequence[np.dtype[Any]]:
         """The floating-point types of its weights and values."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.passes.common import InlinePass
 
 from nmcore.errors import blaming
@@ -23,6 +24,7 @@ from nmcore_onnx.rewrite.inline_branches import decided, inline_branches
 from nmcore_onnx.rewrite.only_branches import fitting
 from nmcore_onnx.shapes.refinement import refined
 from nmcore_onnx.storage import files
+from nmcore_onnx.storage.examples import examples
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,10 @@ class OnnxBackend:
         with blaming(name, lambda: files.fault(model)):
             defaults.mark(model)
             return _traced(model, left_out)
+
+    def examples(self, model: Path, names: Sequence[str]) -> Sequence[Mapping[str, NDArray[Any]]]:
+        """Inputs that lie beside a file; see :func:`nmcore_onnx.storage.examples.examples`."""
+        return examples(model, list(names))
 
 
 class Names(NamedTuple):

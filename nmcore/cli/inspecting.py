@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     help="Predict the error of cutting each group alone; with --data, measure it too.",
 )
 @click.option(
+    "--states",
+    is_flag=True,
+    help="With the groups that are states of the model, as compress --states cuts them.",
+)
+@click.option(
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",
@@ -65,6 +70,7 @@ if TYPE_CHECKING:
 def inspect(
     model: Path,
     sensitivity: bool,
+    states: bool,
     as_json: bool,
     everything: bool,
     providers: tuple[str, ...],
@@ -81,13 +87,12 @@ def inspect(
     from nmcore.utils.text import printable
 
     _check_belongs(sensitivity, inputs)
-    seen = inspect_model(model, input_shape=input_shape or None)
+    seen = inspect_model(model, input_shape=input_shape or None, states=states)
     inputs["metric"] = inputs["metric"] or None
+    inputs |= {"states": states, "input_shape": input_shape}
     found = None
     if sensitivity:
-        found = _sensitivity(
-            model, providers=providers, seed=seed, input_shape=input_shape, **inputs
-        )
+        found = _sensitivity(model, providers=providers, seed=seed, **inputs)
     if as_json:
         print_json(seen.to_dict() | ({"sensitivity": found.to_dict()} if found else {}))
         return

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.calibration.random_inputs import hints_of, random_inputs_for
+from nmcore.data.feeds import feeder
+from nmcore.data.loading import Opened
 from nmcore.errors import ModelError, VerificationError
 from nmcore.group import Scaling
 from nmcore.plugins import protocols, registry
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.sized_session import sized
-from nmcore.plugins.states import serialized_alike
+from nmcore.plugins.states import marked, serialized_alike
 
 Outputs = Sequence[NDArray[Any]]
 
@@ -40,6 +42,7 @@ def verify(
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
     stated: Stated | None = None,
+    data: Opened | None = None,
 ) -> float:
     """Compare the compressed model with its full-width reference.
 
@@ -60,6 +63,8 @@ def verify(
         For the random inputs.
     stated : mapping of str to shape, optional
         The shapes of these.
+    data : Dataset, Pictures, FeedList or None
+        What is fed instead where the model runs on no random inputs.
 
     Returns
     -------
@@ -82,6 +87,7 @@ def verify(
         providers=providers,
         seed=seed,
         stated=stated,
+        data=data,
     )
 
 
@@ -93,6 +99,7 @@ def verify_same(
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
     stated: Stated | None = None,
+    data: Opened | None = None,
 ) -> float:
     """Compare the compressed model with another one that should give the same outputs.
 
@@ -100,13 +107,13 @@ def verify_same(
     ----------
     reference : bytes
         That model, serialised.
-    graph, original, providers, seed, stated
+    graph, original, providers, seed, stated, data
         As for :func:`verify`, which says what is returned and raised as well.
     """
     runtime = registry.runtime()
     small = runtime.session(serialized_alike(graph), providers=providers)
     full = sized(runtime.session(reference, providers=providers), stated)
-    feeds = random_inputs_for(full, seed=seed, hints=hints_of(graph))
+    feeds = _feeds(full, graph, seed, data)
     wanted = full.run(feeds)
     kinds = [each.dtype for each in feeds.values()]
     if isinstance(graph, protocols.Telling):
@@ -127,6 +134,20 @@ def verify_same(
         ) from difference
     log.info("verified: largest relative difference %.1e", worst)
     return worst
+
+
+def _feeds(
+    session: protocols.Session, graph: protocols.Graph, seed: int, data: Opened | None
+) -> Mapping[str, NDArray[Any]]:
+    """Random inputs, or the first ones of the data where the model runs on none."""
+    try:
+        return random_inputs_for(session, seed=seed, hints=hints_of(graph))
+    except ModelError:
+        if data is None:
+            raise
+    bound = data.for_model(marked(session, graph).inputs, 1)
+    feed = feeder(bound, session.inputs)
+    return feed(next(bound.alike(feed.fixed or 1)))
 
 
 def _compare(found: Outputs, wanted: Outputs, kinds: Sequence[np.dtype[Any]]) -> float:

@@ -161,8 +161,9 @@ def compress(
         name; a folder of pictures or of sound, or a list of files of pictures; an array (n, ...),
         or a mapping of what a file would hold; or feeds, one mapping a run, in a list, a generator
         or an ``onnxruntime.quantization.CalibrationDataReader``; see
-        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made. On them results
-        are compared, too.
+        :func:`nmcore.data.loading.in_memory`. Without them synthetic ones are made; where the model
+        runs on none of these, the test data beside it is used (folders ``test_data_set_*``).
+        Results are compared on them, too.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
         large models.
@@ -279,6 +280,8 @@ def compress(
     )
     if options.states:
         job = replace(job, original=job.original.with_states())
+    if job.data is None:
+        job = replace(job, data=job.original.own_data())
     if isinstance(options.vocabulary, Path):
         job = job.changed(vocabulary=read_ids(options.vocabulary))
     if options.vocabulary is not None:
@@ -326,6 +329,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
                     providers=options.providers,
                     seed=options.seed,
                     stated=options.input_shape,
+                    data=job.data,
                 )
         return Result(
             graph=graph,

@@ -8,12 +8,16 @@ from pathlib import Path
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, registry
 from nmcore.plugins.open_sizes import Stated
+from nmcore.plugins.states import Stateful
 from nmcore.report.inspection import Inspection
 from nmcore.report.phrases import cost_notes
 
 
 def inspect(
-    model: registry.ModelLike, *, input_shape: Stated | Sequence[int] | None = None
+    model: registry.ModelLike,
+    *,
+    input_shape: Stated | Sequence[int] | None = None,
+    states: bool = False,
 ) -> Inspection:
     """Tell what can be compressed of a model, and what is left alone and why; nothing is run.
 
@@ -23,6 +27,8 @@ def inspect(
         A model file, its content, or an object that an installed backend understands.
     input_shape : mapping of str to shape, or shape, optional
         At which shapes of its inputs it is counted, as for :func:`nmcore.compress`.
+    states : bool
+        Tell what can go where states that are inputs and outputs of the model may shrink.
 
     Returns
     -------
@@ -44,6 +50,8 @@ def inspect(
     """
     stated = CompressOptions.checked(input_shape=input_shape).input_shape
     graph = registry.open_graph(model, stated)
+    if states and isinstance(graph, Stateful):
+        graph = graph.with_states()
     (name,) = registry.names_of([Path(model) if isinstance(model, str) else model])
     cost = graph.cost()
     return Inspection(

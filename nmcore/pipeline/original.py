@@ -7,10 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nmcore.calibration.random_inputs import hints_of, runnable
+from nmcore.data.feeds import FeedList
+from nmcore.errors import DataError, ModelError
 from nmcore.group import Cost
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import protocols, registry
+from nmcore.plugins.capabilities import Exemplary
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.sized_session import sized
 from nmcore.plugins.states import Stateful, marked
@@ -92,6 +96,22 @@ class Original:
         """The same original, whose states may shrink where there are any."""
         graph = self.graph
         return self.with_graph(graph.with_states()) if isinstance(graph, Stateful) else self
+
+    def own_data(self) -> FeedList | None:
+        """Inputs that lie beside its file, where it runs on none that can be made; else None."""
+        if not isinstance(self.model, (str, Path)):
+            return None
+        session = self.session()
+        names = [spec.name for spec in session.inputs if not spec.state]
+        backends = (each for each in registry.installed() if isinstance(each, Exemplary))
+        found = [feeds for each in backends for feeds in each.examples(Path(self.model), names)]
+        if not found:
+            return None
+        try:
+            runnable(session, hints=hints_of(self.graph))
+        except (ModelError, DataError):
+            return FeedList("the test data beside the model", found)
+        return None
 
     @cached_property
     def cost(self) -> Cost:

@@ -66,6 +66,7 @@ def sensitivity(
     providers: Sequence[str] = ("auto",),
     seed: int = 0,
     metric: MetricLike | Sequence[MetricLike] | None = None,
+    states: bool = False,
     progress: Progress = silent,
 ) -> Sensitivity:
     """Tell what each group of channels can lose, cut alone.
@@ -103,6 +104,8 @@ def sensitivity(
     metric : str, callable, or sequence of these, optional
         What the loss is measured by on ``data``, the first of several, as for
         :func:`nmcore.compress`; by default what suits the form of the outputs.
+    states : bool
+        Whether groups count that are states of the model, as for :func:`nmcore.compress`.
     progress : callable
         Wraps the iteration over groups, as in ``progress("measuring", groups)``.
 
@@ -139,10 +142,12 @@ def sensitivity(
         input_shape=input_shape,
         providers=providers,
         seed=seed,
+        states=states,
     )
     registry.runtime().check(options.providers)
+    original = Original(model, options.providers, options.input_shape)
     job = Job(
-        Original(model, options.providers, options.input_shape),
+        original.with_states() if options.states else original,
         options,
         open_data(data, options.normalisation, options.labels),
         progress,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from nmcore.group import (
     Declined,
@@ -178,6 +181,15 @@ class Sizable(Protocol):
         ArgumentError
             They do not fit the model.
         """
+        ...
+
+
+@runtime_checkable
+class Exemplary(Protocol):
+    """A backend that finds inputs that lie beside a model."""
+
+    def examples(self, model: Path, names: Sequence[str]) -> Sequence[Mapping[str, NDArray[Any]]]:
+        """What a model can be fed with, by the names of its inputs; empty where nothing is."""
         ...
 
 

@@ -26,7 +26,9 @@ from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
 from nmcore.plugins import registry
 from nmcore.plugins.capabilities import gives_features
+from nmcore.plugins.protocols import Graph
 from nmcore.plugins.sized_session import sized
+from nmcore.plugins.states import marked
 from nmcore.sweeps.records import Record
 from nmcore.utils.files import Draft
 
@@ -138,7 +140,7 @@ def _figures(cell: Cell) -> dict[str, Any]:
             "macs": result.after.macs,
             "bytes_before": result.size,
             "bytes": draft.size(),
-            **_evaluated(cell, draft, features=gives_features(result.graph)),
+            **_evaluated(cell, draft, result.graph),
         }
         if cell.target is not None:
             draft.publish(keep=result.original.data_files if result.original else ())
@@ -147,7 +149,7 @@ def _figures(cell: Cell) -> dict[str, Any]:
 
 def _check_source(path: Path | str | None, source: Source | None, sha256: str | None) -> None:
     """A worker of another machine may see another file by the same name."""
-    if source is not None and source.sha256 != sha256:
+    if path is not None and source is not None and source.sha256 != sha256:
         raise ArgumentError(f"{path} is not the file here that it was where the sweep began")
 
 
@@ -161,19 +163,20 @@ def _drafted(result: Result, target: Path | None) -> Iterator[Draft]:
         yield draft
 
 
-def _evaluated(cell: Cell, draft: Draft, *, features: bool) -> dict[str, Any]:
+def _evaluated(cell: Cell, draft: Draft, graph: Graph) -> dict[str, Any]:
     """How the result compares with the original; it is loaded in any case."""
     options = cell.key["options"]
     how = {"providers": options.get("providers", ("auto",))}
     runtime = registry.runtime()
-    after = runtime.session(draft.path, **how)
+    after = marked(runtime.session(draft.path, **how), graph)
     if cell.evaluate_data is None:
         return {}
-    before = sized(runtime.session(cell.model, **how), options.get("input_shape"))
+    before = marked(sized(runtime.session(cell.model, **how), options.get("input_shape")), graph)
     stated = {name: options[name] for name in (*NUMBERS, "preprocess") if name in options}
     steps = CompressOptions.checked(**stated).normalisation
     given = data_for(before, cell.evaluate_data, steps, labels=cell.labels)
-    found = fidelity(before, after, given, features=features, asked=metrics_of(cell.metric))
+    features, asked = gives_features(graph), metrics_of(cell.metric)
+    found = fidelity(before, after, given, features=features, asked=asked)
     return {
         "n": found.n,
         "top1_before": found.top1_before,

@@ -29,6 +29,25 @@ def computable(array: NDArray[Any]) -> FloatArray:
     return array
 
 
+def stored(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The array as a file stores it; beyond what half precision holds its largest number stands.
+
+    >>> stored(np.array([1e9, -1.0]), np.dtype(np.float16)).tolist()
+    [65504.0, -1.0]
+    """
+    if dtype == np.float16 and array.dtype != np.float16:
+        largest = np.finfo(np.float16).max
+        array = np.clip(array, -largest, largest)
+    return array.astype(dtype, copy=False)
+
+
+def clipped(array: NDArray[Any]) -> int:
+    """How many numbers are the largest that half precision holds; 0 in other types."""
+    if array.dtype != np.float16:
+        return 0
+    return int(np.count_nonzero(np.abs(array) == np.finfo(np.float16).max))
+
+
 def read(place: Place) -> FloatArray:
     """The weight at a place, in a type that NumPy computes in."""
     found = constants.array(place.value)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from nmcore_onnx.ir import constants, names
+from nmcore_onnx.ir.arrays import stored
 from nmcore_onnx.ir.constant_folding import Folded, has_subgraphs, is_random
 from nmcore_onnx.ir.defaults import default
 from nmcore_onnx.trace import operators
@@ -98,10 +99,9 @@ def store_halves(graph: ir.Graph) -> None:
 
 def _halved(wide: ir.TensorProtocol, name: str) -> ir.LazyTensor:
     """A tensor in half precision, rounded whenever it is read."""
-    largest = np.finfo(np.float16).max
 
     def compute() -> ir.TensorProtocol:
-        return ir.Tensor(np.clip(wide.numpy(), -largest, largest).astype(np.float16), name=name)
+        return ir.Tensor(stored(wide.numpy(), np.dtype(np.float16)), name=name)
 
     shape = ir.Shape(int(size) for size in wide.shape.numpy())
     return ir.LazyTensor(compute, ir.DataType.FLOAT16, shape, name=name)

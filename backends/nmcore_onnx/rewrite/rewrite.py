@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nmcore.group import FloatArray
 from nmcore_onnx.ir import constants, defaults
-from nmcore_onnx.ir.arrays import cut
+from nmcore_onnx.ir.arrays import cut, stored
 from nmcore_onnx.ir.constant_folding import fold
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.rewrite.ledger import Changed, Ledger
@@ -35,6 +35,7 @@ from nmcore_onnx.trace.slots import (
     CountSlot,
     ProducerSlot,
     Slot,
+    StepSlot,
     TakeSlot,
 )
 
@@ -87,6 +88,8 @@ def rewrite(
         _write(copy, inner.slot, left(inner.slot.atoms, inner.heads, removed))
     for index in trace.indices:
         _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
+    for step in trace.steps:
+        _restep(copy.node(step.node), step, ~np.isin(step.atoms, removed))
     adjust(copy, trace, narrowed, removed)
     return copy
 
@@ -156,7 +159,7 @@ def _new(
     original = fold(value)
     assert original is not None
     array = cut(original, masks) if changed is None else changed.cut(masks)
-    return array.astype(original.dtype, copy=False)
+    return stored(array, original.dtype)
 
 
 def _later(
@@ -168,7 +171,7 @@ def _later(
 
     def compute() -> ir.TensorProtocol:
         array = cut(tensor.numpy(), masks) if changed is None else changed.cut(masks)
-        data = ir.Tensor(np.ascontiguousarray(array, tensor.dtype.numpy()))
+        data = ir.Tensor(np.ascontiguousarray(stored(array, tensor.dtype.numpy())))
         forget(tensor)
         return data
 
@@ -280,6 +283,23 @@ def _reindex(place: Place, keep: NDArray[np.bool_]) -> None:
     assert indices is not None
     left = indices[keep[indices]]
     constants.replace(place, (np.cumsum(keep)[left % len(keep)] - 1).astype(indices.dtype))
+
+
+def _restep(node: ir.Node, slot: StepSlot, keep: NDArray[np.bool_]) -> None:
+    """Let a Slice take what is left of the positions that it took."""
+    if keep.all():
+        return
+    picked = np.cumsum(keep)[slot.picked[keep[slot.picked]]] - 1
+    unread = [value for value in node.inputs[1:] if value is not None]
+    node.op_type = "Gather"
+    node.attributes.clear()
+    node.attributes["axis"] = ir.AttrInt64("axis", slot.axis)
+    for index in range(1, len(node.inputs)):
+        node.replace_input_with(index, None)
+    node.resize_inputs(2)
+    constants.insert(Place(node, 1), f"{node.name or node.outputs[0].name}.channels", picked)
+    for value in unread:
+        constants.drop(value)
 
 
 def _declare(trace: Trace, copy: Copy, gone: NDArray[np.intp]) -> None:

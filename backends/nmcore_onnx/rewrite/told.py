@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from nmcore_onnx.ir import defaults
+from nmcore_onnx.ir.arrays import clipped
 
 
 def told(source: ir.Model, opened: ir.Model, result: ir.Model) -> Iterator[str]:
@@ -39,6 +40,25 @@ def told(source: ir.Model, opened: ir.Model, result: ir.Model) -> Iterator[str]:
         yield (
             f"{weights} that the model lists as inputs changed in shape or went, {changed[0]!r} "
             "first: whoever sets them has to know"
+        )
+
+
+def clipped_weights(source: ir.Model, result: ir.Model) -> Iterator[str]:
+    """Which weights became too large for the half precision that they are stored in."""
+    before, after = (
+        {
+            str(name): clipped(value.const_value.numpy())
+            for name, value in model.graph.initializers.items()
+            if value.const_value is not None and value.dtype == ir.DataType.FLOAT16
+        }
+        for model in (source, result)
+    )
+    more = {name: count - before.get(name, 0) for name, count in after.items()}
+    found = {name: count for name, count in more.items() if count > 0}
+    if found:
+        yield (
+            f"{sum(found.values())} numbers in {len(found)} weights became larger than half "
+            f"precision holds, first in {next(iter(found))!r}, and are 65504 now"
         )
 
 

@@ -38,6 +38,7 @@ from nmcore_onnx.trace.slots import (
     IndexSlot,
     ProducerSlot,
     Slot,
+    StepSlot,
     TakeSlot,
     ZeroSlot,
 )
@@ -58,6 +59,7 @@ class Trace:
     slots: list[Slot] = field(default_factory=list)
     counts: list[CountSlot] = field(default_factory=list)
     indices: list[IndexSlot] = field(default_factory=list)
+    steps: list[StepSlot] = field(default_factory=list)
     takes: list[TakeSlot] = field(default_factory=list)
     zeros: list[ZeroSlot] = field(default_factory=list)
     states: dict[ir.Value, ir.Value | None] = field(default_factory=dict)
@@ -205,6 +207,13 @@ class Trace:
         """Input ``index`` holds constant indices into the positions that ``atoms`` owns."""
         self.indices.append(IndexSlot(Place(node, index), atoms))
 
+    def step(self, node: ir.Node, channels: Channels, picked: IntArray) -> None:
+        """Only some positions of the channel axis go on, in a regular order."""
+        atoms = channels.owners()
+        assert atoms is not None
+        self.steps.append(StepSlot(node, channels.axis, atoms, picked))
+        self.carry(node, Channels(channels.axis, atoms[picked]))
+
     def take(self, node: ir.Node, axis: int, length: int) -> None:
         """All channels reach ``node`` and stay; behind it others decide which are needed.
 
@@ -332,6 +341,7 @@ class Trace:
             replace(s, atoms=None if s.atoms is None else roots(s.atoms)) for s in self.counts
         ]
         self.indices = [replace(s, atoms=roots(s.atoms)) for s in self.indices]
+        self.steps = [replace(s, atoms=roots(s.atoms)) for s in self.steps]
         self.takes = [replace(s, atoms=roots(s.atoms)) for s in self.takes]
         self.zeros = [replace(s, atoms=roots(s.atoms)) for s in self.zeros]
 

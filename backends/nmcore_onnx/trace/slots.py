@@ -64,6 +64,20 @@ class TakeSlot:
 
 
 @dataclass(frozen=True, eq=False)
+class StepSlot:
+    """A Slice that takes every so many-th position of a channel axis, or in another order.
+
+    ``atoms`` owns the positions before, of which it takes ``picked``. Once some have gone, it takes
+    no regular ones, and becomes a Gather.
+    """
+
+    node: ir.Node
+    axis: int
+    atoms: IntArray
+    picked: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class ZeroSlot:
     """An optional input that holds nothing but zeros: it is left out once channels have gone.
 

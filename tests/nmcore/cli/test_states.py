@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import onnx
 
-from stepwise import written_out
+from stepwise import layer, written_out
 
 
 def test_the_command_line(run, tmp_path):
@@ -15,3 +17,13 @@ def test_the_command_line(run, tmp_path):
     compared = run("evaluate", before, after)
     assert "of different shapes, and zero for all models: the state state" in compared.stderr
     assert "64 synthetic inputs" in compared.stdout
+
+
+def test_inspect_shows_the_groups_and_what_they_can_lose(run, tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx.save(layer(), path)
+    assert "no group of channels" in run("inspect", path).stdout
+    assert "--states allows it" in run("inspect", path).stdout
+    found = json.loads(run("inspect", path, "--states", "--sensitivity", "--json").stdout)
+    assert [group["width"] for group in found["groups"]] == [6]
+    assert len(found["sensitivity"]["groups"]) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import nmcore
 from chain import Chain, initializer, run
@@ -230,3 +230,27 @@ def test_keep_only_and_exclude():
     for wrong in ({"keep": {"nothing*": 3}}, {"only": ["conv3"]}, {"keep": {"conv1": 9}}):
         with pytest.raises(nmcore.errors.ArgumentError):
             nmcore.compress(model, **wrong)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_weights_beyond_half_precision_are_clipped_and_told(large, monkeypatch):
+    """Two equal channels are merged into one that counts twice."""
+    if large:
+        monkeypatch.setattr("nmcore_onnx.rewrite.rewrite.LARGE", 0)
+    chain = Chain(("n", 4), dtype=np.float16)
+    chain.width = 4
+    model = chain.gemm(6).node("Relu").gemm(3).build()
+    first, _, last, *_ = model.graph.initializer
+    rows = numpy_helper.to_array(first).copy()
+    rows[3:] = rows[:3]
+    first.CopyFrom(numpy_helper.from_array(rows, first.name))
+    model.graph.initializer[1].CopyFrom(
+        numpy_helper.from_array(np.zeros(6, np.float16), model.graph.initializer[1].name)
+    )
+    last.CopyFrom(numpy_helper.from_array(np.full((3, 6), 40_000, np.float16), last.name))
+    keep = {"groups": {"gemm1": [0, 1, 2]}}
+    result = nmcore.compress(model, plan=keep, method="merge")
+    weights = [each.const_value.numpy() for each in result.model.graph.initializers.values()]
+    assert all(np.isfinite(each).all() for each in weights)
+    (told,) = (line for line in result.cautions if "half precision" in line)
+    assert told.startswith("9 numbers in 1 weights became larger than half precision holds")

@@ -1,13 +1,16 @@
-"""MatMul with a weight (F, N): data (..., F) of any rank, the bias in an Add behind it."""
+"""MatMul with a weight (F, N) on data (..., F) of any rank, the bias in an Add behind it; or with a
+weight (N, F) on the left.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from nmcore.group import FloatArray
+from nmcore.group import FloatArray, IntArray
 from nmcore_onnx.ir import constants, names
 from nmcore_onnx.ir.arrays import computable
 from nmcore_onnx.ir.builder import Builder
@@ -18,7 +21,8 @@ from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.operators.base import Known, matrix_macs
 from nmcore_onnx.trace.operators.dense import Dense
-from nmcore_onnx.trace.operators.weighted import add_to
+from nmcore_onnx.trace.operators.weighted import Weighted, add_to
+from nmcore_onnx.trace.slots import ConsumerSlot
 
 
 class MatMul(Dense):
@@ -78,7 +82,7 @@ class MatMul(Dense):
         """Change the Add behind it, or put one there; its sum takes over the output's name."""
         added = _adder(node, len(addition))
         if added is None:
-            return _insert_add(node, addition)
+            return _insert_add(node, addition, constants.dtype(node.inputs[1]))
         add_to(_bias_place(added), addition)
         return None
 
@@ -98,6 +102,83 @@ class MatMul(Dense):
     def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
         """Each output element sums over the last axis of the left factor."""
         return matrix_macs(inputs[0], output)
+
+
+class LeftMatMul(Weighted):
+    """A MatMul with the weight (N, F) on its left, on the last axis but one of data (..., F, P)."""
+
+    op_type = "MatMul"
+    rank = 2
+    weight_input = 0
+    data_input = 1
+    output_axis = -2
+
+    def axes(self, node: ir.Node) -> tuple[int, int]:
+        """Rows on axis 0, columns on axis 1."""
+        return 0, 1
+
+    def input_axis(self, node: ir.Node) -> int:
+        """Features are the last axis but one."""
+        return -2
+
+    def follow(self, node: ir.Node, trace: Trace) -> None:
+        """Channels on the last axis pass: the weight mixes the positions of each."""
+        if not self.is_constant(node, trace):
+            return
+        shape, channels = trace.shape(node.inputs[1]), trace.at(node, 1)
+        if len(constants.shape(node.inputs[0]) or ()) != 2 or shape is None or len(shape) < 2:
+            trace.decline_inputs(node, "whose weight is not a plain matrix")
+            trace.leave(node, "its weight is not a plain matrix, or its input's rank is unknown")
+        elif channels is not None and channels.axis == len(shape) - 1:
+            trace.carry(node, channels)
+            trace.leave(node, "it mixes positions, of which all stay")
+        else:
+            super().follow(node, trace)
+
+    def slice_bias(self, node: ir.Node, trace: Trace, made: Channels) -> None:
+        """The bias is another node's, which slices it as any constant that is added."""
+
+    def bias(self, node: ir.Node, width: int, index: int) -> FloatArray | None:
+        """None: an Add behind it is a node of its own."""
+        return None
+
+    def add_bias(self, node: ir.Node, addition: FloatArray, index: int) -> ir.Value | None:
+        """Put an Add behind it; its sum takes over the output's name."""
+        return _insert_add(node, addition[:, None], constants.dtype(node.inputs[0]))
+
+    def unfold(
+        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int, step: int = 1
+    ) -> ir.Value:
+        """Each position of each input is a row."""
+        return build.every(_rows(build, value, length), step)
+
+    def output_rows(
+        self, build: Builder, slot: ConsumerSlot, value: ir.Value, chosen: IntArray, step: int = 1
+    ) -> ir.Value:
+        """The outputs at each position."""
+        return build.every(_rows(build, self.picked(build, slot, value, chosen), len(chosen)), step)
+
+    def rebuild(self, node: ir.Node, slot: ConsumerSlot, matrix: FloatArray, tag: str) -> None:
+        """A matrix product before the data, from the left as well."""
+        graph, data, weight = node.graph, node.inputs[1], constants.array(node.inputs[0])
+        assert isinstance(graph, ir.Graph)
+        assert weight is not None
+        mapped = ir.node("MatMul", [None, data], name=f"nmcore.rebuilt.{tag}")
+        graph.insert_before(node, mapped)
+        turned = np.ascontiguousarray(matrix.T)
+        constants.insert(Place(mapped, 0), f"nmcore.z.{tag}", turned.astype(weight.dtype))
+        node.replace_input_with(1, mapped.outputs[0])
+
+    def macs(self, node: ir.Node, inputs: Sequence[Known], output: Known) -> int:
+        """Each output element sums over the last axis of the left factor."""
+        return matrix_macs(inputs[0], output)
+
+
+def _rows(build: Builder, value: ir.Value, length: int) -> ir.Value:
+    """A value (..., length, P) as single-precision rows (n, length)."""
+    value = build.node("Cast", value, to=int(ir.DataType.FLOAT))
+    turned = build.node("Einsum", value, equation="...fp->...pf")
+    return build.node("Reshape", turned, build.ints(-1, length))
 
 
 def _adder(node: ir.Node, width: int) -> ir.Node | None:
@@ -124,7 +205,7 @@ def _addend(added: ir.Node, width: int) -> FloatArray | None:
     return computable(found).reshape(-1) if found.size == width else None
 
 
-def _insert_add(node: ir.Node, addition: FloatArray) -> ir.Value:
+def _insert_add(node: ir.Node, addition: FloatArray, dtype: np.dtype[Any]) -> ir.Value:
     """Put an Add behind a MatMul that has no bias; the sum takes over the output's name."""
     output, graph = node.outputs[0], node.graph
     assert isinstance(graph, ir.Graph)
@@ -135,7 +216,7 @@ def _insert_add(node: ir.Node, addition: FloatArray) -> ir.Value:
     total.shape, total.type = output.shape, output.type
     total.name = output.name
     output.name = names.value_name(graph, f"{output.name}_without_bias")
-    constants.insert(Place(added, 1), name, addition.astype(constants.dtype(node.inputs[1])))
+    constants.insert(Place(added, 1), name, addition.astype(dtype))
     for use in list(output.uses()):
         if use.node is not added:
             use.node.replace_input_with(use.idx, total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir import constants
 from nmcore_onnx.trace.operators.attention import Attention, FusedAttention
 from nmcore_onnx.trace.operators.base import Operator
 from nmcore_onnx.trace.operators.conv import Conv, FusedConv
@@ -11,7 +12,7 @@ from nmcore_onnx.trace.operators.conv_transpose import ConvTranspose
 from nmcore_onnx.trace.operators.einsum import Einsum
 from nmcore_onnx.trace.operators.fused_matmul import FusedMatMul
 from nmcore_onnx.trace.operators.gemm import Gemm
-from nmcore_onnx.trace.operators.matmul import MatMul
+from nmcore_onnx.trace.operators.matmul import LeftMatMul, MatMul
 from nmcore_onnx.trace.operators.packed_attention import PackedAttention
 from nmcore_onnx.trace.operators.quantised import QuantisedConv, QuantisedMatMul
 from nmcore_onnx.trace.operators.recurrent import Recurrent
@@ -38,6 +39,7 @@ _ALL: tuple[Operator, ...] = (
     FusedAttention("GroupQueryAttention", past=3),
     PackedAttention(),
 )
+_LEFT, _RIGHT = LeftMatMul(), MatMul()
 _BY_NAME = {(operator.domain, operator.op_type): operator for operator in _ALL}
 
 
@@ -49,6 +51,9 @@ def op_types(domain: str = "") -> tuple[str, ...]:
 def find(node: ir.Node) -> Operator | None:
     """The adapter of a node's operator; None where it has none."""
     domain = "" if node.domain == "ai.onnx" else node.domain
+    if (domain, node.op_type) == ("", "MatMul"):
+        left, right = (constants.tensor(value) is not None for value in node.inputs)
+        return _LEFT if left and not right else _RIGHT
     return _BY_NAME.get((domain, node.op_type))
 
 

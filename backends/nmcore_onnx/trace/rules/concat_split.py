@@ -148,7 +148,9 @@ def _count_parts(node: ir.Node, trace: Trace, parts: Sequence[IntArray]) -> None
 
 @rule("Slice")
 def slice_(node: ir.Node, trace: Trace) -> None:
-    """Along the channel axis: a run of channels, whose bounds move as channels before them go."""
+    """Along the channel axis: a run of channels, whose bounds move as channels before them go; with
+    a step other than 1, channels of any places.
+    """
     channels, shape = trace.at(node), trace.shape(node.inputs[0])
     if channels is None:
         trace.decline_inputs(node, "which takes them as bounds")
@@ -162,6 +164,9 @@ def slice_(node: ir.Node, trace: Trace) -> None:
         return
     position = axes.index(channels.axis)
     atoms, bounds = channels.owners(), _bounds(node, trace, position)
+    if atoms is not None and bounds is not None and bounds[2] not in (0, 1) and len(axes) == 1:
+        trace.step(node, channels, np.arange(len(atoms))[slice(*bounds)])
+        return
     if atoms is None or bounds is None or bounds[2] != 1:
         trace.decline(node, channels, "which takes a part of them in a way not understood")
         return

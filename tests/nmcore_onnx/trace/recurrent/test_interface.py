@@ -137,3 +137,19 @@ def test_hidden_state_and_cell_as_inputs_of_their_own():
     assert next_states(graph) == {"h": "h1", "c": "c1"}
     result = nmcore.compress(model, ratio=0.5, method="merge", states=True, verify=True)
     assert [each.after for each in state_changes(result.graph)] == [(None, 3)] * 4
+
+
+def test_sweeps_compare_states_of_different_shapes(tmp_path):
+    onnx.save(layer(), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).standard_normal((64, FEATURES)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    (record,) = nmcore.sweep(
+        tmp_path / "m.onnx",
+        methods=("merge",),
+        ratios=(0.5,),
+        states=True,
+        evaluate_data=tmp_path / "x.npz",
+    )
+    assert record.error is None
+    assert record.n == 64
+    assert record.params < record.params_before

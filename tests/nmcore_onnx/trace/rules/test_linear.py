@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
-from chain import Chain
+import nmcore
+from chain import Chain, run
 from proving import prove, reasons, widths
 
 PATCHES, WIDTH = 4, 8
@@ -146,3 +148,47 @@ def test_scores_of_queries_that_no_input_changes_are_a_product():
     chain.node("Reshape", np.array([0, 0, -1]))
     chain.width = heads * size
     prove(chain.matmul(3).build(), {"matmul1": heads})
+
+
+# weights on the left of what they multiply
+
+
+def from_the_left(*, bias=True, twins=False):
+    """Two products (N, F) x (batch, F, positions), with an activation between them."""
+    chain = Chain(("n", 3, 7))
+    hidden = chain.weight(12, 3)
+    offsets = chain.weight(12, 1)
+    if twins:
+        hidden[6:], offsets[6:] = hidden[:6], offsets[:6]
+    chain.raw("MatMul", chain.constant(hidden), chain.value)
+    if bias:
+        chain.node("Add", offsets)
+    chain.node("Relu")
+    chain.raw("MatMul", chain.constant(chain.weight(4, 12)), chain.value)
+    return chain.build()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_on_the_left(bias):
+    prove(from_the_left(bias=bias), {"matmul1": 12})
+
+
+@pytest.mark.parametrize("method", ["merge", "moments"])
+def test_twins_of_a_weight_on_the_left_go_without_loss(method):
+    model = from_the_left(twins=True)
+    plan = {"groups": {"matmul1": list(range(6))}}
+    small = nmcore.compress(model, plan=plan, method=method, verify=True).graph.serialize()
+    x = {"input": np.random.default_rng(0).standard_normal((2, 3, 7)).astype(np.float32)}
+    expected, found = (run(each, x)[0] for each in (model, onnx.load_from_string(small)))
+    np.testing.assert_allclose(found, expected, atol=1e-5 if method == "merge" else 2e-3)
+
+
+def test_channels_that_stand_beside_what_a_weight_on_the_left_mixes():
+    """As the positions of a mixer, of which there may be others behind."""
+    chain = Chain(("n", 5, 8))
+    chain.width = 8
+    chain.matmul(12).node("Relu")
+    chain.raw("MatMul", chain.constant(chain.weight(9, 5)), chain.value).node("Relu")
+    model = chain.matmul(3).build()
+    prove(model, {"matmul1": 12})
+    assert reasons(model)["matmul2"] == "it mixes positions, of which all stay"

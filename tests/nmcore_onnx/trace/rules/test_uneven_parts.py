@@ -68,3 +68,32 @@ def test_empty_parts():
     chain.raw("Concat", nothing, before, empty, axis=1)
     result = nmcore.compress(chain.conv(6).conv(4).build(), ratio=0.5, method="merge", verify=True)
     assert [len(o.plan.kept) for o in result.outcomes] == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step"), [(0, 12, 2), (1, 99, 3), (-1, -(2**63), -1), (10, 1, -4)]
+)
+def test_every_so_many_th_channel(start, end, step):
+    """With what is left: those before they are taken, beside those that are."""
+    chain = Chain().conv(12, pads=[1] * 4).node("Relu")
+    whole = chain.value
+    chain.node("Slice", *(np.array([number]) for number in (start, end, 1, step)))
+    some = chain.value
+    chain.width = len(range(12)[start:end:step])
+    model = chain.raw("Concat", whole, some, axis=1)
+    chain.width += 12
+    model = chain.conv(4).build()
+    assert sum(group.width for group in backend.open(model).groups) == 12
+    for method in ("merge", "moments"):
+        result, proto = compressed(model, method=method)
+        assert sum(len(group.kept) for group in result.plan.groups) <= 7
+        assert "Slice" not in {node.op_type for node in proto.graph.node}
+        assert len(proto.graph.initializer) == 5
+
+
+def test_a_step_on_several_axes_keeps_the_channels():
+    chain = Chain().conv(12, pads=[1] * 4).node("Relu")
+    chain.node("Slice", *(np.array(each) for each in ([0, 0], [12, 8], [1, 2], [2, 2])))
+    chain.width = 6
+    model = chain.conv(4).build()
+    assert not backend.open(model).groups
