@@ -40,8 +40,7 @@ def hold_back(data: Dataset, samples: int) -> tuple[Dataset, Dataset | None]:
     >>> hold_back(data.first(80), 256)[1] is None
     True
     """
-    enough = wanted(samples) if len(data) >= wanted(samples) else samples
-    data = data.part(spread(len(data), enough))
+    data = data.part(spread(len(data), min(len(data), wanted(samples))))
     if len(data) < 3 * FEWEST or samples < 2 * FEWEST:
         return data, None
     held = spread(len(data), max(FEWEST, len(data) // SHARE))

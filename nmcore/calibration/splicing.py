@@ -26,7 +26,7 @@ def spliced(calibration: CalibrationSet) -> CalibrationSet:
     ----------
     calibration : CalibrationSet
         With :attr:`~nmcore.calibration.calibration_set.CalibrationSet.mask`. Texts of one batch
-        are spliced; a result is judged on the texts themselves.
+        are spliced. Those that nothing is fitted to stay as they are.
 
     Examples
     --------
@@ -49,7 +49,6 @@ def spliced(calibration: CalibrationSet) -> CalibrationSet:
     return replace(
         calibration,
         batches=[*calibration.batches, *made],
-        unseen=calibration.unseen or calibration.batches,
         count=calibration.count + count,
         source=f"{calibration.source}, and {count} spliced from them",
     )

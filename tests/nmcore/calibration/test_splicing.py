@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -39,13 +41,18 @@ def test_each_begins_as_one_text_and_ends_as_another():
 
 
 def test_as_many_as_make_enough_positions(monkeypatch):
-    given = calibration(feeds(64, 16))
+    held = feeds(8, 16)
+    given = replace(calibration(feeds(64, 16)), unseen=[held])
     rows = int(given.batches[0]["mask"].sum())
     for wanted, versions in ((rows, 1), (3 * rows, 3), (10**9, splicing.MOST)):
         monkeypatch.setattr(splicing, "WANTED", wanted)
         found = spliced(given)
         assert found.count == 64 * versions
-        assert [*found.unseen] == ([] if versions == 1 else [*given.batches])
+        assert [*found.unseen] == [held]
+
+
+def test_texts_that_were_fitted_to_are_not_told_as_unseen():
+    assert not spliced(calibration(feeds(64, 16))).unseen
 
 
 def test_a_text_alone_in_its_batch_has_no_partner():
