@@ -100,3 +100,15 @@ def test_padding_does_not_count():
         assert HeadNarrowing(walk).curves([pair])[pair.name].error[-1] > 0
     assert sums[0].rows == feeds["attention_mask"].size
     assert sums[1].rows == feeds["attention_mask"].sum()
+
+
+def test_two_widths_are_tried():
+    graph = backend.open(heads.written_out())
+    (pair,) = graph.score_pairs
+    calibration = CalibrationSet([{"input": inputs()}], 24, True, "noise")
+    narrowing = HeadNarrowing(Reconstruction(graph, registry.runtime(), calibration, ("cpu",)))
+    curves = narrowing.curves([pair])
+    tried = narrowing.trials(curves)
+    assert [each.narrowing.width for each in tried][-1] == pair.width // 2
+    error = curves[pair.name].error
+    assert [each.error for each in tried] == [error[7 - each.narrowing.width] for each in tried]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import attribute, flag, only_reader
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.heads import has_state
@@ -64,12 +65,12 @@ def _fused(node: ir.Node, trace: Trace) -> Meeting:
         state, counts = range(6, 8), ("num_heads", "num_heads")
     else:
         return Meeting(node, reason="queries, keys and values come in one, or of one width")
-    query, key = node.inputs[:2]
+    query, key = (Place(node, index).value for index in (0, 1))
     if query is None or key is None or len(ranks) < 3 or set(ranks) not in ({3}, {4}):
         return Meeting(node, reason="queries, keys and values come in one, or of unknown shape")
     if has_state(node, state):
         return Meeting(node, reason="keys and values are part of the model's interface")
-    if node.domain == _MICROSOFT and len(node.inputs) > 3 and node.inputs[3] is not None:
+    if node.domain == _MICROSOFT and Place(node, 3).value is not None:
         return Meeting(node, reason="biases of queries, keys and values come in one")
     if attribute(node, "softcap", 0.0) != 0:
         return Meeting(node, reason="large scores are bent")
