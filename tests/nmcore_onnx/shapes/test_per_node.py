@@ -102,6 +102,33 @@ def test_a_body_reads_what_is_around_it():
     assert sized(chain, 3, 8)[chosen] == (3, 16)
 
 
+def test_the_branch_that_sizes_decide_on():
+    """Long inputs are doubled in width, and short ones multiplied by a weight of the branch."""
+    chain = Chain(("n", "s", 8))
+    length = chain.raw("Gather", chain.raw("Shape", "input").value, chain.constant(np.array(1)))
+    condition = chain.raw("Greater", length.value, chain.constant(np.array(4))).value
+    weight = helper.make_tensor("weight", TensorProto.FLOAT, (8, 3), [0.0] * 24)
+    nodes = [("Concat", ["input", "input"], {"axis": 2}), ("MatMul", ["input", "weight"], {})]
+    bodies = [
+        helper.make_graph(
+            [helper.make_node(op, inputs, [op.lower()], **attributes)],
+            op,
+            [],
+            [helper.make_tensor_value_info(op.lower(), TensorProto.FLOAT, None)],
+            [weight],
+        )
+        for op, inputs, attributes in nodes
+    ]
+    chosen = chain.raw("If", condition, then_branch=bodies[0], else_branch=bodies[1]).value
+    after = chain.raw("Size", chain.raw("Relu", chosen).value).value
+    filled = chain.raw(
+        "ConstantOfShape", chain.raw("Reshape", after, chain.constant(np.array([1]))).value
+    ).value
+    long, short = sized(chain, 2, 5, 8), sized(chain, 2, 4, 8)
+    assert (long[chosen], short[chosen]) == ((2, 5, 16), (2, 4, 3))
+    assert (long[filled], short[filled]) == ((160,), (24,))
+
+
 def test_an_operator_of_somebody_else_is_no_namesake():
     chain = Chain(("n", 8))
     strange = chain.raw("Mul", "input", "input", domain="own").value
