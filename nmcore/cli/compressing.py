@@ -284,10 +284,10 @@ def compress(
     read = {"IN": source, "the data": options["data"], "the plan": options["plan"]}
     if options["vocabulary"] is not None and not options["vocabulary"].isdigit():
         read["the vocabulary"] = Path(options["vocabulary"])
-    if dry_run:
-        target = None
     check_file(source)
     check_targets(read, target, reports, plan_path)
+    if dry_run:
+        target = None
     if target is not None:
         check_out(source, target, overwrite=overwrite)
     # What is not given is left to the library, where the defaults live.

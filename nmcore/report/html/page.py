@@ -46,9 +46,9 @@ def page(report: Report) -> str:
     title = "Compression report" + (f": {report.model}" if report.model else "")
     sections = (
         pair(
-            _deviations(report.fidelity),
             _widths(report.groups),
             _curves(report.groups),
+            _deviations(report.fidelity),
             _similarity(report.groups),
         ),
         _groups(report.groups),
