@@ -3,7 +3,8 @@
 Consumers are walked in topological order, each on the network compressed so far. At the first one
 of a group its channels are chosen, by the error that they leave in all of its consumers. Weights
 are fitted by least squares to what the *original* network gives at that place, so later ones make
-up for what earlier ones lost. In the end, fully connected layers are fitted in pairs.
+up for what earlier ones lost. In the end, some layers are
+fitted together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from nmcore.arrays.elimination import Curve, Problem, eliminate
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.consumer_fit import selection_problem, solved_refit, variance
-from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.merging import chosen, merge_group
 from nmcore.compression.moments import (
     ALONE,
@@ -35,6 +35,7 @@ from nmcore.compression.moments import (
 from nmcore.compression.output_error import Trial, scales, trial
 from nmcore.compression.shrinkage import Shrinkage
 from nmcore.compression.stream import Batch, Stream
+from nmcore.compression.together import Together
 from nmcore.data.batches import length_of
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.group import Consumer, Group, IntArray, Reading, Refit
@@ -405,6 +406,7 @@ def reconstruct_all(
     The second is how the budget was spent.
     """
     walk = Reconstruction(graph, registry.runtime(), calibration, providers)
+    original = graph.clone()
     walk.prepare()
     fitting = {group.name for group in graph.groups if walk.fits(group) and task.refits(group)}
     allotment = Allotment(task.counts)
@@ -439,9 +441,7 @@ def reconstruct_all(
             for outcome in walk.choose(readings, later, undecided):
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
-    with step("refitting pairs of layers"):
-        refit_pairs = PairRefit(graph, walk.session, calibration)
-        refit_pairs([group for group in changing if group.name in fitting])
+    Together(graph, original, walk.session, calibration)(changing, fitting, task.progress)
     ordered = [outcomes[group.name] for group in graph.groups]
     # What a budget was spread by says more than the walk's own curves, which end where it stopped.
     consumers = {group.name: len(group.consumers) for group in graph.groups}

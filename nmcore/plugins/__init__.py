@@ -1,6 +1,13 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
-from nmcore.plugins.capabilities import Describing, Lexical, Maskable, Table
+from nmcore.plugins.capabilities import (
+    Block,
+    Describing,
+    Differentiable,
+    Lexical,
+    Maskable,
+    Table,
+)
 from nmcore.plugins.protocols import (
     Carried,
     Graph,
@@ -19,8 +26,10 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "Block",
     "Carried",
     "Describing",
+    "Differentiable",
     "Graph",
     "GraphBackend",
     "Informative",
