@@ -162,6 +162,8 @@ class MeasurableGraph(OnnxGraph):
 
     def _weights_of(self, section: residual_blocks.Section) -> tuple[Reading, ...]:
         """What can be fitted in a block; nothing where its derivatives cannot be told."""
+        if any(take.node in section.nodes for take in self._trace.takes):
+            return ()
         found = {
             reading: self._traced[reading.group].consumers[reading.index]
             for reading in self.readings()

@@ -441,7 +441,7 @@ def reconstruct_all(
             for outcome in walk.choose(readings, later, undecided):
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
-    Together(graph, original, walk.session, calibration)(changing, fitting, task.progress)
+    Together(graph, original, walk.session, calibration)(changing, fitting, task)
     ordered = [outcomes[group.name] for group in graph.groups]
     # What a budget was spread by says more than the walk's own curves, which end where it stopped.
     consumers = {group.name: len(group.consumers) for group in graph.groups}

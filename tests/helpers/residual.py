@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from chain import Chain
 
 
@@ -15,6 +17,15 @@ def block(chain: Chain, inner: int, *, width: int | None = None, between: str = 
         chain.value, chain.width = source, before
         source = chain.conv(width, 1, strides=strides).value
     return chain.raw("Add", made, source).node("Relu")
+
+
+def inverted(chain: Chain, inner: int) -> Chain:
+    """A wide block as those of MobileNetV3: pointwise, depthwise, gate, pointwise."""
+    source, before = chain.value, chain.width
+    chain.conv(inner, 1).batch_norm().node("Clip", np.float32(0), np.float32(1))
+    made = chain.conv(inner, pads=[1] * 4, group=inner).value
+    chain.node("GlobalAveragePool").conv(4, 1).node("Relu").conv(inner, 1).node("Sigmoid")
+    return chain.raw("Mul", made, chain.value).conv(before, 1).raw("Add", chain.value, source)
 
 
 def residual_network(**options: str) -> Chain:
