@@ -27,8 +27,8 @@ class Adam:
     Examples
     --------
     >>> adam = Adam({"x": np.array([3.0, -2.0])}, {"x": 0.5})
-    >>> for number in range(50):
-    ...     adam.step({"x": 2 * adam.weights["x"]}, 1 - number / 50)
+    >>> for number in range(100):
+    ...     adam.step({"x": 2 * adam.weights["x"]}, 1 - number / 100)
     >>> bool(np.abs(adam.weights["x"]).max() < 0.1)
     True
     """
