@@ -45,7 +45,7 @@ RATE, LEAST_BIAS = 6e-3, 1e-3
 # Inputs of one run where only the error is wanted.
 _TOLD = 32
 # Numbers that a block reads and should give, which are held in memory.
-_BLOCK_NUMBERS = 2**27
+_BLOCK_NUMBERS = 2**26
 
 # A weight (F, O) or a bias (O,), by the input of the probe that takes it.
 Weights = dict[str, FloatArray]
