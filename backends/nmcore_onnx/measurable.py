@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -16,18 +17,20 @@ from nmcore.group import (
     RowSums,
     ScorePair,
 )
-from nmcore.plugins import Carried, InputHint, Pair, Table
+from nmcore.plugins import Block, Carried, InputHint, Pair, Table
 from nmcore_onnx.graph import OnnxGraph
 from nmcore_onnx.ir import constants
 from nmcore_onnx.probes import (
     batch_norms,
     cuts,
+    gradients,
     input_statistics,
     moments,
     output_kinds,
     padding,
     pairs,
     queries,
+    residual_blocks,
 )
 from nmcore_onnx.rewrite import merge_rows, model_copy
 from nmcore_onnx.storage import files
@@ -41,8 +44,8 @@ _COMPRESS = 9
 
 
 class MeasurableGraph(OnnxGraph):
-    """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Informative``, ``Describing``
-    and :class:`nmcore.plugins.Lexical`.
+    """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Differentiable``, ``Informative``,
+    ``Describing`` and :class:`nmcore.plugins.Lexical`.
     """
 
     def norm_probe(self) -> bytes | None:
@@ -187,6 +190,61 @@ class MeasurableGraph(OnnxGraph):
             return None
         rows = pairs.rows(copies[1], self._untouched(), before, after)
         return Pair(maker, files.serialize(rows), files.serialize(path))
+
+    def blocks(self) -> Sequence[Block]:
+        """Residual blocks; see :class:`nmcore.plugins.Differentiable`."""
+        removed = len(self._removed)
+        return [
+            Block(
+                Carried(str(section.source.name), removed),
+                Carried(str(section.output.name), removed),
+                weights,
+            )
+            for section in self._sections.values()
+            if (weights := self._weights_of(section))
+        ]
+
+    @cached_property
+    def _sections(self) -> dict[str, residual_blocks.Section]:
+        """The residual blocks, by the name of what they give."""
+        if not self._can_be_cut:
+            return {}
+        found = residual_blocks.find(self._original.graph, self._computed, self._is_carriable)
+        return {str(section.output.name): section for section in found}
+
+    def _weights_of(self, section: residual_blocks.Section) -> tuple[Reading, ...]:
+        """What can be fitted in a block; nothing where its derivatives cannot be told."""
+        if any(take.node in section.nodes for take in self._trace.takes):
+            return ()
+        found = {
+            reading: self._traced[reading.group].consumers[reading.index]
+            for reading in self.readings()
+            if self._is_fitted(reading, section)
+        }
+        made = [slot.node.outputs[0] for slot in found.values()]
+        known = gradients.is_differentiable(section.nodes, made, self._shapes)
+        return tuple(found) if known else ()
+
+    def _is_fitted(self, reading: Reading, section: residual_blocks.Section) -> bool:
+        """Whether a consumer is a layer of a block whose weight can be fitted as a whole."""
+        traced = self._traced[reading.group]
+        slot = traced.consumers[reading.index]
+        if slot.node not in section.nodes or not residual_blocks.can_be_fitted(slot):
+            return False
+        columns = self._columns(traced, slot).ravel()
+        return not consumers.is_partial(traced, slot) and bool((np.diff(columns) > 0).all())
+
+    def block_probe(self, block: Block) -> bytes:
+        """How wrong a block is; see :class:`nmcore.plugins.Differentiable`."""
+        section = self._sections[block.stop.name]
+        found = [self._readings(each, False, sys.maxsize, 1)[0] for each in block.weights]
+        owners, left = cuts.owners(self._trace, section.output), None
+        if owners is not None and np.isin(owners[1], self._removed).any():
+            left = residual_blocks.Left(
+                owners[0], np.flatnonzero(~np.isin(owners[1], self._removed))
+            )
+        model = residual_blocks.probe(self._current(), block, section, found, left, self._shapes)
+        return files.serialize(model)
 
     def _maker(self, reading: Reading) -> Reading | None:
         """The fully connected layer that makes all that another one reads, and nothing else."""

@@ -62,18 +62,28 @@ class Baseline:
         """The deviation of each model from the original, in percent; None where one has none."""
         runtime = registry.runtime()
         sessions = [runtime.session(model, providers=self.providers) for model in models]
-        deviations = [Deviation() for _ in sessions]
-        for feeds in self.calibration.unseen or self.calibration.batches:
-            wanted = self.session.run(feeds)
-            found = [session.run(feeds) for session in sessions]
-            # An output that one of the models gives in another shape is judged for neither.
-            fits = [
-                all(each[k].shape == want.shape for each in found) for k, want in enumerate(wanted)
-            ]
-            chosen = [want if fit else None for want, fit in zip(wanted, fits, strict=True)]
-            counts = None if self.calibration.mask is None else feeds[self.calibration.mask] != 0
-            places = np.arange(length_of(feeds))
-            for deviation, outputs in zip(deviations, found, strict=True):
-                deviation.add(Batch(chosen, outputs, None, places, counts))
-        shares = [deviation.percent for deviation in deviations]
-        return None if None in shares else [each for each in shares if each is not None]
+        return deviations(self.session, sessions, self.calibration)
+
+
+def deviations(
+    original: protocols.Session,
+    sessions: Sequence[protocols.Session],
+    calibration: CalibrationSet,
+) -> list[float] | None:
+    """The deviation of each model from the original on inputs that are held back, in percent.
+
+    Where none are it is that on what is fitted to; None where the outputs have none.
+    """
+    found = [Deviation() for _ in sessions]
+    for feeds in calibration.unseen or calibration.batches:
+        wanted = original.run(feeds)
+        given = [session.run(feeds) for session in sessions]
+        # An output that one of the models gives in another shape is judged for neither.
+        fits = [all(each[k].shape == want.shape for each in given) for k, want in enumerate(wanted)]
+        chosen = [want if fit else None for want, fit in zip(wanted, fits, strict=True)]
+        counts = None if calibration.mask is None else feeds[calibration.mask] != 0
+        places = np.arange(length_of(feeds))
+        for deviation, outputs in zip(found, given, strict=True):
+            deviation.add(Batch(chosen, outputs, None, places, counts))
+    shares = [deviation.percent for deviation in found]
+    return None if None in shares else [each for each in shares if each is not None]

@@ -1,4 +1,4 @@
-"""A whole model from second moments: budgets, the walk, heads, and pairs of layers in the end."""
+"""A whole model from second moments: budgets, the walk, heads, and layers fitted together in the end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from nmcore.arrays.elimination import Curve
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.heads import HeadNarrowing
-from nmcore.compression.joint_refit import PairRefit
 from nmcore.compression.merging import chosen, merge_group
 from nmcore.compression.reconstruction import Choice, Reconstruction
+from nmcore.compression.together import Together
 from nmcore.group import Group
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.task import Task
@@ -27,6 +27,7 @@ def reconstruct_all(
     The second is how the budget was spent.
     """
     walk = Reconstruction(graph, registry.runtime(), calibration, providers)
+    original = graph.clone()
     walk.prepare()
     heads = HeadNarrowing(walk)
     fitting = {group.name for group in graph.groups if walk.fits(group) and task.refits(group)}
@@ -57,8 +58,7 @@ def reconstruct_all(
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
         outcomes |= heads.narrow_before([])
-    with step("refitting pairs of layers"):
-        PairRefit(graph, walk.session, calibration)(refitted)
+    Together(graph, original, walk.session, calibration)(changing, fitting, task)
     return _with_curves(graph.groups, outcomes, curves), allotment
 
 

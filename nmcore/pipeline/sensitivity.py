@@ -291,9 +291,8 @@ class _Measuring:
         graph = original.graph.clone()
         assert isinstance(graph, protocols.Measurable)
         counts = {group.name: group.width for group in graph.groups} | {name: kept}
-        task = Task(
-            counts, frozenset(), None, MethodOptions(method=RECONSTRUCTION, seed=options.seed)
-        )
+        method = MethodOptions(method=RECONSTRUCTION, seed=options.seed)
+        task = Task(counts, frozenset(), None, method, fits_blocks=False)
         reconstruct_all(graph, task, self.calibration, options.providers)
         after = registry.runtime().session(serialized_alike(graph), providers=options.providers)
         features = capabilities.gives_features(original.graph)

@@ -45,6 +45,8 @@ class Task:
         Solves groups that do not depend on one another; None solves one after the other here.
     proves : bool
         Whether the result is to be proven, for which every Z is held until the end.
+    fits_blocks : bool
+        Whether residual blocks may be fitted together, which takes as long as all else.
     """
 
     counts: Mapping[str, int]
@@ -57,6 +59,7 @@ class Task:
     planned: Mapping[str, GroupPlan] = field(default_factory=dict)
     executor: Executor | None = None
     proves: bool = False
+    fits_blocks: bool = True
 
     @property
     def choices(self) -> Choices:

@@ -1,8 +1,10 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
 from nmcore.plugins.capabilities import (
+    Block,
     Convertible,
     Describing,
+    Differentiable,
     Lexical,
     Maskable,
     Narrowable,
@@ -27,9 +29,11 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "Block",
     "Carried",
     "Convertible",
     "Describing",
+    "Differentiable",
     "Graph",
     "GraphBackend",
     "Informative",

@@ -40,6 +40,48 @@ class Maskable(Measurable, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Block:
+    """A part of a network that reads one value and gives one, such as a residual block.
+
+    Attributes
+    ----------
+    start, stop : Carried
+        What it reads and what it gives; nothing else leads from before it to behind it.
+    weights : tuple of Reading
+        Consumers inside that can be fitted together.
+    """
+
+    start: Carried
+    stop: Carried
+    weights: tuple[Reading, ...]
+
+    @property
+    def inputs(self) -> list[str]:
+        """The inputs of its probe that take weights: weight (F, O) and bias (O,) of each."""
+        numbers = range(len(self.weights))
+        return [f"nmcore.{kind}.{number}" for number in numbers for kind in ("weight", "bias")]
+
+
+@runtime_checkable
+class Differentiable(Measurable, Protocol):
+    """A graph that tells derivatives of what its blocks give."""
+
+    def blocks(self) -> Sequence[Block]:
+        """The blocks that can be fitted, in topological order; none overlaps another."""
+        ...
+
+    def block_probe(self, block: Block) -> bytes:
+        """A model of how wrong a block is, serialised.
+
+        It reads ``block.start.current`` and ``block.stop.original``, values of some inputs as a
+        moment probe gives them, and :attr:`Block.inputs`. Its first output is the sum of squared
+        differences between what the block gives with these weights and what the original gave; then
+        come the derivatives of that with respect to each of :attr:`Block.inputs`.
+        """
+        ...
+
+
 @runtime_checkable
 class Narrowable(Measurable, Protocol):
     """A graph whose attention heads can become narrower inside.

@@ -1,0 +1,347 @@
+"""Residual blocks of a smaller network, the weights of each fitted together on calibration data.
+
+A layer of its own makes up for what reaches it; the layers of a block can do so together. They are
+fitted to what the block gave in the original, while it reads what the smaller network gives. That
+is done block by block from the input on, as BRECQ does for quantised networks (Li et al., ICLR
+2021), by Adam on mini-batches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.calibration.collect import work
+from nmcore.compression.adam import Adam
+from nmcore.compression.baseline import deviations
+from nmcore.compression.stream import Batch, Stream
+from nmcore.data.batches import length_of
+from nmcore.errors import ModelError
+from nmcore.group import Array, Consumer, FloatArray, Reading, Refit
+from nmcore.plugins import protocols
+from nmcore.plugins.capabilities import Block, Differentiable
+from nmcore.utils.progress import Progress, silent
+
+log = logging.getLogger(__name__)
+
+# All steps together may take so many multiply-accumulates, and as many as so many passes of the
+# original over the inputs that are fitted to.
+BLOCK_WORK, BLOCK_PASSES = 3e11, 60
+# The most steps of a block, and the fewest: with less it hardly changes.
+STEPS, FEWEST_STEPS = 300, 60
+# Inputs of one step.
+BATCH = 8
+# A step takes so many times the multiply-accumulates of its block: one for what it gives, one for
+# the derivatives with respect to weights, one for those with respect to what layers read.
+PER_STEP = 3
+# How far a step moves a weight, relative to the deviation of the layer's weights; a bias, relative
+# to the mean magnitude of the layer's biases, or to the least that is taken for one.
+RATE, LEAST_BIAS = 6e-3, 1e-3
+# Inputs of one run where only the error is wanted.
+_TOLD = 32
+# Numbers that a block reads and should give, which are held in memory.
+_BLOCK_NUMBERS = 2**26
+
+# A weight (F, O) or a bias (O,), by the input of the probe that takes it.
+Weights = dict[str, FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What a block reads now and what it gave in the original, (n, ...) both."""
+
+    read: Array
+    wanted: Array
+
+    def part(self, places: Array | slice) -> Rows:
+        """Those of some inputs."""
+        return Rows(self.read[places], self.wanted[places])
+
+
+@dataclass(frozen=True, eq=False)
+class BlockRefit:
+    """The walk over residual blocks, once the channels inside are cut.
+
+    Attributes
+    ----------
+    graph : Measurable
+        What is compressed.
+    original : Graph
+        The same before anything was changed.
+    session : callable
+        Loads a model.
+    calibration : CalibrationSet
+        What the network is shown.
+    """
+
+    graph: protocols.Measurable
+    original: protocols.Graph
+    session: Callable[[bytes], protocols.Session]
+    calibration: CalibrationSet
+
+    def __call__(
+        self, changed: Collection[str], scaled: Collection[str], progress: Progress = silent
+    ) -> None:
+        """Fit the blocks from the first on that has lost channels.
+
+        Only on calibration data, and only where some of it is held back: a block changes if its
+        error falls there, and the network if its outputs then deviate less.
+
+        Parameters
+        ----------
+        changed : collection of str
+            The groups that have lost channels.
+        scaled : collection of str
+            Those whose consumers must stay what a scaling matrix has made of them.
+        """
+        clone = self.graph.clone()
+        if not (self.calibration.real and self.calibration.unseen):
+            return
+        if not isinstance(clone, Differentiable):
+            return
+        steps, blocks = self._schedule(_concerned(clone.blocks(), changed, scaled))
+        if not blocks:
+            return
+        try:
+            changes = list(self._fitted(clone, blocks, steps, progress))
+            nearer = bool(changes) and self._is_nearer(clone)
+        except ModelError as error:
+            log.info("no blocks fitted together: %s", error)
+            return
+        log.info(
+            "%d of %d blocks fitted, %s", len(changes), len(blocks), "kept" if nearer else "left"
+        )
+        for reading, change in (each for block in changes for each in block) if nearer else ():
+            _update(self.graph, reading, change)
+
+    def _schedule(self, blocks: Sequence[Block]) -> tuple[int, Sequence[Block]]:
+        """How many steps each block gets, and which blocks can be afforded: all, or the first ones
+        where they are at least half.
+        """
+        batch = min(BATCH, self.calibration.count)
+        allowed = min(BLOCK_WORK, BLOCK_PASSES * self.calibration.count * work(self.original))
+        costs = np.cumsum([PER_STEP * batch * self._work(block) for block in blocks])
+        if not blocks or not costs[-1]:
+            return 0, []
+        steps = min(STEPS, int(allowed // costs[-1]))
+        if steps >= FEWEST_STEPS:
+            return steps, blocks
+        count = int(np.searchsorted(costs, allowed / FEWEST_STEPS, side="right"))
+        return FEWEST_STEPS, blocks[:count] if 2 * count >= len(blocks) else []
+
+    def _work(self, block: Block) -> float:
+        """The multiply-accumulates of a block's layers for one input."""
+        return sum(
+            self.graph.unfolded_numbers(reading) * len(self.graph.consumer(reading).weight)
+            for reading in block.weights
+        )
+
+    @cached_property
+    def _batches(self) -> list[Batch]:
+        return [Batch(feeds, unseen=False) for feeds in self.calibration.batches] + [
+            Batch(feeds, unseen=True) for feeds in self.calibration.unseen
+        ]
+
+    def _fitted(
+        self,
+        graph: Differentiable,
+        blocks: Sequence[Block],
+        steps: int,
+        progress: Progress,
+    ) -> Iterator[list[tuple[Reading, Refit]]]:
+        """Fit blocks one after the other, and yield what has changed of each."""
+        stream = Stream()
+        for block in progress("fitting blocks", blocks):
+            self._carry(graph, stream, block.start)
+            found = self._fit(graph, block, stream, steps)
+            for reading, change in found:
+                _update(graph, reading, change)
+            if found:
+                yield found
+
+    def _carry(self, graph: protocols.Measurable, stream: Stream, to: protocols.Carried) -> None:
+        """Let a stream go on to a value."""
+        missing = stream.missing([to])
+        if missing:
+            arriving = stream.expect(missing, [to])
+            for arrays in self._values(graph, stream, to):
+                arriving.add(arrays)
+            arriving.done()
+
+    def _values(
+        self, graph: protocols.Measurable, stream: Stream, at: protocols.Carried
+    ) -> Iterator[list[Array]]:
+        """A value for each batch, of the network as it is and of the original."""
+        model = graph.moment_probe(
+            [], targets=True, rows=1, samples=1, start=stream.start, stop=[at]
+        )
+        session = self.session(model)
+        for number, (feeds, _) in enumerate(self._batches):
+            yield session.run({**feeds, **stream.feeds(number)})
+
+    def _fit(
+        self,
+        graph: Differentiable,
+        block: Block,
+        stream: Stream,
+        steps: int,
+    ) -> list[tuple[Reading, Refit]]:
+        """New weights for a block; none where they do not help, or the block cannot be run."""
+        try:
+            shown, unseen = self._rows(graph, block, stream)
+            probe = _Probe(self.session(graph.block_probe(block)), block)
+            consumers = [graph.consumer(reading) for reading in block.weights]
+            before = _weights(block, consumers)
+            after = fit(probe, shown, before, steps)
+            errors = [probe.error(unseen, weights) for weights in (before, after)]
+        except ModelError as error:
+            log.info("the block to %s is not fitted: %s", block.stop.name, error)
+            return []
+        log.info("the block to %s: held-back error %.4g -> %.4g", block.stop.name, *errors)
+        if not errors[1] < errors[0]:
+            return []
+        return _changes(block, consumers, after)
+
+    def _rows(self, graph: protocols.Measurable, block: Block, stream: Stream) -> tuple[Rows, Rows]:
+        """What a block reads and should give, of what is fitted to and of what is held back.
+
+        Raises
+        ------
+        ModelError
+            Inputs are not told apart along the first axis, or they take too much memory.
+        """
+        found: dict[bool, list[Rows]] = {False: [], True: []}
+        numbers = 0
+        values = self._values(graph, stream, block.stop)
+        for number, ((feeds, unseen), arrays) in enumerate(zip(self._batches, values, strict=True)):
+            rows = Rows(stream.feeds(number)[block.start.current], arrays[1])
+            numbers += rows.read.size + rows.wanted.size
+            first = found[False][0] if found[False] else rows
+            if not _alike(rows, first, length_of(feeds)) or numbers > _BLOCK_NUMBERS:
+                raise ModelError("its values are too many, or not of one shape")
+            found[unseen].append(rows)
+        shown, unseen_rows = (
+            Rows(
+                np.concatenate([each.read for each in rows]),
+                np.concatenate([each.wanted for each in rows]),
+            )
+            for rows in found.values()
+        )
+        return shown, unseen_rows
+
+    def _is_nearer(self, graph: protocols.Graph) -> bool:
+        """Whether the outputs of another graph deviate less on what is held back."""
+        original = self.session(self.original.serialize())
+        sessions = [self.session(each.serialize()) for each in (self.graph, graph)]
+        found = deviations(original, sessions, self.calibration)
+        return found is not None and found[1] < found[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Probe:
+    """The error of a block and its derivatives."""
+
+    session: protocols.Session
+    block: Block
+
+    def __call__(self, rows: Rows, weights: Weights) -> tuple[float, Weights]:
+        """The sum of squared differences, and its derivatives."""
+        feeds = {self.block.start.current: rows.read, self.block.stop.original: rows.wanted}
+        error, *derivatives = self.session.run({**feeds, **weights})
+        return float(error), dict(zip(self.block.inputs, derivatives, strict=True))
+
+    def error(self, rows: Rows, weights: Weights) -> float:
+        """The mean of squared differences."""
+        starts = range(0, len(rows.read), _TOLD)
+        parts = (rows.part(slice(start, start + _TOLD)) for start in starts)
+        return sum(self(part, weights)[0] for part in parts) / rows.wanted.size
+
+
+def fit(
+    derivatives: Callable[[Rows, Weights], tuple[float, Weights]],
+    rows: Rows,
+    weights: Weights,
+    steps: int,
+) -> Weights:
+    """Weights of a lower error: so many steps of Adam on mini-batches.
+
+    The rate falls to 0 as a cosine does.
+
+    Parameters
+    ----------
+    derivatives : callable
+        The error of some rows and its derivatives with respect to each weight.
+    weights : dict of name to array
+        Where to start.
+    """
+    rng = np.random.default_rng(0)
+    batch = min(BATCH, len(rows.read))
+    scale = rows.wanted.size / len(rows.wanted) * batch * max(float(rows.wanted.var()), 1e-12)
+    adam = Adam(dict(weights), {name: _rate(array) for name, array in weights.items()})
+    for number in range(steps):
+        places = rng.choice(len(rows.read), batch, replace=False)
+        _, found = derivatives(rows.part(places), adam.weights)
+        factor = (1 + np.cos(np.pi * number / steps)) / 2
+        adam.step({name: array / scale for name, array in found.items()}, factor)
+    return adam.weights
+
+
+def _rate(array: FloatArray) -> float:
+    """How far a step moves the numbers of a weight or a bias."""
+    size = array.std() if array.ndim > 1 else max(np.abs(array).mean(), LEAST_BIAS)
+    return RATE * float(size)
+
+
+def _concerned(
+    blocks: Sequence[Block], changed: Collection[str], scaled: Collection[str]
+) -> list[Block]:
+    """The blocks from the first on that reads groups that have changed, without the weights that
+    must stay.
+    """
+    found: list[Block] = []
+    for block in blocks:
+        if found or any(reading.group in changed for reading in block.weights):
+            weights = tuple(each for each in block.weights if each.group not in scaled)
+            found += [replace(block, weights=weights)] if weights else []
+    return found
+
+
+def _alike(rows: Rows, other: Rows, count: int) -> bool:
+    """Whether rows are of so many inputs, and of the shape of others."""
+    return len(rows.read) == len(rows.wanted) == count and (
+        rows.read.shape[1:] == other.read.shape[1:]
+        and rows.wanted.shape[1:] == other.wanted.shape[1:]
+    )
+
+
+def _weights(block: Block, consumers: Sequence[Consumer]) -> Weights:
+    """The weights of some layers as they are."""
+    arrays = [array for each in consumers for array in (each.matrix(), each.offsets())]
+    return {
+        name: array.astype(np.float32) for name, array in zip(block.inputs, arrays, strict=True)
+    }
+
+
+def _changes(
+    block: Block, consumers: Sequence[Consumer], weights: Weights
+) -> list[tuple[Reading, Refit]]:
+    """What is to be written for new weights."""
+    names = iter(block.inputs)
+    changes = []
+    for reading, consumer in zip(block.weights, consumers, strict=True):
+        weight, bias = weights[next(names)], weights[next(names)]
+        kept = np.arange(consumer.weight.shape[1])
+        change = Refit(kept, weight.T.reshape(consumer.weight.shape), bias - consumer.offsets())
+        changes.append((reading, change))
+    return changes
+
+
+def _update(graph: protocols.Graph, reading: Reading, change: Refit) -> None:
+    """Write the new weights of a consumer."""
+    group = next(each for each in graph.groups if each.name == reading.group)
+    graph.update(group, reading.index, change)

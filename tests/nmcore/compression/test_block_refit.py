@@ -1,0 +1,175 @@
+"""Residual blocks fitted together: better where it can be, and else as they were."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import nmcore
+from chain import run
+from nmcore.calibration.calibration_set import from_data
+from nmcore.compression import block_refit
+from nmcore.compression.block_refit import BlockRefit
+from nmcore.data.dataset import Dataset
+from nmcore.group import Refit
+from nmcore.plugins import registry
+from nmcore.plugins.protocols import InputSpec
+from residual import residual_network
+
+SPECS = [InputSpec("input", (None, 3, 8, 8), np.dtype(np.float32))]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_steps():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block_refit, "STEPS", 120)
+        yield
+
+
+def pictures(count, seed=1):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((count, 3, 8, 8)) + 1.5 * rng.standard_normal((count, 1, 8, 8))
+    return x.astype(np.float32)
+
+
+def shown():
+    """Inputs to fit to, and others that are held back."""
+    fitted, held = (
+        from_data(Dataset("made up", pictures(count, seed)), SPECS, count)
+        for count, seed in ((64, 1), (32, 3))
+    )
+    return replace(fitted, unseen=held.batches)
+
+
+def damaged(**options):
+    """A network, and the same with noise in two layers: one before the first block, and one in it
+    that has lost nothing, as if its channels had gone and come back wrong.
+    """
+    original = registry.open_graph(residual_network(**options).build())
+    graph = original.clone()
+    rng = np.random.default_rng(0)
+    for group in graph.groups[:2]:
+        (consumer, *_) = graph.consumers(group)
+        noise = rng.standard_normal(consumer.weight.shape) * 0.3 * consumer.weight.std()
+        kept = np.arange(group.width)
+        graph.update(group, 0, Refit(kept, consumer.weight + noise.astype(np.float32)))
+    return original, graph
+
+
+def refitted(calibration=None, **options):
+    """What becomes of the damaged network, and what it was."""
+    original, graph = damaged(**options)
+    before = graph.serialize()
+    session = functools.partial(registry.runtime().session, providers=("cpu",))
+    refit = BlockRefit(graph, original, session, calibration or shown())
+    refit({graph.groups[0].name}, set())
+    return graph.serialize(), before
+
+
+def deviation(model, x):
+    want, got = (run(each, {"input": x})[0] for each in (residual_network().build(), model))
+    return np.linalg.norm(got - want) / np.linalg.norm(want)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return refitted()
+
+
+def test_noise_is_undone_on_inputs_that_no_fit_has_seen(result):
+    after, before = result
+    x = pictures(64, seed=7)
+    assert deviation(after, x) < 0.5 * deviation(before, x)
+
+
+def test_the_same_each_time(result):
+    assert refitted() == result
+
+
+@pytest.mark.parametrize("change", [{"real": False}, {"unseen": ()}], ids=["made up", "all fitted"])
+def test_only_on_data_some_of_which_is_held_back(change):
+    after, before = refitted(replace(shown(), **change))
+    assert after == before
+
+
+def twice(_probe, _rows, weights, _steps):
+    return {name: 2 * array for name, array in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fit", twice),
+        ("deviations", lambda *_: None),
+        ("deviations", lambda *_: [1.0, 1.0]),
+        ("_BLOCK_NUMBERS", 1000),
+        ("BLOCK_WORK", 0),
+        ("BLOCK_PASSES", 0),
+    ],
+    ids=["worse", "not comparable", "no nearer", "too much memory", "too much work", "passes"],
+)
+def test_else_all_stays(monkeypatch, name, value):
+    monkeypatch.setattr(block_refit, name, value)
+    after, before = refitted()
+    assert after == before
+
+
+def test_a_block_with_an_operator_without_a_derivative_stays():
+    after, before = refitted(between="Softmax")
+    assert after == before
+
+
+def test_a_compressed_network_deviates_less(monkeypatch):
+    """On inputs that it has not seen; and what is proven of it still holds."""
+    options = {"macs": 0.8, "method": "moments", "samples": 256, "providers": ("cpu",)}
+    found = []
+    for work in (block_refit.BLOCK_WORK, 0):
+        monkeypatch.setattr(block_refit, "BLOCK_WORK", work)
+        data = Dataset("made up", pictures(256))
+        result = nmcore.compress(residual_network().build(), data=data, verify=True, **options)
+        found.append(deviation(result.graph.serialize(), pictures(256, seed=7)))
+    fitted, without = found
+    assert fitted < 0.95 * without
+
+
+def test_layers_of_merged_groups_stay():
+    """What a scaling matrix has made of a layer is what is proven."""
+    graph = registry.open_graph(residual_network().build())
+    blocks = block_refit._concerned(graph.blocks(), {"conv4"}, {"conv7"})
+    assert [[graph.consumer(each).name for each in block.weights] for block in blocks] == [
+        ["conv4", "conv5", "conv6"],
+        ["conv7"],
+    ]
+    assert block_refit._concerned(graph.blocks(), {"conv9"}, set()) == []
+
+
+class Counted:
+    """A calibration set of which only the number of inputs counts."""
+
+    count = 128
+
+
+def schedule(monkeypatch, bound, passes=60):
+    monkeypatch.setattr(block_refit, "BLOCK_WORK", bound)
+    monkeypatch.setattr(block_refit, "BLOCK_PASSES", passes)
+    graph = registry.open_graph(residual_network().build())
+    refit = BlockRefit(graph, graph, None, Counted())
+    steps, blocks = refit._schedule(graph.blocks())
+    work = block_refit.PER_STEP * block_refit.BATCH * sum(map(refit._work, blocks))
+    return steps, len(blocks), steps * work, graph.cost().macs
+
+
+def test_the_work_is_bounded(monkeypatch):
+    steps, count, _, macs = schedule(monkeypatch, 1e30, passes=1e30)
+    assert (steps, count) == (block_refit.STEPS, 3)
+    most = block_refit.FEWEST_STEPS * block_refit.PER_STEP * block_refit.BATCH * macs
+    for share, expected in [(2.0, 3), (1.0, 3), (0.8, 2), (0.5, 0), (0.01, 0)]:
+        steps, count, taken, _ = schedule(monkeypatch, share * most)
+        assert taken <= share * most
+        assert count == expected
+        assert not count or steps >= block_refit.FEWEST_STEPS
+    steps, _, taken, _ = schedule(monkeypatch, 1e30, passes=30)
+    assert 0 < taken <= 30 * Counted.count * macs
