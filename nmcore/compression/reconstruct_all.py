@@ -1,4 +1,4 @@
-"""A whole model from second moments: budgets, the walk, heads, and layers fitted together in the end."""
+"""A whole model from second moments: budgets, the walk, heads, and layers fitted together."""
 
 from __future__ import annotations
 
