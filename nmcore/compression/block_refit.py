@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # All steps together may take so many multiply-accumulates, and as many as so many passes of the
 # original over the inputs that are fitted to.
-BLOCK_WORK, BLOCK_PASSES = 3e11, 60
+BLOCK_WORK, BLOCK_PASSES = 2e11, 60
 # The most steps of a block, and the fewest: with less it hardly changes.
 STEPS, FEWEST_STEPS = 300, 60
 # Inputs of one step.
