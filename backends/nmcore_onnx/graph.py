@@ -146,7 +146,9 @@ class OnnxGraph:
         """The same model with states that may shrink; see :class:`nmcore.plugins.Stateful`."""
         if self._origin.states or self._origin.reopen is None or not self._trace.states:
             return self
-        return self._origin.reopen()
+        graph = self._origin.reopen()
+        graph._stated = self._stated
+        return graph
 
     def states(self) -> Sequence[StateChange]:
         """The states that have lost channels; see :class:`nmcore.plugins.Stateful`."""

@@ -191,7 +191,7 @@ class InputShape(_ParamType):
             return value
         name, _, sizes = str(value).rpartition("=")
         words = sizes.lower().replace(",", "x").split("x")
-        if not all(word.strip().isdecimal() and int(word) for word in words):
+        if not all(word.strip().isdecimal() and 0 < int(word[:11]) < 2**31 for word in words):
             self.fail(
                 f"{value!r} is not of the form NAME=SIZES, as in images=1x3x640x640.", param, ctx
             )

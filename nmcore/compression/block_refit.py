@@ -104,8 +104,9 @@ class BlockRefit:
             return
         if not isinstance(clone, Differentiable):
             return
-        steps, blocks = self._schedule(_concerned(clone.blocks(), changed, scaled))
-        if not blocks:
+        blocks = _concerned(clone.blocks(), changed, scaled)
+        steps = self._steps(blocks)
+        if not steps:
             return
         try:
             changes = list(self._fitted(clone, blocks, steps, progress))
@@ -119,20 +120,13 @@ class BlockRefit:
         for reading, change in (each for block in changes for each in block) if nearer else ():
             _update(self.graph, reading, change)
 
-    def _schedule(self, blocks: Sequence[Block]) -> tuple[int, Sequence[Block]]:
-        """How many steps each block gets, and which blocks can be afforded: all, or the first ones
-        where they are at least half.
-        """
+    def _steps(self, blocks: Sequence[Block]) -> int:
+        """How many steps each block gets; 0 where all together may not take enough for that."""
         batch = min(BATCH, self.calibration.count)
         allowed = min(BLOCK_WORK, BLOCK_PASSES * self.calibration.count * work(self.original))
-        costs = np.cumsum([PER_STEP * batch * self._work(block) for block in blocks])
-        if not blocks or not costs[-1]:
-            return 0, []
-        steps = min(STEPS, int(allowed // costs[-1]))
-        if steps >= FEWEST_STEPS:
-            return steps, blocks
-        count = int(np.searchsorted(costs, allowed / FEWEST_STEPS, side="right"))
-        return FEWEST_STEPS, blocks[:count] if 2 * count >= len(blocks) else []
+        one = sum(PER_STEP * batch * self._work(block) for block in blocks)
+        steps = min(STEPS, int(allowed // one)) if one else 0
+        return steps if steps >= FEWEST_STEPS else 0
 
     def _work(self, block: Block) -> float:
         """The multiply-accumulates of a block's layers for one input."""

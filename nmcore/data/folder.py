@@ -18,6 +18,8 @@ from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.spread import spread
 from nmcore.utils.text import counted
 
+# The longest name of a class that is a number.
+_DIGITS = 9
 # The table of classes that a folder may hold.
 TABLE = "labels.csv"
 _HEADER = ["file", "label"]
@@ -114,7 +116,7 @@ class Folder:
         if not of_file:
             return None, None
         names = sorted(set(of_file.values()))
-        numbered = all(name.isdecimal() for name in names)
+        numbered = all(name.isdecimal() and len(name) <= _DIGITS for name in names)
         numbers = {name: int(name) if numbered else k for k, name in enumerate(names)}
         places = [path.relative_to(self.source).as_posix() for path in chosen]
         missing = [place for place in places if place not in of_file]

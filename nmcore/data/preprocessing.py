@@ -86,7 +86,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ArgumentError(f"preprocess {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArgumentError(f"preprocess {path} is no JSON: {error}") from None
     if not isinstance(found, Mapping):
         raise ArgumentError(f'preprocess {path} holds no object, as in {{"scale": 255}}')

@@ -133,8 +133,11 @@ def _read(path: Path, start: int, length: int) -> NDArray[np.float32]:
     with _opened(path) as sound:
         sound.setpos(start)
         width, channels = sound.getsampwidth(), sound.getnchannels()
+        announced = min(length, sound.getnframes() - start)
         raw = np.frombuffer(sound.readframes(length), np.uint8)
-    numbers = _numbers(raw[: len(raw) // (width * channels) * (width * channels)], width)
+    if len(raw) < announced * width * channels:
+        raise DataError(f"{path} ends before the {announced} samples that it announces")
+    numbers = _numbers(raw, width)
     mono = numbers.reshape(-1, channels).mean(axis=1)
     return np.pad(mono, (0, length - len(mono))).astype(np.float32)
 
@@ -153,8 +156,11 @@ def _numbers(raw: NDArray[np.uint8], width: int) -> NDArray[Any]:
 def _opened(path: Path) -> Iterator[wave.Wave_read]:
     try:
         with wave.open(str(path), "rb") as sound:
-            if not sound.getnframes():
+            if not sound.getnframes() or not sound.getframerate():
                 raise DataError(f"{path} holds no sound")
+            if sound.getsampwidth() > 4:
+                bits = 8 * sound.getsampwidth()
+                raise DataError(f"{path} has samples of {bits} bits; 32 at most are read")
             yield sound
     except (wave.Error, EOFError, OSError) as error:
         why = str(error) or "it ends too early"

@@ -248,7 +248,7 @@ def evaluate(
     changed = changed_states(sessions)
     if changed:
         inputs = inputs.without(changed)
-        notify(f"of different shapes, and zero for all models: the state {' and '.join(changed)}")
+        notify(f"all models start from zeros, as shapes differ: {', '.join(changed)}")
     names = registry.names_of(given)
     runners = [_runner(*each, inputs) for each in zip(names, sessions, strict=True)]
     if data is not None:

@@ -68,7 +68,7 @@ class Original:
             "cost": self.cost,
             "size": self.size,
             "_providers": self._providers,
-            "_stated": self._stated,
+            "_stated": dict(self._stated or {}),
             "_sessions": {},
         }
 

@@ -221,7 +221,8 @@ class Result:
                 raise ArgumentError(f"{' and '.join(given)} is of data, which is missing")
             return replace(self, metrics=asked).fidelity if asked else self.fidelity
         assert self.original is not None
-        before, after = self.original.session(), registry.runtime().session(self.serialize())
+        before = self.original.session()
+        after = registry.runtime().session(serialized_alike(self.graph))
         steps = options.normalisation or self.normalisation
         inputs = data_for(before, data, steps, samples=options.samples, labels=options.labels)
         features = capabilities.gives_features(self.graph)
@@ -229,6 +230,10 @@ class Result:
         return replace(found, held=not self._fitted)
 
     def __getstate__(self) -> dict[str, Any]:
+        if state_changes(self.graph):
+            raise ArgumentError(
+                "a result whose states have other shapes than before cannot be pickled: save it"
+            )
         return {**self.__dict__, "graph": self.serialize()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

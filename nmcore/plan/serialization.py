@@ -89,6 +89,8 @@ def load_plan(path: str | Path) -> Plan:
     ...     load_plan(path).groups[0].kept
     (0, 2, 5)
     """
+    if not isinstance(path, (str, Path)):
+        raise ArgumentError(f"path is of type {type(path).__name__}; that of a file is needed")
     path = Path(path)
     where = f"plan {path}"
     try:

@@ -157,19 +157,18 @@ def schedule(monkeypatch, bound, passes=60):
     monkeypatch.setattr(block_refit, "BLOCK_PASSES", passes)
     graph = registry.open_graph(residual_network().build())
     refit = BlockRefit(graph, graph, None, Counted())
-    steps, blocks = refit._schedule(graph.blocks())
-    work = block_refit.PER_STEP * block_refit.BATCH * sum(map(refit._work, blocks))
-    return steps, len(blocks), steps * work, graph.cost().macs
+    steps = refit._steps(graph.blocks())
+    work = block_refit.PER_STEP * block_refit.BATCH * sum(map(refit._work, graph.blocks()))
+    return steps, steps * work, graph.cost().macs
 
 
 def test_the_work_is_bounded(monkeypatch):
-    steps, count, _, macs = schedule(monkeypatch, 1e30, passes=1e30)
-    assert (steps, count) == (block_refit.STEPS, 3)
+    steps, _, macs = schedule(monkeypatch, 1e30, passes=1e30)
+    assert steps == block_refit.STEPS
     most = block_refit.FEWEST_STEPS * block_refit.PER_STEP * block_refit.BATCH * macs
-    for share, expected in [(2.0, 3), (1.0, 3), (0.8, 2), (0.5, 0), (0.01, 0)]:
-        steps, count, taken, _ = schedule(monkeypatch, share * most)
+    for share, fitted in [(2.0, True), (1.0, True), (0.5, False), (0.01, False)]:
+        steps, taken, _ = schedule(monkeypatch, share * most)
         assert taken <= share * most
-        assert count == expected
-        assert not count or steps >= block_refit.FEWEST_STEPS
-    steps, _, taken, _ = schedule(monkeypatch, 1e30, passes=30)
+        assert (steps >= block_refit.FEWEST_STEPS) == fitted == bool(steps)
+    steps, taken, _ = schedule(monkeypatch, 1e30, passes=30)
     assert 0 < taken <= 30 * Counted.count * macs

@@ -7,6 +7,7 @@ import wave
 import numpy as np
 import pytest
 
+from nmcore.data import sounds
 from nmcore.data.loading import open_data
 from nmcore.data.normalisation import Normalisation
 from nmcore.data.sounds import Sounds
@@ -107,3 +108,11 @@ def test_files_that_cannot_be_used(tmp_path):
     write(tmp_path / "b.wav", [1] * 4, rate=8000)
     with pytest.raises(DataError, match=r"a.wav has 16000 Hz and .*b.wav has 8000 Hz; one rate is"):
         Sounds(tmp_path).for_model([SOUND], 1)
+
+
+def test_a_file_that_ends_too_early_is_refused(tmp_path):
+    path = tmp_path / "a.wav"
+    write(path, range(1000))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match="ends before the 1000 samples that it announces"):
+        sounds._read(path, 0, 1000)

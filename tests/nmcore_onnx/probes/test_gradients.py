@@ -17,7 +17,7 @@ from nmcore_onnx.storage import files
 
 def opened(chain):
     model = ir.from_proto(chain.build())
-    return model, cost.assumed_shapes(model)
+    return model, cost.assumed_shapes(model, {})
 
 
 def is_known(chain):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -96,7 +98,7 @@ def test_the_report_tells_both_shapes():
     (given, taken) = state_changes(result.graph)
     assert (given.name, given.output, given.after) == ("state", False, (2, None, 3))
     assert (taken.name, taken.output, taken.before) == ("next", True, (2, None, 6))
-    told = result.report.as_dict()
+    told = result.report.to_dict()
     assert [each["after"] for each in told["states"]] == [(2, None, 3)] * 2
     note = "the input state is a state of shape (2, ?, 3) now, not (2, ?, 6)"
     assert note in told["notes"]
@@ -105,6 +107,14 @@ def test_the_report_tells_both_shapes():
     assert again.graph.serialize() == result.graph.serialize()
     with pytest.raises(ArgumentError, match="states is 1"):
         nmcore.compress(layer(), states=1)
+
+
+def test_a_result_with_other_states_is_compared_and_is_not_pickled():
+    x = np.random.default_rng(0).standard_normal((64, FEATURES)).astype(np.float32)
+    result = nmcore.compress(written_out(), ratio=0.5, data={"x": x}, states=True)
+    assert result.compare({"x": x}, metric="deviation").n == 64
+    with pytest.raises(ArgumentError, match="cannot be pickled: save it"):
+        pickle.dumps(result)
 
 
 def test_an_output_of_another_layer_is_no_next_state():
