@@ -191,3 +191,112 @@ def multi_head(rank=SIZE, **given):
     made = Attention(rank, ms=True, **given)
     made.chain.raw("MultiHeadAttention", *made.sides(), num_heads=HEADS, domain=MS)
     return made.finish()
+
+
+def turned(rank=SIZE, *, keys=False, **given):
+    """The heads of one side stand in two axes, which are exchanged before they are joined."""
+    made = Attention(rank, **given)
+    chain = made.chain
+    query, key, value = made.sides()
+    chain.value = key if keys else query
+    chain.node("Reshape", np.array([0, 0, 2, HEADS // 2, SIZE]))
+    if keys:
+        chain.node("Transpose", perm=[0, 3, 2, 4, 1])
+        key = chain.node("Reshape", np.array([0, HEADS, SIZE, LENGTH])).value
+        query = made.apart(query, HEADS, [0, 2, 1, 3])
+    else:
+        chain.node("Transpose", perm=[0, 3, 2, 1, 4])
+        query = chain.node("Reshape", np.array([0, HEADS, LENGTH, SIZE])).value
+        key = made.apart(key, HEADS, [0, 2, 3, 1])
+    chain.raw("MatMul", query, key)
+    made.summed(chain.value, made.apart(value, HEADS, [0, 2, 1, 3]))
+    return made.finish()
+
+
+def interleaved(rank=SIZE, **given):
+    """Query head i reads key head i % 2, as all key heads are repeated together."""
+    made = Attention(rank, key_heads=2, **given)
+    chain = made.chain
+    query, *others = made.sides()
+    repeated = []
+    for each in others:
+        chain.value = made.apart(each, 2, [0, 2, 1, 3])
+        chain.node("Unsqueeze", np.array([1]))
+        chain.node("Expand", np.array([1, HEADS // 2, 1, LENGTH, SIZE]))
+        repeated.append(chain.node("Reshape", np.array([0, HEADS, LENGTH, SIZE])).value)
+    query = made.apart(query, HEADS, [0, 2, 1, 3])
+    chain.raw("Transpose", repeated[0], perm=[0, 1, 3, 2])
+    chain.raw("MatMul", query, chain.value)
+    made.summed(chain.value, repeated[1])
+    return made.finish()
+
+
+def broadcast(rank=SIZE, *, inner=True, **given):
+    """Each key head meets two query heads beside an axis of its own, inside or outside of it."""
+    made = Attention(rank, key_heads=2, **given)
+    chain = made.chain
+    query, key, value = made.sides()
+    axis = 2 if inner else 1
+    chain.value = query
+    chain.node("Reshape", np.array([0, 0, 2, HEADS // 2, SIZE]))
+    query = chain.node("Transpose", perm=[0, 2, 3, 1, 4]).value
+    chain.value = made.apart(key, 2, [0, 2, 3, 1])
+    key = chain.node("Unsqueeze", np.array([axis])).value
+    chain.value = made.apart(value, 2, [0, 2, 1, 3])
+    value = chain.node("Unsqueeze", np.array([axis])).value
+    chain.raw("MatMul", query, key).node("Div", np.float32(SIZE**0.5)).node("Softmax", axis=-1)
+    chain.raw("MatMul", chain.value, value)
+    chain.node("Reshape", np.array([0, HEADS, LENGTH, SIZE]))
+    chain.node("Transpose", perm=[0, 2, 1, 3]).node("Reshape", np.array([0, 0, HEADS * SIZE]))
+    return made.finish()
+
+
+def every_pair(rank=SIZE, *, named=True, **given):
+    """Every query head meets every key head."""
+    made = Attention(rank, **given)
+    chain = made.chain
+    query, key, value = (made.apart(each, HEADS, [0, 2, 1, 3]) for each in made.sides())
+    if named:
+        chain.raw("Einsum", query, key, equation="bhqd,bgkd->bhgqk")
+    else:
+        query = chain.raw("Unsqueeze", query, chain.constant(np.array([2]))).value
+        chain.raw("Unsqueeze", key, chain.constant(np.array([1])))
+        chain.raw("MatMul", query, chain.node("Transpose", perm=[0, 1, 2, 4, 3]).value)
+    chain.node("Softmax", axis=-1)
+    chain.raw("ReduceMean", chain.value, axes=[2], keepdims=0)
+    chain.raw("MatMul", chain.value, value).node("Transpose", perm=[0, 2, 1, 3])
+    chain.node("Reshape", np.array([0, 0, HEADS * SIZE]))
+    return made.finish()
+
+
+def heads_first(rank=SIZE, **given):
+    """Heads stand before the batch that they are joined with."""
+    made = Attention(rank, **given)
+    chain = made.chain
+    sides = []
+    for each in made.sides():
+        made.apart(each, HEADS, [2, 0, 1, 3])
+        sides.append(chain.node("Reshape", np.array([-1, LENGTH, SIZE])).value)
+    chain.raw("Transpose", sides[1], perm=[0, 2, 1])
+    chain.raw("MatMul", sides[0], chain.value).node("Softmax", axis=-1)
+    chain.raw("MatMul", chain.value, sides[2])
+    chain.node("Reshape", np.array([HEADS, -1, LENGTH, SIZE])).node("Transpose", perm=[1, 2, 0, 3])
+    chain.node("Reshape", np.array([0, 0, HEADS * SIZE]))
+    return made.finish()
+
+
+def chosen(rank=SIZE, *, fill=-np.inf, exchanged=False, known=True, **given):
+    """A Where puts something else in the place of scores of what comes later."""
+    made = Attention(rank, **given)
+    chain = made.chain
+    query, key, value = made.sides()
+    query = made.apart(query, HEADS, [0, 2, 1, 3])
+    scores = chain.raw("MatMul", query, made.apart(key, HEADS, [0, 2, 3, 1])).value
+    later = np.triu(np.ones((LENGTH, LENGTH), bool), 1)
+    other = chain.constant(np.float32(fill))
+    if not known:
+        other = chain.raw("ReduceMin", "input", keepdims=0).value
+    places = (later, other, scores) if exchanged else (~later, scores, other)
+    chain.raw("Where", chain.constant(places[0]), *places[1:])
+    made.summed(chain.value, made.apart(value, HEADS, [0, 2, 1, 3]))
+    return made.finish()

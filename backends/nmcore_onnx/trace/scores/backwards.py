@@ -165,7 +165,8 @@ def _projection(way: Way, node: ir.Node, operator: operators.Weighted) -> Side:
     unbiased = way.passed[len(made) :]
     # The value behind the bias comes first, as it is what is measured.
     order = [*made[::-1], *unbiased, *way.aside]
-    return Side(node, Slot(weight, rows, owners), bias, order, way.counts)
+    values = [each.value for each in reversed(way.passed)]
+    return Side(node, Slot(weight, rows, owners), bias, order, way.counts, values)
 
 
 def _bias(way: Way, node: ir.Node, operator: operators.Weighted, owners: IntArray) -> Slot | None:

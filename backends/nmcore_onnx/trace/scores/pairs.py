@@ -8,6 +8,7 @@ from nmcore.group import Declined, ScorePair
 from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.scores.backwards import NotFollowedError, followed
+from nmcore_onnx.trace.scores.order import wrong_order
 from nmcore_onnx.trace.scores.slots import Side, TracedPair
 from nmcore_onnx.trace.scores.softmax import Meeting, meetings
 
@@ -36,7 +37,7 @@ def find_pairs(trace: Trace, taken: Collection[str]) -> tuple[list[TracedPair], 
 
 def _pair(trace: Trace, meeting: Meeting, names: set[str]) -> TracedPair:
     node, query, key = meeting.node, meeting.query, meeting.key
-    if query is None or key is None:
+    if meeting.reason or query is None or key is None:
         raise NotFollowedError(meeting.reason)
     sizes = [trace.size(each.value, each.axis) for each in (query, key)]
     if None in sizes or sizes[0] == 0:
@@ -55,6 +56,9 @@ def _pair(trace: Trace, meeting: Meeting, names: set[str]) -> TracedPair:
             raise NotFollowedError(f"its {said} {error}") from None
     if sides[0].node is sides[1].node or sides[0].heads % sides[1].heads:
         raise NotFollowedError("its queries and keys come from one layer")
+    reason = wrong_order(meeting, sides[0], sides[1], widths[0], trace)
+    if reason:
+        raise NotFollowedError(reason)
     names.add(label(node))
     pair = ScorePair(
         label(node),

@@ -58,6 +58,8 @@ class Side:
         The values from the projection to the scores; the first one holds the bias.
     counts : sequence of InnerCount
         The sizes between that follow.
+    values : sequence of ir.Value
+        What the layer gives and all that is made of it up to the scores, in order.
     """
 
     node: ir.Node
@@ -65,6 +67,7 @@ class Side:
     bias: Slot | None
     passed: Sequence[Passed]
     counts: Sequence[InnerCount]
+    values: Sequence[ir.Value]
 
     @property
     def slots(self) -> list[Slot]:

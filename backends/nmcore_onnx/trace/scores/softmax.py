@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
+from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.constant_folding import fold
 from nmcore_onnx.ir.constants import Place
-from nmcore_onnx.ir.nodes import attribute, flag, only_reader
+from nmcore_onnx.ir.nodes import attribute, flag, label, only_reader
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.heads import has_state
 from nmcore_onnx.trace.operators import find
 from nmcore_onnx.trace.scores.slots import Passed
+
+# What is put in the place of a score is masked from here on.
+_LOW = -1e4
 
 # What may stand between scores and their softmax: none of it mixes keys.
 _BETWEEN = ("Add", "Sub", "Mul", "Div", "Where", "Cast", "Identity", "Reshape", "Dropout")
@@ -38,8 +44,9 @@ def meetings(trace: Trace) -> Iterator[Meeting]:
         if operator is None or not (operator.is_product(node) or node.op_type == "Einsum"):
             continue
         sides = _factors(node, trace)
-        if sides is not None and _reaches_softmax(node.outputs[0], trace):
-            yield Meeting(node, *sides)
+        changed = _before_softmax(node.outputs[0], trace) if sides is not None else None
+        if sides is not None and changed is not None:
+            yield Meeting(node, *sides, reason=changed)
 
 
 _MICROSOFT = "com.microsoft"
@@ -121,9 +128,13 @@ def _named(
     return (sides[1], sides[0]) if last_of == (False, True) else None
 
 
-def _reaches_softmax(scores: ir.Value, trace: Trace) -> bool:
-    """Whether scores end in a softmax over the last axis, which no constant a row changes."""
+def _before_softmax(scores: ir.Value, trace: Trace) -> str | None:
+    """Why a constant a row may change the softmax over the last axis that scores end in.
+
+    Empty where it changes nothing, None where they end in no such softmax.
+    """
     value: ir.Value = scores
+    reason = ""
     while (reader := only_reader(value)) is not None:
         shape = trace.shape(value)
         if reader.op_type == "Softmax":
@@ -131,11 +142,14 @@ def _reaches_softmax(scores: ir.Value, trace: Trace) -> bool:
             axis = reader.attributes["axis"].as_int() if "axis" in reader.attributes else None
             if axis is None:
                 axis = -1 if opset >= 13 else 1
-            return axis == -1 or (shape is not None and axis == len(shape) - 1)
+            is_last = axis == -1 or (shape is not None and axis == len(shape) - 1)
+            return reason if is_last else None
         if reader.op_type not in _BETWEEN or not _keeps_rows(reader, value, trace):
-            return False
+            return None
+        if reader.op_type == "Where" and not _is_masked(reader, value, trace):
+            reason = f"scores pass Where {label(reader)!r}, beside which others may count"
         value = reader.outputs[0]
-    return False
+    return None
 
 
 def _keeps_rows(node: ir.Node, value: ir.Value, trace: Trace) -> bool:
@@ -150,6 +164,23 @@ def _keeps_rows(node: ir.Node, value: ir.Value, trace: Trace) -> bool:
         before, after = trace.shape(value), trace.shape(node.outputs[0])
         return bool(before and after) and before[-1:] == after[-1:]  # type: ignore[index]
     return node.op_type != "Sub" or node.inputs[0] is value
+
+
+def _is_masked(node: ir.Node, value: ir.Value, trace: Trace) -> bool:
+    """Whether what a Where puts beside scores is too low to count in a softmax.
+
+    A constant that all scores of a query share would count against it otherwise.
+    """
+    for other in node.inputs[1:]:
+        if other is value:
+            continue
+        found = constants.array(other)
+        if found is None:
+            found = fold(other, trace.shapes)
+        # In bfloat16 the number itself is a little higher.
+        if found is None or not (found <= np.array(_LOW).astype(found.dtype)).all():
+            return False
+    return True
 
 
 def is_single(value: ir.Value | None, trace: Trace) -> bool:

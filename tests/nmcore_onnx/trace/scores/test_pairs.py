@@ -26,6 +26,10 @@ FORMS = {
     "scaled by its shape": heads.scaled_by_shape,
     "in the batch": heads.in_batch,
     "grouped": heads.grouped,
+    "grouped, broadcast": heads.broadcast,
+    "heads before the batch": heads.heads_first,
+    "masked by a choice": heads.chosen,
+    "masked by a choice, exchanged": partial(heads.chosen, fill=-1e4, exchanged=True),
     "einsum": heads.einsum,
     "standard": heads.standard,
     "standard, apart": partial(heads.standard, apart=True),
@@ -163,3 +167,28 @@ def test_a_weight_that_others_read_stays():
     second.input[1] = first.input[1]
     (reason,) = declined(model)
     assert "whose weight others read, too" in reason
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        heads.turned,
+        partial(heads.turned, keys=True),
+        heads.interleaved,
+        partial(heads.broadcast, inner=False),
+        heads.every_pair,
+        partial(heads.every_pair, named=False),
+    ],
+)
+def test_heads_that_meet_in_another_order_stay(form):
+    (reason,) = declined(form())
+    assert reason == "its query heads meet key heads in another order than they are made"
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+@pytest.mark.parametrize(
+    "given", [{"fill": 0.0}, {"fill": -1.0}, {"fill": -9e3}, {"fill": 1e4}, {"known": False}]
+)
+def test_scores_beside_which_others_count_stay(given, exchanged):
+    (reason,) = declined(heads.chosen(exchanged=exchanged, **given))
+    assert reason == "scores pass Where 'where1', beside which others may count"
