@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,9 +60,11 @@ class OnnxBackend:
             defaults.mark(model)
             return _traced(model, left_out)
 
-    def examples(self, model: Path, names: Sequence[str]) -> Sequence[Mapping[str, NDArray[Any]]]:
+    def examples(
+        self, model: Path, names: Callable[[], Sequence[str]]
+    ) -> Sequence[Mapping[str, NDArray[Any]]]:
         """Inputs that lie beside a file; see :func:`nmcore_onnx.storage.examples.examples`."""
-        return examples(model, list(names))
+        return examples(model, names)
 
 
 class Names(NamedTuple):

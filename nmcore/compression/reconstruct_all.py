@@ -9,9 +9,9 @@ from nmcore.arrays.elimination import Curve
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.heads import HeadNarrowing
+from nmcore.compression.joint.joint_refit import JointRefit
 from nmcore.compression.merging import chosen, merge_group
 from nmcore.compression.reconstruction import Choice, Reconstruction
-from nmcore.compression.together import Together
 from nmcore.group import Group
 from nmcore.plan.outcome import Outcome, untouched
 from nmcore.plan.task import Task
@@ -58,7 +58,7 @@ def reconstruct_all(
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
         outcomes |= heads.narrow_before([])
-    Together(graph, original, walk.session, calibration)(changing, fitting, task)
+    JointRefit(graph, original, walk.session, calibration)(changing, fitting, task)
     return _with_curves(graph.groups, outcomes, curves), allotment
 
 

@@ -101,14 +101,16 @@ class Original:
         """Inputs that lie beside its file, where it runs on none that can be made; else None."""
         if not isinstance(self.model, (str, Path)):
             return None
-        session = self.session()
-        names = [spec.name for spec in session.inputs if not spec.state]
+
+        def names() -> list[str]:
+            return [spec.name for spec in self.session().inputs if not spec.state]
+
         backends = (each for each in registry.installed() if isinstance(each, Exemplary))
         found = [feeds for each in backends for feeds in each.examples(Path(self.model), names)]
         if not found:
             return None
         try:
-            runnable(session, hints=hints_of(self.graph))
+            runnable(self.session(), hints=hints_of(self.graph))
         except (ModelError, DataError):
             return FeedList("the test data beside the model", found)
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -230,8 +230,13 @@ class Sizable(Protocol):
 class Exemplary(Protocol):
     """A backend that finds inputs that lie beside a model."""
 
-    def examples(self, model: Path, names: Sequence[str]) -> Sequence[Mapping[str, NDArray[Any]]]:
-        """What a model can be fed with, by the names of its inputs; empty where nothing is."""
+    def examples(
+        self, model: Path, names: Callable[[], Sequence[str]]
+    ) -> Sequence[Mapping[str, NDArray[Any]]]:
+        """What a model can be fed with, by the names of its inputs; empty where nothing is.
+
+        ``names`` tells these, and is called only where something lies there.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 _INPUT = re.compile(r"input_(\d+)\.pb")
 
 
-def examples(model: Path, names: list[str]) -> list[dict[str, NDArray[Any]]]:
+def examples(model: Path, names_of: Callable[[], Sequence[str]]) -> list[dict[str, NDArray[Any]]]:
     """What a model can be fed with, one mapping a folder, in the order of their names.
 
     A folder holds ``input_0.pb``, ``input_1.pb`` and so on, each a tensor; one without a name is
@@ -24,11 +25,13 @@ def examples(model: Path, names: list[str]) -> list[dict[str, NDArray[Any]]]:
     ----------
     model : Path
         Its file.
-    names : list of str
-        Of its inputs.
+    names_of : callable
+        Gives the names of its inputs; called only where there are folders.
     """
-    found = []
-    for folder in sorted(model.parent.glob("test_data_set_*")):
+    found: list[dict[str, NDArray[Any]]] = []
+    folders = sorted(model.parent.glob("test_data_set_*"))
+    names = names_of() if folders else []
+    for folder in folders:
         feeds = {}
         for path in folder.glob("input_*.pb"):
             number = _INPUT.fullmatch(path.name)

@@ -16,10 +16,11 @@ from nmcore.budgets.meter import Meter
 from nmcore.calibration.calibration_set import from_data
 from nmcore.calibration.dead_leaves import dead_leaves
 from nmcore.calibration.synthetic import synthesise
-from nmcore.compression import consumer_fit, joint_refit, reconstruction, shrinkage
+from nmcore.compression import consumer_fit, reconstruction, shrinkage
 from nmcore.compression import refit as refitting
 from nmcore.compression.baseline import Baseline
-from nmcore.compression.joint_refit import PairRefit
+from nmcore.compression.joint import pair_refit
+from nmcore.compression.joint.pair_refit import PairRefit
 from nmcore.compression.moments import Moments
 from nmcore.compression.reconstruction import Reconstruction
 from nmcore.compression.refit import mixed, refit
@@ -109,7 +110,7 @@ class TestError:
         ("norm", "data"), [(False, None), (False, dataset()), (True, dataset())]
     )
     def test_redundant_channels_go_without_loss(self, monkeypatch, norm, data):
-        for module in (refitting, joint_refit, consumer_fit):
+        for module in (refitting, pair_refit, consumer_fit):
             for name in {"REFIT_RIDGE", "SELECTION_RIDGE", "SCARCITY"} & {*vars(module)}:
                 monkeypatch.setattr(module, name, 1e-7)
         monkeypatch.setattr(shrinkage, "SHRINKAGE", 1e-7)
@@ -606,13 +607,13 @@ class TestPairs:
     def fitted(self, monkeypatch):
         """The rows of every pair that is fitted."""
         seen = []
-        original = joint_refit.refit_pair
+        original = pair_refit.refit_pair
 
         def refit_pair(features, wanted, layers, **options):
             seen.append((len(features), len(wanted)))
             return original(features, wanted, layers, **options)
 
-        monkeypatch.setattr(joint_refit, "refit_pair", refit_pair)
+        monkeypatch.setattr(pair_refit, "refit_pair", refit_pair)
         return seen
 
     def test_the_outputs_of_unseen_inputs_move_less(self, monkeypatch):
@@ -673,7 +674,7 @@ class TestPairs:
         assert fitted == []
 
     def test_not_on_made_inputs(self, monkeypatch):
-        monkeypatch.setattr(joint_refit, "refit_pair", lambda *a, **o: pytest.fail("fitted"))
+        monkeypatch.setattr(pair_refit, "refit_pair", lambda *a, **o: pytest.fail("fitted"))
         result, _ = compress(self.network(), ratio=0.7)
         assert sum(kept(result).values()) == 7 + 6
 
@@ -687,6 +688,6 @@ class TestPairs:
         assert fitted == [(90, 90)]
         for limit in ("PAIR_WORK", "_PAIR_NUMBERS"):
             with monkeypatch.context() as patch:
-                patch.setattr(joint_refit, limit, 0)
+                patch.setattr(pair_refit, limit, 0)
                 compress(model, ratio=0.5, data=data)
         assert fitted == [(90, 90)]

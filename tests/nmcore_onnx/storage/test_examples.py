@@ -56,10 +56,10 @@ def test_what_does_not_fit_is_left_out(tmp_path):
     write(tmp_path / "test_data_set_1", np.ones((1, 3, SIZE), np.float32), name="other")
     (tmp_path / "test_data_set_2").mkdir()
     (tmp_path / "test_data_set_2" / "input_0.pb").write_bytes(b"no tensor at all")
-    assert [sorted(feeds) for feeds in examples(path, ["input"])] == [
+    assert [sorted(feeds) for feeds in examples(path, lambda: ["input"])] == [
         ["input"],
         [
             "input",
         ],
     ]
-    assert [sorted(feeds) for feeds in examples(path, ["input", "other"])] == []
+    assert [sorted(feeds) for feeds in examples(path, lambda: ["input", "other"])] == []

@@ -11,7 +11,7 @@ import numpy as np
 from nmcore.calibration.augmentation import VERSIONS, augmented
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.calibration.collect import work
-from nmcore.compression.gauss_newton import (
+from nmcore.compression.joint.gauss_newton import (
     ROUNDS,
     SOLVER_STEPS,
     TRIED,

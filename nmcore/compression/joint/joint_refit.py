@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from nmcore.calibration.calibration_set import CalibrationSet
-from nmcore.compression.block_refit import BlockRefit
-from nmcore.compression.joint_refit import PairRefit
+from nmcore.compression.joint.block_refit import BlockRefit
+from nmcore.compression.joint.pair_refit import PairRefit
 from nmcore.group import Group
 from nmcore.plan.task import Task
 from nmcore.plugins import protocols
@@ -15,7 +15,7 @@ from nmcore.utils.logs import step
 
 
 @dataclass(frozen=True, eq=False)
-class Together:
+class JointRefit:
     """Pairs of fully connected layers, and residual blocks.
 
     Attributes

@@ -17,8 +17,8 @@ import numpy as np
 
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.calibration.collect import work
-from nmcore.compression.adam import Adam
 from nmcore.compression.baseline import deviations
+from nmcore.compression.joint.adam import Adam
 from nmcore.compression.stream import Batch, Stream
 from nmcore.data.batches import length_of
 from nmcore.errors import ModelError

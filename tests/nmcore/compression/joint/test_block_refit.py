@@ -11,8 +11,8 @@ import pytest
 import nmcore
 from chain import run
 from nmcore.calibration.calibration_set import from_data
-from nmcore.compression import block_refit
-from nmcore.compression.block_refit import BlockRefit
+from nmcore.compression.joint import block_refit
+from nmcore.compression.joint.block_refit import BlockRefit
 from nmcore.data.dataset import Dataset
 from nmcore.group import Refit
 from nmcore.plugins import registry

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nmcore.compression import gauss_newton
-from nmcore.compression.gauss_newton import Layers, refit_pair
+from nmcore.compression.joint import gauss_newton
+from nmcore.compression.joint.gauss_newton import Layers, refit_pair
 
 
 def relu(rows):

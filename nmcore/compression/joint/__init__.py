@@ -1,0 +1,1 @@
+"""Layers that are fitted together, once the channels of all groups are cut."""
