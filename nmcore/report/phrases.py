@@ -94,7 +94,7 @@ def state_note(state: StateChange) -> str:
     """Say how the shape of a state has changed.
 
     >>> state_note(StateChange("h0", False, (1, None, 128), (1, None, 64)))
-    'the input h0 is a state of shape (1, n, 64) now, not (1, n, 128)'
+    'the input h0 is a state of shape (1, ?, 64) now, not (1, ?, 128)'
     """
     what = "output" if state.output else "input"
     before, after = map(shape_text, (state.before, state.after))

@@ -67,6 +67,7 @@ def test_labels_as_json_or_as_lines(tmp_path):
         assert read_labels(file) == labels
 
 
+@pytest.mark.slow
 def test_accuracy_by_pictures(command, tmp_path, pictures, narrow):
     file = tmp_path / "labels.json"
     file.write_text(json.dumps({f"{k}.png": k for k in range(PICTURES)}))

@@ -45,7 +45,7 @@ def name_of(model):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("method", ["merge", "moments"])
+@pytest.mark.parametrize("method", ["merge", pytest.param("moments", marks=pytest.mark.slow)])
 def test_copies_go_without_loss_over_many_steps(name, method):
     model = MODELS[name]()
     chosen = Plan((GroupPlan(name_of(model), UNITS, (0, 1, 2)),))
