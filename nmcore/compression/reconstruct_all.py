@@ -9,7 +9,8 @@ from nmcore.arrays.elimination import Curve
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.heads import HeadNarrowing
-from nmcore.compression.joint.joint_refit import JointRefit
+from nmcore.compression.joint.block_refit import BlockRefit
+from nmcore.compression.joint.pair_refit import PairRefit
 from nmcore.compression.merging import chosen, merge_group
 from nmcore.compression.reconstruction import Choice, Reconstruction
 from nmcore.group import Group
@@ -58,7 +59,14 @@ def reconstruct_all(
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
         outcomes |= heads.narrow_before([])
-    JointRefit(graph, original, walk.session, calibration)(changing, fitting, task)
+    with step("refitting pairs of layers"):
+        PairRefit(graph, walk.session, calibration)(refitted)
+    if task.fits_blocks:
+        with step("refitting blocks"):
+            names = {group.name for group in refitted}
+            scaled = {group.name for group in changing} - names
+            refit_blocks = BlockRefit(graph, original, walk.session, calibration)
+            refit_blocks(names, scaled, task.progress)
     return _with_curves(graph.groups, outcomes, curves), allotment
 
 

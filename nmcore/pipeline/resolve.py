@@ -107,7 +107,8 @@ def _stopwatch(job: Job) -> Stopwatch:
 def scope(job: Job, task: Task) -> Iterator[str]:
     """Say which groups were meant, and what their cost was counted at."""
     groups, options = job.original.graph.groups, job.options
-    yield from Selection(only=options.only, exclude=options.exclude).matches(groups)
+    chosen = Selection(keep=options.keep, only=options.only, exclude=options.exclude)
+    yield from chosen.matches(groups)
     if task.budget is None and not task.planned:
         yield from streams_note(g for g in groups if task.counts[g.name] < g.width)
     yield from cost_notes(job.original.cost)

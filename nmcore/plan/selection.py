@@ -82,6 +82,10 @@ class Selection:
                 count = sum(_any_match(group.names, patterns) for group in groups)
                 alone = "" if count else ": what it names is left alone in any case"
                 yield f"{option} matches {count} of {_counted(len(groups), 'group')}{alone}"
+        for pattern in self.keep or {}:
+            for group in _kept_by(pattern, groups):
+                if not fnmatch.fnmatchcase(group, pattern):
+                    yield f"keep {pattern!r} is of {group}, whose channels it names by another name"
 
     def _allowed(self, group: Group) -> bool:
         if self.only and not _any_match(group.names, self.only):

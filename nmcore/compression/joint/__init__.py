@@ -1,1 +1,1 @@
-"""Layers that are fitted together, once the channels of all groups are cut."""
+"""Layers that are fitted together once all groups are cut: pairs, and residual blocks."""

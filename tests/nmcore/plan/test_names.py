@@ -50,6 +50,15 @@ def test_options_take_weights_modules_and_members(model, name):
     assert kept(nmcore.compress(model, keep={name: 3}, method="merge")) == {FIRST: 3, SECOND: 12}
 
 
+def test_a_group_that_another_name_found_is_told(model):
+    """Its channels may be those of more layers than were named, as of a residual stream."""
+    found = nmcore.compress(model, keep={"*.0.*": 3}, method="merge")
+    told = f"keep '*.0.*' is of {FIRST}, whose channels it names by another name"
+    assert found.notes.count(told) == 1
+    own = nmcore.compress(model, keep={FIRST: 3}, method="merge")
+    assert not [note for note in own.notes if note.startswith("keep ")]
+
+
 def test_a_module_without_weights_of_its_name_is_told_by_its_path(model):
     """As where the batch norm was folded in, and the exporter made up the names of the weights."""
     assert kept(nmcore.compress(model, keep={"layer1.1.conv1": 5}, method="merge"))[SECOND] == 5
