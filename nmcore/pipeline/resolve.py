@@ -21,7 +21,8 @@ from nmcore.plan.selection import Selection
 from nmcore.plan.task import Task
 from nmcore.plugins import capabilities
 from nmcore.plugins.protocols import Graph
-from nmcore.report.phrases import cost_notes, streams_note, why_nothing
+from nmcore.plugins.states import next_states
+from nmcore.report.phrases import cost_notes, states_note, streams_note, why_nothing
 
 
 def amounts(options: CompressOptions) -> dict[str, float | None]:
@@ -109,6 +110,8 @@ def scope(job: Job, task: Task) -> Iterator[str]:
     groups, options = job.original.graph.groups, job.options
     chosen = Selection(keep=options.keep, only=options.only, exclude=options.exclude)
     yield from chosen.matches(groups)
+    if options.states:
+        yield from states_note(next_states(job.original.graph))
     if task.budget is None and not task.planned:
         yield from streams_note(g for g in groups if task.counts[g.name] < g.width)
     yield from cost_notes(job.original.cost)
