@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nmcore.budgets.allocation import Budget, Spent, counted
 from nmcore.budgets.allotment import check_reachable, fastest_of
-from nmcore.budgets.latency_search import PACKED, ROUNDINGS
+from nmcore.budgets.latency_search import ROUNDINGS
 from nmcore.errors import BudgetError
 from nmcore.evaluation.stopwatch import Stopwatch
 from nmcore.group import Cost, ScorePair
@@ -65,7 +65,7 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
     task = Task(counts[multiples[0]], free, budget, options.of_method, job.progress, multiples)
     if budget is not None and budget.kind in COUNTED and budget.share < 1:
         check_reachable(graph, budget, task.choices, free, counted(job.original.cost, budget.kind))
-    timed = multiples == ROUNDINGS or (budget is not None and budget.kind == "latency")
+    timed = options.round_to == "auto" or (budget is not None and budget.kind == "latency")
     if not timed or not task.removes(graph.groups):
         return task, ()
     timer = _stopwatch(job)
@@ -89,7 +89,7 @@ def _multiples(options: CompressOptions) -> tuple[int, ...]:
     if round_to is not None:
         return (int(round_to),)
     counts = any(getattr(options, name) is not None for name in COUNTED)
-    return (PACKED, 1) if counts else (1,)
+    return ROUNDINGS if counts else (1,)
 
 
 def _stopwatch(job: Job) -> Stopwatch:
