@@ -195,7 +195,7 @@ def fastest_of(candidates: Mapping[int, Mapping[str, int]], timer: Timer) -> All
     others = [str(each) for each in candidates if each != multiple]
     note = (
         f"{_rounded(multiple)}: {time:.2f} of the original's time, the fastest, or as good, of "
-        f"multiples of {', '.join(map(str, candidates))} ({timer.setting})"
+        f"multiples of {', '.join(map(str, sorted(candidates)))} ({timer.setting})"
     )
     return Allotment(candidates[multiple], (note,) if others else ())
 
