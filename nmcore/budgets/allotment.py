@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from nmcore.budgets.allocation import (
     removals,
 )
 from nmcore.budgets.latency_search import (
+    PACKED,
     Found,
     Path,
     fastest,
@@ -29,6 +30,9 @@ from nmcore.plugins.protocols import Graph
 from nmcore.utils.progress import Progress, silent
 
 Curves = Mapping[str, NDArray[np.float64]]
+
+# A coarser rounding may add this share to the error that a finer one is predicted to leave.
+SPARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Choices:
         The channels that groups keep where no budget cuts them.
     multiples : tuple of int
         Groups that a budget cuts keep a multiple of one of these numbers of channels: of the one
-        that suits the runtime, as ``timer`` tells, else of the first with which it can be met.
+        that suits the runtime, as ``timer`` tells, else of the one that :func:`meet` chooses.
     timer : Timer or None
         Tells how long the model takes at other widths, where that matters.
     progress : callable
@@ -94,21 +98,61 @@ def meet(
         return Allotment(dict(choices.counts))
     if budget.kind == "latency":
         return _within_latency(graph, choices, budget.share, curves)
-    candidates = {}
-    for multiple in choices.multiples:
+    candidates: dict[int, dict[str, int]] = {}
+    for multiple in sorted(choices.multiples, reverse=True):
+        if candidates and multiple < PACKED and choices.timer is None:
+            break
         try:
-            counts = _allocated(graph, choices, budget, curves, added, multiple)
+            candidates[multiple] = _allocated(graph, choices, budget, curves, added, multiple)
         except BudgetError:
             if multiple == min(choices.multiples):  # Nothing reaches further.
                 raise
-            continue
-        if choices.timer is None:
-            wanted = choices.multiples[0]
-            why = f"{_rounded(multiple)}: the budget cannot be met with multiples of {wanted}"
-            return Allotment(counts, () if multiple == wanted else (why,))
-        candidates[multiple] = counts
-    assert choices.timer is not None
-    return fastest_of(candidates, choices.timer)
+    if choices.timer is not None:
+        return fastest_of(candidates, choices.timer)
+    found = coarsest_of(candidates, curves)
+    if max(candidates) >= min(PACKED, max(choices.multiples)):
+        return found
+    why = f"{_rounded(max(candidates))}: the budget cannot be met with multiples of {PACKED}"
+    return replace(found, notes=(why,))
+
+
+def coarsest_of(candidates: Mapping[int, Mapping[str, int]], curves: Curves) -> Allotment:
+    """The coarsest rounding that leaves little more error than the finest.
+
+    Kernels of convolutions and poolings work on whole blocks of channels, so that an odd width
+    takes the time of the next multiple, or more where it needs another kernel.
+
+    Parameters
+    ----------
+    candidates : mapping of rounding to widths
+        What each rounding makes of a budget.
+    curves : mapping of group name to array, shape (N - 1,)
+        The error after removing one, two, ... channels.
+
+    Examples
+    --------
+    >>> curves = {"a": np.arange(1.0, 32.0)}
+    >>> coarsest_of({16: {"a": 16}, 4: {"a": 20}}, curves).notes
+    ('widths in multiples of 4: those of 16 would leave 33 % more error, as predicted',)
+    """
+    errors = {multiple: _error(counts, curves) for multiple, counts in candidates.items()}
+    enough = (1 + SPARE) * min(errors.values())
+    multiple = max(each for each, error in errors.items() if error <= enough)
+    coarser = [each for each in errors if each > multiple]
+    notes = []
+    if coarser and errors[multiple] > 0:
+        more = 100 * (errors[min(coarser)] / errors[multiple] - 1)
+        notes = [
+            f"{_rounded(multiple)}: those of {min(coarser)} would leave {more:.0f} % more error, "
+            "as predicted"
+        ]
+    return Allotment(candidates[multiple], tuple(notes))
+
+
+def _error(counts: Mapping[str, int], curves: Curves) -> float:
+    """What the curves say of some widths."""
+    cut = {name: len(curve) + 1 - counts[name] for name, curve in curves.items()}
+    return sum(float(curves[name][gone - 1]) for name, gone in cut.items() if gone > 0)
 
 
 def check_reachable(
@@ -151,7 +195,7 @@ def fastest_of(candidates: Mapping[int, Mapping[str, int]], timer: Timer) -> All
     others = [str(each) for each in candidates if each != multiple]
     note = (
         f"{_rounded(multiple)}: {time:.2f} of the original's time, the fastest, or as good, of "
-        f"multiples of {', '.join(map(str, candidates))} ({timer.setting})"
+        f"multiples of {', '.join(map(str, sorted(candidates)))} ({timer.setting})"
     )
     return Allotment(candidates[multiple], (note,) if others else ())
 

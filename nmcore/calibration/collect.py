@@ -13,7 +13,7 @@ from nmcore.calibration.hold_back import hold_back, wanted
 from nmcore.calibration.padding import padding_mask
 from nmcore.calibration.random_inputs import hints_of, runnable
 from nmcore.calibration.splicing import spliced
-from nmcore.calibration.states import with_states
+from nmcore.calibration.states import along, with_states
 from nmcore.calibration.synthetic import pixel_range, synthesise
 from nmcore.data.batches import (
     BatchRunner,
@@ -21,6 +21,7 @@ from nmcore.data.batches import (
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
+from nmcore.data.sounds import Sounds
 from nmcore.errors import DataError, ModelError, OutOfMemoryError
 from nmcore.plugins.capabilities import Maskable
 from nmcore.plugins.inputs import InputHint, InputSpec
@@ -186,6 +187,9 @@ def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
     count = inputs.samples or REAL_SAMPLES
     assert inputs.data is not None
     data = inputs.data.for_model(session.inputs, wanted(count))
+    if isinstance(inputs.data, Sounds):
+        begins = inputs.data.begins(session.inputs, wanted(count))
+        data = along(data, begins, session, next_states(graph))
     calibration = _divided(data, session.inputs, count)
     found = [
         scale_caution(data, graph, session.inputs[0].dtype),

@@ -5,13 +5,48 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.data.batches import Feeds
+from nmcore.data.dataset import Dataset
+from nmcore.data.feeds import feeder
 from nmcore.plugins.capabilities import output_names
 from nmcore.plugins.protocols import Session
 
 # The states of the first steps are those of silence: so many steps at least follow each other.
 FEWEST_STEPS = 16
+
+
+def along(
+    data: Dataset, begins: Sequence[bool], session: Session, states: Mapping[str, str]
+) -> Dataset:
+    """The same entries, each with the states that those before it have left.
+
+    Parameters
+    ----------
+    begins : sequence of bool
+        Which entries begin with the states that they have, as another sequence begins there.
+    session : Session
+        The original, which takes the states along.
+    states : mapping of str to str
+        The output that gives what a state is next, by the name of the input.
+    """
+    feed = feeder(data, session.inputs)
+    if not states or feed.fixed not in (None, 1):
+        return data
+    names = list(output_names(session))
+    rows = {name: np.array(data.arrays[name]) for name in states}
+    left: Feeds = {}
+    for number, begin in enumerate(begins):
+        feeds = feed(np.array([number]))
+        if not begin:
+            feeds |= {name: left[name].reshape(feeds[name].shape) for name in states}
+        for name in states:
+            rows[name][number] = feeds[name].reshape(rows[name][number].shape)
+        outputs = session.run(feeds)
+        left = {name: outputs[names.index(output)] for name, output in states.items()}
+    return replace(data, arrays={**data.arrays, **rows})
 
 
 def with_states(

@@ -127,8 +127,8 @@ SECTIONS = {
     type=CountOrAuto(),
     metavar="K|auto",
     help="Keep a multiple of K channels, as runtimes are slow on odd widths; auto times 1, 4, 8 "
-    "and 16.  [default: 1; with --macs or --params 4, where they can be met with it; with "
-    "--latency auto]",
+    "and 16.  [default: 1; with --macs or --params 16, 8 or 4, the coarsest that adds little to "
+    "the predicted error; with --latency auto]",
 )
 @click.option(
     "--keep",

@@ -74,6 +74,12 @@ BUG = 1
 @only_option
 @exclude_option
 @click.option(
+    "--states",
+    is_flag=True,
+    default=None,
+    help="Cut states of the models, too, as compress --states does.",
+)
+@click.option(
     "--data",
     type=FILE,
     metavar="FILE.npz|DIR",

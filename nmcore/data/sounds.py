@@ -24,6 +24,9 @@ from nmcore.utils.logs import mention
 from nmcore.utils.spread import spread
 from nmcore.utils.text import shape_text
 
+# So many windows follow each other where a model has states: they are those of silence at first.
+STRETCH = 32
+
 
 @dataclass(frozen=True, eq=False)
 class Sounds(Folder):
@@ -33,7 +36,8 @@ class Sounds(Folder):
     Several channels become their mean. Samples lie from -1 to 1 before ``normalisation``. What is
     left at the end of a file is not used; a file shorter than one window is padded with silence. Of
     a model with other inputs, whole numbers are the sample rate, and the rest, such as the state of
-    a recurrent network, is zero.
+    a recurrent network, is zero. For a model with states the windows are stretches of up to
+    ``STRETCH`` that follow each other.
     """
 
     kind = "sounds"
@@ -52,8 +56,7 @@ class Sounds(Folder):
         spec = _waveform(inputs)
         length = _window(spec)
         files = self.files()
-        windows = [(path, k) for path in files for k in range(_windows(path, length))]
-        chosen = [windows[k] for k in spread(len(windows), min(count, len(windows)))]
+        chosen = self._chosen(inputs, count)
         rate = _rate(files)
         x = np.stack([_read(path, k * length, length) for path, k in chosen])
         x = x.reshape(len(x), *(1 for _ in spec.shape[2:]), length)
@@ -65,6 +68,31 @@ class Sounds(Folder):
         if steps is not None and others:  # which Dataset has for one array alone
             x, steps = steps(x, channel_axis(x.shape, steps.channels), x.dtype), None
         return Dataset(self.name, {spec.name: x, **arrays}, y, steps, named_classes=named)
+
+    def _chosen(self, inputs: Sequence[InputSpec], count: int) -> list[tuple[Path, int]]:
+        """The file of each window, and the place that it has there."""
+        length = _window(_waveform(inputs))
+        counts = {path: _windows(path, length) for path in self.files()}
+        if any(spec.state for spec in inputs):
+            parts = [
+                [(path, k) for k in range(start, min(start + STRETCH, most))]
+                for path, most in counts.items()
+                for start in range(0, most, STRETCH)
+            ]
+            enough = -(-count * len(parts) // max(sum(map(len, parts)), 1))
+            picked = spread(len(parts), max(1, enough))
+            return [window for k in picked for window in parts[k]][:count]
+        windows = [(path, k) for path, most in counts.items() for k in range(most)]
+        return [windows[k] for k in spread(len(windows), min(count, len(windows)))]
+
+    def begins(self, inputs: Sequence[InputSpec], count: int) -> list[bool]:
+        """Which of the windows that :meth:`for_model` gives do not follow the one before."""
+        chosen = self._chosen(inputs, count)
+        before = [None, *chosen]
+        return [
+            last is None or last != (path, k - 1)
+            for last, (path, k) in zip(before, chosen, strict=False)
+        ]
 
 
 def _waveform(inputs: Sequence[InputSpec]) -> InputSpec:
@@ -107,8 +135,14 @@ def _filled(spec: InputSpec, inputs: Sequence[InputSpec], rate: int, count: int)
 
 def _tell(name: str, rate: int, length: int, others: Sequence[InputSpec]) -> None:
     """Say what the model has to be made for, and what stands in for other inputs."""
-    filled = [f"{spec.name} is {rate if spec.dtype.kind in 'iu' else 'zeros'}" for spec in others]
+    filled = [f"{spec.name} is {_filling(spec, rate)}" for spec in others]
     mention(", ".join([f"{name}: windows of {length} samples at {rate} Hz", *filled]))
+
+
+def _filling(spec: InputSpec, rate: int) -> str:
+    if spec.state:
+        return "what the windows before have left"
+    return str(rate) if spec.dtype.kind in "iu" else "zeros"
 
 
 def _rate(files: Sequence[Path]) -> int:

@@ -131,8 +131,9 @@ def compress(
     round_to : int or "auto", optional
         Groups that lose channels keep a multiple of this number (not those that ``keep`` names).
         Many runtimes are slow on odd widths. ``auto`` times multiples of 1, 4, 8 and 16 and takes
-        what suits the runtime. The default is ``auto`` with ``latency``; 4 with another budget, or
-        1 where that cannot be met with 4; and 1 with ``ratio``.
+        what suits the runtime. The default is ``auto`` with ``latency``; with ``macs`` or
+        ``params`` the coarsest of 16, 8 and 4 that adds at most a quarter to the predicted error,
+        or 1 where none of them meets the budget; and 1 with ``ratio``.
     method, criterion, threshold, lam, bn_form, seed
         See :class:`nmcore.options.options.MethodOptions`.
     keep : mapping of pattern to count, optional

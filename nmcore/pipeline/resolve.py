@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nmcore.budgets.allocation import Budget, Spent, counted
 from nmcore.budgets.allotment import check_reachable, fastest_of
-from nmcore.budgets.latency_search import PACKED, ROUNDINGS
+from nmcore.budgets.latency_search import ROUNDINGS
 from nmcore.errors import BudgetError
 from nmcore.evaluation.stopwatch import Stopwatch
 from nmcore.group import Cost, ScorePair
@@ -21,7 +21,8 @@ from nmcore.plan.selection import Selection
 from nmcore.plan.task import Task
 from nmcore.plugins import capabilities
 from nmcore.plugins.protocols import Graph
-from nmcore.report.phrases import cost_notes, streams_note, why_nothing
+from nmcore.plugins.states import next_states
+from nmcore.report.phrases import cost_notes, states_note, streams_note, why_nothing
 
 
 def amounts(options: CompressOptions) -> dict[str, float | None]:
@@ -64,7 +65,7 @@ def task_of(job: Job, decided: Plan | None) -> tuple[Task, Sequence[str]]:
     task = Task(counts[multiples[0]], free, budget, options.of_method, job.progress, multiples)
     if budget is not None and budget.kind in COUNTED and budget.share < 1:
         check_reachable(graph, budget, task.choices, free, counted(job.original.cost, budget.kind))
-    timed = multiples == ROUNDINGS or (budget is not None and budget.kind == "latency")
+    timed = options.round_to == "auto" or (budget is not None and budget.kind == "latency")
     if not timed or not task.removes(graph.groups):
         return task, ()
     timer = _stopwatch(job)
@@ -88,7 +89,7 @@ def _multiples(options: CompressOptions) -> tuple[int, ...]:
     if round_to is not None:
         return (int(round_to),)
     counts = any(getattr(options, name) is not None for name in COUNTED)
-    return (PACKED, 1) if counts else (1,)
+    return ROUNDINGS if counts else (1,)
 
 
 def _stopwatch(job: Job) -> Stopwatch:
@@ -109,6 +110,8 @@ def scope(job: Job, task: Task) -> Iterator[str]:
     groups, options = job.original.graph.groups, job.options
     chosen = Selection(keep=options.keep, only=options.only, exclude=options.exclude)
     yield from chosen.matches(groups)
+    if options.states:
+        yield from states_note(next_states(job.original.graph))
     if task.budget is None and not task.planned:
         yield from streams_note(g for g in groups if task.counts[g.name] < g.width)
     yield from cost_notes(job.original.cost)

@@ -26,7 +26,7 @@ from nmcore.pipeline.original import Original
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import Plan
 from nmcore.plugins import capabilities, protocols, registry
-from nmcore.plugins.states import serialized_alike, state_changes
+from nmcore.plugins.states import restored, serialized_alike, state_changes
 from nmcore.report import notebook, writers
 from nmcore.report.phrases import state_note
 from nmcore.report.report import Measures, Report, group_reports
@@ -230,14 +230,14 @@ class Result:
         return replace(found, held=not self._fitted)
 
     def __getstate__(self) -> dict[str, Any]:
-        if state_changes(self.graph):
-            raise ArgumentError(
-                "a result whose states have other shapes than before cannot be pickled: save it"
-            )
-        return {**self.__dict__, "graph": self.serialize()}
+        changes = state_changes(self.graph)
+        alike = serialized_alike(self.graph) if changes else None
+        return {**self.__dict__, "graph": (self.serialize(), changes, alike)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, graph=registry.open_graph(state["graph"]))
+        model, changes, alike = state["graph"]
+        graph = restored(registry.open_graph(model), changes, alike)
+        self.__dict__.update(state, graph=graph)
 
     @property
     def removed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -57,6 +57,41 @@ def state_changes(graph: Any) -> Sequence[StateChange]:
 def serialized_alike(graph: Graph) -> bytes:
     """A compressed model that can be fed with what the original is fed with."""
     return graph.serialize_alike() if isinstance(graph, Stateful) else graph.serialize()
+
+
+class _Restored:
+    """A compressed graph that was read again, with what the one before knew of its states."""
+
+    def __init__(self, graph: Graph, changes: Sequence[StateChange], alike: bytes) -> None:
+        self._graph, self._changes, self._alike = graph, tuple(changes), alike
+
+    def with_states(self) -> Graph:
+        """See :class:`Stateful`."""
+        return cast(Graph, self)
+
+    def states(self) -> Sequence[StateChange]:
+        """See :class:`Stateful`."""
+        return self._changes
+
+    def serialize_alike(self) -> bytes:
+        """See :class:`Stateful`."""
+        return self._alike
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._graph, name)
+
+
+def restored(graph: Graph, changes: Sequence[StateChange], alike: bytes | None) -> Graph:
+    """A compressed graph that was read from a file, and still tells how its states have changed.
+
+    Parameters
+    ----------
+    changes : sequence of StateChange
+        What :meth:`Stateful.states` gave before it was written.
+    alike : bytes or None
+        What :meth:`Stateful.serialize_alike` gave, where there are changes.
+    """
+    return graph if alike is None else cast(Graph, _Restored(graph, changes, alike))
 
 
 def next_states(graph: Any) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nmcore.evaluation.fidelity import Fidelity
@@ -46,6 +46,24 @@ def cost_notes(cost: Cost) -> Iterator[str]:
     elif cost.assumed:
         inputs = stated_text(cost.assumed)
         yield f"MACs are of {inputs}, a guess: the model leaves sizes open (--input-shape)"
+
+
+def states_note(following: Mapping[str, str]) -> Iterator[str]:
+    """Say which output gives what each state is next, or that there is no state to cut.
+
+    >>> list(states_note({"h0": "hn"}))
+    ['states: h0 takes what hn gave in the step before']
+    >>> list(states_note({}))
+    ['states changes nothing: no input of the model takes what an output gave in the step before']
+    """
+    if not following:
+        yield (
+            "states changes nothing: no input of the model takes what an output gave in the step "
+            "before"
+        )
+        return
+    pairs = (f"{name} takes what {output} gave" for name, output in following.items())
+    yield f"states: {', '.join(pairs)} in the step before"
 
 
 def streams_note(cut: Iterable[Group]) -> Iterator[str]:

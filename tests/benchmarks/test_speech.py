@@ -88,6 +88,32 @@ def test_strings_are_read_off_greedily(speech):
     assert speech["recipes"]._strings(classes, 0) == [(3, 3, 5), (7,)]
 
 
+def test_strings_count_that_are_read_right(speech):
+    recipes = speech["recipes"]
+    words = {"text": ["AB", "BA", "AA"]}
+    original = [(1, 2), (2, 1), (1,)]
+    assert recipes._as_right(original, original, words) == 1
+    assert recipes._as_right(original, [(1, 2), (2, 2), (1,)], words) == 1 / 2
+    assert recipes._as_right(original, [(1, 2), (2, 1), (1, 1)], words) == 3 / 2
+
+
+def test_only_what_sessions_take_is_timed(speech):
+    class Session:
+        width = 3
+
+        def run(self, names, feeds):
+            return [sum(k * k for k in range(200_000))]
+
+    timed = speech["run"].Timed(Session())
+    assert timed.seconds == 0
+    assert timed.run(None, {}) == Session().run(None, {})
+    once = timed.seconds
+    assert once > 0
+    sum(k * k for k in range(200_000))
+    assert timed.seconds == once
+    assert timed.width == 3
+
+
 def test_frames_overlap_to_what_they_were_cut_from(speech):
     recipes = speech["recipes"]
     sound = np.random.default_rng(0).standard_normal((2, 3200)).astype(np.float32)

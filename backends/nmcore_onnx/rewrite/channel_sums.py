@@ -54,7 +54,8 @@ def summable(trace: Trace) -> dict[str, ChannelSum]:
     """All means and sums over the channels that one weight makes, by the names of their nodes.
 
     The residual stream of a transformer, whose norms may be written so too, is made by many
-    weights: it stays, as it does in front of a LayerNormalization.
+    weights: it stays, as it does in front of a LayerNormalization. A gate that multiplies the
+    channels later on is another weight of theirs, but makes nothing of what is summed.
     """
     found: dict[str, ChannelSum] = {}
     if any(_changes_type(node) for node in trace.graph):
@@ -69,6 +70,8 @@ def summable(trace: Trace) -> dict[str, ChannelSum]:
             continue
         total = ChannelSum(channels.axis, len(shape), width)
         maker = {slot for atom in channels.atoms.tolist() for slot in makers[atom]}
+        if len(maker) > 1:
+            maker = _direct(node, maker)
         plain = [constants.dtype(slot.place.value) for slot in maker] == [np.float32]
         if plain and _is_product(node, total):
             found[node.name] = total
@@ -83,6 +86,20 @@ def _makers(trace: Trace) -> defaultdict[int, set[ProducerSlot]]:
         for atom in slot.atoms.tolist():
             found[atom].add(slot)
     return found
+
+
+def _direct(node: ir.Node, makers: set[ProducerSlot]) -> set[ProducerSlot]:
+    """Those whose channels reach a node with none of the others between."""
+    nodes = {slot.node for slot in makers}
+    stack, seen = [node], {node}
+    while stack:
+        for value in stack.pop().inputs:
+            before = value.producer() if value is not None else None
+            if before is not None and before not in seen:
+                seen.add(before)
+                if before not in nodes:
+                    stack.append(before)
+    return {slot for slot in makers if slot.node in seen}
 
 
 def _changes_type(node: ir.Node) -> bool:

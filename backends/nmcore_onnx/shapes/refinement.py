@@ -13,6 +13,7 @@ from itertools import count
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.types import Dim, Shapes
 from nmcore_onnx.shapes import shape_operators
 from nmcore_onnx.shapes.inference import Inference
@@ -70,7 +71,29 @@ def _inferred(model: ir.Model) -> Shapes:
             break
         inference.declare(new)
         known = inference.shapes()
-    return known
+    only = _only_lengths(model, known)
+    return {
+        name: tuple(only.get(dim, dim) if isinstance(dim, str) else dim for dim in shape)
+        for name, shape in known.items()
+    }
+
+
+# Operators that read one number for each channel, on axis 1, at input 1.
+_PER_CHANNEL = ("BatchNormalization", "InstanceNormalization")
+
+
+def _only_lengths(model: ir.Model, known: Shapes) -> dict[str, int]:
+    """Axes that are named, and can have but one length: as many channels as a norm has scales."""
+    found = {}
+    for node in model.graph:
+        if node.op_type not in _PER_CHANNEL or node.domain not in ("", "ai.onnx"):
+            continue
+        data, scale = node.inputs[:2]
+        shape = known.get(str(data.name)) if data is not None else None
+        scales = constants.shape(scale)
+        if shape is not None and len(shape) > 1 and isinstance(shape[1], str) and scales:
+            found[shape[1]] = scales[0]
+    return found
 
 
 # Dynamic axes are tried with primes: very short ones, which a bound from below lifts, short ones,

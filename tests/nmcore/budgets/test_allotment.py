@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from nmcore.budgets.allotment import Choices, meet
+import numpy as np
+import pytest
+
+import nmcore
+from chain import Chain
+from nmcore.budgets.allotment import Choices, coarsest_of, meet
 from nmcore.group import Group
 
 
@@ -13,3 +18,32 @@ def test_a_budget_needs_a_graph_that_knows_its_terms():
     groups = [Group("a", 4, ["a"], ["b"])]
     graph = SimpleNamespace(groups=groups)
     assert meet(graph, None, Choices({"a": 2}), {}).counts == {"a": 2}
+
+
+@pytest.mark.parametrize(("error_of_16", "widest"), [(1.2, 16), (1.3, 8), (9.0, 8)])
+def test_whole_blocks_are_kept_where_they_cost_little(error_of_16, widest):
+    counts = {16: {"a": 16}, 8: {"a": 24}, 4: {"a": 28}}
+    curve = np.zeros(31)
+    curve[[32 - 28 - 1, 32 - 24 - 1, 32 - 16 - 1]] = 1.0, 1.1, error_of_16
+    found = coarsest_of(counts, {"a": curve})
+    assert found.counts == counts[widest]
+    told = f"widths in multiples of 8: those of 16 would leave {100 * (error_of_16 / 1.1 - 1):.0f}"
+    assert [note.startswith(told) for note in found.notes] == [True] * (widest == 8)
+
+
+def test_nothing_is_said_of_widths_that_cost_nothing():
+    counts = {16: {"a": 16}, 4: {"a": 20}}
+    assert coarsest_of(counts, {"a": np.zeros(31)}).counts == counts[16]
+    curve = np.where(np.arange(31) >= 15, 1.0, 0.0)
+    assert coarsest_of(counts, {"a": curve}).counts == counts[4]
+
+
+@pytest.mark.parametrize(("width", "block"), [(128, 16), (24, 4)])
+def test_wide_layers_keep_wider_blocks_than_narrow_ones(width, block):
+    model = Chain().conv(width).node("Relu").conv(width).node("Relu").conv(8).build()
+    result = nmcore.compress(model, macs=0.6, method="merge")
+    counts = [len(outcome.plan.kept) for outcome in result.outcomes]
+    assert np.gcd(np.gcd.reduce(counts), 16) == block
+    assert result.after.macs <= 0.6 * result.before.macs
+    alone = nmcore.compress(model, macs=0.6, method="merge", round_to=1)
+    assert not any("multiples" in note for note in alone.notes)

@@ -27,3 +27,12 @@ def test_inspect_shows_the_groups_and_what_they_can_lose(run, tmp_path):
     found = json.loads(run("inspect", path, "--states", "--sensitivity", "--json").stdout)
     assert [group["width"] for group in found["groups"]] == [6]
     assert len(found["sensitivity"]["groups"]) == 1
+
+
+def test_sweeps_cut_states_too(run, tmp_path):
+    path, results = tmp_path / "m.onnx", tmp_path / "r.json"
+    onnx.save(layer(), path)
+    sizes = ["--method", "merge", "--ratio", "0.5", "--results", results]
+    run("sweep", path, *sizes, "--states")
+    (record,) = json.loads(results.read_text())
+    assert record["params"] < record["params_before"]

@@ -168,3 +168,12 @@ def test_a_half_precision_model_is_left_alone():
     mean = chain.node("ReduceMean", axes=[1]).value
     chain.raw("Div", value, mean)
     assert "takes their mean" in reasons(chain.conv(4, 1).build())["conv1"]
+
+
+def test_a_norm_of_a_layer_that_a_mask_multiplies_later_on():
+    """The mask's weight has the same channels, but makes nothing of what is summed."""
+    chain = Chain(("n", 6)).gemm(16)
+    masked = chain.value
+    layer_norm(chain).gemm(12).node("Relu").gemm(16).node("Sigmoid")
+    chain.raw("Mul", masked, chain.value).gemm(5)
+    prove(chain.build(), {"gemm1": 16, "gemm2": 12})

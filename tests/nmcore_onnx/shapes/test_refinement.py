@@ -117,3 +117,13 @@ def test_a_crop_of_sides_that_are_fixed():
     bounds = [np.array(one) for one in ((0,), (100,), (2,))]
     cropped = chain.node("Slice", *bounds).value
     assert shapes_of(chain.build(check=False))[cropped] == ("n", 3, 100, "w")
+
+
+def test_a_norm_has_as_many_scales_as_channels():
+    """So an axis that is left open has but one length, which may decide an If."""
+    chain = Chain(("n", "c", "s"))
+    normed = chain.node("InstanceNormalization", np.ones(1), np.zeros(1)).value
+    chain.node("Abs")
+    found = shapes_of(chain.build(check=False))
+    assert found["input"] == ("n", 1, "s")
+    assert found[normed] == ("n", 1, "s")

@@ -19,6 +19,7 @@ from nmcore_onnx.trace.axes import axis_behind, squeezed_axes
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.recurrent.layout import CELL, HIDDEN, is_recurrent
+from nmcore_onnx.trace.recurrent.pairing import paired
 
 # The units are the last axis of what a layer begins with, and of what its cells multiply.
 _UNITS = 2
@@ -54,7 +55,8 @@ def close(trace: Trace) -> None:
 
 
 def _next(value: ir.Value, trace: Trace) -> ir.Value | None:
-    """The output that gives what a state is next; several are in the order of the states.
+    """The output that gives what a state is next; several are told apart by their names, or are in
+    the order of the states.
 
     1. Outputs of the same channels, such as hidden state and cell.
     2. Outputs whose channels are the same, while those of the state only meet a weight.
@@ -67,7 +69,13 @@ def _next(value: ir.Value, trace: Trace) -> ir.Value | None:
     else:
         own = fitting if all(trace.same(known[fitting[0]], known[each]) for each in fitting) else []
         rivals = [each for each in trace.states if any(_fits(each, one, trace) for one in own)]
-    return own[rivals.index(value)] if len(rivals) == len(own) else None
+    if not own:
+        return None
+    names = paired([str(each.name) for each in rivals], [str(each.name) for each in own])
+    if names is None:
+        return None
+    chosen = names[rivals.index(value)]
+    return next(each for each in own if each.name == chosen)
 
 
 def _fits(value: ir.Value, output: ir.Value, trace: Trace) -> bool:

@@ -109,12 +109,15 @@ def test_the_report_tells_both_shapes():
         nmcore.compress(layer(), states=1)
 
 
-def test_a_result_with_other_states_is_compared_and_is_not_pickled():
+def test_a_result_with_other_states_is_compared_also_after_pickling():
     x = np.random.default_rng(0).standard_normal((64, FEATURES)).astype(np.float32)
     result = nmcore.compress(written_out(), ratio=0.5, data={"x": x}, states=True)
-    assert result.compare({"x": x}, metric="deviation").n == 64
-    with pytest.raises(ArgumentError, match="cannot be pickled: save it"):
-        pickle.dumps(result)
+    compared = result.compare({"x": x}, metric="deviation")
+    assert compared.n == 64
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(result))))
+    assert again.compare({"x": x}, metric="deviation") == compared
+    assert again.graph.serialize() == result.graph.serialize()
+    assert again.report.to_dict() == result.report.to_dict()
 
 
 def test_an_output_of_another_layer_is_no_next_state():
@@ -125,7 +128,8 @@ def test_an_output_of_another_layer_is_no_next_state():
     assert "--states" not in reasons(model)["layer"]
 
 
-def test_hidden_state_and_cell_as_inputs_of_their_own():
+def hidden_and_cell(*, outputs):
+    """One step whose hidden state and cell are inputs of their own, and outputs in some order."""
     model = written_out()
     for node in list(model.graph.node):
         if node.name in ("hidden", "cell"):
@@ -137,16 +141,31 @@ def test_hidden_state_and_cell_as_inputs_of_their_own():
     other.CopyFrom(state)
     other.name = "c"
     ends = [model.graph.output.add() for _ in range(2)]
-    for value, name in zip(ends, ("h1", "c1"), strict=True):
+    for value, name in zip(ends, outputs, strict=True):
         value.CopyFrom(state)
         value.name = name
     del model.graph.output[1:2]
     onnx.checker.check_model(model)
+    return model
+
+
+@pytest.mark.parametrize("outputs", [("h1", "c1"), ("c1", "h1")])
+def test_hidden_state_and_cell_as_inputs_of_their_own(outputs):
+    model = hidden_and_cell(outputs=outputs)
     graph = backend.open(model).with_states()
     assert [group.width for group in graph.groups] == [UNITS]
     assert next_states(graph) == {"h": "h1", "c": "c1"}
     result = nmcore.compress(model, ratio=0.5, method="merge", states=True, verify=True)
     assert [each.after for each in state_changes(result.graph)] == [(None, 3)] * 4
+    assert "states: h takes what h1 gave, c takes what c1 gave in the step before" in result.notes
+
+
+def test_where_there_are_no_states_that_is_told():
+    model = "examples/fashion_mnist/lenet5.onnx"
+    told = "states changes nothing: no input of the model takes"
+    result = nmcore.compress(model, ratio=0.5, method="merge", states=True)
+    assert any(note.startswith(told) for note in result.notes)
+    assert any(each.startswith(told) for each in nmcore.inspect(model, states=True).warnings)
 
 
 def test_sweeps_compare_states_of_different_shapes(tmp_path):
