@@ -64,13 +64,13 @@ class TrialRuns:
         places = {name: number for number, name in enumerate(self._first)}
         return sorted(range(len(trials)), key=lambda k: places.get(trials[k].group.name, 0))
 
-    def of(self, trial: Tried) -> tuple[protocols.Session, list[Feeds]]:
+    def of(self, trial: Tried) -> tuple[protocols.Session, Sequence[Feeds]]:
         """The network with a part removed, and what it is to be fed, run by run."""
         clone = self.graph.clone()
         trial.apply(clone)
         start = self._carried_to(self._first.get(trial.group.name))
         if not start:
-            return self.session(serialized_alike(clone)), list(self.shown)
+            return self.session(serialized_alike(clone)), self.shown
         assert isinstance(clone, protocols.Measurable)
         names = {carried.current for carried in start}
         carried = (self._stream.feeds(number) for number in range(len(self.shown)))
