@@ -78,6 +78,17 @@ class MeasurableGraph(OnnxGraph):
         found = cuts.live(self._order, first, self._is_carriable)
         return [Carried(str(value.name), len(self._removed)) for value in found]
 
+    def from_cut(self, start: Sequence[Carried]) -> bytes:
+        """The model from a cut on; see :class:`nmcore.plugins.Measurable`."""
+        return files.serialize(cuts.behind(self._current(), self._begins(start)))
+
+    def _begins(self, start: Sequence[Carried]) -> list[cuts.Resumed]:
+        """What is left of carried values."""
+        return [
+            cuts.resumed(self._trace, self._values[each.name], each, self._removed)
+            for each in start
+        ]
+
     @cached_property
     def _computed(self) -> set[ir.Value]:
         return cuts.computed(self._original.graph)
@@ -145,11 +156,7 @@ class MeasurableGraph(OnnxGraph):
                 width = len(self._heads_of(side)) * pair.width
                 mask = self._mask_at(side.node)
                 found.append(queries.Projected(side.made.value, width, step, mask))
-        begins = [
-            cuts.resumed(self._trace, self._values[each.name], each, self._removed)
-            for each in start
-        ]
-        return files.serialize(queries.probe(self._current(), found, begins))
+        return files.serialize(queries.probe(self._current(), found, self._begins(start)))
 
     def moment_probe(
         self,
@@ -167,11 +174,7 @@ class MeasurableGraph(OnnxGraph):
             found = moments.correcting_once(found)
         current = self._current()
         original = self._untouched() if targets else None
-        values = self._values
-        begins = [
-            cuts.resumed(self._trace, values[each.name], each, self._removed) for each in start
-        ]
-        ends = [values[each.name] for each in stop]
+        begins, ends = self._begins(start), [self._values[each.name] for each in stop]
         return files.serialize(moments.probe(current, original, found, begins, ends))
 
     @cached_property

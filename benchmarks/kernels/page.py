@@ -1,4 +1,4 @@
-"""Write docs/speed.md and its picture from the JSON of run.py and others.py.
+"""Write docs/speed.md and its picture from the JSON of run.py, others.py and scale/parts.py.
 
     python benchmarks/kernels/page.py docs/results docs/speed.md
 
@@ -15,9 +15,27 @@ from nmcore.bench.runs import SGEMM
 from nmcore.bench.table import HEADINGS, cells, sizes
 from nmcore.utils.files import atomic_write
 
-HEAD = """# Speed of the kernels
+HEAD = """# Speed
 
-<!-- Written by benchmarks/kernels/page.py from docs/results/kernels-*.json. -->
+<!-- Written by benchmarks/kernels/page.py from docs/results/kernels-*.json and parts.json. -->
+"""
+
+PARTS = """## Whole models
+
+The default method, on one thread. Seconds are those of the processor, so that what else ran on
+the machine hardly counts; compare them with the pass beside them, which is the original's over the
+same inputs, those held back included.
+
+* *curves*: error curves of all groups, and the trials that weigh them: *weighing*.
+* *walk*: refitting layer by layer. *Together*: pairs of layers and residual blocks.
+* *baseline*: merging, and its comparison. *Comparing*: what the last lines of the output tell.
+* *running*: all runs of the network and the products of what layers read, whatever the part.
+  *Choosing*: inverses and eliminations. *Fitting*: least squares.
+
+A model that is not opened, read or written is no part of this.
+"""
+
+KERNELS = """## Kernels
 
 The search for the most similar channels (MostSim), beside what one would write with other libraries
 on the same float32 weights; then error selection, the criteria and the folding of Z. Figures are
@@ -33,7 +51,16 @@ take the libraries that are installed; `nmcore bench kernels` times nmcore's ker
 * *vs ours*: the time in multiples of our fastest kernel's in that table.
 """
 
-BOUNDS = """## What bounds each kernel
+PART_NAMES = {
+    "curves": "curves",
+    "outputs": "weighing",
+    "walk": "walk",
+    "together": "together",
+    "baseline": "baseline",
+    "comparing": "comparing",
+}
+
+BOUNDS = """### What bounds each kernel
 
 * **MostSim**: BLAS. What is not the product is memory traffic: each row is read once to be
   normalised and once more to be compared in exact arithmetic, and the kept rows' unit vectors are
@@ -46,7 +73,7 @@ BOUNDS = """## What bounds each kernel
 * **l1, l2**: memory; the weight is read once. **l2-gm**: a float64 product of half of all pairs.
 * **Folding Z of a merge**: memory; nothing is multiplied but the removed columns.
 
-## What did not help
+### What did not help
 
 * More threads for BLAS. OpenBLAS's own spin for a tenth of a second after each product and take the
   processors from the passes between; now each of our threads multiplies its own block.
@@ -80,12 +107,38 @@ def markdown(headings, rows):
     return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
 
 
+def whole_models(path):
+    """Yield the tables of whole models, and how they were made."""
+    if not path.exists():
+        return
+    rows = json.loads(path.read_text())
+    yield PARTS.rstrip()
+    headings = ["model", "MACs", "inputs", "one pass, s", "all, s", "times a pass", "GB"]
+    yield markdown(headings, [[*about(row), f"{row['gigabytes']:.1f}"] for row in rows])
+    headings = ["model, seconds", *PART_NAMES.values(), "running", "choosing", "fitting"]
+    cells = [
+        [row["name"], *(f"{row['steps'][name]:.0f}" for name in PART_NAMES)]
+        + [f"{seconds:.0f}" for seconds in row["work"].values()]
+        for row in rows
+    ]
+    yield markdown(headings, cells)
+    commands = "\n".join(f"python benchmarks/scale/parts.py {row['command']}" for row in rows)
+    yield f"```sh\n{commands}\n```"
+
+
+def about(row):
+    """Return what a model was compressed to, and how long that took."""
+    share, times = f"{100 * row['macs']:.0f} %", f"{row['total'] / row['pass']:.1f}"
+    seconds = [f"{row[name]:.1f}" for name in ("pass", "total")]
+    return [row["name"], share, str(row["samples"]), *seconds, times]
+
+
 def searches(results):
     """Yield a table a size and run."""
     for result in results:
         for size in sizes(result):
             rows = [[name.replace("*", "\\*"), *rest] for name, *rest in cells(result, size)]
-            yield f"### {size} kept{among(result, results)}\n\n{markdown(HEADINGS, rows)}"
+            yield f"#### {size} kept{among(result, results)}\n\n{markdown(HEADINGS, rows)}"
             yield "\n".join(f"* {line.lstrip('* ')}" for line in notes(result, size))
 
 
@@ -127,7 +180,7 @@ def others(results):
         for title, seconds in result["seconds"].items():
             first = next(iter(seconds.values()))
             rows = [[name, f"{1e3 * s:,.1f}", f"{s / first:.2f}"] for name, s in seconds.items()]
-            yield f"### {title[0].upper()}{title[1:]}\n\n" + markdown(
+            yield f"#### {title[0].upper()}{title[1:]}\n\n" + markdown(
                 ("what", "ms", "times the first"), rows
             )
 
@@ -167,13 +220,15 @@ def main():
         bench.plot(drawn(runs), picture)
     parts = [
         HEAD.rstrip(),
+        *whole_models(options.results / "parts.json"),
+        KERNELS.rstrip(),
         "```sh\nexport OMP_NUM_THREADS=2 NUMBA_NUM_THREADS=2\n"
         "taskset -c 0,1 python benchmarks/kernels/run.py --size 4096x4096,2048\n"
         "taskset -c 0,1 python benchmarks/kernels/others.py --width 2048\n```",
         f"![Rates as shares of sgemm's]({picture.parent.name}/{picture.name})",
-        "## The search",
+        "### The search",
         *searches(runs),
-        "## Error selection, criteria, folding",
+        "### Error selection, criteria, folding",
         *others(rest),
         BOUNDS.rstrip(),
         "## The machine",

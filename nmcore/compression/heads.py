@@ -28,7 +28,7 @@ REASON = "query/key width {} -> {} in each of {} heads, by what the scores depen
 
 @dataclass(frozen=True, eq=False)
 class HeadTrial:
-    """Narrower heads alone; see :class:`nmcore.compression.output_error.Tried`."""
+    """Narrower heads alone; see :class:`nmcore.compression.trial_runs.Tried`."""
 
     group: ScorePair
     narrowing: Narrowing

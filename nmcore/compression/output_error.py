@@ -11,7 +11,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from nmcore.arrays.elimination import Curve
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.consumer_fit import solved_refit
 from nmcore.compression.moments import Moments
+from nmcore.compression.trial_runs import TrialRuns, Tried
 from nmcore.data.batches import Feeds, length_of, part_of
 from nmcore.errors import ModelError
 from nmcore.group import Array, Consumer, Float64Array, Group, IntArray, Refit, ScorePair
@@ -68,24 +68,6 @@ class Trial:
         for index, change in enumerate(self.changes):
             graph.update(self.group, index, change)
         graph.remove(self.group, self.kept)
-
-
-class Tried(Protocol):
-    """A part of what may be removed: :class:`Trial`, or the same of channels inside heads."""
-
-    @property
-    def group(self) -> Group:
-        """What it is a part of."""
-        ...
-
-    @property
-    def error(self) -> float:
-        """The error that its curve has there."""
-        ...
-
-    def apply(self, graph: protocols.Graph) -> None:
-        """Remove it from a graph."""
-        ...
 
 
 def trial(
@@ -146,16 +128,18 @@ def scales(
         return {}
     try:
         wanted = _outputs(session(serialized_alike(graph)), shown, calibration.mask)
-        changes = [
-            _change(graph, trial, wanted, shown, session, calibration.mask)
-            for trial in progress("weighing groups", trials)
-        ]
+        # On synthetic inputs probes may run with other statistics of batch norms.
+        runs = TrialRuns(graph, shown, session, carries=calibration.real)
+        changes = {
+            number: _change(*runs.of(trials[number]), wanted, calibration.mask)
+            for number in progress("weighing groups", runs.order(trials))
+        }
     except ModelError as error:
         log.info("no output errors: %s", error)
         return {}
     measured: dict[str, tuple[float, float]] = {}
-    for trial, change in zip(trials, changes, strict=True):
-        found, known = (change, trial.error), measured.get(trial.group.name)
+    for number, trial in enumerate(trials):
+        found, known = (changes[number], trial.error), measured.get(trial.group.name)
         # Of several trials of one the worst counts.
         if known is None or found[0] * known[1] > known[0] * found[1]:
             measured[trial.group.name] = found
@@ -225,17 +209,13 @@ def _shown(calibration: CalibrationSet, groups: int) -> list[Feeds]:
 
 
 def _change(
-    graph: protocols.Graph,
-    trial: Tried,
-    wanted: Sequence[Sequence[Float64Array]],
+    session: protocols.Session,
     shown: Sequence[Feeds],
-    session: Callable[[bytes], protocols.Session],
+    wanted: Sequence[Sequence[Float64Array]],
     mask: str | None,
 ) -> float:
     """The squared change of the outputs, relative to their variance, summed over outputs."""
-    clone = graph.clone()
-    trial.apply(clone)
-    found = _outputs(session(serialized_alike(clone)), shown, mask)
+    found = _outputs(session, shown, mask)
     return sum(_relative_change(*both) for both in zip(wanted, found, strict=True))
 
 

@@ -29,9 +29,10 @@ from nmcore.compression.moments import (
     average,
     collect,
 )
-from nmcore.compression.output_error import Trial, Tried, scales, trial
+from nmcore.compression.output_error import Trial, scales, trial
 from nmcore.compression.shrinkage import Shrinkage
 from nmcore.compression.stream import Batch, Stream
+from nmcore.compression.trial_runs import Tried
 from nmcore.data.batches import length_of
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.group import Consumer, Group, IntArray, Reading, Refit, ScorePair

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nmcore.compression.moments import Moments
@@ -77,11 +79,28 @@ def refit(
     weights : array, shape (K, O)
     bias : array, shape (O,)
     """
-    inner = moments.covariance[np.ix_(own, own)]
-    missing = moments.cross[own] - inner @ start
-    pull = ridge * np.diagonal(inner).mean() + np.finfo(np.float64).tiny
-    weights = start + np.linalg.solve(inner + pull * np.eye(len(own)), missing)
-    return weights, moments.target_mean - moments.mean[own] @ weights
+    return _System(moments, start, own).solved(ridge)
+
+
+class _System:
+    """The least-squares problem of some features, whatever the pull.
+
+    Parameters are those of :func:`refit`.
+    """
+
+    def __init__(self, moments: Moments, start: Float64Array, own: IntArray) -> None:
+        self._start = start
+        self._mean, self._target = moments.mean[own], moments.target_mean
+        self._inner = moments.covariance[np.ix_(own, own)]
+        self._missing = moments.cross[own] - self._inner @ start
+        self._scale = float(np.diagonal(self._inner).mean())
+
+    def solved(self, ridge: float) -> tuple[Float64Array, Float64Array]:
+        """The weights (K, O) and the bias (O,)."""
+        pulled = self._inner.copy()
+        pulled.flat[:: len(pulled) + 1] += ridge * self._scale + np.finfo(np.float64).tiny
+        weights = self._start + np.linalg.solve(pulled, self._missing)
+        return weights, self._target - self._mean @ weights
 
 
 def validated_refit(
@@ -98,13 +117,14 @@ def validated_refit(
     ridge : float
         The pull that is tried first.
     """
-    best = refit(moments, start, own, ridge=ridge)
-    least = error_on(held, *best, own)
+    system, error_of = _System(moments, start, own), _errors_on(held, own)
+    best = system.solved(ridge)
+    least = error_of(*best)
     for factor in (FACTOR, 1 / FACTOR):
         improved = False
         for number in range(1, TRIES + 1):
-            found = refit(moments, start, own, ridge=ridge * factor**number)
-            error = error_on(held, *found, own)
+            found = system.solved(ridge * factor**number)
+            error = error_of(*found)
             if error >= least:
                 break
             best, least, improved = found, error, True
@@ -115,7 +135,16 @@ def validated_refit(
 
 def error_on(moments: Moments, weights: Float64Array, bias: Float64Array, own: IntArray) -> float:
     """The mean squared error of weights on some features and a bias, summed over outputs."""
-    inner = moments.covariance[np.ix_(own, own)]
-    shift = moments.target_mean - moments.mean[own] @ weights - bias
-    explained = 2 * moments.cross[own] - inner @ weights
-    return float(moments.target_variance.sum() - (weights * explained).sum() + shift @ shift)
+    return _errors_on(moments, own)(weights, bias)
+
+
+def _errors_on(moments: Moments, own: IntArray) -> Callable[[Float64Array, Float64Array], float]:
+    """What :func:`error_on` gives, as a function of weights and bias."""
+    inner, cross = moments.covariance[np.ix_(own, own)], moments.cross[own]
+    mean, whole = moments.mean[own], float(moments.target_variance.sum())
+
+    def error(weights: Float64Array, bias: Float64Array) -> float:
+        shift = moments.target_mean - mean @ weights - bias
+        return float(whole - (weights * (2 * cross - inner @ weights)).sum() + shift @ shift)
+
+    return error

@@ -221,6 +221,14 @@ class Measurable(Graph, Protocol):
         """
         ...
 
+    def from_cut(self, start: Sequence[Carried]) -> bytes:
+        """The model as it stands, serialised, which reads values at a cut as inputs of the names
+        that :attr:`Carried.current` gives, instead of computing them.
+
+        It takes states as the original does.
+        """
+        ...
+
     def moment_probe(
         self,
         readings: Sequence[Reading],

@@ -173,7 +173,7 @@ def test_the_page_is_what_its_program_writes_from_the_results(tmp_path):
     docs = FOLDER.parents[1] / "docs"
     results = tmp_path / "results"
     results.mkdir()
-    for path in (docs / "results").glob("kernels-*.json"):
+    for path in (docs / "results").glob("*.json"):
         shutil.copy(path, results)
     page(results, tmp_path / "speed.md")
     assert (tmp_path / "speed.md").read_text() == (docs / "speed.md").read_text()
@@ -184,7 +184,7 @@ def test_the_page_has_every_figure_of_a_run(tmp_path):
     (tmp_path / "kernels-small.json").write_text(json.dumps(result))
     page(tmp_path, tmp_path / "speed.md")
     text = (tmp_path / "speed.md").read_text()
-    assert "### 40 x 12, 20 kept" in text
+    assert "#### 40 x 12, 20 kept" in text
     for row in result["rows"]:
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {row['name']} ")]
         assert f"{row['gflops']:.1f}" in line

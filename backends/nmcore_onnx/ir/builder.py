@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-# From so many columns on a Gram matrix is formed in blocks, so many along each axis: of 16 products
-# 10 are left.
-WIDE, BLOCKS = 1024, 4
+# From so many columns on a Gram matrix is formed in blocks of so many columns or a few more,
+# four along each axis at least: of 16 products 10 are left, of 144 there are 78.
+WIDE, BLOCK = 1024, 384
 
 
 class Builder:
@@ -131,21 +131,21 @@ class Builder:
         """
         if width < WIDE or not self.knows_steps:
             return self.product(value, value)
-        bounds = [width * k // BLOCKS for k in range(BLOCKS + 1)]
+        count = max(4, width // BLOCK)
+        bounds = [width * k // count for k in range(count + 1)]
         parts = [
             self.node("Slice", value, self.ints(start), self.ints(stop), self.ints(1))
             for start, stop in pairwise(bounds)
         ]
         blocks: dict[tuple[int, int], ir.Value] = {}
-        for i, j in product(range(BLOCKS), repeat=2):
+        for i, j in product(range(count), repeat=2):
             blocks[i, j] = (
                 self.product(parts[i], parts[j])
                 if i <= j
                 else self.node("Transpose", blocks[j, i], perm=[1, 0])
             )
         rows = [
-            self.node("Concat", *(blocks[i, j] for j in range(BLOCKS)), axis=1)
-            for i in range(BLOCKS)
+            self.node("Concat", *(blocks[i, j] for j in range(count)), axis=1) for i in range(count)
         ]
         return self.node("Concat", *rows, axis=0)
 

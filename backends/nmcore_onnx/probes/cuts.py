@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from nmcore.group import IntArray
 from nmcore.plugins.protocols import Carried
@@ -141,3 +142,20 @@ def begin(current: Copy, original: Copy | None, values: Sequence[Resumed]) -> No
                 new = build.node("Gather", given, build.ints(*each.left.tolist()), axis=each.axis)
             ir.convenience.replace_all_uses_with(copy.value(each.value), new)
             copy.move(each.value, new)
+
+
+def behind(current: Copy, values: Sequence[Resumed]) -> ir.Model:
+    """Let a copy of a model read values instead of computing them; it becomes the result.
+
+    Its outputs stay, but for their names where such a value is one.
+    """
+    graph, given = current.model.graph, {current.value(each.value): each.value for each in values}
+    outputs = list(graph.outputs)
+    begin(current, None, values)
+    build = Builder(graph, prefix="nmcore.behind")
+    graph.outputs.extend(
+        build.node("Identity", current.value(given[each])) if each in given else each
+        for each in outputs
+    )
+    RemoveUnusedNodesPass()(current.model)
+    return current.model
