@@ -374,7 +374,7 @@ class OnnxGraph:
                 counted = self._original if self._is_inlined else self._source
             else:
                 counted = self._result
-            specs = cost.inputs(counted, self._stated, self._trace.pasts)
+            specs = cost.inputs(counted, self._stated, self._trace.pasts, self.states())
             return cost.cost(counted, cost.assumed_shapes(counted, specs), specs)
 
     @property

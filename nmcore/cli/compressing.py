@@ -150,8 +150,8 @@ SECTIONS = {
 @click.option(
     "--states",
     is_flag=True,
-    help="Cut recurrent layers, too, whose states are inputs and outputs of the model. These then "
-    "have other shapes, which the report tells.",
+    help="Cut recurrent layers, too, whose states are inputs and outputs of the model, and heads "
+    "whose keys and values of the past are. These then have other shapes, which the report tells.",
 )
 @click.option(
     "--plan",

@@ -141,6 +141,11 @@ def test_work_of_the_past_is_counted_at_its_stated_length():
         counted[length] = graph.cost().macs
     # Each of 8 queries meets 32 more keys, and sums as many more values, in every head.
     assert counted[32] - counted[0] == 8 * 32 * HEADS * SIZE * 2
+    shapes = {"past_key": (1, HEADS, 32, SIZE)}
+    result = nmcore.compress(
+        past.written_out(), ratio=0.5, method="merge", states=True, verify=True, input_shape=shapes
+    )
+    assert 2 * result.after.macs == result.before.macs
     assert registry.open_graph(past.written_out()).cost().assumed["past_key"] == (1, HEADS, 0, SIZE)
 
 
