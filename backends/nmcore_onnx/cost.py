@@ -14,6 +14,7 @@ from onnx_ir.traversal import RecursiveGraphIterator
 from nmcore.group import Cost, IntArray, Term
 from nmcore.plugins import InputSpec, open_sizes
 from nmcore.plugins.open_sizes import Stated
+from nmcore.plugins.states import StateChange
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -139,11 +140,18 @@ def assumed_inputs(specs: Sequence[InputSpec]) -> dict[str, tuple[int, ...]]:
     return {spec.name: shape for spec, shape in zip(specs, shapes, strict=True)}
 
 
-def inputs(model: ir.Model, stated: Stated, pasts: Mapping[ir.Value, Past]) -> Sequence[InputSpec]:
+def inputs(
+    model: ir.Model,
+    stated: Stated,
+    pasts: Mapping[ir.Value, Past],
+    changed: Sequence[StateChange] = (),
+) -> Sequence[InputSpec]:
     """The inputs that a model declares, with stated sizes in place of dynamic axes.
 
-    ``pasts`` are those of the past, of a model with inputs of the same names.
+    ``pasts`` are those of the past, of a model with inputs of the same names; ``changed`` those
+    that have lost channels since sizes were stated.
     """
+    stated = _stated_after(stated, changed)
     growing = {value.name: past.length for value, past in pasts.items()}
     found = [
         InputSpec(
@@ -157,6 +165,22 @@ def inputs(model: ir.Model, stated: Stated, pasts: Mapping[ir.Value, Past]) -> S
         if value.shape is not None and value.const_value is None and value.name
     ]
     return open_sizes.with_stated(found, stated) if stated else found
+
+
+def _stated_after(stated: Stated, changed: Sequence[StateChange]) -> Stated:
+    """Stated shapes of the original's inputs as they are of the inputs that have lost channels.
+
+    >>> _stated_after({"past": (1, 4, 9, 8)}, [StateChange("past", False, (), (None, 2, None, 8))])
+    {'past': (1, 2, 9, 8)}
+    """
+    sizes = {each.name: each.after for each in changed if not each.output}
+    return {
+        name: tuple(
+            given if size is None else size
+            for given, size in zip(shape, sizes.get(name, shape), strict=True)
+        )
+        for name, shape in stated.items()
+    }
 
 
 def _sizes(shape: ir.Shape) -> Iterator[int | None]:
