@@ -14,6 +14,7 @@ from onnx_ir.traversal import RecursiveGraphIterator
 from nmcore.group import Cost, IntArray, Term
 from nmcore.plugins import InputSpec, open_sizes
 from nmcore.plugins.open_sizes import Stated
+from nmcore.plugins.states import StateChange
 from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -24,27 +25,27 @@ from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.groups import TracedGroup
 from nmcore_onnx.trace.operators.base import elements
 from nmcore_onnx.trace.scores import TracedPair
-from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
+from nmcore_onnx.trace.slots import ConsumerSlot, Past, ProducerSlot, Slot
 
 
-def assumed_shapes(model: ir.Model, stated: Stated) -> Shapes:
+def assumed_shapes(model: ir.Model, specs: Sequence[InputSpec]) -> Shapes:
     """The shapes of a model's values for one sample; see :func:`assumed_inputs`."""
-    return NodeInference(model, defaults=True).shapes(assumed_inputs(model, stated))
+    return NodeInference(model, defaults=True).shapes(assumed_inputs(specs))
 
 
-def cost(model: ir.Model, known: Shapes, stated: Stated) -> Cost:
+def cost(model: ir.Model, known: Shapes, specs: Sequence[InputSpec]) -> Cost:
     """Count a model's operators, its weights, and the multiply-accumulates of one sample, whose
-    shapes are known from :func:`assumed_shapes`.
+    shapes are known from :func:`assumed_shapes` of what :func:`inputs` says.
     """
     nodes = list(RecursiveGraphIterator(model.graph))
-    assumed = assumed_inputs(model, stated)
+    assumed = assumed_inputs(specs)
     counts = {node: _node_macs(node, known) for node in model.graph}
     uncounted = tuple(label(node) for node, count in counts.items() if count is None)
     return Cost(
         len(nodes),
         _params(model, nodes),
         None if uncounted else sum(count for count in counts.values() if count),
-        {spec.name: assumed[spec.name] for spec in open_sizes.guessed(inputs(model, stated))},
+        {spec.name: assumed[spec.name] for spec in open_sizes.guessed(specs)},
         uncounted,
     )
 
@@ -133,26 +134,53 @@ def _terms(macs: float, size: int, axes: Sequence[Shares]) -> Iterator[Term]:
             yield Term(macs * share, size * share, names)
 
 
-def assumed_inputs(model: ir.Model, stated: Stated) -> dict[str, tuple[int, ...]]:
+def assumed_inputs(specs: Sequence[InputSpec]) -> dict[str, tuple[int, ...]]:
     """The shape assumed for each input: one sample, and a default for other dynamic axes."""
-    specs = inputs(model, stated)
     shapes = open_sizes.assumed_shapes(specs)
     return {spec.name: shape for spec, shape in zip(specs, shapes, strict=True)}
 
 
-def inputs(model: ir.Model, stated: Stated) -> Sequence[InputSpec]:
-    """The inputs that a model declares, with stated sizes in place of dynamic axes."""
+def inputs(
+    model: ir.Model,
+    stated: Stated,
+    pasts: Mapping[ir.Value, Past],
+    changed: Sequence[StateChange] = (),
+) -> Sequence[InputSpec]:
+    """The inputs that a model declares, with stated sizes in place of dynamic axes.
+
+    ``pasts`` are those of the past, of a model with inputs of the same names; ``changed`` those
+    that have lost channels since sizes were stated.
+    """
+    stated = _stated_after(stated, changed)
+    growing = {value.name: past.length for value, past in pasts.items()}
     found = [
         InputSpec(
             value.name,
             tuple(_sizes(value.shape)),
             np.dtype(np.float32) if value.dtype is None else value.dtype.numpy(),
             tuple(_symbols(value.shape)),
+            grows=growing.get(value.name),
         )
         for value in model.graph.inputs
         if value.shape is not None and value.const_value is None and value.name
     ]
     return open_sizes.with_stated(found, stated) if stated else found
+
+
+def _stated_after(stated: Stated, changed: Sequence[StateChange]) -> Stated:
+    """Stated shapes of the original's inputs as they are of the inputs that have lost channels.
+
+    >>> _stated_after({"past": (1, 4, 9, 8)}, [StateChange("past", False, (), (None, 2, None, 8))])
+    {'past': (1, 2, 9, 8)}
+    """
+    sizes = {each.name: each.after for each in changed if not each.output}
+    return {
+        name: tuple(
+            given if size is None else size
+            for given, size in zip(shape, sizes.get(name, shape), strict=True)
+        )
+        for name, shape in stated.items()
+    }
 
 
 def _sizes(shape: ir.Shape) -> Iterator[int | None]:

@@ -334,13 +334,14 @@ class OnnxGraph:
 
     def set_sizes(self, stated: Stated) -> None:
         """Count at these shapes of inputs; see :class:`nmcore.plugins.Sizable`."""
-        cost.inputs(self._original, stated)  # refused before anything is counted
+        cost.inputs(self._original, stated, self._trace.pasts)  # refused before anything is counted
         self._stated = stated
         self.__dict__.pop("_assumed_shapes", None)
 
     @cached_property
     def _assumed_shapes(self) -> Shapes:
-        return cost.assumed_shapes(self._original, self._stated)
+        specs = cost.inputs(self._original, self._stated, self._trace.pasts)
+        return cost.assumed_shapes(self._original, specs)
 
     def _current(self) -> model_copy.Copy:
         """The working copy as it is, for a probe, which takes states as the original does."""
@@ -373,8 +374,8 @@ class OnnxGraph:
                 counted = self._original if self._is_inlined else self._source
             else:
                 counted = self._result
-            known = cost.assumed_shapes(counted, self._stated)
-            return cost.cost(counted, known, self._stated)
+            specs = cost.inputs(counted, self._stated, self._trace.pasts, self.states())
+            return cost.cost(counted, cost.assumed_shapes(counted, specs), specs)
 
     @property
     def _is_inlined(self) -> bool:

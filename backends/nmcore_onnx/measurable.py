@@ -338,6 +338,10 @@ class MeasurableGraph(OnnxGraph):
         for value, following in self._trace.states.items():
             if following is not None:
                 found[str(value.name)] = InputHint(next_state=str(following.name))
+        for value, past in self._trace.pasts.items():
+            found[str(value.name)] = InputHint(
+                next_state=str(past.following.name), grows=past.length
+            )
         return found
 
     def tables(self) -> Sequence[Table]:

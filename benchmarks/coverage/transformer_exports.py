@@ -7,10 +7,10 @@ Each model of :mod:`transformer_models` is written by torch's older exporter, by
 by the newer one with the operators of opset 23 (Attention, RMSNormalization, RotaryEmbedding); the
 first two also through onnxruntime's transformer optimiser, which fuses operators, and the first as
 onnxruntime itself writes it with extended optimisations. Each is compressed at --ratio with
---method merge and --verify. Told is the share of the float parameters outside embeddings that is
-left: embeddings are tables with an entry for each word or place, output projections among them.
-What keeps more than --most is told with the reasons for which its layers are left alone. Each model
-has a process of its own.
+--method merge, --states and --verify; decoders whose names end in past need --states. Told is the
+share of the float parameters outside embeddings that is left: embeddings are tables with an entry
+for each word or place, output projections among them. What keeps more than --most is told with the
+reasons for which its layers are left alone. Each model has a process of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from transformer_models import MODELS, PLACES, WORDS, Example
+from transformer_models import MODELS, PAST, PLACES, WORDS, Example
 
 Record = dict[str, Any]
 FORMS = ("older", "newer", "opset 23", "older, fused", "newer, fused", "older, optimised")
@@ -70,6 +70,9 @@ def export(example: Example, path: Path, form: str) -> None:
         opened["attention_mask"] = opened["input_ids"]
     if "token_type_ids" in opened:
         opened["token_type_ids"] = opened["input_ids"]
+    for name in (name for name in names if name.startswith(PAST)):
+        opened[name] = {0: "batch", 2: "past_length"}
+        opened["attention_mask"] = {0: "batch", 1: "past_length + input_ids_length"}
     with torch.no_grad():
         torch.onnx.export(
             Wrapped().eval(),
@@ -140,6 +143,7 @@ def tell(path: Path, options: argparse.Namespace) -> Record:
             path,
             ratio=options.ratio,
             method=options.method,
+            states=True,
             verify=True,
             providers=("cpu",),
             threads=1,

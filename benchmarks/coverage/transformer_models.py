@@ -13,6 +13,8 @@ from typing import Any
 # No other axis has these lengths, so that tables of words and positions are known by theirs.
 WORDS, PLACES = 211, 77
 WIDTH, HEADS, HIDDEN, LAYERS, LENGTH = 64, 4, 256, 3, 12
+# Inputs that are keys and values of the past begin with this name, and are so long.
+PAST, PAST_LENGTH = "past_key_values", 5
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,58 @@ def qwen2() -> Example:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     return _grouped(Qwen2Config, Qwen2ForCausalLM)
+
+
+def _with_past(example: Example) -> Example:
+    """The same as a decoder that takes keys and values of the past, and gives them longer."""
+    import torch
+    from transformers import DynamicCache
+
+    config = example.network.config
+    config.use_cache = True
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    layers = range(config.num_hidden_layers)
+    pairs = [(f"{k}.key", f"{k}.value") for k in layers]
+
+    class WithPast(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder = example.network
+            self.set_attn_implementation = example.network.set_attn_implementation
+
+        def forward(self, input_ids: Any, attention_mask: Any, **past: Any) -> dict[str, Any]:
+            cache = DynamicCache()
+            for k, names in enumerate(pairs):
+                cache.update(*(past[f"{PAST}.{name}"] for name in names), k)
+            given = {"input_ids": input_ids, "attention_mask": attention_mask}
+            found = self.decoder(**given, past_key_values=cache)
+            made = {"logits": found.logits}
+            for names, layer in zip(pairs, found.past_key_values.layers, strict=True):
+                values = (layer.keys, layer.values)
+                made |= {
+                    f"present.{name}": value for name, value in zip(names, values, strict=True)
+                }
+            return made
+
+    names = [name for pair in pairs for name in pair]
+    size = WIDTH // HEADS
+    past = {f"{PAST}.{name}": torch.randn(2, heads, PAST_LENGTH, size) for name in names}
+    mask = torch.ones(2, PAST_LENGTH + LENGTH, dtype=torch.long)
+    inputs = {"input_ids": example.inputs["input_ids"], "attention_mask": mask, **past}
+    outputs = ("logits", *(f"present.{name}" for name in names))
+    return Example(WithPast(), inputs, outputs, example.kind)
+
+
+def gpt2_past() -> Example:
+    return _with_past(gpt2())
+
+
+def llama_past() -> Example:
+    return _with_past(llama())
+
+
+def qwen2_past() -> Example:
+    return _with_past(qwen2())
 
 
 def t5() -> Example:
@@ -264,6 +318,6 @@ MODELS: dict[str, Callable[[], Example]] = {
     made.__name__: made
     for made in (
         *(bert, distilbert, gpt2, llama, qwen2, t5, vit, deit, swin, clip, whisper, detr),
-        segformer,
+        *(segformer, gpt2_past, llama_past, qwen2_past),
     )
 }

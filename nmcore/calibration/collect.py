@@ -81,7 +81,7 @@ def calibration_set_for(
         given = _runnable(_given(session, graph, inputs), graph, session)
         given = with_states(given, session, states)
         mask = padding_mask(session, given.batches)
-        if mask is None:
+        if mask is None or _has_past(given, session):
             return given
         left_out = isinstance(graph, Maskable) and graph.set_mask(mask)
         told = f", without the padding that {mask} marks" if left_out else ""
@@ -111,6 +111,12 @@ def calibration_set_for(
     told = _sizes_told(session.inputs, shapes) + _told(hints.values())
     shown = replace(shown, unseen=unseen.batches, source=shown.source + told)
     return with_states(shown, session, states)
+
+
+def _has_past(calibration: CalibrationSet, session: Session) -> bool:
+    """Whether there are positions before those that come in, which a mask counts, too."""
+    names = [spec.name for spec in session.inputs if spec.grows is not None]
+    return any(feeds[name].size for feeds in calibration.batches for name in names)
 
 
 def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | None:

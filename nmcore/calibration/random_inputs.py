@@ -18,6 +18,7 @@ from nmcore.group import Array
 from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.open_sizes import IMAGE_SIZE, SEQUENCE_SIZE, assumed_shapes
 from nmcore.plugins.protocols import Graph, Informative, Session
+from nmcore.plugins.states import with_hints
 from nmcore.utils.text import shape_text
 
 TRIAL_SIZES = ((IMAGE_SIZE, SEQUENCE_SIZE), (256, 512), (640, 16000), (64, 1), (32, 8))
@@ -34,11 +35,13 @@ def random_inputs(
     image_size: int = IMAGE_SIZE,
     sequence_size: int = SEQUENCE_SIZE,
     hints: Mapping[str, InputHint] | None = None,
+    past: int = 0,
 ) -> dict[str, Array]:
     """Return one random input of every kind that a model wants.
 
     Dynamic axes get a stated size: those of pictures (rank 4) ``image_size``, others
-    ``sequence_size``, the batch and what looks like a number of channels 1. Floats are standard
+    ``sequence_size``, those of the past ``past``, the batch and what looks like a number of
+    channels 1. Floats are standard
     normal, as normalised inputs are; integers are places in the tables that the hints tell of, and
     small where they tell of none; bytes use their whole range; booleans are true, since they are
     masks; text is the same.
@@ -52,7 +55,8 @@ def random_inputs(
     rng = np.random.default_rng(seed)
     hints = hints or {}
     counted = {hint.steps_of for hint in hints.values() if hint.steps_of is not None}
-    shapes = assumed_shapes(inputs, image_size, sequence_size, steps=counted)
+    inputs = with_hints(inputs, hints)
+    shapes = assumed_shapes(inputs, image_size, sequence_size, steps=counted, past=past)
     if inputs and not any(map(math.prod, shapes)):
         raise DataError(
             f"the model's input {inputs[0].name} has shape {shape_text(shapes[0])}: "
@@ -66,20 +70,29 @@ def random_inputs(
 
 
 def random_inputs_for(
-    session: Session, *, seed: int = 0, hints: Mapping[str, InputHint] | None = None
+    session: Session,
+    *,
+    seed: int = 0,
+    hints: Mapping[str, InputHint] | None = None,
+    past: int = 0,
 ) -> dict[str, Array]:
     """Return random inputs on which a loaded model runs; see :func:`runnable`."""
-    return runnable(session, seed=seed, hints=hints)[0]
+    return runnable(session, seed=seed, hints=hints, past=past)[0]
 
 
 def runnable(
-    session: Session, *, seed: int = 0, hints: Mapping[str, InputHint] | None = None
+    session: Session,
+    *,
+    seed: int = 0,
+    hints: Mapping[str, InputHint] | None = None,
+    past: int = 0,
 ) -> tuple[dict[str, Array], Mapping[str, InputHint]]:
     """Return random inputs on which a loaded model runs, and what has to be known of others.
 
     Sizes of dynamic axes hide conditions (multiples of 32, at least some length) that no graph
     states, so a few are tried. Tables of few rows want smaller ids; which of the inputs they are of
-    is found out where ``hints``, what the graph tells, do not say or are not all.
+    is found out where ``hints``, what the graph tells, do not say or are not all. What is of the
+    past is ``past`` long where the model runs on that, else of length 0.
 
     Raises
     ------
@@ -88,14 +101,18 @@ def runnable(
     """
     fixed = any(spec.shape and spec.shape[0] is not None for spec in session.inputs)
     problem: ModelError | None = None
+    grow = any(spec.grows is not None for spec in with_hints(session.inputs, hints or {}))
+    sizes_of_trials = [(*sizes, past) for sizes in TRIAL_SIZES] if past and grow else []
+    sizes_of_trials += [(*sizes, 0) for sizes in TRIAL_SIZES]
     for known in _narrower(session.inputs, hints or {}):
-        for image_size, sequence_size in TRIAL_SIZES:
+        for image_size, sequence_size, length in sizes_of_trials:
             feeds = random_inputs(
                 session.inputs,
                 seed=seed,
                 image_size=image_size,
                 sequence_size=sequence_size,
                 hints=known,
+                past=length,
             )
             try:
                 next(BatchRunner(session, divisible=False)(feeds)) if fixed else session.run(feeds)

@@ -66,7 +66,10 @@ def synthesise(
     # A state of layers by inputs, say, is not one row an input: such inputs come one at a time.
     apart = are_apart(inputs)
     # An input without numbers, such as an empty list of axes, is no batch of anything.
-    empty = [not math.prod(shape) for shape in shapes]
+    empty = [
+        not math.prod(shape) and spec.grows is None
+        for spec, shape in zip(inputs, shapes, strict=True)
+    ]
     length = min(
         1 if apart else batch_length(spec, shape[1:], samples)
         for spec, shape, nothing in zip(inputs, shapes, empty, strict=True)

@@ -72,8 +72,11 @@ def by_input(
 
 
 def _first_state(spec: InputSpec, count: int) -> Array:
-    """What ``count`` inputs begin with where nothing has run before: zeros."""
-    shape = tuple(size or 1 for size in spec.shape)
+    """What ``count`` inputs begin with where nothing has run before: zeros, or none of them."""
+    shape = tuple(
+        (0 if axis == spec.grows else 1) if size is None else size
+        for axis, size in enumerate(spec.shape)
+    )
     whole = bool(spec.shape) and shape[0] != 1
     return np.zeros((count, *(shape if whole else shape[1:])), spec.dtype)
 

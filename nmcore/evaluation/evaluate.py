@@ -5,13 +5,15 @@ Everything here goes through :class:`nmcore.plugins.protocols.Session`; no frame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nmcore.calibration.collect import scale_caution
 from nmcore.calibration.random_inputs import hints_of
+from nmcore.data.binding import shapes_in
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike
 from nmcore.errors import ArgumentError, DataError
@@ -247,6 +249,7 @@ def evaluate(
     )
     changed = changed_states(sessions)
     if changed:
+        _check_no_past(sessions[0], inputs, changed)
         inputs = inputs.without(changed)
         notify(f"all models start from zeros, as shapes differ: {', '.join(changed)}")
     names = registry.names_of(given)
@@ -281,6 +284,17 @@ def evaluate(
         _evaluation(*each, told, source)
         for each in zip(runners, tallies, times, graphs, given, strict=True)
     ]
+
+
+def _check_no_past(session: protocols.Session, inputs: Dataset, changed: Container[str]) -> None:
+    """Raise where data bring a past with heads that not all of the models have."""
+    for spec in session.inputs:
+        given = inputs.arrays.get(spec.name) if spec.name in changed else None
+        if given is not None and spec.grows is not None and any(map(math.prod, shapes_in(given))):
+            raise DataError(
+                f"{inputs.name} holds {spec.name}, whose heads are not the same in all models, "
+                "and no file tells which are left: leave out what is of the past"
+            )
 
 
 def _runner(name: str, session: protocols.Session, inputs: Dataset) -> Runner:

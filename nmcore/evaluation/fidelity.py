@@ -9,7 +9,7 @@ from typing import Any
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
-from nmcore.evaluation.comparison import Runner, Tally, changed_states, compare
+from nmcore.evaluation.comparison import Runner, Tally, compare
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
 from nmcore.evaluation.metrics.base import Loss, Metric
 from nmcore.evaluation.metrics.deviation import Deviation
@@ -139,7 +139,6 @@ def fidelity(
         A model cannot be used, the data does not fit it, or the outputs are none that a metric
         could be told of.
     """
-    data = data.without(changed_states([before, after]))
     runners = [Runner("the original", before, data), Runner("the result", after, data)]
     original, result = compare(runners, data, progress or silent, asked=asked, features=features)
     names, found = [*(asked or {})] or OF_FORM[result.form], result.values

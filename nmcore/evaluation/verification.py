@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 # The two models add up the same products in another order, layer after layer.
 _TOLERANCE = {np.dtype(np.float16): 5e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-9}
 
+# How many positions of the past random inputs of a decoder bring, where it runs on that.
+_PAST = 5
+
 # In rows of fewer weights the median is no more usual than the largest.
 _FEW = 4
 # Few rows of a layer are damaged, but many may be all but zero: below this quantile none is large.
@@ -141,7 +144,7 @@ def _feeds(
 ) -> Mapping[str, NDArray[Any]]:
     """Random inputs, or the first ones of the data where the model runs on none."""
     try:
-        return random_inputs_for(session, seed=seed, hints=hints_of(graph))
+        return random_inputs_for(session, seed=seed, hints=hints_of(graph), past=_PAST)
     except ModelError:
         if data is None:
             raise

@@ -148,8 +148,9 @@ def compress(
         Each other row is made of kept ones, so ids stay what they are. Without another amount
         nothing else is removed. See :mod:`nmcore.arrays.vocabulary`.
     states : bool
-        Whether recurrent layers may shrink whose states are inputs and outputs of the model. These
-        then have other shapes, which :attr:`Result.report` tells: whoever feeds them has to know.
+        Whether recurrent layers may shrink whose states are inputs and outputs of the model, and
+        heads whose keys and values of the past are. These then have other shapes, which
+        :attr:`Result.report` tells: whoever feeds them has to know.
     plan : path, Plan or mapping, optional
         Which channels each group keeps, instead of all that chooses them: a file for
         :func:`nmcore.load_plan`, or ``{"groups": {name: channels}}`` with channels as a list or an

@@ -28,6 +28,9 @@ class InputSpec:
         Empty where nothing is known.
     state : bool
         Whether it takes what an output gave in the run before; zeros stand for no run.
+    grows : int or None
+        The axis along which an output gives it longer than before, as keys and values of the past
+        are; one of length 0 stands for no run.
     """
 
     name: str
@@ -35,6 +38,7 @@ class InputSpec:
     dtype: np.dtype[Any]
     symbols: tuple[str | None, ...] = field(default=(), compare=False)
     state: bool = field(default=False, compare=False)
+    grows: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,8 @@ class InputHint:
         The length of that axis, once it is decided on; or of any, where no input has it.
     next_state : str or None
         The input is a state, and this output gives what it is in the next run.
+    grows : int or None
+        The axis along which it is then longer.
     """
 
     mean: NDArray[np.float64] | None = None
@@ -73,3 +79,4 @@ class InputHint:
     steps_of: tuple[str, int] | None = None
     steps: int | None = None
     next_state: str | None = None
+    grows: int | None = None

@@ -55,10 +55,35 @@ def with_stated(inputs: Sequence[InputSpec], stated: Stated) -> tuple[InputSpec,
                     f"input-shape gives the axis {symbol!r} of {spec.name} the length {given}, "
                     f"and {known[symbol]} elsewhere; in the model it is the same"
                 )
-    return tuple(
+    found = [
         _with_sizes(spec, own.get(spec.name, ()), known, batch_axis(spec, inputs))
         for spec in inputs
-    )
+    ]
+    return tuple(_with_sums(spec, known) for spec in found)
+
+
+def _with_sums(spec: InputSpec, known: Mapping[str, int]) -> InputSpec:
+    """An input whose axes are sums, as of past and new positions, with what is known of them."""
+    sizes, symbols = list(spec.shape), list(_symbols(spec))
+    for axis, symbol in enumerate(symbols):
+        if symbol is None or "+" not in symbol:
+            continue
+        left = " + ".join(str(known.get(term, term)) for term in _terms(symbol))
+        total = _sum_of(left, {})
+        sizes[axis], symbols[axis] = total, None if total is not None else left
+    return replace(spec, shape=tuple(sizes), symbols=tuple(symbols))
+
+
+def _terms(symbol: str) -> list[str]:
+    return [term.strip() for term in symbol.split("+")]
+
+
+def _sum_of(symbol: str, lengths: Mapping[str, int]) -> int | None:
+    """How long an axis is whose name is a sum; None where a term is not known."""
+    terms = _terms(symbol)
+    known = [int(term) if term.isdecimal() else lengths.get(term) for term in terms]
+    found = [term for term in known if term is not None]
+    return sum(found) if len(found) == len(terms) > 1 else None
 
 
 def _spec_of(name: str, named: Mapping[str, InputSpec]) -> InputSpec:
@@ -114,10 +139,13 @@ def assumed_shapes(
     image_size: int = IMAGE_SIZE,
     sequence_size: int = SEQUENCE_SIZE,
     steps: Collection[tuple[str, int]] = (),
+    past: int = 0,
 ) -> list[tuple[int, ...]]:
     """A shape of each input, as :func:`assumed_shape` makes it; axes of one name have one length.
 
     ``steps`` are inputs by name and axes of them that count steps, also where they come first.
+    What :attr:`~nmcore.plugins.inputs.InputSpec.grows` is ``past`` long, or as long as others of
+    the kind where that is known. An axis whose name is a sum of others' names is that long.
 
     Examples
     --------
@@ -127,13 +155,20 @@ def assumed_shapes(
     >>> state = InputSpec("state", (2, None, None, 64), kind, (None, "batch", "heads", None))
     >>> assumed_shapes([sound, state])
     [(1, 32), (2, 1, 224, 64)]
+    >>> keys = InputSpec("keys", (None, 4, None, 8), kind, ("n", None, "p", None), grows=2)
+    >>> mask = InputSpec("mask", (None, None), np.dtype(np.int64), ("n", "p + s"))
+    >>> assumed_shapes([keys, mask, InputSpec("ids", (None, None), kind, ("n", "s"))], past=8)
+    [(1, 4, 8, 8), (1, 40), (1, 32)]
     """
     lengths = dict.fromkeys(_leading_symbols(inputs), 1)
     for spec in inputs:
         found = {symbol for axis, symbol in enumerate(spec.symbols) if (spec.name, axis) in steps}
         lengths |= {symbol: sequence_size for symbol in found if symbol is not None}
-    shapes = []
-    for spec in inputs:
+    growing = [(spec, spec.grows) for spec in inputs if spec.grows is not None]
+    past = next(filter(None, (spec.shape[axis] for spec, axis in growing)), past)
+    lengths |= {str(_symbols(spec)[axis]): past for spec, axis in growing}
+    shapes = {}
+    for spec in sorted(inputs, key=_has_sum):
         symbols = _symbols(spec)
         known = [
             size if symbol is None else lengths.get(symbol, size)
@@ -142,12 +177,29 @@ def assumed_shapes(
         for axis, size in enumerate(known):
             if size is None and (spec.name, axis) in steps:
                 known[axis] = sequence_size
+            elif size is None and axis == spec.grows:
+                known[axis] = past
+            elif size is None and _has_sum(spec):
+                known[axis] = _sum_of(str(symbols[axis]), lengths)
+            elif size is None and past and _is_total(spec, axis, inputs):
+                known[axis] = past + sequence_size
         shape = assumed_shape(known, image_size, sequence_size)
         for symbol, size in zip(symbols, shape, strict=True):
             if symbol is not None:
                 lengths.setdefault(symbol, size)
-        shapes.append(shape)
-    return shapes
+        shapes[spec.name] = shape
+    return [shapes[spec.name] for spec in inputs]
+
+
+def _is_total(spec: InputSpec, axis: int, inputs: Sequence[InputSpec]) -> bool:
+    """Whether an axis is likely to count past and new positions: of a mask, and of it alone."""
+    named = [symbol for each in inputs for symbol in each.symbols]
+    alone = named.count(_symbols(spec)[axis]) == 1
+    return "mask" in spec.name.lower() and alone and axis == len(spec.shape) - 1
+
+
+def _has_sum(spec: InputSpec) -> bool:
+    return any("+" in symbol for symbol in spec.symbols if symbol is not None)
 
 
 def batch_axis(spec: InputSpec, inputs: Sequence[InputSpec]) -> int:

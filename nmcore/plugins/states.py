@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from numpy.typing import NDArray
 
-from nmcore.plugins.inputs import InputSpec
+from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.protocols import Graph, Informative, Session
 
 
@@ -95,19 +95,36 @@ def restored(graph: Graph, changes: Sequence[StateChange], alike: bytes | None) 
 
 
 def next_states(graph: Any) -> Mapping[str, str]:
-    """The output that gives what each state is next, by the name of the input."""
-    hints = graph.input_hints() if isinstance(graph, Informative) else {}
-    return {name: hint.next_state for name, hint in hints.items() if hint.next_state is not None}
+    """The output that gives what each state is next, by the name of the input, but for those that
+    grow.
+    """
+    return {
+        name: hint.next_state
+        for name, hint in _hints(graph).items()
+        if hint.next_state is not None and hint.grows is None
+    }
+
+
+def _hints(graph: Any) -> Mapping[str, InputHint]:
+    return graph.input_hints() if isinstance(graph, Informative) else {}
+
+
+def with_hints(inputs: Sequence[InputSpec], hints: Mapping[str, InputHint]) -> Sequence[InputSpec]:
+    """Inputs that tell which of them are states, and along which axis they grow."""
+    return tuple(
+        replace(spec, state=hint.next_state is not None, grows=hint.grows)
+        if (hint := hints.get(spec.name)) is not None
+        else spec
+        for spec in inputs
+    )
 
 
 class _Marked:
     """A session whose inputs tell which of them are states."""
 
-    def __init__(self, session: Session, states: Mapping[str, str]) -> None:
+    def __init__(self, session: Session, hints: Mapping[str, InputHint]) -> None:
         self._session = session
-        self.inputs: Sequence[InputSpec] = tuple(
-            replace(spec, state=spec.name in states) for spec in session.inputs
-        )
+        self.inputs = with_hints(session.inputs, hints)
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], *, divisible: bool = False
@@ -121,8 +138,9 @@ class _Marked:
 
 def marked(session: Session, graph: Any) -> Session:
     """The session of a graph, whose inputs tell which of them are states."""
-    states = next_states(graph)
-    return _Marked(session, states) if states else session
+    hints = _hints(graph)
+    states = any(hint.next_state is not None for hint in hints.values())
+    return _Marked(session, hints) if states else session
 
 
 def narrowed(

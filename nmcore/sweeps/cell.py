@@ -28,7 +28,7 @@ from nmcore.plugins import registry
 from nmcore.plugins.capabilities import gives_features
 from nmcore.plugins.protocols import Graph
 from nmcore.plugins.sized_session import sized
-from nmcore.plugins.states import marked
+from nmcore.plugins.states import marked, serialized_alike, state_changes
 from nmcore.sweeps.records import Record
 from nmcore.utils.files import Draft
 
@@ -168,9 +168,11 @@ def _evaluated(cell: Cell, draft: Draft, graph: Graph) -> dict[str, Any]:
     options = cell.key["options"]
     how = {"providers": options.get("providers", ("auto",))}
     runtime = registry.runtime()
-    after = marked(runtime.session(draft.path, **how), graph)
+    after = runtime.session(draft.path, **how)
     if cell.evaluate_data is None:
         return {}
+    if state_changes(graph):  # which data of the original does not fit
+        after = runtime.session(serialized_alike(graph), **how)
     before = marked(sized(runtime.session(cell.model, **how), options.get("input_shape")), graph)
     stated = {name: options[name] for name in (*NUMBERS, "preprocess") if name in options}
     steps = CompressOptions.checked(**stated).normalisation

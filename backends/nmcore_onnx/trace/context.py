@@ -16,7 +16,7 @@ Nothing is guessed: channels that reach a place which no rule understands stay a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,6 +36,7 @@ from nmcore_onnx.trace.slots import (
     CountSlot,
     FilterSlot,
     IndexSlot,
+    Past,
     ProducerSlot,
     Slot,
     StepSlot,
@@ -63,6 +64,7 @@ class Trace:
     takes: list[TakeSlot] = field(default_factory=list)
     zeros: list[ZeroSlot] = field(default_factory=list)
     states: dict[ir.Value, ir.Value | None] = field(default_factory=dict)
+    pasts: Mapping[ir.Value, Past] = field(default_factory=dict)
     left: dict[ir.Node, str] = field(default_factory=dict)
     atoms: UnionFind = field(default_factory=UnionFind)
     reasons: dict[int, str] = field(default_factory=dict)

@@ -73,12 +73,42 @@ def unite(trace: Trace, query: Heads, key: Heads, value: Heads) -> bool:
     return True
 
 
-def has_state(node: ir.Node, inputs: range) -> bool:
+def has_state(node: ir.Node, inputs: range, first: int = 1) -> bool:
     """Whether a node reads keys and values of the past from ``inputs``, or others read what it
-    gives beside its first output: their shapes are part of the model's interface.
+    gives from output ``first`` on: their shapes are part of the model's interface.
     """
     given = any(node.inputs[index] is not None for index in inputs if index < len(node.inputs))
-    return given or any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
+    return given or any(value.uses() or value.is_graph_output() for value in node.outputs[first:])
+
+
+def follow_past(
+    node: ir.Node, trace: Trace, pasts: tuple[int, ...], heads: tuple[Heads, ...], axis: int = 1
+) -> bool:
+    """Let keys and values of the past go with the heads that they belong to.
+
+    Parameters
+    ----------
+    pasts : tuple of int
+        The inputs that hold them, which count heads on ``axis``; the outputs from 1 on give them in
+        this order with the new ones.
+    heads : tuple of Heads
+        Those of each.
+
+    Returns
+    -------
+    bool
+        False where the heads of an input are not known.
+    """
+    for output, (index, own) in enumerate(zip(pasts, heads, strict=True), start=1):
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is not None:
+            found = heads_of(trace, value, axis, len(own.atoms))
+            if found is None or found.size != 1:
+                return False
+            trace.atoms.unite(own.atoms, found.atoms)
+        if output < len(node.outputs):
+            trace.carry(node, Channels(axis, own.atoms), output)
+    return True
 
 
 def mask_follows(node: ir.Node, index: int, heads: Heads, trace: Trace) -> bool:

@@ -174,3 +174,22 @@ class FilterSlot:
     place: Place
     atoms: IntArray
     made: IntArray
+
+
+@dataclass(frozen=True)
+class Past:
+    """An input that is keys or values of the past of a decoder.
+
+    Attributes
+    ----------
+    heads : int or None
+        The axis that counts heads; None where the new heads are not followed.
+    length : int
+        The axis that counts positions.
+    following : ir.Value
+        The output that gives it together with the new ones.
+    """
+
+    heads: int | None
+    length: int
+    following: ir.Value

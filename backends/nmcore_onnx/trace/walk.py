@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from nmcore_onnx.ir.types import Shapes
-from nmcore_onnx.trace import shared_weights
+from nmcore_onnx.trace import past, shared_weights
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.recurrent import interface
 from nmcore_onnx.trace.rules import rule_for
@@ -16,13 +16,22 @@ def trace(graph: ir.Graph, shapes: Shapes, *, states: bool = False) -> Trace:
 
     ``states`` says whether those that are inputs and outputs of the model may shrink.
     """
-    state = Trace(graph, shapes, opens_states=states)
+    found = _walked(Trace(graph, shapes))
+    pasts = past.find_pasts(found)
+    if states or pasts:
+        found = _walked(Trace(graph, shapes, opens_states=states, pasts=pasts))
+    found.run_checks()
+    interface.close(found)
+    shared_weights.tie(found)
+    found.finish()
+    return found
+
+
+def _walked(state: Trace) -> Trace:
+    """Every node visited; what is of the past is found in a first walk, as nodes tell its axes."""
     interface.begin(state)
-    for node in graph:
+    past.begin(state)
+    for node in state.graph:
         rule_for(node)(node, state)
         state.visited.add(node)
-    state.run_checks()
-    interface.close(state)
-    shared_weights.tie(state)
-    state.finish()
     return state

@@ -13,7 +13,7 @@ from chain import Chain
 from nmcore.errors import ArgumentError
 from nmcore.plugins import open_graph, runtime
 from nmcore.plugins.inputs import InputSpec
-from nmcore.plugins.open_sizes import with_stated
+from nmcore.plugins.open_sizes import assumed_shapes, with_stated
 from nmcore.plugins.sized_session import sized
 
 ZOO = Path(__file__).parents[4] / "shared" / "zoo"
@@ -31,6 +31,27 @@ def test_axes_of_one_name_have_one_length():
 def test_the_axis_that_counts_inputs_stays_open():
     inputs = with_stated([SOUND, STATE], {"input": (1, 512), "state": (2, 1, 128)})
     assert [spec.shape for spec in inputs] == [(None, 512), (2, None, 128)]
+
+
+PAST = InputSpec("past", (None, 4, None, 8), FLOAT, ("batch", None, "past", None), grows=2)
+OTHER = InputSpec("other", (None, 4, None, 8), FLOAT, ("batch", None, "own", None), grows=2)
+
+
+@pytest.mark.parametrize("mask", ["past + length", "length + past", "anything"])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_mask_counts_past_and_new_positions(mask, stated):
+    masks = InputSpec("mask", (None, None), np.dtype(np.int64), ("batch", mask))
+    inputs = [masks, SOUND, PAST, OTHER]
+    if stated:
+        inputs = with_stated(inputs, {"past": (1, 4, 7, 8)})
+    found = assumed_shapes(inputs, past=5)
+    length = 7 if stated else 5
+    assert found == [(1, 32 + length), (1, 32), *[(1, 4, length, 8)] * 2]
+
+
+def test_without_a_past_a_mask_counts_new_positions():
+    masks = InputSpec("mask", (None, None), np.dtype(np.int64), ("batch", "past + length"))
+    assert assumed_shapes([masks, SOUND, PAST]) == [(1, 32), (1, 32), (1, 4, 0, 8)]
 
 
 @pytest.mark.parametrize(

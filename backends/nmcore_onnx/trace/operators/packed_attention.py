@@ -11,14 +11,16 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
-from nmcore_onnx.trace.heads import has_state, mask_follows, tied, unite
+from nmcore_onnx.trace.heads import follow_past, has_state, mask_follows, tied, unite
 from nmcore_onnx.trace.operators.attention import past_length
 from nmcore_onnx.trace.operators.base import Known, elements
 from nmcore_onnx.trace.operators.weighted import Weighted
 
 _SIZES = "qkv_hidden_sizes"
-# Keys and values of the past, (2, batch, heads, length, size).
-_PAST = 4
+# Keys and values of the past, (2, batch, heads, length, size), and the axis of their heads.
+_PAST, _PAST_HEADS = 4, 2
+# How long what shares its place with the past is.
+_SHARED = 6
 # The input that is added to the scores, perhaps with an entry a head.
 _MASK = 5
 
@@ -52,9 +54,9 @@ class PackedAttention(Weighted):
         problem = None
         if sizes is None or heads < 1 or any(size % heads for size in sizes):
             problem = "its heads are not known"
-        elif has_state(node, range(_PAST, _PAST + 1)):
+        elif has_state(node, range(_SHARED, _SHARED + 1), first=2):
             problem = "its keys and values are part of the model's interface"
-        followed = () if problem else (_MASK,)
+        followed = () if problem else (_MASK, _PAST)
         trace.decline_inputs(node, "which is attention with its projection in one", but=followed)
         if problem or sizes is None:
             trace.leave(node, problem or "its heads are not known")
@@ -69,6 +71,9 @@ class PackedAttention(Weighted):
         self.slice_bias(node, trace, made)
         if not mask_follows(node, _MASK, query, trace):
             trace.freeze(query.atoms, "its heads have masks of their own that cannot shrink")
+        if not follow_past(node, trace, (_PAST,), (key,), _PAST_HEADS):
+            trace.freeze(query.atoms, "its keys and values are part of the model's interface")
+            trace.decline_inputs(node, "which is attention with its projection in one")
         trace.count(node, "num_heads", query.atoms)
         if _SIZES in node.attributes:
             for index, each in enumerate((query, key, value)):

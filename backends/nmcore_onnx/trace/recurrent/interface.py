@@ -14,18 +14,14 @@ from nmcore_onnx.ir import constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
 from nmcore_onnx.ir.types import Dim
-from nmcore_onnx.shapes.reshape_axes import match
-from nmcore_onnx.trace.axes import axis_behind, squeezed_axes
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
+from nmcore_onnx.trace.origins import origin
 from nmcore_onnx.trace.recurrent.layout import CELL, HIDDEN, is_recurrent
 from nmcore_onnx.trace.recurrent.pairing import paired
 
 # The units are the last axis of what a layer begins with, and of what its cells multiply.
 _UNITS = 2
-# Far above what any exporter writes between an input and a cell.
-_LONGEST = 12
-_KEEPING = ("Identity", "Cast", "Slice", "Split")
 
 
 def begin(trace: Trace) -> None:
@@ -45,8 +41,10 @@ def begin(trace: Trace) -> None:
 def close(trace: Trace) -> None:
     """Find the output that gives what each state is next, and tie its channels with it."""
     for value in trace.states:
-        chosen, given = _next(value, trace), trace.channels[value]
-        if chosen is None or trace.join(given, trace.channels[chosen]) is None:
+        past, given = trace.pasts.get(value), trace.channels[value]
+        chosen = _next(value, trace) if past is None else past.following
+        made = None if chosen is None else trace.channels.get(chosen)
+        if made is None or trace.join(given, made) is None:
             trace.freeze(
                 given.atoms, f"no output is known to be what the input {value.name!r} is next"
             )
@@ -106,7 +104,7 @@ def _found(trace: Trace) -> Iterator[tuple[ir.Value, int, str]]:
     seen: set[ir.Value] = set()
     for node in graph:
         for value, read in _read(node, trace):
-            start, axis = _start(value, read, trace)
+            start, axis = origin(value, read, trace)
             fits = is_recurrent(node) or trace.shape(start) in sizes
             if start in possible and start not in seen and axis is not None and fits:
                 seen.add(start)
@@ -149,58 +147,7 @@ def _gated(node: ir.Node, trace: Trace) -> Iterator[ir.Value]:
     """The inputs of the model that a product with a computed value takes a factor from."""
     if node.op_type != "Mul" or any(constants.tensor(value) is not None for value in node.inputs):
         return
-    starts = [_start(value, 0, trace)[0] for value in node.inputs if value is not None]
+    starts = [origin(value, 0, trace)[0] for value in node.inputs if value is not None]
     given = [value for value in starts if value.is_graph_input()]
     if len(given) == 1:
         yield given[0]
-
-
-def _start(value: ir.Value, axis: int | None, trace: Trace) -> tuple[ir.Value, int | None]:
-    """What a value is taken from by operators that move entries, and where ``axis`` is there."""
-    for _ in range(_LONGEST):
-        node = value.producer()
-        if node is None or not node.inputs or node.inputs[0] is None:
-            break
-        before, known = node.inputs[0], _before(node, axis, trace)
-        if known is False:
-            break
-        value, axis = before, known
-    return value, axis
-
-
-def _before(node: ir.Node, axis: int | None, trace: Trace) -> int | bool | None:
-    """The axis of input 0 that becomes ``axis``; None where that is not known, False where a node
-    does more than to move entries.
-    """
-    given, made = trace.shape(node.inputs[0]), trace.shape(node.outputs[0])
-    if node.domain not in ("", "ai.onnx"):
-        return False
-    if node.op_type in _KEEPING:
-        return axis
-    if node.op_type not in ("Transpose", "Squeeze", "Unsqueeze", "Gather", "Reshape"):
-        return False
-    if axis is None or given is None or made is None:
-        return None
-    for place in range(len(given)):
-        if _behind(node, place, given, made, trace) == axis:
-            return place
-    return None
-
-
-def _behind(
-    node: ir.Node, axis: int, given: tuple[Dim, ...], made: tuple[Dim, ...], trace: Trace
-) -> int | None:
-    """Where an axis of input 0 is behind a node."""
-    if node.op_type == "Transpose":
-        order = node.attributes["perm"].as_ints() if "perm" in node.attributes else ()
-        return [*(order or reversed(range(len(given))))].index(axis)
-    if node.op_type in ("Squeeze", "Unsqueeze"):
-        axes = squeezed_axes(node, trace)
-        return None if axes is None else axis_behind(node, axis, axes)
-    if node.op_type == "Gather":
-        picked = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-        picked %= len(given)
-        return None if axis == picked else axis + (len(made) - len(given)) * (axis > picked)
-    segment = match(given, made, axis)
-    whole = segment is not None and segment.ins == (axis,) and len(segment.outs) == 1
-    return segment.outs[0] if segment is not None and whole else None

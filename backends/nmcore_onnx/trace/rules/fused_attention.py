@@ -10,11 +10,21 @@ import onnx_ir as ir
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
-from nmcore_onnx.trace.heads import Heads, has_state, heads_of, mask_follows, tied, unite
+from nmcore_onnx.trace.heads import (
+    Heads,
+    follow_past,
+    has_state,
+    heads_of,
+    mask_follows,
+    tied,
+    unite,
+)
 from nmcore_onnx.trace.rule_registry import rule
 
 _NO_WEIGHTS = "whose heads do not all come from weights that can shrink"
 _STATE = "whose keys and values are part of the model's interface"
+# Outputs from here on give scores.
+_SCORES = 3
 _MASK = "whose mask has an entry for each head that cannot shrink"
 _OTHERS = "which takes them for something else than queries, keys or values"
 
@@ -24,14 +34,17 @@ class _Inputs(NamedTuple):
 
     Attributes
     ----------
+    past : tuple of int
+        Keys and values of the past.
     state : range
-        Keys and values of the past, or what tells that there are some.
+        What else tells that there are some.
     mask : int
         What is added to the scores.
     own : tuple of int
         What has entries a head, and is cut with them.
     """
 
+    past: tuple[int, int]
     state: range
     mask: int
     own: tuple[int, ...] = ()
@@ -51,7 +64,7 @@ def attention(node: ir.Node, trace: Trace) -> None:
     elif ranks == {3}:
         counts = _numbers(node, "q_num_heads", "kv_num_heads", "kv_num_heads")
         found = [heads_of(trace, *each) for each in zip(values, (2, 2, 2), counts, strict=True)]
-    heads = _joined(node, trace, found, _Inputs(state=range(4, 6), mask=3))
+    heads = _joined(node, trace, found, _Inputs(past=(4, 5), state=range(6, 6), mask=3))
     if heads is None:
         return
     _recount(node, trace, heads, "q_num_heads", "kv_num_heads")
@@ -71,7 +84,7 @@ def multi_head(node: ir.Node, trace: Trace) -> None:
     if _ranks(node, trace) == {3}:
         (count,) = _numbers(node, "num_heads")
         found = [heads_of(trace, value, 2, count) for value in node.inputs[:3]]
-    inputs = _Inputs(state=range(6, 10), mask=5, own=(3,))
+    inputs = _Inputs(past=(6, 7), state=range(8, 10), mask=5, own=(3,))
     heads = _joined(node, trace, found, inputs)
     if heads is None:
         return
@@ -100,7 +113,7 @@ def grouped_queries(node: ir.Node, trace: Trace) -> None:
         ]
     if any(Place(node, index).value is not None for index in (12, 13)):
         found = [None] * 3  # the scales of a quantised state may differ between heads
-    heads = _joined(node, trace, found, _Inputs(state=range(3, 5), mask=10, own=(11,)))
+    heads = _joined(node, trace, found, _Inputs((3, 4), state=range(5, 5), mask=10, own=(11,)))
     if heads is None:
         return
     if Place(node, 11).value is not None:  # an entry a query head that its softmax sums too
@@ -117,16 +130,18 @@ def _joined(
     Channels that reach any other input stay.
     """
     query, key, value = found
-    if has_state(node, inputs.state):
+    if has_state(node, inputs.state, _SCORES):
         trace.decline_inputs(node, _STATE)
     elif query is None or key is None or value is None or not unite(trace, query, key, value):
         trace.decline_inputs(node, _NO_WEIGHTS)
     elif not mask_follows(node, inputs.mask, query, trace):
         trace.decline_inputs(node, _MASK)
+    elif not follow_past(node, trace, inputs.past, (key, value)):
+        trace.decline_inputs(node, _STATE)
     else:
         for index in range(3, len(node.inputs)):
             other = trace.at(node, index)
-            if other is not None and index not in (inputs.mask, *inputs.own):
+            if other is not None and index not in (inputs.mask, *inputs.own, *inputs.past):
                 trace.decline(node, other, _OTHERS)
         return query, key, value
     return None
