@@ -2,7 +2,9 @@
 
 from nmcore.plugins.capabilities import (
     Block,
+    Converted,
     Convertible,
+    Converting,
     Describing,
     Differentiable,
     Lexical,
@@ -31,7 +33,9 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "Block",
     "Carried",
+    "Converted",
     "Convertible",
+    "Converting",
     "Describing",
     "Differentiable",
     "Graph",
