@@ -245,6 +245,8 @@ def evaluate(
         hints=hints_of(graphs[0]),
         labels=options.labels,
     )
+    if data is None and options.normalisation is not None:
+        notify("synthetic inputs go through the preprocessing; --data takes real ones")
     changed = changed_states(sessions)
     if changed:
         inputs = inputs.without(changed)

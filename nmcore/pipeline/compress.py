@@ -291,6 +291,7 @@ def compress(
         job = replace(job, original=job.original.with_states())
     if job.data is None:
         job = replace(job, data=job.original.own_data())
+    job.original.check_sizes(job.data, options.seed)
     if isinstance(options.vocabulary, Path):
         job = job.changed(vocabulary=read_ids(options.vocabulary))
     if options.vocabulary is not None:

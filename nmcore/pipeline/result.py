@@ -351,6 +351,10 @@ class Result:
         """What a notebook shows."""
         return notebook.report_html(self.report)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The account as plain dicts, lists, strings and numbers."""
+        return self.report.to_dict()
+
     def save_report(self, path: str | Path) -> None:
         """Write the account as JSON, or as a page, whichever the name asks for.
 
@@ -376,8 +380,13 @@ class Result:
         Raises
         ------
         nmcore.errors.ArgumentError
-            The file cannot be written, or the disk is full.
+            The name ends neither in ``.onnx`` nor as that of the original's file, or the file
+            cannot be written, or the disk is full.
         """
+        source = self.original.model if self.original else None
+        usual = Path(source).suffix.lower() if isinstance(source, (str, Path)) else ".onnx"
+        if Path(path).suffix.lower() not in (".onnx", usual):
+            raise ArgumentError(f"path is {path}; a name that ends in .onnx is needed")
         with self.draft(path, external_data=external_data) as draft:
             draft.publish(keep=self.original.data_files if self.original else ())
 

@@ -239,7 +239,7 @@ def outcome(report: Report) -> Iterator[str]:
         f"size: {size(before.bytes)} -> {size(after.bytes)} "
         f"({change(before.bytes, after.bytes)}), parameters {params}"
     )
-    macs = change(before.macs, after.macs) if before.macs is not None else "unknown"
+    macs = change(before.macs, after.macs) or "unknown"
     speed = f"speed: MACs {macs}"
     if before.latency_ms is not None and after.latency_ms is not None:
         times = f"{milliseconds(before.latency_ms)} -> {milliseconds(after.latency_ms)}"
