@@ -368,13 +368,15 @@ class OnnxGraph:
     def cost(self) -> Cost:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
-            if not self._result_is_new:
-                # What functions and branches hold is counted where it has been inlined.
-                counted = self._original if self._is_inlined else self._source
-            else:
-                counted = self._result
-            known = cost.assumed_shapes(counted, self._stated)
-            return cost.cost(counted, known, self._stated)
+            known = cost.assumed_shapes(self._counted, self._stated)
+            return cost.cost(self._counted, known, self._stated)
+
+    @property
+    def _counted(self) -> ir.Model:
+        """The compressed model; what functions and branches hold is counted where it is inlined."""
+        if self._result_is_new:
+            return self._result
+        return self._original if self._is_inlined else self._source
 
     @property
     def _is_inlined(self) -> bool:

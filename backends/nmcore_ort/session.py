@@ -79,6 +79,14 @@ class OrtRuntime:
             options["providers"] = [(CUDA, CUDA_OPTIONS), CPU] if on_cuda else [CPU]
         return package.InferenceSession(model, **options)
 
+    def profile(
+        self, model: bytes | Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 0
+    ) -> Mapping[str, float]:
+        """See :class:`nmcore.plugins.capabilities.Profiling`."""
+        from nmcore_ort.profile import profile
+
+        return profile(model, feeds, threads or usable_threads())
+
     def convert(
         self, model: bytes, to: str, feeds: Callable[[], Sequence[Mapping[str, NDArray[Any]]]]
     ) -> Converted:

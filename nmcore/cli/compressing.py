@@ -303,7 +303,8 @@ def compress(
     with t.working("compressing") as track:
         result = compress_model(source, providers=providers, progress=track, **given)
     with drafted(result, target, external_data) as draft:
-        found = measured(result, draft, providers, options["threads"] or 0)
+        threads = options["threads"] or 0
+        found = measured(result, draft, providers, threads, profiled=bool(reports))
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.original.data_files if result.original else ())

@@ -15,11 +15,14 @@ from nmcore.errors import DataError, ModelError, VerificationError
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.latency import Latency, measure, on_one_device
 from nmcore.evaluation.stopwatch import timed_inputs
+from nmcore.pipeline.layers import layers_of
 from nmcore.pipeline.result import Result
 from nmcore.plugins import registry
+from nmcore.plugins.capabilities import Profiling
 from nmcore.plugins.protocols import Session
 from nmcore.plugins.states import marked, narrowed
 from nmcore.report import speedup
+from nmcore.report.layers import LayerReport
 from nmcore.report.report import Measures
 from nmcore.report.steps import Step
 from nmcore.utils.files import Draft
@@ -49,8 +52,13 @@ class Measured:
         )
 
 
-def measured(result: Result, draft: Draft, providers: Sequence[str], threads: int) -> Measured:
-    """Time both models, and the one before its weights were converted, and compare them."""
+def measured(
+    result: Result, draft: Draft, providers: Sequence[str], threads: int, *, profiled: bool
+) -> Measured:
+    """Time both models, and the one before its weights were converted, and compare them.
+
+    With ``profiled`` they are told layer by layer, too.
+    """
     unmeasured: list[str] = []
     sessions = _load_all(result, draft.path, providers, threads)
     times: Sequence[Latency | None] = [None] * len(sessions)
@@ -73,11 +81,30 @@ def measured(result: Result, draft: Draft, providers: Sequence[str], threads: in
             "after": Measures.of(result.after, size, times[1]),
             "fidelity": fidelity,
             "steps": steps,
+            "layers": _layers(result, draft.path, sessions) if profiled else (),
             "unmeasured": unmeasured,
             "provider": " and ".join(dict.fromkeys(session.provider for session in sessions)),
             "threads": sessions[0].threads,
         }
     )
+
+
+def _layers(result: Result, written: Path, sessions: Sequence[Session]) -> tuple[LayerReport, ...]:
+    """Both models layer by layer, with times where both run on the CPU."""
+    runtime, before = registry.runtime(), sessions[0]
+    if not isinstance(runtime, Profiling) or {each.provider for each in sessions} != {"cpu"}:
+        return layers_of(result)
+    assert result.original is not None
+    try:
+        feeds = timed_inputs(before, result.data, seed=result.seed)
+        fed = narrowed(feeds, sessions[1].inputs)
+        with step("timing layer by layer"):
+            model = result.original.serialized()
+            first = runtime.profile(model, feeds, threads=before.threads)
+            second = runtime.profile(written, fed, threads=before.threads)
+    except (ModelError, DataError):
+        return layers_of(result)
+    return layers_of(result, (first, second))
 
 
 def _median(time: Latency | None) -> float | None:

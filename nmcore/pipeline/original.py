@@ -155,6 +155,10 @@ class Original:
             return size_of([Path(self.model), *self.data_files])
         return len(self.model) if isinstance(self.model, bytes) else self._full.size()
 
+    def serialized(self) -> bytes:
+        """The model's content."""
+        return self._full.serialize()
+
     def session(self, threads: int = 0) -> protocols.Session:
         """The model, loaded once for each number of threads that one operator may use."""
         if threads not in self._sessions:

@@ -275,6 +275,55 @@ class Native(Protocol):
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A node with weights.
+
+    Attributes
+    ----------
+    name, op : str
+        Its name and its operator.
+    width : int or None
+        The channels that it makes.
+    macs : int or None
+        Multiply-accumulates of one sample.
+    names : frozenset of str
+        What a runtime may call it, with what it computes along the way to the next layers.
+    """
+
+    name: str
+    op: str
+    width: int | None
+    macs: int | None
+    names: frozenset[str] = frozenset()
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A graph that tells its layers one by one."""
+
+    def layers(self) -> Sequence[Layer]:
+        """The layers of the model as it is now, in their order."""
+        ...
+
+
+@runtime_checkable
+class Profiling(Protocol):
+    """A runtime that tells how long each part of a model takes."""
+
+    def profile(
+        self, model: bytes | Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 0
+    ) -> Mapping[str, float]:
+        """Milliseconds of each kernel in a run on the CPU, the median of some, by its name.
+
+        Raises
+        ------
+        ModelError
+            The model does not load, or fails on these inputs.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class Converted:
     """A model in smaller numbers.
 

@@ -21,6 +21,7 @@ from nmcore.plan.summaries import (
     ZSummary,
 )
 from nmcore.plugins.states import StateChange
+from nmcore.report.layers import LayerReport
 from nmcore.report.steps import Step
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.utils.versions import installed_versions
@@ -160,6 +161,8 @@ class Report:
         Inputs and outputs that are states of the model, and have other shapes than before.
     steps : sequence of Step
         The model after each step, where its weights were converted after the compression.
+    layers : sequence of LayerReport
+        Both models layer by layer, where a report was asked for.
     """
 
     before: Measures
@@ -185,6 +188,7 @@ class Report:
     date: str = field(default_factory=lambda: date.today().isoformat())
     states: Sequence[StateChange] = ()
     steps: Sequence[Step] = ()
+    layers: Sequence[LayerReport] = ()
 
     @property
     def removed(self) -> int:
