@@ -39,7 +39,7 @@ def cost(model: ir.Model, known: Shapes, specs: Sequence[InputSpec]) -> Cost:
     """
     nodes = list(RecursiveGraphIterator(model.graph))
     assumed = assumed_inputs(specs)
-    counts = {node: _node_macs(node, known) for node in model.graph}
+    counts = {node: node_macs(node, known) for node in model.graph}
     uncounted = tuple(label(node) for node, count in counts.items() if count is None)
     return Cost(
         len(nodes),
@@ -78,7 +78,7 @@ def terms(
         if constant in stored:  # Several nodes read it and lose the same: it is stored once.
             size = 0
         stored.append(constant)
-        macs = _node_macs(place.node, known, place.index) or 0
+        macs = node_macs(place.node, known, place.index) or 0
         result += _terms(macs, size, [*of_axis.values(), *_inner(inside.get(place))])
     scores = {each.scores: each for each in pairs}
     for node in model.graph:
@@ -86,7 +86,7 @@ def terms(
         if operator is None or not (operator.is_product(node) or node in scores):
             continue
         axes_of = [] if channels is None else [_shares(channels.atoms, owner)]
-        macs = _node_macs(node, known) or 0
+        macs = node_macs(node, known) or 0
         inner = _scores_share(scores[node], known) if node in scores else 0.0
         name = scores[node].pair.name if node in scores else None
         result += _terms(macs * inner, 0, [*axes_of, *_inner(name)])
@@ -222,7 +222,7 @@ def _graphs(main: ir.Graph, nodes: list[ir.Node]) -> Iterator[ir.Graph]:
                 yield from attribute.as_graphs()
 
 
-def _node_macs(node: ir.Node, known: Shapes, index: int | None = None) -> int | None:
+def node_macs(node: ir.Node, known: Shapes, index: int | None = None) -> int | None:
     """Multiply-accumulates of one node, or of its weight at input ``index``.
 
     None where a size is unknown, or none, as where a kernel is larger than what it reads; 0 for

@@ -29,6 +29,7 @@ from nmcore.group import (
     ScorePair,
     Term,
 )
+from nmcore.plugins.inputs import InputSpec
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.states import StateChange
 from nmcore_onnx import cost
@@ -369,13 +370,20 @@ class OnnxGraph:
     def cost(self) -> Cost:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
-            if not self._result_is_new:
-                # What functions and branches hold is counted where it has been inlined.
-                counted = self._original if self._is_inlined else self._source
-            else:
-                counted = self._result
-            specs = cost.inputs(counted, self._stated, self._trace.pasts, self.states())
-            return cost.cost(counted, cost.assumed_shapes(counted, specs), specs)
+            known = cost.assumed_shapes(self._counted, self._specs)
+            return cost.cost(self._counted, known, self._specs)
+
+    @property
+    def _counted(self) -> ir.Model:
+        """The compressed model; what functions and branches hold is counted where it is inlined."""
+        if self._result_is_new:
+            return self._result
+        return self._original if self._is_inlined else self._source
+
+    @property
+    def _specs(self) -> Sequence[InputSpec]:
+        """At which inputs that is counted."""
+        return cost.inputs(self._counted, self._stated, self._trace.pasts, self.states())
 
     @property
     def _is_inlined(self) -> bool:

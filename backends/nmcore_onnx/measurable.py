@@ -17,7 +17,8 @@ from nmcore.group import (
     RowSums,
     ScorePair,
 )
-from nmcore.plugins import Block, Carried, InputHint, Pair, Table
+from nmcore.plugins import Block, Carried, InputHint, Layer, Pair, Table
+from nmcore_onnx import cost, layers
 from nmcore_onnx.graph import OnnxGraph
 from nmcore_onnx.ir import constants
 from nmcore_onnx.probes import (
@@ -88,6 +89,10 @@ class MeasurableGraph(OnnxGraph):
             cuts.resumed(self._trace, self._values[each.name], each, self._removed)
             for each in start
         ]
+
+    def layers(self) -> Sequence[Layer]:
+        """What has weights, as it is now; see :class:`nmcore.plugins.Layered`."""
+        return layers.layers(self._counted, cost.assumed_shapes(self._counted, self._specs))
 
     @cached_property
     def _computed(self) -> set[ir.Value]:

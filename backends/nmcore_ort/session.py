@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.errors import ArgumentError, ModelError, OutOfMemoryError
+from nmcore.plugins.capabilities import Converted
 from nmcore.plugins.inputs import InputSpec
 from nmcore_ort.fallback import is_of_the_device, is_out_of_memory, tell_of_cpu
 from nmcore_ort.installation import onnxruntime
@@ -77,6 +78,22 @@ class OrtRuntime:
             on_cuda = choose(["auto"]).provider == "cuda"
             options["providers"] = [(CUDA, CUDA_OPTIONS), CPU] if on_cuda else [CPU]
         return package.InferenceSession(model, **options)
+
+    def profile(
+        self, model: bytes | Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 0
+    ) -> Mapping[str, float]:
+        """See :class:`nmcore.plugins.capabilities.Profiling`."""
+        from nmcore_ort.profile import profile
+
+        return profile(model, feeds, threads or usable_threads())
+
+    def convert(
+        self, model: bytes, to: str, feeds: Callable[[], Sequence[Mapping[str, NDArray[Any]]]]
+    ) -> Converted:
+        """See :class:`nmcore.plugins.capabilities.Converting`."""
+        from nmcore_ort.conversion import convert
+
+        return convert(model, to, feeds)
 
 
 class OrtSession:

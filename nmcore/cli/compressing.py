@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,12 +35,7 @@ from nmcore.cli.targets import check_out, check_targets
 from nmcore.options.amounts import BUDGETS
 
 if TYPE_CHECKING:
-    from nmcore.evaluation.fidelity import Fidelity
-    from nmcore.evaluation.latency import Latency
-    from nmcore.pipeline.result import Result
-    from nmcore.plugins.protocols import Session
     from nmcore.report.report import Report
-    from nmcore.utils.files import Draft
 
 
 def methods() -> Sequence[str]:
@@ -57,6 +50,13 @@ def criteria() -> Sequence[str]:
     from nmcore.arrays.criteria import CRITERIA
 
     return ("auto", *CRITERIA)
+
+
+def conversions() -> Sequence[str]:
+    """Return the names that ``--then`` takes."""
+    from nmcore.options.methods import THEN
+
+    return THEN
 
 
 def _bn_forms() -> Sequence[str]:
@@ -93,7 +93,7 @@ SECTIONS = {
         "tries",
     ),
     "Result (--report page.html)": (
-        *("reports", "plan_path", "verify", "external_data", "overwrite", "dry_run"),
+        *("then", "reports", "plan_path", "verify", "external_data", "overwrite", "dry_run"),
         *("everything", "as_json", "quiet", "help"),
     ),
     "Machine (--providers cpu --threads 2)": ("providers", "threads", "seed"),
@@ -208,6 +208,13 @@ SECTIONS = {
 @input_shape_option
 @metric_option
 @click.option(
+    "--then",
+    type=LateChoice(conversions),
+    help="Write weights in these numbers in the end, by the runtime's own converter: int8 with "
+    "ranges measured on --data for networks of convolutions, with those of each input for others. "
+    "Tells what each step costs.",
+)
+@click.option(
     "--verify",
     is_flag=True,
     help="Prove in the runtime that cutting the channels out changed nothing else.",
@@ -273,11 +280,10 @@ def compress(
             ctx=click.get_current_context(), param_type="argument", param_hint="'OUT'"
         )
     from nmcore.cli import terminal as t
+    from nmcore.cli.measuring import drafted, measured
     from nmcore.pipeline.compress import compress as compress_model
     from nmcore.pipeline.result import report_of
     from nmcore.plugins.registry import check_file
-    from nmcore.report.report import Measures
-    from nmcore.report.speedup import shortfall
     from nmcore.report.writers import save
     from nmcore.utils.logs import step
 
@@ -296,20 +302,9 @@ def compress(
         given["keep"] = dict(keep)
     with t.working("compressing") as track:
         result = compress_model(source, providers=providers, progress=track, **given)
-    unmeasured: list[str] = []
-    with _drafted(result, target, external_data) as draft:
-        with t.working("timing both models"):
-            with step("loading both models"):
-                sessions = _load_both(result, draft.path, providers, options["threads"] or 0)
-            before = after = None
-            if result.removed:  # else both are one model
-                with step("timing both models"):
-                    before, after = _time_both(sessions, result, unmeasured)
-        measures = (
-            Measures.of(result.before, result.size, before),
-            Measures.of(result.after, draft.size(), after),
-        )
-        fidelity = _fidelity(sessions, result, unmeasured) if result.removed else None
+    with drafted(result, target, external_data) as draft:
+        threads = options["threads"] or 0
+        found = measured(result, draft, providers, threads, profiled=bool(reports))
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.original.data_files if result.original else ())
@@ -317,16 +312,11 @@ def compress(
     rounded = options["round_to"] == "auto" or searched
     report = report_of(
         result,
-        before=measures[0],
-        after=measures[1],
-        shortfall=tuple(shortfall(result.graph, result.outcomes, *measures, rounded=rounded)),
+        shortfall=() if result.then else tuple(found.shortfall(result, rounded=rounded)),
         command=command,
         seed=result.seed,
-        provider=" and ".join(dict.fromkeys(session.provider for session in sessions)),
-        threads=sessions[0].threads,
         verified=options["verify"],
-        fidelity=fidelity,
-        unmeasured=unmeasured,
+        **found.fields,
     )
     for path in reports:
         save(report, path)
@@ -338,89 +328,6 @@ def compress(
         _print_report(report, source, target, everything=everything)
     for line in report.warnings:
         t.warn(line)
-
-
-@contextmanager
-def _drafted(result: Result, target: Path | None, external_data: bool | None) -> Iterator[Draft]:
-    """The result as files that load, beside OUT; somewhere else where there is none."""
-    with TemporaryDirectory() if target is None else nullcontext() as scratch:
-        path = target if scratch is None else Path(scratch) / "model.onnx"
-        assert path is not None
-        with result.draft(path, external_data=external_data) as draft:
-            yield draft
-
-
-def _load_both(
-    result: Result, written: Path, providers: Sequence[str], threads: int
-) -> list[Session]:
-    from nmcore.cli import terminal as t
-    from nmcore.errors import ModelError, VerificationError
-    from nmcore.plugins import registry
-    from nmcore.plugins.states import marked
-
-    assert result.original is not None
-    before = result.original.session(threads)
-    if before.notice:
-        t.notify(before.notice)
-    try:
-        after = registry.runtime().session(written, providers=providers, threads=threads)
-    except ModelError as error:
-        raise VerificationError(f"the original loads, but the result does not: {error}") from error
-    return [before, marked(after, result.graph)]
-
-
-def _time_both(
-    sessions: Sequence[Session], result: Result, unmeasured: list[str]
-) -> Sequence[Latency | None]:
-    from functools import partial
-
-    from nmcore.errors import DataError, ModelError, VerificationError
-    from nmcore.evaluation.latency import measure, on_one_device
-    from nmcore.evaluation.stopwatch import timed_inputs
-    from nmcore.plugins.states import narrowed
-
-    before, after = sessions
-    try:
-        feeds = timed_inputs(before, result.data, seed=result.seed)
-        before.run(feeds)
-    except (ModelError, DataError) as error:
-        unmeasured.append(f"no latency: {error}")
-        return None, None
-    others = narrowed(feeds, after.inputs)
-    try:
-        after.run(others)
-    except ModelError as error:
-        raise VerificationError(f"the original runs, but the result does not: {error}") from error
-    runs = [partial(before.run, feeds), partial(after.run, others)]
-    try:
-        return on_one_device(sessions, lambda: measure(runs))
-    except ModelError as error:
-        unmeasured.append(f"no latency: {error}")
-        return None, None
-
-
-def _fidelity(
-    sessions: Sequence[Session], result: Result, unmeasured: list[str]
-) -> Fidelity | None:
-    from nmcore.cli import terminal as t
-    from nmcore.errors import DataError, ModelError
-    from nmcore.plugins import registry
-    from nmcore.plugins.states import serialized_alike, state_changes
-    from nmcore.utils.logs import step
-
-    before, after = sessions
-    if state_changes(result.graph):  # which data of the original does not fit
-        after = registry.runtime().session(
-            serialized_alike(result.graph), providers=(after.provider,), threads=after.threads
-        )
-    try:
-        with t.working("comparing both models") as track, step("comparing both models"):
-            return result.compared(before, after, track)
-    except (ModelError, DataError) as error:
-        if result.metrics:
-            raise
-        unmeasured.append(f"the results are not compared: {error}")
-        return None
 
 
 def _print_report(report: Report, source: Path, target: Path | None, *, everything: bool) -> None:

@@ -139,12 +139,7 @@ def _fitting(headers: Sequence[str], cells: Sequence[Sequence[str]], width: int)
     # Two spaces lie between columns.
     room = width - 2 * (len(headers) - 1)
     room -= sum(length for k, length in enumerate(longest) if k not in texts)
-    narrow: dict[int, int] = {}
-    for left, k in zip(
-        range(len(texts), 0, -1), sorted(texts, key=lambda k: longest[k]), strict=True
-    ):
-        narrow[k] = min(longest[k], max(room // left, TEXT_WIDTH))
-        room -= narrow[k]
+    narrow = _shared({k: longest[k] for k in texts}, room)
     begins = {k: common_folder([row[k] for row in cells]) for k in texts if narrow[k] < longest[k]}
     return [
         [
@@ -153,6 +148,16 @@ def _fitting(headers: Sequence[str], cells: Sequence[Sequence[str]], width: int)
         ]
         for row in cells
     ]
+
+
+def _shared(longest: dict[int, int], room: int) -> dict[int, int]:
+    """How much room each text gets of what there is; short ones no more than they need."""
+    given: dict[int, int] = {}
+    ordered = sorted(longest, key=longest.__getitem__)
+    for left, k in zip(range(len(ordered), 0, -1), ordered, strict=True):
+        given[k] = min(longest[k], max(room // left, TEXT_WIDTH))
+        room -= given[k]
+    return given
 
 
 def listed(groups: Sequence[G], *, everything: bool) -> tuple[Sequence[G], Sequence[str]]:
@@ -271,12 +276,20 @@ def evaluation_table(out: Console, results: Sequence[Evaluation]) -> Table:
     headers = [name for name, _ in columns]
     rows = [[write(one) for _, write in columns] for one in results]
     grid = table(headers, rows)
-    if not out.is_terminal or least_width(out, grid) <= out.width:
+    names = [printable(row[0]) for row in rows]
+    if not out.is_terminal:
         return grid
+    whole = [*grid.columns[0].cells] == [*map(Text, names)]
+    # What stands on the left of a model's column, and two spaces before each.
+    room = out.width - max(map(len, headers)) - 2 * len(names)
+    figures = max(len(cell) for row in rows for cell in row[1:])
+    if least_width(out, grid) <= out.width and (whole or room < figures * len(names)):
+        return grid
+    widths = _shared({k: max(len(name), figures) for k, name in enumerate(names)}, room)
     _, *models = (
         [header, *row] for header, row in zip(headers, zip(*rows, strict=True), strict=True)
     )
-    return table(["", *(f"<{row[0]}" for row in rows)], models)
+    return table(["", *(f"<{shortened(n, widths[k])}" for k, n in enumerate(names))], models)
 
 
 def _figure(name: str, result: Evaluation) -> str:

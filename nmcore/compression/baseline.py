@@ -52,10 +52,16 @@ class Baseline:
             note = "not compared with merging, as the shapes of the outputs depend on their numbers"
             return graph, outcomes, note
         mine, theirs = found
+        judged = self.calibration.unseen or self.calibration.batches
+        kind = "kept to judge by" if self.calibration.unseen else "measured on"
+        made = "" if self.calibration.real else "synthetic "
+        on = f"on {sum(map(length_of, judged)):,} {made}inputs {kind} "
         if mine <= theirs:
-            note = f"the outputs deviate by {mine:.1f} %; merged, they would by {theirs:.1f} %"
+            note = f"{on}the outputs deviate by {mine:.1f} %; merged, they would by {theirs:.1f} %"
             return graph, outcomes, note
-        note = f"merged instead: the outputs deviate by {theirs:.1f} %, refitted by {mine:.1f} %"
+        note = (
+            f"merged instead: {on}the outputs deviate by {theirs:.1f} %, refitted by {mine:.1f} %"
+        )
         return merged, [*baselines, *inside], note
 
     def _deviations(self, models: Sequence[bytes]) -> list[float] | None:

@@ -15,11 +15,14 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.normalisation import Normalisation
 from nmcore.errors import DataError
 from nmcore.plugins.inputs import InputSpec
+from nmcore.utils.logs import mention
 from nmcore.utils.spread import spread
 from nmcore.utils.text import counted
 
 # The longest name of a class that is a number.
 _DIGITS = 9
+# So many classes are told with their numbers.
+_TOLD = 4
 # The table of classes that a folder may hold.
 TABLE = "labels.csv"
 _HEADER = ["file", "label"]
@@ -125,6 +128,10 @@ class Folder:
                 f"{table} has no label for {len(missing)} of {len(places)} {self.kind}, "
                 f"{missing[0]} first"
             )
+        told = ", ".join(f"{name} = {number}" for name, number in [*numbers.items()][:_TOLD])
+        more = f" and {len(numbers) - _TOLD} more" if len(numbers) > _TOLD else ""
+        source = "its subfolders" if table is None else str(table)
+        mention(f"the classes of {self.name} are those of {source}: {told}{more}")
         y = np.array([numbers[of_file[place]] for place in places], np.int64)
         return y, None if numbered else len(names)
 

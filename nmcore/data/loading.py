@@ -283,7 +283,12 @@ def open_data(
     """
     is_folder = isinstance(data, (str, Path)) and Path(data).is_dir()
     if labels is not None and not is_folder:
-        raise DataError("labels are of the files in a folder, and data is none")
+        if data is None:
+            raise DataError("labels are of the files in a folder, and no data was given")
+        named = data if isinstance(data, (str, Path)) else f"of type {type(data).__name__}"
+        raise DataError(
+            f"labels are of the files in a folder, and data is {named}, which holds classes as y"
+        )
     if data is None:
         return None
     if isinstance(data, (Dataset, Folder, FeedList)):

@@ -247,6 +247,8 @@ def evaluate(
         hints=hints_of(graphs[0]),
         labels=options.labels,
     )
+    if data is None and options.normalisation is not None:
+        notify("synthetic inputs go through the preprocessing; --data takes real ones")
     changed = changed_states(sessions)
     if changed:
         _check_no_past(sessions[0], inputs, changed)

@@ -59,6 +59,7 @@ def data_for(
         The file cannot be read or does not fit, or no inputs can be made.
     """
     if data is None:
+        open_data(None, steps, labels)  # Refuses labels.
         return synthetic_data(
             session, samples or SYNTHETIC, seed=seed, normalisation=steps, hints=hints
         )

@@ -15,7 +15,7 @@ from nmcore.data.normalisation import normalisation
 from nmcore.data.preprocessing import FORM, NUMBERS, spelt_out
 from nmcore.errors import ArgumentError
 from nmcore.options.amounts import BUDGETS
-from nmcore.options.methods import METHODS
+from nmcore.options.methods import METHODS, THEN
 
 # Takes what was given and returns it in its plain form; a TypeError or ValueError says that it
 # cannot be used.
@@ -225,6 +225,7 @@ OPTIONS: Mapping[str, tuple[Form, str]] = {
     "std": _NUMBERS,
     "labels": (Path, "a file"),
     "input_shape": (_shapes, "a shape such as 1x3x640x640, or one for each name of an input,"),
+    "then": _one_of(*THEN),
     "verify": (_true_or_false, "True or False"),
     "providers": (_names, "a name or a list of names, of auto, cuda and cpu,"),
     "threads": (_whole(0), "a whole number from 0"),

@@ -8,3 +8,5 @@ from nmcore.arrays import scaling
 # weights alone. Of the methods for arrays, affine is what that refit is for a single group.
 RECONSTRUCTION = "moments"
 METHODS = (*(name for name in scaling.METHODS if name != "affine"), RECONSTRUCTION)
+# What the weights can become afterwards.
+THEN = ("int8", "fp16")

@@ -89,6 +89,7 @@ class CompressOptions:
     preprocess: Mapping[str, Any] | None = None
     labels: Path | None = None
     input_shape: Mapping[str, Sequence[int]] | None = None
+    then: str | None = None
     verify: bool = False
     providers: Sequence[str] = ("auto",)
     threads: int = 0

@@ -27,6 +27,7 @@ from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.options.recipe import strategy, unused
 from nmcore.pipeline.call import file_name, written_call
+from nmcore.pipeline.conversion import check_convertible, converted
 from nmcore.pipeline.job import Job
 from nmcore.pipeline.made_plan import made_plan
 from nmcore.pipeline.original import Original
@@ -98,6 +99,7 @@ def compress(
     preprocess: str | Path | Mapping[str, Any] | None = None,
     labels: str | Path | None = None,
     input_shape: Mapping[str, Sequence[int]] | Sequence[int] | None = None,
+    then: str | None = None,
     verify: bool = False,
     providers: Sequence[str] = ("auto",),
     threads: int = 0,
@@ -182,6 +184,11 @@ def compress(
         The shapes of inputs, as ``{"images": (1, 3, 640, 640)}``, or one alone of a model with one
         input, where the model leaves sizes open: for counting, synthetic inputs, pictures and
         times. The result leaves open what the model does.
+    then : {"int8", "fp16"}, optional
+        What the weights of the smaller model become in the end, by the runtime's own converter;
+        :attr:`Result.unconverted` is the result before that. Networks of convolutions are quantised
+        with ranges that are measured on ``data``, or on synthetic inputs; others with ranges of
+        each input. Types of inputs and outputs stay.
     verify : bool
         Prove in the runtime that the result equals a full-width model: for methods with a Z, the
         original with its removed channels rebuilt through Z; for ``moments``, the original with
@@ -257,6 +264,7 @@ def compress(
         preprocess=preprocess,
         labels=labels,
         input_shape=input_shape,
+        then=then,
         verify=verify,
         providers=providers,
         threads=threads,
@@ -264,6 +272,7 @@ def compress(
         tries=tries,
     )
     registry.runtime().check(options.providers)
+    check_convertible(options)
     decided = None if plan is None else serialization.plan_of(plan)
     calls = [
         written_call(model, options, plan, data, metrics, name_of) for name_of in (str, file_name)
@@ -284,12 +293,13 @@ def compress(
         job = replace(job, original=job.original.with_states())
     if job.data is None:
         job = replace(job, data=job.original.own_data())
+    job.original.check_sizes(job.data, options.seed)
     if isinstance(options.vocabulary, Path):
         job = job.changed(vocabulary=read_ids(options.vocabulary))
     if options.vocabulary is not None:
         job, found = with_vocabulary(job)
-        return replace(_all(job, decided), vocabulary=found)
-    return _all(job, decided)
+        return converted(replace(_all(job, decided), vocabulary=found), job)
+    return converted(_all(job, decided), job)
 
 
 def _all(job: Job, decided: Plan | None) -> Result:

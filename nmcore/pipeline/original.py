@@ -9,7 +9,9 @@ from typing import Any
 
 from nmcore.calibration.random_inputs import hints_of, runnable
 from nmcore.data.feeds import FeedList
-from nmcore.errors import DataError, ModelError
+from nmcore.data.loading import Opened
+from nmcore.errors import ArgumentError, DataError, ModelError
+from nmcore.evaluation.stopwatch import timed_inputs
 from nmcore.group import Cost
 from nmcore.plan import fingerprint
 from nmcore.plan.plan import Source
@@ -19,6 +21,7 @@ from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.sized_session import sized
 from nmcore.plugins.states import Stateful, marked
 from nmcore.utils.files import size_of
+from nmcore.utils.text import stated_text
 
 
 class Original:
@@ -115,6 +118,26 @@ class Original:
             return FeedList("the test data beside the model", found)
         return None
 
+    def check_sizes(self, data: Opened | None, seed: int) -> None:
+        """Raise where it does not run at the shapes that were stated.
+
+        Raises
+        ------
+        ArgumentError
+            It does not.
+        DataError
+            The data does not fit these shapes.
+        """
+        if not self._stated:
+            return
+        try:
+            self.session().run(timed_inputs(self.session(), data, seed=seed))
+        except ModelError as error:
+            names = {name or self.session().inputs[0].name: s for name, s in self._stated.items()}
+            raise ArgumentError(
+                f"input-shape: the model does not run at {stated_text(names)}: {error}"
+            ) from error
+
     @cached_property
     def cost(self) -> Cost:
         """Its parameters and multiply-accumulates."""
@@ -131,6 +154,10 @@ class Original:
         if isinstance(self.model, (str, Path)):
             return size_of([Path(self.model), *self.data_files])
         return len(self.model) if isinstance(self.model, bytes) else self._full.size()
+
+    def serialized(self) -> bytes:
+        """The model's content."""
+        return self._full.serialize()
 
     def session(self, threads: int = 0) -> protocols.Session:
         """The model, loaded once for each number of threads that one operator may use."""

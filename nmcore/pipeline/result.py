@@ -77,6 +77,12 @@ class Result:
         What raw inputs go through.
     metrics : mapping of str to callable
         What it is judged by; empty where the form of the outputs decides.
+    then : str or None
+        What its weights became in the end.
+    fitted : bool
+        Whether that rests on the data.
+    unconverted : Result or None
+        The result before that.
     """
 
     graph: protocols.Graph = field(repr=False)
@@ -99,6 +105,9 @@ class Result:
     normalisation: Normalisation | None = field(default=None, repr=False)
     vocabulary: Vocabulary | None = None
     metrics: Makers = field(default_factory=dict, repr=False)
+    then: str | None = None
+    fitted: bool = False
+    unconverted: Result | None = field(default=None, repr=False)
 
     @property
     def model(self) -> Any:
@@ -225,8 +234,13 @@ class Result:
         after = registry.runtime().session(serialized_alike(self.graph))
         steps = options.normalisation or self.normalisation
         inputs = data_for(before, data, steps, samples=options.samples, labels=options.labels)
-        features = capabilities.gives_features(self.graph)
-        found = fidelity(before, after, inputs, features=features, asked=asked or self.metrics)
+        found = fidelity(
+            before,
+            after,
+            inputs,
+            features=self._gives_features,
+            asked=asked or self.metrics,
+        )
         return replace(found, held=not self._fitted)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -243,6 +257,11 @@ class Result:
     def removed(self) -> bool:
         """Whether any channel, or any row of the vocabulary, is gone."""
         return self.cut or self.vocabulary is not None
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is another model than the original."""
+        return self.removed or self.then is not None
 
     @property
     def cut(self) -> bool:
@@ -278,7 +297,7 @@ class Result:
             steps=self.normalisation,
             hints=hints_of(self.original.graph) if self.original else None,
             progress=progress,
-            features=capabilities.gives_features(self.graph),
+            features=self._gives_features,
             asked=self.metrics,
         )
         return found if self._fitted else replace(found, held=True)
@@ -287,14 +306,20 @@ class Result:
     def _fitted(self) -> bool:
         """Whether data had a part in it."""
         measured = any(each.plan.method == RECONSTRUCTION for each in self.outcomes)
-        return measured or self.vocabulary is not None
+        return measured or self.fitted or self.vocabulary is not None
+
+    @property
+    def _gives_features(self) -> bool:
+        return capabilities.gives_features((self.unconverted or self).graph)
 
     @property
     def unseen(self) -> Fidelity | None:
         """How it fares on inputs that had no part in it, where that is known without running it:
         where nothing but the vocabulary became smaller.
         """
-        return None if self.cut or self.vocabulary is None else self.vocabulary.unseen
+        if self.cut or self.then is not None or self.vocabulary is None:
+            return None
+        return self.vocabulary.unseen
 
     @property
     def report(self) -> Report:
@@ -311,7 +336,7 @@ class Result:
             provider=None,
             threads=None,
             verified=self.verified,
-            fidelity=self.fidelity if self.metrics and self.removed else None,
+            fidelity=self.fidelity if self.metrics and self.changed else None,
         )
 
     @property
@@ -325,6 +350,10 @@ class Result:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return notebook.report_html(self.report)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The account as plain dicts, lists, strings and numbers."""
+        return self.report.to_dict()
 
     def save_report(self, path: str | Path) -> None:
         """Write the account as JSON, or as a page, whichever the name asks for.
@@ -351,8 +380,13 @@ class Result:
         Raises
         ------
         nmcore.errors.ArgumentError
-            The file cannot be written, or the disk is full.
+            The name ends neither in ``.onnx`` nor as that of the original's file, or the file
+            cannot be written, or the disk is full.
         """
+        source = self.original.model if self.original else None
+        usual = Path(source).suffix.lower() if isinstance(source, (str, Path)) else ".onnx"
+        if Path(path).suffix.lower() not in (".onnx", usual):
+            raise ArgumentError(f"path is {path}; a name that ends in .onnx is needed")
         with self.draft(path, external_data=external_data) as draft:
             draft.publish(keep=self.original.data_files if self.original else ())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from nmcore.budgets import max_drop
@@ -94,7 +95,20 @@ def within_drop(job: Job, once: Once) -> Result:
         f"an estimate, of the smallest of shares of the MACs that lie 1/{max_drop.STEPS} apart"
     )
     spent = Spent("max-drop", limit, best.loss.points)
-    return replace(best.result, notes=[note, *best.result.notes], budget=spent)
+    cautions = [*best.result.cautions, *_too_few(best.loss, limit)]
+    notes = [note, *best.result.notes]
+    return replace(best.result, notes=notes, budget=spent, cautions=cautions)
+
+
+def _too_few(loss: Loss, limit: float) -> Iterator[str]:
+    """Say where the inputs at hand do not tell a loss as small as the limit."""
+    if loss.error is not None and limit > 0 and loss.error > limit:
+        wanted = math.ceil(loss.n * (loss.error / limit) ** 2)
+        yield (
+            f"whether the limit holds is not certain: the standard error of the loss is "
+            f"{loss.error:.2f} points, more than --max-drop {limit:g}; some {wanted:,} inputs to "
+            f"judge on, beside those to measure on, would tell ({loss.n:,} were there)"
+        )
 
 
 def _loss_of(loss: Loss | None) -> Loss:

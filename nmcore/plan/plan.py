@@ -96,6 +96,11 @@ class Plan:
     call: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, strings and numbers, as :meth:`save` writes them."""
+        found: dict[str, Any] = json.loads(text(self))
+        return found
+
     def save(self, path: str | Path) -> None:
         """Write the plan as JSON, a group a line; a crash leaves the old file or none.
 

@@ -274,6 +274,100 @@ class Native(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A node with weights.
+
+    Attributes
+    ----------
+    name, op : str
+        Its name and its operator.
+    width : int or None
+        The channels that it makes.
+    macs : int or None
+        Multiply-accumulates of one sample.
+    names : frozenset of str
+        What a runtime may call it, with what it computes along the way to the next layers.
+    """
+
+    name: str
+    op: str
+    width: int | None
+    macs: int | None
+    names: frozenset[str] = frozenset()
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A graph that tells its layers one by one."""
+
+    def layers(self) -> Sequence[Layer]:
+        """The layers of the model as it is now, in their order."""
+        ...
+
+
+@runtime_checkable
+class Profiling(Protocol):
+    """A runtime that tells how long each part of a model takes."""
+
+    def profile(
+        self, model: bytes | Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 0
+    ) -> Mapping[str, float]:
+        """Milliseconds of each kernel in a run on the CPU, the median of some, by its name.
+
+        Raises
+        ------
+        ModelError
+            The model does not load, or fails on these inputs.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model in smaller numbers.
+
+    Attributes
+    ----------
+    model : bytes
+        It, serialised.
+    how : str
+        How it came about, in words.
+    fitted : bool
+        Whether ranges were measured on the inputs at hand.
+    """
+
+    model: bytes
+    how: str
+    fitted: bool
+
+
+@runtime_checkable
+class Converting(Protocol):
+    """A runtime that writes models in smaller numbers."""
+
+    def convert(
+        self, model: bytes, to: str, feeds: Callable[[], Sequence[Mapping[str, NDArray[Any]]]]
+    ) -> Converted:
+        """The model with weights of another type; its inputs and outputs keep theirs.
+
+        Parameters
+        ----------
+        model : bytes
+            An fp32 model, serialised.
+        to : {"int8", "fp16"}
+            What its weights become.
+        feeds : callable
+            Gives what the model is fed with run by run, where ranges have to be measured.
+
+        Raises
+        ------
+        ModelError
+            It has no such weights, or cannot be converted.
+        """
+        ...
+
+
 def output_names(session: Any) -> Sequence[str]:
     """How the outputs of a session are called; empty where it does not tell."""
     return session.output_names if isinstance(session, Naming) else ()

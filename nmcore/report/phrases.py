@@ -11,6 +11,7 @@ from nmcore.evaluation.metrics.figures import SAID, figure_of, in_words
 from nmcore.group import Cost, Declined, Group, ScorePair
 from nmcore.plugins.states import StateChange
 from nmcore.report.report import GroupReport, Measures, Report
+from nmcore.report.steps import steps_text
 from nmcore.utils.text import (
     change,
     milliseconds,
@@ -243,7 +244,7 @@ def shared_reasons(
 
 
 def outcome(report: Report) -> Iterator[str]:
-    """Say what came of it, in up to three lines: size, speed, and what it costs.
+    """Say what came of it, in up to three lines: size, speed, and what it costs; and of each step.
 
     >>> from nmcore.report.report import Measures
     >>> before, after = Measures(3, 200, 1000, 900), Measures(3, 150, 500, 700)
@@ -256,7 +257,7 @@ def outcome(report: Report) -> Iterator[str]:
         f"size: {size(before.bytes)} -> {size(after.bytes)} "
         f"({change(before.bytes, after.bytes)}), parameters {params}"
     )
-    macs = change(before.macs, after.macs) if before.macs is not None else "unknown"
+    macs = change(before.macs, after.macs) or "unknown"
     speed = f"speed: MACs {macs}"
     if before.latency_ms is not None and after.latency_ms is not None:
         times = f"{milliseconds(before.latency_ms)} -> {milliseconds(after.latency_ms)}"
@@ -264,6 +265,7 @@ def outcome(report: Report) -> Iterator[str]:
     yield speed
     if report.fidelity is not None:
         yield from (f"cost: {line}" for line in comparison(report.fidelity))
+    yield from steps_text(report.steps)
 
 
 def comparison(found: Fidelity) -> Iterator[str]:

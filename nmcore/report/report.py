@@ -21,6 +21,8 @@ from nmcore.plan.summaries import (
     ZSummary,
 )
 from nmcore.plugins.states import StateChange
+from nmcore.report.layers import LayerReport
+from nmcore.report.steps import Step
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.utils.versions import installed_versions
 
@@ -157,6 +159,10 @@ class Report:
         When it was made: year, month and day.
     states : sequence of StateChange
         Inputs and outputs that are states of the model, and have other shapes than before.
+    steps : sequence of Step
+        The model after each step, where its weights were converted after the compression.
+    layers : sequence of LayerReport
+        Both models layer by layer, where a report was asked for.
     """
 
     before: Measures
@@ -181,6 +187,8 @@ class Report:
     vocabulary: Vocabulary | None = None
     date: str = field(default_factory=lambda: date.today().isoformat())
     states: Sequence[StateChange] = ()
+    steps: Sequence[Step] = ()
+    layers: Sequence[LayerReport] = ()
 
     @property
     def removed(self) -> int:

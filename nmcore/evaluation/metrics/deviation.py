@@ -14,6 +14,9 @@ from nmcore.evaluation.outputs import Batch
 from nmcore.group import Array
 from nmcore.utils.text import printable
 
+# An output that deviates by more is another one.
+LOST = 100.0
+
 
 @dataclass(eq=False)
 class Deviation(Metric):
@@ -87,9 +90,20 @@ class Deviation(Metric):
         """Which of several outputs deviates most."""
         if self.has_nan or len(self.total) < 2:
             return None
-        each = {name: _percent([self.wrong[name]], [self.total[name]]) for name in self.total}
+        each = self._by_output
         name = max(each, key=lambda name: each[name])
         return f"of {len(each)} outputs, {printable(name)!r} deviates most: by {each[name]:.2f} %"
+
+    @property
+    def _by_output(self) -> dict[str, float]:
+        return {name: _percent([self.wrong[name]], [self.total[name]]) for name in self.total}
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether one of several outputs is another one, which all of them together may hide."""
+        if self.has_nan or len(self.total) < 2:
+            return False
+        return any(self.total[name] > 0 and each > LOST for name, each in self._by_output.items())
 
     def values(self) -> Mapping[str, float | None]:
         """See :class:`~nmcore.evaluation.metrics.base.Metric`."""

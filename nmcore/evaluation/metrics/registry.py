@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
+from types import BuiltinFunctionType
 from typing import Any
 
 from nmcore.errors import ArgumentError
@@ -114,7 +116,7 @@ def metrics_of(given: MetricLike | Sequence[MetricLike] | None) -> dict[str, Cal
         if isinstance(each, str) and each in METRICS:
             _check_apart(each, METRICS[each], found)
             found[each] = METRICS[each]
-        elif callable(each):
+        elif _takes_outputs(each):
             name, make = Custom(each).name, partial(Custom, each)
             _check_apart(name, make, found | dict(METRICS))
             found[name] = make
@@ -124,6 +126,19 @@ def metrics_of(given: MetricLike | Sequence[MetricLike] | None) -> dict[str, Cal
                 "the original, those of the result and y, is needed"
             )
     return found
+
+
+def _takes_outputs(function: Any) -> bool:
+    """Whether it can be called with outputs, outputs and classes; what Python itself brings is none
+    that gives a figure of them.
+    """
+    if not callable(function) or isinstance(function, BuiltinFunctionType):
+        return False
+    try:
+        signature(function).bind(None, None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _check_apart(name: str, make: Callable[[], Metric], others: Makers) -> None:

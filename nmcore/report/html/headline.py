@@ -9,6 +9,7 @@ from nmcore.report.html import charts
 from nmcore.report.html.markup import Html, tag
 from nmcore.report.phrases import UNCERTAIN, closing_lines, ratio_range
 from nmcore.report.report import Measures, Report
+from nmcore.report.steps import steps_text
 from nmcore.utils.text import (
     counted,
     milliseconds,
@@ -30,6 +31,7 @@ def opening(report: Report) -> Html:
         *_paragraphs(report.notes),
         *_paragraphs(_caveats(report)),
         *_paragraphs(report.fidelity.told if report.fidelity else ()),
+        *_paragraphs(steps_text(report.steps)),
         *_paragraphs(closing_lines(report), class_="muted"),
     )
 

@@ -16,6 +16,7 @@ from nmcore.report.html.components import (
     section,
     table,
 )
+from nmcore.report.html.further import further
 from nmcore.report.html.headline import opening
 from nmcore.report.html.markup import (
     Html,
@@ -24,6 +25,7 @@ from nmcore.report.html.markup import (
     text,
 )
 from nmcore.report.html.portable import portable
+from nmcore.report.html.strip import strip
 from nmcore.report.phrases import by_reason
 from nmcore.report.report import GroupReport, Report
 from nmcore.utils.text import counted
@@ -46,12 +48,14 @@ def page(report: Report) -> str:
     title = "Compression report" + (f": {report.model}" if report.model else "")
     sections = (
         pair(
+            strip(report.layers),
             _widths(report.groups),
             _curves(report.groups),
             _deviations(report.fidelity),
             _similarity(report.groups),
         ),
         _groups(report.groups),
+        further(report.groups),
         _scaling(report.groups),
         _left_alone(report),
         _reproduction(report),

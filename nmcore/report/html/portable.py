@@ -32,6 +32,12 @@ def portable(report: Report) -> Report:
         fidelity=replace(found, data=name, told=named(found.told), lost=named(found.lost)),
         warnings=named(report.warnings),
         notes=named(report.notes),
+        steps=tuple(
+            replace(
+                each, fidelity=None if each.fidelity is None else replace(each.fidelity, data=name)
+            )
+            for each in report.steps
+        ),
     )
 
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 import nmcore
+from chain import Chain
 
 HOSTILE = ("</script><script>alert(1)</script>", "a", '"><img src=x onerror=alert(1)>')
 
@@ -121,3 +122,14 @@ def test_names_from_strangers_cannot_run_in_the_page(run, model, tmp_path):
     assert "<script" not in source
     assert "<img" not in source
     assert "&lt;script&gt;" in source
+
+
+def test_the_page_of_a_compression_has_them(run, tmp_path):
+    onnx.save(Chain().conv(16).node("Relu").conv(6).build(), tmp_path / "model.onnx")
+    run(
+        *("compress", tmp_path / "model.onnx", tmp_path / "out.onnx", "--method", "merge", "-q"),
+        *("--report", tmp_path / "page.html", "--providers", "cpu"),
+    )
+    source = (tmp_path / "page.html").read_text()
+    assert "Layers: channels, MACs, time before and after" in source
+    assert "conv1 (Conv): channels 16 to 8" in source
