@@ -32,7 +32,7 @@ from nmcore.group import (
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.states import StateChange
 from nmcore_onnx import cost
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import bodies, constants
 from nmcore_onnx.ir.arrays import compact
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -48,7 +48,7 @@ from nmcore_onnx.rewrite.channel_sums import (
 )
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.rewrite.narrow import Narrowed
-from nmcore_onnx.rewrite.told import clipped_weights, count_ifs, told
+from nmcore_onnx.rewrite.told import clipped_weights, is_inlined, told
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
@@ -209,17 +209,18 @@ class OnnxGraph:
         return producers.producers(self._traced[group.name], self._shapes)
 
     def readings(self) -> Sequence[Reading]:
-        """Every consumer of every group, in topological order."""
+        """Every consumer of every group that can be measured, in topological order."""
         found = [
             (self._order[slot.node], Reading(name, index, str(slot.source.name)))
             for name, traced in self._traced.items()
+            if not traced.group.unmeasured
             for index, slot in enumerate(traced.consumers)
         ]
         return [reading for _, reading in sorted(found, key=lambda pair: pair[0])]
 
     @cached_property
     def _order(self) -> dict[ir.Node, int]:
-        return {node: number for number, node in enumerate(self._original.graph)}
+        return {node: number for number, node in enumerate(bodies.walk(self._original.graph))}
 
     def consumers(self, group: Group) -> Sequence[Consumer]:
         """The weights that read the group's channels, with all changes so far folded in."""
@@ -369,16 +370,12 @@ class OnnxGraph:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
             if not self._result_is_new:
-                # What functions and branches hold is counted where it has been inlined.
-                counted = self._original if self._is_inlined else self._source
+                inlined = is_inlined(self._source, self._original)
+                counted = self._original if inlined else bodies.with_unique_names(self._source)
             else:
                 counted = self._result
             known = cost.assumed_shapes(counted, self._stated)
             return cost.cost(counted, known, self._stated)
-
-    @property
-    def _is_inlined(self) -> bool:
-        return bool(self._source.functions) or count_ifs(self._source) > count_ifs(self._original)
 
     def told(self) -> Sequence[str]:
         """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""

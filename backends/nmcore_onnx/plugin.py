@@ -15,7 +15,7 @@ from onnx_ir.passes.common import InlinePass
 
 from nmcore.errors import blaming
 from nmcore_onnx.graph import Origin
-from nmcore_onnx.ir import constants, defaults
+from nmcore_onnx.ir import bodies, constants, defaults
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.measurable import MeasurableGraph
 from nmcore_onnx.rewrite import fold_constants
@@ -81,7 +81,7 @@ class Names(NamedTuple):
 def _traced(source: ir.Model, left_out: Sequence[str], *, states: bool = False) -> MeasurableGraph:
     """Trace a model, with what computes the weights that channels are removed from folded in."""
     origin = Origin(source, left_out, states, reopen=lambda: _traced(source, left_out, states=True))
-    model, shapes = _without_decided(_inlined(source))
+    model, shapes = _without_decided(bodies.with_unique_names(_inlined(source)))
     names = Names(foldable(model.graph), fold_constants.foldable(model.graph))
     if not any(names):
         return _with_sums(MeasurableGraph(model, shapes, origin))

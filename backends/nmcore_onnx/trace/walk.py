@@ -1,9 +1,14 @@
-"""Walking a graph: every node's channels are followed, in topological order."""
+"""Walking a graph: every node's channels are followed, in topological order.
+
+Nodes in bodies of If, Loop and Scan come before the node that runs them: what they read of the
+graph around is known by then.
+"""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir import bodies
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.trace import shared_weights
 from nmcore_onnx.trace.context import Trace
@@ -18,7 +23,7 @@ def trace(graph: ir.Graph, shapes: Shapes, *, states: bool = False) -> Trace:
     """
     state = Trace(graph, shapes, opens_states=states)
     interface.begin(state)
-    for node in graph:
+    for node in bodies.walk(graph):
         rule_for(node)(node, state)
         state.visited.add(node)
     state.run_checks()
