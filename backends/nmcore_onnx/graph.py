@@ -32,7 +32,7 @@ from nmcore.group import (
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.states import StateChange
 from nmcore_onnx import cost
-from nmcore_onnx.ir import bodies, constants
+from nmcore_onnx.ir import bodies, constants, names
 from nmcore_onnx.ir.arrays import compact
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -139,6 +139,7 @@ class OnnxGraph:
     def with_sums(self: Own, sums: Mapping[str, ChannelSum]) -> Own:
         """The same model, opened anew with some means over channels as products."""
         copy = self._original.clone()
+        names.adopt(copy.graph)
         known = {**self._shapes, **write_sums(copy.graph, sums)}
         return type(self)(copy, known, self._origin)
 

@@ -74,6 +74,28 @@ def branches(*, norm=False, opset=17, ir_version=8):
     )
 
 
+def written_out():
+    """An If with a turned weight, one scaled by a constant, and a mean over channels between."""
+    weights, branches = Weights(), []
+    for width in (8, 6):
+        turned = numpy_helper.to_array(weights.twins("w", 5, width)).T.copy()
+        inits = [constant(turned, "turned"), weights.plain("v", width, 5)]
+        inits += [constant(np.linspace(1, 2, 5, dtype="f4"), "scale")]
+        nodes = [
+            node("Transpose", ["turned"], ["w1"]),
+            node("MatMul", ["x", "w1"], ["made"], "first"),
+            node("ReduceMean", ["made"], ["mean"], "mean", axes=[1]),
+            node("Sub", ["made", "mean"], ["centred"]),
+            node("Relu", ["centred"], ["bent"]),
+            node("Mul", ["v", "scale"], ["w2"]),
+            node("MatMul", ["bent", "w2"], ["given"], "last"),
+        ]
+        branches.append(body(nodes, ["given"], inits))
+    choice = node("If", ["flag"], ["y"], "if", then_branch=branches[0], else_branch=branches[1])
+    given = [value("x", FLOAT, ["n", 5]), value("flag", BOOL, [])]
+    return model([choice], given, [value("y", FLOAT, ["n", 5])])
+
+
 def stepped(weights, source, *, width=8, size=5, tag=""):
     """Nodes of a step that gives a state from a state, and their initialisers."""
     inits = [weights.twins(f"wide{tag}", size, width), weights.plain(f"back{tag}", width, size)]
