@@ -283,6 +283,8 @@ class Group:
         Every name of what holds an entry for each channel: nodes, their weights, and the modules of
         a framework that these are from. Whether the entries are the channels of the group, one by
         one and in the same order; else they are several for each, or those of other groups, too.
+    unmeasured : str
+        Where the channels are read, if nothing can be measured there; else empty.
     """
 
     name: str
@@ -292,6 +294,7 @@ class Group:
     block: int = 1
     filters: Sequence[str] = ()
     members: Mapping[str, bool] = field(default_factory=dict, compare=False)
+    unmeasured: str = ""
 
     @property
     def names(self) -> Sequence[str]:
@@ -424,6 +427,8 @@ class Cost:
         open batch alone is none of them, as one sample is counted.
     uncounted : tuple of str
         The nodes that a size is missing for; empty unless ``macs`` is None.
+    remarks : tuple of str
+        How parts were counted that do not just run once, a line each.
     """
 
     nodes: int
@@ -431,3 +436,4 @@ class Cost:
     macs: int | None = None
     assumed: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
     uncounted: tuple[str, ...] = field(default=(), compare=False)
+    remarks: tuple[str, ...] = field(default=(), compare=False)

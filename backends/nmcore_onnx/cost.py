@@ -16,10 +16,11 @@ from nmcore.plugins import InputSpec, open_sizes
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.states import StateChange
 from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.bodies import bodies, walk
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
-from nmcore_onnx.ir.types import Shapes
-from nmcore_onnx.shapes.per_node import NodeInference
+from nmcore_onnx.ir.types import Dim, Shapes
+from nmcore_onnx.shapes.per_node import NodeInference, scanned
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.groups import TracedGroup
@@ -41,13 +42,61 @@ def cost(model: ir.Model, known: Shapes, specs: Sequence[InputSpec]) -> Cost:
     assumed = assumed_inputs(specs)
     counts = {node: node_macs(node, known) for node in model.graph}
     uncounted = tuple(label(node) for node, count in counts.items() if count is None)
+    inside = sum((node_macs(n, known) or 0) * times for n, times in _runs(model.graph, known))
     return Cost(
         len(nodes),
         _params(model, nodes),
-        None if uncounted else sum(count for count in counts.values() if count),
+        None if uncounted else inside,
         {spec.name: assumed[spec.name] for spec in open_sizes.guessed(specs)},
         uncounted,
+        tuple(_remarks(model.graph, known)),
     )
+
+
+def _remarks(graph: ir.Graph, known: Shapes) -> Iterator[str]:
+    """How bodies that hold work are counted."""
+    unknown: list[str] = []
+    seen: set[str] = set()
+    for node in walk(graph):
+        for body in bodies(node):
+            counts = {each: node_macs(each, known) for each in walk(body)}
+            unknown += [label(each) for each, count in counts.items() if count is None]
+            if not any(counts.values()):
+                continue
+            if node.op_type == "If" and "If" not in seen:
+                yield "both branches of an If"
+            elif node.op_type != "If" and _steps(node, body, known) is None:
+                yield f"{node.op_type} {label(node)!r} once, as its steps are not known"
+            seen.add(node.op_type)
+    if unknown:
+        left = len(dict.fromkeys(unknown))
+        yield f"nothing for {left} nodes in bodies, whose sizes are unknown, {unknown[0]!r} first"
+
+
+def _runs(graph: ir.Graph, known: Shapes, times: int = 1) -> Iterator[tuple[ir.Node, int]]:
+    """Every node, and how often it runs: both branches of an If, and the body of a loop as often as
+    constants and sizes tell, or once.
+    """
+    for node in graph:
+        yield node, times
+        for body in bodies(node):
+            yield from _runs(body, known, times * (_steps(node, body, known) or 1))
+
+
+# Exporters write the largest number there is for loops that end by a condition.
+_MOST_STEPS = 2**31
+
+
+def _steps(node: ir.Node, body: ir.Graph, known: Shapes) -> int | None:
+    """How often a body runs where its node runs once; None where that is not known."""
+    found: Dim | None = 1 if node.op_type == "If" else None
+    if node.op_type == "Loop":
+        given = constants.ints(node.inputs[0])
+        found = given[0] if given else None
+    for outer, _, axis in scanned(node, body):
+        shape = known.get(outer.name or "", ()) if outer is not None else ()
+        found = shape[axis] if -len(shape) <= axis < len(shape) else found
+    return found if isinstance(found, int) and 0 < found < _MOST_STEPS else None
 
 
 def terms(
@@ -70,6 +119,7 @@ def terms(
     }
     for place in inside:
         axes[place]  # also where no group owns any of it
+    runs = dict(_runs(model.graph, known))
     result: list[Term] = []
     stored: list[tuple[ir.Value | None, dict[int, Shares]]] = []
     for place, of_axis in axes.items():
@@ -78,15 +128,15 @@ def terms(
         if constant in stored:  # Several nodes read it and lose the same: it is stored once.
             size = 0
         stored.append(constant)
-        macs = node_macs(place.node, known, place.index) or 0
+        macs = (node_macs(place.node, known, place.index) or 0) * runs[place.node]
         result += _terms(macs, size, [*of_axis.values(), *_inner(inside.get(place))])
     scores = {each.scores: each for each in pairs}
-    for node in model.graph:
+    for node in runs:
         operator, channels = operators.find(node), trace.channels.get(node.outputs[0])
         if operator is None or not (operator.is_product(node) or node in scores):
             continue
         axes_of = [] if channels is None else [_shares(channels.atoms, owner)]
-        macs = node_macs(node, known) or 0
+        macs = (node_macs(node, known) or 0) * runs[node]
         inner = _scores_share(scores[node], known) if node in scores else 0.0
         name = scores[node].pair.name if node in scores else None
         result += _terms(macs * inner, 0, [*axes_of, *_inner(name)])

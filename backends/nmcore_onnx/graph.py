@@ -33,7 +33,7 @@ from nmcore.plugins.inputs import InputSpec
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.states import StateChange
 from nmcore_onnx import cost
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import bodies, constants, names
 from nmcore_onnx.ir.arrays import compact
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import label
@@ -49,7 +49,7 @@ from nmcore_onnx.rewrite.channel_sums import (
 )
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.rewrite.narrow import Narrowed
-from nmcore_onnx.rewrite.told import clipped_weights, count_ifs, told
+from nmcore_onnx.rewrite.told import clipped_weights, is_inlined, told
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
@@ -140,6 +140,7 @@ class OnnxGraph:
     def with_sums(self: Own, sums: Mapping[str, ChannelSum]) -> Own:
         """The same model, opened anew with some means over channels as products."""
         copy = self._original.clone()
+        names.adopt(copy.graph)
         known = {**self._shapes, **write_sums(copy.graph, sums)}
         return type(self)(copy, known, self._origin)
 
@@ -210,17 +211,18 @@ class OnnxGraph:
         return producers.producers(self._traced[group.name], self._shapes)
 
     def readings(self) -> Sequence[Reading]:
-        """Every consumer of every group, in topological order."""
+        """Every consumer of every group that can be measured, in topological order."""
         found = [
             (self._order[slot.node], Reading(name, index, str(slot.source.name)))
             for name, traced in self._traced.items()
+            if not traced.group.unmeasured
             for index, slot in enumerate(traced.consumers)
         ]
         return [reading for _, reading in sorted(found, key=lambda pair: pair[0])]
 
     @cached_property
     def _order(self) -> dict[ir.Node, int]:
-        return {node: number for number, node in enumerate(self._original.graph)}
+        return {node: number for number, node in enumerate(bodies.walk(self._original.graph))}
 
     def consumers(self, group: Group) -> Sequence[Consumer]:
         """The weights that read the group's channels, with all changes so far folded in."""
@@ -378,16 +380,14 @@ class OnnxGraph:
         """The compressed model; what functions and branches hold is counted where it is inlined."""
         if self._result_is_new:
             return self._result
-        return self._original if self._is_inlined else self._source
+        if is_inlined(self._source, self._original):
+            return self._original
+        return bodies.with_unique_names(self._source)
 
     @property
     def _specs(self) -> Sequence[InputSpec]:
         """At which inputs that is counted."""
         return cost.inputs(self._counted, self._stated, self._trace.pasts, self.states())
-
-    @property
-    def _is_inlined(self) -> bool:
-        return bool(self._source.functions) or count_ifs(self._source) > count_ifs(self._original)
 
     def told(self) -> Sequence[str]:
         """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""

@@ -34,6 +34,7 @@ from nmcore_onnx.probes import (
     residual_blocks,
 )
 from nmcore_onnx.rewrite import merge_rows, model_copy
+from nmcore_onnx.rewrite.forced_branches import forced
 from nmcore_onnx.storage import files
 from nmcore_onnx.trace import consumers, operators
 from nmcore_onnx.trace.groups import TracedGroup
@@ -46,7 +47,7 @@ _COMPRESS = 9
 
 class MeasurableGraph(OnnxGraph):
     """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Differentiable``, ``Informative``,
-    ``Describing`` and :class:`nmcore.plugins.Lexical`.
+    ``Describing``, ``Branching`` and :class:`nmcore.plugins.Lexical`.
     """
 
     def norm_probe(self) -> bytes | None:
@@ -336,6 +337,15 @@ class MeasurableGraph(OnnxGraph):
         last = operator.input_axis(node) == -1
         found = padding.has_positions_of(self._mask, data, self._shapes, self._assumed_shapes)
         return self._mask.name if last and found else None
+
+    def forced(self, model: bytes) -> Sequence[bytes]:
+        """A model with each way of deciding its Ifs; see :class:`nmcore.plugins.Branching`."""
+        groups = self._traced.values()
+        nodes = {slot.node for each in groups for slot in each.producers}
+        nodes |= {slot.node for each in groups for slot in each.consumers}
+        if all(node.graph is self._original.graph for node in nodes):
+            return ()
+        return [files.serialize(each) for each in forced(files.from_bytes(model, []))]
 
     def input_hints(self) -> Mapping[str, InputHint]:
         """What the original's first nodes tell of the inputs it was trained on."""

@@ -15,7 +15,7 @@ from onnx_ir.passes.common import InlinePass
 
 from nmcore.errors import blaming
 from nmcore_onnx.graph import Origin
-from nmcore_onnx.ir import constants, defaults
+from nmcore_onnx.ir import bodies, constants, defaults, names
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.measurable import MeasurableGraph
 from nmcore_onnx.rewrite import fold_constants
@@ -81,16 +81,21 @@ class Names(NamedTuple):
 def _traced(source: ir.Model, left_out: Sequence[str], *, states: bool = False) -> MeasurableGraph:
     """Trace a model, with what computes the weights that channels are removed from folded in."""
     origin = Origin(source, left_out, states, reopen=lambda: _traced(source, left_out, states=True))
-    model, shapes = _without_decided(_inlined(source))
-    names = Names(foldable(model.graph), fold_constants.foldable(model.graph))
-    if not any(names):
+    model, shapes = _without_decided(bodies.with_unique_names(_inlined(source)))
+    names.adopt(model.graph)
+    graphs = list(bodies.graphs(model.graph))
+    found = Names(
+        [name for each in graphs for name in foldable(each)],
+        [name for each in graphs for name in fold_constants.foldable(each)],
+    )
+    if not any(found):
         return _with_sums(MeasurableGraph(model, shapes, origin))
-    graph = _folded(model, shapes, names, origin)
-    useful = names.among(graph.weights())
-    if useful != names:
+    graph = _with_sums(_folded(model, shapes, found, origin))
+    useful = found.among(graph.weights())
+    if useful != found:
         origin = replace(origin, declined=graph.declined)
-        graph = _folded(model, shapes, useful, origin)
-    return _with_sums(graph)
+        graph = _with_sums(_folded(model, shapes, useful, origin))
+    return graph
 
 
 def _without_decided(model: ir.Model) -> tuple[ir.Model, Shapes]:
@@ -131,17 +136,21 @@ def _inlined(model: ir.Model) -> ir.Model:
     return copy
 
 
-def _folded(model: ir.Model, shapes: Shapes, names: Names, origin: Origin) -> MeasurableGraph:
+def _folded(model: ir.Model, shapes: Shapes, folded: Names, origin: Origin) -> MeasurableGraph:
     """Trace a copy, as the caller's own model stays as it is; only the weights' shapes change."""
     copy = model.clone()
     inputs = defaults.unlist(copy)
-    fold_transposes(copy.graph, names.transposed)
-    fold_constants.fold_constants(copy.graph, names.computed)
+    names.adopt(copy.graph)
+    graphs = list(bodies.graphs(copy.graph))
+    for graph in graphs:
+        fold_transposes(graph, [each for each in folded.transposed if each in graph.initializers])
+        fold_constants.fold_constants(graph, folded.computed)
     defaults.relist(copy, inputs)
-    initialisers = copy.graph.initializers
+    new = {*folded.transposed, *folded.computed}
     known = {
-        name: constants.shape(initialisers[name]) or ()
-        for name in (*names.transposed, *names.computed)
-        if name in initialisers
+        name: constants.shape(value) or ()
+        for graph in graphs
+        for name, value in graph.initializers.items()
+        if name in new
     }
     return MeasurableGraph(copy, {**shapes, **known}, origin)

@@ -231,6 +231,24 @@ def proportional(groups: Sequence[Group]) -> dict[str, NDArray[np.float64]]:
     return {name: np.square(share) for name, share in shares.items()}
 
 
+def typical(
+    groups: Sequence[Group], measured: Sequence[NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
+    """Error curves of groups that are not measured: the mean of those that are, by share removed.
+
+    >>> group = Group("inside", 3, ["inside"], ["next"])
+    >>> typical([group], [np.array([1.0, 2.0]), np.array([3.0, 6.0])])["inside"].tolist()
+    [2.0, 4.0]
+    """
+    found = proportional(groups)
+    curves = [np.concatenate([[0.0], curve]) for curve in measured if len(curve)]
+    for group in groups if curves else ():
+        shares = np.arange(1, group.width) / group.width
+        known = [np.interp(shares, np.arange(len(c)) / len(c), c) for c in curves]
+        found[group.name] = np.mean(known, axis=0)
+    return found
+
+
 def counted(cost: Cost, kind: str) -> int:
     """What a model costs of some kind.
 

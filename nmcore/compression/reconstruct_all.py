@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nmcore.arrays.elimination import Curve
+from nmcore.budgets.allocation import typical
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.heads import HeadNarrowing
@@ -32,8 +33,10 @@ def reconstruct_all(
     walk.prepare()
     heads = HeadNarrowing(walk)
     fitting = {group.name for group in graph.groups if walk.fits(group) and task.refits(group)}
-    free = [group for group in graph.groups if group.name in task.free & fitting]
-    allotment, curves = _allotted(walk, heads, task, free)
+    allowed = [group for group in graph.groups if group.name in task.free]
+    free = [group for group in allowed if group.name in fitting]
+    unmeasured = [group for group in allowed if group.unmeasured]
+    allotment, curves = _allotted(walk, heads, task, free, unmeasured)
     counts = allotment.counts
     changing = [group for group in graph.groups if counts[group.name] < group.width]
     refitted = [group for group in changing if group.name in fitting]
@@ -71,9 +74,16 @@ def reconstruct_all(
 
 
 def _allotted(
-    walk: Reconstruction, heads: HeadNarrowing, task: Task, free: Sequence[Group]
+    walk: Reconstruction,
+    heads: HeadNarrowing,
+    task: Task,
+    free: Sequence[Group],
+    unmeasured: Sequence[Group],
 ) -> tuple[Allotment, dict[str, Curve]]:
-    """How many channels stay, and the error curves that this rests on, where a budget asks."""
+    """How many channels stay, and the error curves that this rests on, where a budget asks.
+
+    Groups that are not measured lose what the others lose on average.
+    """
     if task.budget is None:
         return Allotment(task.counts), {}
     with step(f"measuring the error curves of {len(free)} groups"):
@@ -82,6 +92,7 @@ def _allotted(
     curves |= inside
     errors = {name: prices.get(name, 1.0) * curve.error for name, curve in curves.items()}
     added = sum(map(walk.new_biases, free))
+    errors |= typical(unmeasured, [errors[group.name] for group in free if group.name in errors])
     return meet(walk.graph, task.budget, task.choices, errors, added=added), curves
 
 

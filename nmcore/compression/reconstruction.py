@@ -122,11 +122,15 @@ class Reconstruction:
         return sum(len(c.weight) for c in self.graph.consumers(group) if c.bias is None)
 
     def fits(self, group: Group) -> bool:
-        """Whether the group's moments are of a manageable size."""
-        return all(c.features <= MAX_FEATURES for c in self.graph.consumers(group))
+        """Whether the group can be measured, and its moments are of a manageable size."""
+        return not group.unmeasured and all(
+            c.features <= MAX_FEATURES for c in self.graph.consumers(group)
+        )
 
     def why_not(self, group: Group) -> str:
         """Why a group's moments are not formed; empty where they can be."""
+        if group.unmeasured:
+            return group.unmeasured
         return "" if self.fits(group) else f"more than {MAX_FEATURES} features"
 
     def curves(self, groups: Iterable[Group], progress: Progress = silent) -> dict[str, Curve]:

@@ -2,6 +2,7 @@
 
 from nmcore.plugins.capabilities import (
     Block,
+    Branching,
     Converted,
     Convertible,
     Converting,
@@ -35,6 +36,7 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Block",
+    "Branching",
     "Carried",
     "Converted",
     "Convertible",

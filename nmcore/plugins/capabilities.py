@@ -19,7 +19,7 @@ from nmcore.group import (
     RowSums,
     ScorePair,
 )
-from nmcore.plugins.protocols import Carried, Measurable
+from nmcore.plugins.protocols import Carried, Graph, Measurable
 
 
 @runtime_checkable
@@ -36,6 +36,18 @@ class Maskable(Measurable, Protocol):
         -------
         bool
             Whether there are such consumers.
+        """
+        ...
+
+
+@runtime_checkable
+class Branching(Graph, Protocol):
+    """A graph of which parts run only where a condition holds."""
+
+    def forced(self, model: bytes) -> Sequence[bytes]:
+        """A model of this graph, serialised, once for each way in which conditions may turn out.
+
+        Nothing where no channels of a group are in such a part.
         """
         ...
 

@@ -201,7 +201,7 @@ class Measurable(Graph, Protocol):
         ...
 
     def readings(self) -> Sequence[Reading]:
-        """Every consumer of every group, in topological order."""
+        """Every consumer of every group but those that are unmeasured, in topological order."""
         ...
 
     def consumer(self, reading: Reading) -> Consumer:

@@ -47,6 +47,8 @@ def cost_notes(cost: Cost) -> Iterator[str]:
     elif cost.assumed:
         inputs = stated_text(cost.assumed)
         yield f"MACs are of {inputs}, a guess: the model leaves sizes open (--input-shape)"
+    if cost.macs is not None:
+        yield from (f"MACs count {remark}" for remark in cost.remarks)
 
 
 def states_note(following: Mapping[str, str]) -> Iterator[str]:

@@ -57,6 +57,10 @@ class Folded:
         """Take a value as known, whatever it is computed from."""
         self._known[str(value.name)] = array
 
+    def forget(self, value: ir.Value) -> None:
+        """Know nothing of a value any more."""
+        self._known.pop(str(value.name), None)
+
     def value(self, value: ir.Value | None, shapes: Shapes | None = None) -> Array | None:
         """As :func:`fold`; constants may only be added to the graph in between, not changed."""
         if value is None:

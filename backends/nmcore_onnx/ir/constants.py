@@ -167,9 +167,13 @@ def _named(new: Array | ir.LazyTensor, name: str) -> tuple[ir.TensorProtocol, ir
 
 
 def insert(place: Place, name: str, new: Array | ir.LazyTensor) -> None:
-    """Feed ``place`` from a new initialiser called ``name``, or so where that is taken."""
+    """Feed ``place`` from a new initialiser called ``name``, or so where that is taken.
+
+    It is one of the main graph, where every body sees it.
+    """
     graph = place.node.graph
     assert isinstance(graph, ir.Graph)
+    graph = names.main(graph)
     data, shape = _named(new, names.value_name(graph, name))
     value = ir.Value(name=data.name, shape=shape, type=ir.TensorType(data.dtype), const_value=data)
     graph.register_initializer(value)

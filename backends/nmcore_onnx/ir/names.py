@@ -7,17 +7,35 @@ would stand for another value there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import onnx_ir as ir
 
 # The names of each graph, once they have been asked for; new ones are added.
 _VALUES: WeakKeyDictionary[ir.Graph, set[str]] = WeakKeyDictionary()
 _NODES: WeakKeyDictionary[ir.Graph, set[str]] = WeakKeyDictionary()
+# The main graph of each body, which does not know it itself.
+_MAIN: WeakKeyDictionary[ir.Graph, ReferenceType[ir.Graph]] = WeakKeyDictionary()
+
+
+def adopt(graph: ir.Graph) -> None:
+    """Let :func:`main` know whose the graphs inside a main graph are."""
+    mine = ref(graph)
+    for body in graph.subgraphs():
+        _MAIN[body] = mine
+
+
+def main(graph: ir.Graph) -> ir.Graph:
+    """The main graph that a body was adopted by, where all its readers see new values; else the
+    graph itself.
+    """
+    found = _MAIN.get(graph)
+    return (found() if found is not None else None) or graph
 
 
 def value_name(graph: ir.Graph, name: str) -> str:
     """A name like ``name`` that no value has; it is taken from now on."""
+    graph = main(graph)
     if graph not in _VALUES:
         _VALUES[graph] = set(_value_names(graph))
     return _free(_VALUES[graph], name)
@@ -25,6 +43,7 @@ def value_name(graph: ir.Graph, name: str) -> str:
 
 def node_name(graph: ir.Graph, name: str) -> str:
     """A name like ``name`` that no node has; it is taken from now on."""
+    graph = main(graph)
     if graph not in _NODES:
         _NODES[graph] = {str(node.name) for node in graph.all_nodes()}
     return _free(_NODES[graph], name)
@@ -32,6 +51,7 @@ def node_name(graph: ir.Graph, name: str) -> str:
 
 def forget(graph: ir.Graph) -> None:
     """Look names up anew: some may have become free."""
+    graph = main(graph)
     _VALUES.pop(graph, None)
     _NODES.pop(graph, None)
 

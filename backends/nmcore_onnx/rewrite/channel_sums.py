@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from nmcore.group import IntArray
-from nmcore_onnx.ir import constants
+from nmcore_onnx.ir import bodies, constants
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.nodes import flag
 from nmcore_onnx.ir.types import Shapes
@@ -58,10 +58,11 @@ def summable(trace: Trace) -> dict[str, ChannelSum]:
     channels later on is another weight of theirs, but makes nothing of what is summed.
     """
     found: dict[str, ChannelSum] = {}
-    if any(_changes_type(node) for node in trace.graph):
+    nodes = list(bodies.walk(trace.graph))
+    if any(_changes_type(node) for node in nodes):
         return found
     makers = _makers(trace)
-    for node in trace.graph:
+    for node in nodes:
         channels = trace.at(node) if node.op_type in ("ReduceMean", "ReduceSum") else None
         if channels is None or channels.length is None or not node.name:
             continue
@@ -75,7 +76,7 @@ def summable(trace: Trace) -> dict[str, ChannelSum]:
         plain = [constants.dtype(slot.place.value) for slot in maker] == [np.float32]
         if plain and _is_product(node, total):
             found[node.name] = total
-    names = [node.name for node in trace.graph]
+    names = [node.name for node in nodes]
     return {name: total for name, total in found.items() if names.count(name) == 1}
 
 
@@ -121,8 +122,9 @@ def _is_product(node: ir.Node, total: ChannelSum) -> bool:
 def write_sums(graph: ir.Graph, sums: Mapping[str, ChannelSum]) -> Shapes:
     """Turn what :func:`summable` names into products; returns the shapes of what is new."""
     shapes: Shapes = {}
-    for node in [node for node in graph if node.name in sums]:
-        shapes |= _write(graph, node, sums[str(node.name)])
+    for node in [node for node in bodies.walk(graph) if node.name in sums]:
+        assert isinstance(node.graph, ir.Graph)
+        shapes |= _write(node.graph, node, sums[str(node.name)])
     return shapes
 
 

@@ -32,13 +32,18 @@ _NORMS = (
 
 
 def foldable(graph: ir.Graph) -> list[str]:
-    """The names of all values that are weights, biases or parameters computed from constants."""
+    """The names of all values that are weights, biases or parameters computed from constants.
+
+    In bodies those stay that are stored in half precision: :func:`store_halves` does not see them.
+    """
     found: set[ir.Value] = set()
     wanted = []
     for node in graph:
         if not _is_computed(node, found):
             continue
         found.update(node.outputs)
+        if names.main(graph) is not graph and any(map(_is_widened, node.outputs)):
+            continue
         wanted += [str(value.name) for value in node.outputs if _is_wanted(graph, value)]
     return wanted
 
@@ -57,7 +62,7 @@ def fold_constants(graph: ir.Graph, chosen: Iterable[str]) -> None:
         data = ir.Tensor(np.ascontiguousarray(array), name=name)
         kind = ir.TensorType(data.dtype)
         new = ir.Value(name=name, shape=data.shape, type=kind, const_value=data)
-        graph.register_initializer(new)
+        names.main(graph).register_initializer(new)
         if _is_widened(value):
             maker = value.producer()
             assert maker is not None

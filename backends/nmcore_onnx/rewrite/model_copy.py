@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnx_ir.traversal import RecursiveGraphIterator
 
-from nmcore_onnx.ir import names
+from nmcore_onnx.ir import bodies, names
 from nmcore_onnx.ir.constants import Place
 
 
@@ -13,13 +14,20 @@ class Copy:
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model.clone()
-        self._nodes = dict(zip(model.graph, self.model.graph, strict=True))
+        names.adopt(self.model.graph)
+        mine = RecursiveGraphIterator(self.model.graph)
+        self._nodes: dict[ir.Node, ir.Node] = dict(
+            zip(RecursiveGraphIterator(model.graph), mine, strict=True)
+        )
         self._values = {
             old: new
             for before, after in self._nodes.items()
             for old, new in zip(before.outputs, after.outputs, strict=True)
         }
-        self._values |= dict(zip(model.graph.inputs, self.model.graph.inputs, strict=True))
+        inner = bodies.graphs(self.model.graph)
+        self.graphs = list(zip(bodies.graphs(model.graph), inner, strict=True))
+        for before, after in self.graphs:
+            self._values |= dict(zip(before.inputs, after.inputs, strict=True))
         self._doubles: dict[tuple[ir.Node, ir.Node], ir.Node] = {}
 
     def node(self, node: ir.Node) -> ir.Node:
@@ -27,7 +35,7 @@ class Copy:
         return self._nodes[node]
 
     def has(self, node: ir.Node) -> bool:
-        """Whether a node of the original is one of the main graph, where changes are made."""
+        """Whether a node of the original is one of the copy's too."""
         return node in self._nodes
 
     def place(self, place: Place) -> Place:

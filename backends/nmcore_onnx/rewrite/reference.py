@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from nmcore.group import FloatArray, Scaling
+from nmcore_onnx.ir import defaults
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.groups import TracedGroup
@@ -21,11 +22,13 @@ from nmcore_onnx.trace.slots import ConsumerSlot
 
 def rebuild(copy: Copy, pairs: Sequence[tuple[TracedGroup, Scaling]]) -> ir.Model:
     """Let every consumer in a copy of the original read its channels rebuilt through Z."""
+    inputs = defaults.unlist(copy.model)
     for number, (traced, scaling) in enumerate(pairs):
         readers = [twin for slot in traced.consumers for twin in slot.all]
         for index, slot in enumerate(readers):
             matrix, tag = _map(traced, slot, scaling), f"{number}.{index}"
             operators.weighted(slot.node).rebuild(copy.node(slot.node), slot, matrix, tag)
+    defaults.relist(copy.model, inputs)
     return copy.model
 
 

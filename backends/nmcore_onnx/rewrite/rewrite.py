@@ -79,7 +79,7 @@ def rewrite(
         total = operators.weighted(node).add_bias(copy.node(node), addition, place.index)
         if total is not None:
             copy.move(node.outputs[0], total)
-    _reunite(model, copy)
+    _reunite(copy)
     defaults.relist(copy.model, inputs)
     for count in trace.counts:
         _recount(copy, count, removed)
@@ -182,10 +182,12 @@ def _later(
     return ir.LazyTensor(compute, tensor.dtype, ir.Shape(sizes), name=tensor.name)
 
 
-def _reunite(model: ir.Model, copy: Copy) -> None:
+def _reunite(copy: Copy) -> None:
     """Let the readers of what was one constant share one again, where theirs are still equal."""
     initialisers = copy.model.graph.initializers
-    for value in model.graph.initializers.values():
+    for value, graph in [
+        (value, after) for before, after in copy.graphs for value in before.initializers.values()
+    ]:
         found = [each for each in constants.readers(value) if copy.has(each.node)]
         places = [copy.place(each) for each in found]
         distinct = {id(place.value): place for place in places}.values()
@@ -196,7 +198,7 @@ def _reunite(model: ir.Model, copy: Copy) -> None:
                 other.node.replace_input_with(other.index, place.value)
                 constants.drop(redundant)
         left = places[0].value if len(places) > 1 else None
-        if left is not None and left.name in initialisers and value.name not in initialisers:
+        if left is not None and left.name in initialisers and value.name not in graph.initializers:
             left.name = value.name
 
 

@@ -62,6 +62,11 @@ def clipped_weights(source: ir.Model, result: ir.Model) -> Iterator[str]:
         )
 
 
+def is_inlined(source: ir.Model, opened: ir.Model) -> bool:
+    """Whether functions or branches of a model became plain nodes as it was opened."""
+    return bool(source.functions) or count_ifs(source) > count_ifs(opened)
+
+
 def count_ifs(model: ir.Model) -> int:
     """How many Ifs a model holds, also inside others."""
     return sum(node.op_type == "If" for node in model.graph.all_nodes())

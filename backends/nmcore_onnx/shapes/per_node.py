@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx.helper import make_opsetid, make_tensor_type_proto
 
 from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.bodies import bodies, graphs
 from nmcore_onnx.ir.constant_folding import (
     Folded,
     has_subgraphs,
@@ -89,17 +90,39 @@ class NodeInference:
         return found.known
 
     def _visit(self, node: ir.Node, found: _Pass) -> None:
-        """Learn what a node gives; of an If whose condition is known, through the branch taken."""
+        """Learn what a node gives, and what is inside it; of an If whose condition is known, the
+        branch taken tells.
+        """
+        for body in bodies(node):
+            for name, value in body.initializers.items():
+                if value.const_value is not None:
+                    found.learn(str(name), _type_of(value.const_value))
+            if node.op_type == "If":
+                self._visit_all(body, found)
+            else:
+                self._visit_steps(node, body, found)
         branch = found.branch(node)
         if branch is None:
             found.visit(node, self._rule(node))
-            return
-        for name, value in branch.initializers.items():
-            if value.const_value is not None:
-                found.learn(str(name), _type_of(value.const_value))
-        for each in branch:
+        else:
+            found.hand_over(branch.outputs, node.outputs)
+
+    def _visit_all(self, graph: ir.Graph, found: _Pass) -> None:
+        for each in graph:
             self._visit(each, found)
-        found.hand_over(branch.outputs, node.outputs)
+
+    def _visit_steps(self, node: ir.Node, body: ir.Graph, found: _Pass) -> None:
+        """Learn what is inside a loop; its states have one shape where a step does not change it.
+
+        A state is tried with the shape that it begins with. Where a step gives another one, that
+        of every state is forgotten, unless it is declared.
+        """
+        begins = found.begin(node, body)
+        self._visit_all(body, found)
+        if not found.is_steady(begins):
+            found.forget(body)
+            found.begin(node, body, states=False)
+            self._visit_all(body, found)
 
     def _rule(self, node: ir.Node) -> Rule | None:
         """What gives the types of a node's outputs; it is looked up once."""
@@ -172,6 +195,51 @@ class _Pass:
         if condition is None or condition.size != 1:
             return None
         return node.attributes["then_branch" if condition.all() else "else_branch"].as_graph()
+
+    def begin(
+        self, node: ir.Node, body: ir.Graph, *, states: bool = True
+    ) -> list[tuple[ir.Value, ir.Value]]:
+        """Learn the inputs of the body of a Loop or a Scan; returns its states, and what they are
+        after a step.
+        """
+        pairs = loop_states(node, body)
+        for outer, inner, _ in pairs:
+            kind = self._types.get(str(outer.name)) if outer is not None else None
+            if inner.shape is not None and inner.dtype is not None:
+                kind = make_tensor_type_proto(inner.dtype.value, _declared(inner))
+            elif kind is not None and not states:
+                kind = make_tensor_type_proto(kind.tensor_type.elem_type, None)
+            if kind is not None:
+                self.learn(str(inner.name), kind)
+        for outer, inner, axis in scanned(node, body):
+            kind = self._types.get(str(outer.name)) if outer is not None else None
+            shape = self.known.get(str(outer.name)) if outer is not None else None
+            if kind is not None and shape is not None and -len(shape) <= axis < len(shape):
+                left = [size for k, size in enumerate(shape) if k != axis % len(shape)]
+                kind = make_tensor_type_proto(kind.tensor_type.elem_type, left)
+                self.learn(str(inner.name), kind)
+        if node.op_type == "Loop":
+            for value, kind in zip(body.inputs[:2], _COUNTERS, strict=False):
+                self.learn(str(value.name), kind)
+        return [(inner, after) for _, inner, after in pairs]
+
+    def is_steady(self, states: Sequence[tuple[ir.Value, ir.Value]]) -> bool:
+        """Whether states have the same shape after a step as before, where that is known."""
+        shapes = [[self.known.get(str(v.name)) for v in pair] for pair in states]
+        return all(
+            before is None
+            or (after is not None and before == after and all(isinstance(n, int) for n in after))
+            for before, after in shapes
+        )
+
+    def forget(self, graph: ir.Graph) -> None:
+        """Know nothing of a graph's values any more, but of its constants."""
+        for each in graphs(graph):
+            for value in (*each.inputs, *(output for node in each for output in node.outputs)):
+                self._types.pop(str(value.name), None)
+                self.known.pop(str(value.name), None)
+                self._folded.forget(value)
+                self._fixed.discard(value)
 
     def hand_over(self, inner: Sequence[ir.Value], outer: Sequence[ir.Value]) -> None:
         """Let the outputs of an If have the types, and numbers, of those of a branch."""
@@ -254,6 +322,42 @@ class _Pass:
                 size.dim_value if size.HasField("dim_value") else (size.dim_param or f"?{name}.{k}")
                 for k, size in enumerate(found.tensor_type.shape.dim)
             )
+
+
+_COUNTERS = (
+    make_tensor_type_proto(onnx.TensorProto.INT64, ()),
+    make_tensor_type_proto(onnx.TensorProto.BOOL, ()),
+)
+
+
+def loop_states(node: ir.Node, body: ir.Graph) -> list[tuple[ir.Value | None, ir.Value, ir.Value]]:
+    """What each state of a Loop or a Scan begins with, is in a step, and is after it."""
+    if node.op_type == "Loop":
+        return list(zip(node.inputs[2:], body.inputs[2:], body.outputs[1:], strict=False))
+    first = len(body.inputs) - _count_scanned(node, body)
+    if first == len(body.inputs):
+        return []
+    return list(zip(node.inputs[:first], body.inputs[:first], body.outputs, strict=False))
+
+
+def scanned(node: ir.Node, body: ir.Graph) -> list[tuple[ir.Value | None, ir.Value, int]]:
+    """What a Scan takes a slice of in each step, the slice, and along which axis."""
+    if node.op_type != "Scan":
+        return []
+    first = len(body.inputs) - _count_scanned(node, body)
+    given = node.attributes.get("scan_input_axes")
+    axes = given.as_ints() if given is not None else [0] * len(body.inputs)
+    return list(zip(node.inputs[first:], body.inputs[first:], axes, strict=False))
+
+
+def _count_scanned(node: ir.Node, body: ir.Graph) -> int:
+    """How many inputs a Scan takes slices of; none where it is not known which they are.
+
+    The first version, which reads the lengths of sequences before all else, is not followed.
+    """
+    given = node.attributes.get("num_scan_inputs")
+    count = 0 if given is None or len(node.inputs) != len(body.inputs) else given.as_int()
+    return min(max(count, 0), len(body.inputs))
 
 
 def _declared(value: ir.Value) -> tuple[int | None, ...] | None:

@@ -14,6 +14,7 @@ from itertools import count
 import onnx_ir as ir
 
 from nmcore_onnx.ir import constants
+from nmcore_onnx.ir.bodies import has_bodies
 from nmcore_onnx.ir.types import Dim, Shapes
 from nmcore_onnx.shapes import shape_operators
 from nmcore_onnx.shapes.inference import Inference
@@ -33,7 +34,8 @@ def refined(model: ir.Model) -> Shapes:
         if value.name in known and value.const_value is None
     }
     axes = _dynamic(given)
-    if not axes or not any(_is_open(shape, axes) for shape in known.values()):
+    is_open = axes and any(_is_open(shape, axes) for shape in known.values())
+    if not is_open and not has_bodies(model.graph):
         return known
     inference = NodeInference(model)
     trials = [_tried(inference, given, _lengths(axes, *trial)) for trial in _TRIALS]

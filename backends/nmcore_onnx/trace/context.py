@@ -70,6 +70,7 @@ class Trace:
     reasons: dict[int, str] = field(default_factory=dict)
     settled: set[tuple[ir.Node, int]] = field(default_factory=set)
     visited: set[ir.Node] = field(default_factory=set)
+    handed_over: set[ir.Value] = field(default_factory=set)
     _taken: set[int] = field(default_factory=set)
     _checks: list[Callable[[], None]] = field(default_factory=list)
 
@@ -314,6 +315,25 @@ class Trace:
         self.freeze(atoms, reason)
         return atoms
 
+    def hand_over(self, inner: Sequence[ir.Value], node: ir.Node, output: int) -> None:
+        """One of several values, each of another branch of ``node``, becomes one of its outputs.
+
+        Their channels are kept or removed together, where all have as many.
+        """
+        made = [self.channels.get(value) for value in inner]
+        known = [each for each in made if each is not None]
+        lengths = {each.length for each in known}
+        joined = known[0] if len(known) == len(inner) and len(lengths) == 1 else None
+        for other in known[1:]:
+            fits = joined is not None and None not in lengths
+            joined = self.join(joined, other) if joined is not None and fits else None
+        if joined is not None:
+            self.handed_over.update(inner)
+            self.carry(node, joined, output)
+            return
+        for each in known:
+            self.decline(node, each, "whose other branch gives what keeps its width")
+
     def leave(self, node: ir.Node, reason: str) -> None:
         """A node with weights that makes no channels we can follow."""
         self.left[node] = reason
@@ -358,10 +378,12 @@ class Trace:
         )
 
     def _freeze_open_ends(self) -> None:
-        """What leaves the graph, or is read inside a subgraph, must keep its shape."""
+        """What leaves the graph or a body, or is read where nothing is followed, must stay."""
+        kept = {*self.states.values(), *self.handed_over}
         for value, channels in self.channels.items():
-            if value.is_graph_output() and value not in self.states.values():
-                self.freeze(channels.atoms, f"its channels are the model's output {value.name!r}")
+            if value.is_graph_output() and value not in kept:
+                owner = "the model's output" if value.graph is self.graph else "what a body gives,"
+                self.freeze(channels.atoms, f"its channels are {owner} {value.name!r}")
             for use in value.uses():
-                if use.node.graph is not self.graph:
+                if use.node not in self.visited:
                     self.decline(use.node, channels, "inside a subgraph")

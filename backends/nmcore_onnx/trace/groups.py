@@ -72,7 +72,7 @@ def find_groups(trace: Trace) -> tuple[list[TracedGroup], list[Declined]]:
         if atom not in frozen:
             members[signature].append(atom)
     names: Counter[str] = Counter()
-    nodes = {label(node) for node in trace.graph}
+    nodes = {label(node) for node in RecursiveGraphIterator(trace.graph)}
     groups = []
     for signature, units in members.items():
         if len(units) == 1:
@@ -112,7 +112,7 @@ def _frozen(trace: Trace) -> dict[int, str]:
     for atom, root in zip(stays, roots.tolist(), strict=True):
         frozen.setdefault(root, trace.reasons[atom])
     read = {int(atom) for slot in trace.consumers for atom in slot.atoms}
-    names = Counter(label(node) for node in trace.graph)
+    names = Counter(label(node) for node in RecursiveGraphIterator(trace.graph))
     for slot in trace.producers:
         for atom in slot.atoms.tolist():
             if names[label(slot.node)] > 1:
@@ -162,8 +162,17 @@ def _group(
         list(dict.fromkeys(label(slot.node) for slot in consumers)),
         positions(producers[0].atoms, units).shape[1] // producers[0].runs,
         list(dict.fromkeys(label(slot.node) for slot in filters)),
+        unmeasured=_INSIDE if _is_read_inside(trace, consumers) else "",
     )
     return TracedGroup(group, units, producers, consumers, filters)
+
+
+_INSIDE = "in the body of an If, a Loop or a Scan, where nothing is measured"
+
+
+def _is_read_inside(trace: Trace, consumers: Sequence[ConsumerSlot]) -> bool:
+    """Whether a body reads the channels."""
+    return any(each.node.graph is not trace.graph for slot in consumers for each in slot.all)
 
 
 def _free_name(name: str, names: Counter[str], nodes: set[str]) -> str:
@@ -188,7 +197,7 @@ def _declined(trace: Trace, frozen: Mapping[int, str]) -> list[Declined]:
             reasons[slot.node] = (some if len(stay) < len(atoms) else "") + frozen[stay[0]]
     order = {node: k for k, node in enumerate(RecursiveGraphIterator(trace.graph))}
     for node in order:
-        if node not in reasons and node.graph is not trace.graph and _is_weighted(node):
+        if node not in reasons and node not in trace.visited and _is_weighted(node):
             reasons[node] = "inside a subgraph: not supported yet"
     return [
         Declined(label(node), node.op_type, reasons[node], other_names(node, node.inputs))

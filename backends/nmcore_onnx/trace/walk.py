@@ -1,9 +1,14 @@
-"""Walking a graph: every node's channels are followed, in topological order."""
+"""Walking a graph: every node's channels are followed, in topological order.
+
+Nodes in bodies of If, Loop and Scan come before the node that runs them: what they read of the
+graph around is known by then.
+"""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir import bodies
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.trace import past, shared_weights
 from nmcore_onnx.trace.context import Trace
@@ -31,7 +36,7 @@ def _walked(state: Trace) -> Trace:
     """Every node visited; what is of the past is found in a first walk, as nodes tell its axes."""
     interface.begin(state)
     past.begin(state)
-    for node in state.graph:
+    for node in bodies.walk(state.graph):
         rule_for(node)(node, state)
         state.visited.add(node)
     return state

@@ -164,6 +164,7 @@ class LeftMatMul(Weighted):
         assert isinstance(graph, ir.Graph)
         assert weight is not None
         mapped = ir.node("MatMul", [None, data], name=f"nmcore.rebuilt.{tag}")
+        mapped.outputs[0].name = f"{mapped.name}.output"
         graph.insert_before(node, mapped)
         turned = np.ascontiguousarray(matrix.T)
         constants.insert(Place(mapped, 0), f"nmcore.z.{tag}", turned.astype(weight.dtype))

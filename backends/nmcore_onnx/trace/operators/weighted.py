@@ -287,7 +287,11 @@ class Weighted(Operator):
             moved = ir.node("Transpose", [data], {"perm": order}, name=f"nmcore.moved.{tag}")
             mapped.replace_input_with(0, moved.outputs[0])
             back = [order.index(axis) for axis in range(rank)]
-            nodes = [moved, mapped, ir.node("Transpose", [mapped.outputs[0]], {"perm": back})]
+            back_again = ir.node("Transpose", [mapped.outputs[0]], {"perm": back})
+            back_again.name = f"nmcore.moved_back.{tag}"
+            nodes = [moved, mapped, back_again]
+        for each in nodes:  # a graph gives names that others have
+            each.outputs[0].name = f"{each.name}.output"
         graph.insert_before(node, nodes)
         constants.insert(
             Place(mapped, 1),

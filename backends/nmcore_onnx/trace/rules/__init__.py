@@ -9,6 +9,7 @@ several need stands in :mod:`nmcore_onnx.trace.axes`, :mod:`nmcore_onnx.trace.he
 
 from nmcore_onnx.trace.rule_registry import rule_for
 from nmcore_onnx.trace.rules import (
+    branches,
     concat_split,
     elementwise,
     fused_attention,
@@ -25,6 +26,7 @@ from nmcore_onnx.trace.rules import (
 )
 
 __all__ = [
+    "branches",
     "concat_split",
     "elementwise",
     "fused_attention",

@@ -14,7 +14,6 @@ _REASONS = {
     "ArgMax": "which turns them into positions",
     "TopK": "which orders them",
     "Loop": "which runs a subgraph",
-    "If": "which runs a subgraph",
     "Scan": "which runs a subgraph",
     "QuantizeLinear": _QUANTISED,
     "DynamicQuantizeLinear": _QUANTISED,
