@@ -310,6 +310,7 @@ def compress(
             Measures.of(result.after, draft.size(), after),
         )
         fidelity = _fidelity(sessions, result, unmeasured) if result.removed else None
+        requantised = result.requantised(*sessions) if fidelity is not None else None
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.original.data_files if result.original else ())
@@ -326,6 +327,7 @@ def compress(
         threads=sessions[0].threads,
         verified=options["verify"],
         fidelity=fidelity,
+        requantised=requantised,
         unmeasured=unmeasured,
     )
     for path in reports:

@@ -21,6 +21,7 @@ from nmcore.plan.summaries import (
     ZSummary,
 )
 from nmcore.plugins.states import StateChange
+from nmcore.report.requantised import Requantised
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.utils.versions import installed_versions
 
@@ -157,6 +158,8 @@ class Report:
         When it was made: year, month and day.
     states : sequence of StateChange
         Inputs and outputs that are states of the model, and have other shapes than before.
+    requantised : Requantised or None
+        What quantising the weights again costs, where those of the original are quantised.
     """
 
     before: Measures
@@ -181,6 +184,7 @@ class Report:
     vocabulary: Vocabulary | None = None
     date: str = field(default_factory=lambda: date.today().isoformat())
     states: Sequence[StateChange] = ()
+    requantised: Requantised | None = None
 
     @property
     def removed(self) -> int:
