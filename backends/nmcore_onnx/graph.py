@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ from nmcore.group import (
 from nmcore.plugins.inputs import InputSpec
 from nmcore.plugins.open_sizes import Stated
 from nmcore.plugins.states import StateChange
-from nmcore_onnx import cost
+from nmcore_onnx import cost, quantisation
 from nmcore_onnx.ir import bodies, constants, names
 from nmcore_onnx.ir.arrays import compact
 from nmcore_onnx.ir.constants import Place
@@ -49,6 +49,7 @@ from nmcore_onnx.rewrite.channel_sums import (
 )
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.rewrite.narrow import Narrowed
+from nmcore_onnx.rewrite.origin import Origin
 from nmcore_onnx.rewrite.told import clipped_weights, is_inlined, told
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
@@ -58,32 +59,6 @@ from nmcore_onnx.trace.slots import ConsumerSlot, ProducerSlot, Slot
 from nmcore_onnx.trace.walk import trace
 
 Own = TypeVar("Own", bound="OnnxGraph")
-
-
-@dataclass(frozen=True, eq=False)
-class Origin:
-    """How a model came to be opened as it is.
-
-    Attributes
-    ----------
-    source : ir.Model
-        The model as it was read, where that which is opened computes the same in another way. It is
-        the result for as long as nothing has changed.
-    left_out : sequence of str
-        What of the file was not taken over, a line each.
-    states : bool
-        Whether states that are inputs and outputs of the model may shrink.
-    declined : sequence of Declined
-        Why nodes stayed where more weights were computed beforehand: that is what keeps them.
-    reopen : callable, optional
-        Opens the source again, with states that may shrink.
-    """
-
-    source: ir.Model
-    left_out: Sequence[str] = ()
-    states: bool = False
-    declined: Sequence[Declined] = ()
-    reopen: Callable[[], OnnxGraph] | None = None
 
 
 class OnnxGraph:
@@ -148,7 +123,7 @@ class OnnxGraph:
         """The same model with states that may shrink; see :class:`nmcore.plugins.Stateful`."""
         if self._origin.states or self._origin.reopen is None or not self._trace.states:
             return self
-        graph = self._origin.reopen()
+        graph: OnnxGraph = self._origin.reopen()
         graph._stated = self._stated
         return graph
 
@@ -160,9 +135,7 @@ class OnnxGraph:
         """The compressed model that takes states as the original does."""
         if not self.states():
             return self.serialize()
-        copy = self._rewritten()
-        states.keep_inputs(copy, self._trace, self._removed)
-        return files.serialize(copy.model)
+        return files.serialize(self._rewritten(takes_old_states=True).model)
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -323,13 +296,24 @@ class OnnxGraph:
             return self._source.clone()
         return self._rewritten().model
 
-    def _rewritten(self) -> model_copy.Copy:
+    def _rewritten(
+        self, *, takes_old_states: bool = False, quantised: bool = True
+    ) -> model_copy.Copy:
         copy = rewrite.rewrite(
             self._original, self._trace, self._ledger, self._removed, narrowed=self._narrowed
         )
         restore_sums(copy, self._trace, self._ledger.weights, self._removed)
+        if takes_old_states:
+            states.keep_inputs(copy, self._trace, self._removed)
         fold_constants.store_halves(copy.model.graph)
+        if quantised:
+            quantisation.requantise(copy.model.graph)
         return copy
+
+    @cached_property
+    def quantised(self) -> int:
+        """How many weights are stored as integers; see :class:`nmcore.plugins.Quantised`."""
+        return quantisation.count(self._original.graph)
 
     def result(self) -> ir.Model:
         """The compressed model."""
@@ -372,15 +356,21 @@ class OnnxGraph:
     def cost(self) -> Cost:
         """What the compressed model weighs."""
         with blaming("the model", self.fault):
-            known = cost.assumed_shapes(self._counted, self._specs)
-            return cost.cost(self._counted, known, self._specs)
+            counted = self._counted
+            specs = self._specs
+            found = cost.cost(counted, cost.assumed_shapes(counted, specs), specs)
+            if not self.quantised:
+                return found
+            return replace(found, nodes=sum(1 for _ in self._result.graph.all_nodes()))
 
     @property
     def _counted(self) -> ir.Model:
-        """The compressed model; what functions and branches hold is counted where it is inlined."""
+        """The compressed model, quantised weights as floats; what functions and branches hold is
+        counted where it is inlined.
+        """
         if self._result_is_new:
-            return self._result
-        if is_inlined(self._source, self._original):
+            return self._rewritten(quantised=False).model if self.quantised else self._result
+        if self.quantised or is_inlined(self._source, self._original):
             return self._original
         return bodies.with_unique_names(self._source)
 
@@ -434,7 +424,10 @@ class OnnxGraph:
             self._original, self._trace, ledger, nothing, narrowed=self._narrowed
         )
         states.narrow_outputs(copy, self._trace, self._removed)
-        return files.serialize(reference.rebuild(copy, scaled))
+        model = reference.rebuild(copy, scaled)
+        if self.quantised:
+            quantisation.without_rounding(model.graph)
+        return files.serialize(model)
 
     def serialize(self) -> bytes:
         """The compressed model as bytes."""
@@ -454,4 +447,4 @@ class OnnxGraph:
 
     def data_files(self) -> Sequence[Path]:
         """The files beside the original's own that hold weights of it."""
-        return external_data.data_files(tensors(self._original))
+        return external_data.data_files(tensors(self._source))

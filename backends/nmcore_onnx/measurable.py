@@ -18,7 +18,7 @@ from nmcore.group import (
     ScorePair,
 )
 from nmcore.plugins import Block, Carried, InputHint, Layer, Pair, Table
-from nmcore_onnx import cost, layers
+from nmcore_onnx import cost, layers, quantisation
 from nmcore_onnx.graph import OnnxGraph
 from nmcore_onnx.ir import constants
 from nmcore_onnx.probes import (
@@ -47,8 +47,18 @@ _COMPRESS = 9
 
 class MeasurableGraph(OnnxGraph):
     """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Differentiable``, ``Informative``,
-    ``Describing``, ``Branching`` and :class:`nmcore.plugins.Lexical`.
+    ``Describing``, ``Branching``, ``Quantised`` and :class:`nmcore.plugins.Lexical`.
     """
+
+    def serialize_floats(self, *, original: bool = False, rounded: bool = True) -> bytes:
+        """The model with weights of floats; see :class:`nmcore.plugins.Quantised`."""
+        if original:
+            copy = self._original.clone()
+        else:
+            copy = self._rewritten(takes_old_states=True, quantised=False).model
+        if not rounded:
+            quantisation.without_rounding(copy.graph)
+        return files.serialize(copy)
 
     def norm_probe(self) -> bytes | None:
         """A model that gives the batch's mean and variance at each batch norm, or None."""

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import InlinePass
 
 from nmcore.errors import blaming
-from nmcore_onnx.graph import Origin
 from nmcore_onnx.ir import bodies, constants, defaults, names
 from nmcore_onnx.ir.types import Shapes
 from nmcore_onnx.measurable import MeasurableGraph
+from nmcore_onnx.quantisation import dequantised
 from nmcore_onnx.rewrite import fold_constants
 from nmcore_onnx.rewrite.fold_transposes import fold_transposes, foldable
 from nmcore_onnx.rewrite.inline_branches import decided, inline_branches
 from nmcore_onnx.rewrite.only_branches import fitting
+from nmcore_onnx.rewrite.origin import Origin
 from nmcore_onnx.shapes.refinement import refined
 from nmcore_onnx.storage import files
 from nmcore_onnx.storage.examples import examples
@@ -81,7 +82,7 @@ class Names(NamedTuple):
 def _traced(source: ir.Model, left_out: Sequence[str], *, states: bool = False) -> MeasurableGraph:
     """Trace a model, with what computes the weights that channels are removed from folded in."""
     origin = Origin(source, left_out, states, reopen=lambda: _traced(source, left_out, states=True))
-    model, shapes = _without_decided(bodies.with_unique_names(_inlined(source)))
+    model, shapes = _without_decided(bodies.with_unique_names(dequantised(_inlined(source))))
     names.adopt(model.graph)
     graphs = list(bodies.graphs(model.graph))
     found = Names(

@@ -80,6 +80,7 @@ def measured(
             "before": Measures.of(result.before, result.size, times[0]),
             "after": Measures.of(result.after, size, times[1]),
             "fidelity": fidelity,
+            "requantised": result.requantised(*sessions[:2]) if fidelity is not None else None,
             "steps": steps,
             "layers": _layers(result, draft.path, sessions) if profiled else (),
             "unmeasured": unmeasured,

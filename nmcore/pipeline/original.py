@@ -162,8 +162,10 @@ class Original:
     def session(self, threads: int = 0) -> protocols.Session:
         """The model, loaded once for each number of threads that one operator may use."""
         if threads not in self._sessions:
-            loaded = registry.runtime().session(
-                self._full.serialize(), providers=self._providers, threads=threads
-            )
-            self._sessions[threads] = marked(sized(loaded, self._stated), self.graph)
+            self._sessions[threads] = self.loaded(self._full.serialize(), threads)
         return self._sessions[threads]
+
+    def loaded(self, model: bytes, threads: int = 0) -> protocols.Session:
+        """Another form of it, loaded where it runs itself."""
+        loaded = registry.runtime().session(model, providers=self._providers, threads=threads)
+        return marked(sized(loaded, self._stated), self.graph)

@@ -30,6 +30,7 @@ from nmcore.plugins.states import restored, serialized_alike, state_changes
 from nmcore.report import notebook, writers
 from nmcore.report.phrases import state_note
 from nmcore.report.report import Measures, Report, group_reports
+from nmcore.report.requantised import Requantised
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.report.warnings import level_of, warnings_of
 from nmcore.utils.files import Draft, drafting
@@ -301,6 +302,21 @@ class Result:
             asked=self.metrics,
         )
         return found if self._fitted else replace(found, held=True)
+
+    def requantised(
+        self, before: protocols.Session, after: protocols.Session
+    ) -> Requantised | None:
+        """Tell the loss of quantising weights again from that of compressing, of sessions that run
+        the original and the result; None where no weight is quantised.
+        """
+        graph, original = self.graph, self.original
+        if original is None or not isinstance(graph, capabilities.Quantised) or not graph.quantised:
+            return None
+        models = [graph.serialize_floats(original=True), graph.serialize_floats()]
+        plain, small = (original.loaded(model) for model in models)
+        pairs = (small, after), (plain, before), (plain, small)
+        found = [self.compared(one, other).deviation for one, other in pairs]
+        return Requantised(graph.quantised, *found)
 
     @property
     def _fitted(self) -> bool:

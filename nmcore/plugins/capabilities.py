@@ -166,6 +166,32 @@ def widths(graph: Any) -> dict[str, int]:
 
 
 @runtime_checkable
+class Quantised(Protocol):
+    """A graph that may have quantised weights: it works on floats, and its result is quantised
+    again.
+    """
+
+    @property
+    def quantised(self) -> int:
+        """How many weights of layers are stored as integers."""
+        ...
+
+    def serialize_floats(self, *, original: bool = False, rounded: bool = True) -> bytes:
+        """The compressed model, or the original, with weights of floats; the result takes states
+        as the original does.
+
+        Without ``rounded`` activations are not rounded to levels either, only held within their
+        range, as in :meth:`reference`.
+        """
+        ...
+
+
+def quantised_weights(graph: Any) -> int:
+    """How many weights of layers are stored as integers, as far as a graph tells."""
+    return graph.quantised if isinstance(graph, Quantised) else 0
+
+
+@runtime_checkable
 class Describing(Protocol):
     """A graph that tells what its outputs are."""
 

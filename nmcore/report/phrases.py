@@ -301,6 +301,8 @@ def closing_lines(report: Report) -> Iterator[str]:
         timed = report.before.latency_ms is not None or report.removed
         measured = where(report.provider, report.threads) if timed else "nothing to time"
         yield f"{proofs}; {measured}"
+    if report.requantised is not None:
+        yield report.requantised.note
     if latency_change(report.before, report.after) == UNCERTAIN:
         yield (
             "the change of latency is not certain: runs of the one model take as long as runs of "

@@ -22,6 +22,7 @@ from nmcore.plan.summaries import (
 )
 from nmcore.plugins.states import StateChange
 from nmcore.report.layers import LayerReport
+from nmcore.report.requantised import Requantised
 from nmcore.report.steps import Step
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.utils.versions import installed_versions
@@ -163,6 +164,8 @@ class Report:
         The model after each step, where its weights were converted after the compression.
     layers : sequence of LayerReport
         Both models layer by layer, where a report was asked for.
+    requantised : Requantised or None
+        What quantising the weights again costs, where those of the original are quantised.
     """
 
     before: Measures
@@ -189,6 +192,7 @@ class Report:
     states: Sequence[StateChange] = ()
     steps: Sequence[Step] = ()
     layers: Sequence[LayerReport] = ()
+    requantised: Requantised | None = None
 
     @property
     def removed(self) -> int:

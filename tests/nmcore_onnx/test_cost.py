@@ -205,7 +205,7 @@ def test_numbers_in_constant_nodes_and_small_integers_count():
     weight = quantised.constant(ones(5, 4, dtype=np.int8))
     quantised.raw("DequantizeLinear", weight, quantised.constant(np.float32(0.1)))
     quantised.raw("MatMul", "input", quantised.value)
-    assert cost(quantised.build()).params == 21
+    assert cost(quantised.build()).params == 20
     sizes = Chain(("n", 6)).node("Reshape", np.array([-1, 2, 3]))
     assert cost(sizes.build()).params == 0
 

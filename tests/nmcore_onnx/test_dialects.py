@@ -559,13 +559,17 @@ def integer_convolution() -> onnx.ModelProto:
 
 
 QUANTISED: dict[str, Callable[[], onnx.ModelProto]] = {
-    "QDQ": qdq,
     "fake quantised": fake_quantised,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
     "MatMulInteger": integer_product,
     "ConvInteger": integer_convolution,
 }
+
+
+def test_weights_behind_dequantise_linear_are_compressed():
+    result = nmcore.compress(qdq(), ratio=0.5, method="merge", verify=True)
+    assert [len(o.plan.kept) for o in result.outcomes] == [4]
 
 
 @pytest.mark.parametrize("kind", QUANTISED)

@@ -121,6 +121,9 @@ def replace(place: Place, new: Array | ir.LazyTensor) -> None:
         value.shape, value.type = shape, ir.TensorType(data.dtype)
     else:
         insert(place, f"{value.name}_{place.node.name or place.node.outputs[0].name}", new)
+        made, old = place.value, source(value)
+        assert made is not None
+        made.meta.update({} if old is None else old.meta)  # how it is stored
         drop(value)
 
 

@@ -16,6 +16,7 @@ from nmcore_onnx.ir import constants, names
 from nmcore_onnx.ir.arrays import stored
 from nmcore_onnx.ir.constant_folding import Folded, has_subgraphs, is_random
 from nmcore_onnx.ir.defaults import default
+from nmcore_onnx.quantisation.marks import is_quantised
 from nmcore_onnx.trace import operators
 
 # Weights are larger than sizes and bounds, but a few bytes can ask for terabytes.
@@ -129,6 +130,8 @@ def _is_computed(node: ir.Node, found: set[ir.Value]) -> bool:
         return False
     inputs = [value for value in node.inputs if value is not None]
     if node.op_type in (*_QUANTISED, "Constant") or not inputs:
+        return False
+    if any(is_quantised(value) for value in inputs):
         return False
     return all(
         value in found or default(value) is not None or constants.tensor(value) is not None

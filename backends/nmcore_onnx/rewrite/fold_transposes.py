@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from nmcore_onnx.ir import constants
+from nmcore_onnx.quantisation import marks
 from nmcore_onnx.trace import operators
 
 
@@ -43,6 +44,7 @@ def fold_transposes(graph: ir.Graph, names: Iterable[str]) -> None:
             ir.convenience.replace_all_uses_with(transpose.outputs[0], weight)
             graph.remove(transpose, safe=True)
         weight.const_value, weight.shape = data, data.shape
+        weight.meta[marks.ORDER] = order
 
 
 def _transposed(tensor: ir.TensorProtocol, order: Sequence[int], name: str) -> ir.LazyTensor:

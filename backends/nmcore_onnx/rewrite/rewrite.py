@@ -16,6 +16,7 @@ from nmcore_onnx.ir import constants, defaults
 from nmcore_onnx.ir.arrays import cut, stored
 from nmcore_onnx.ir.constant_folding import fold
 from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.quantisation.marks import note_kept
 from nmcore_onnx.rewrite.ledger import Changed, Ledger
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.rewrite.narrow import (
@@ -65,8 +66,10 @@ def rewrite(
     if not len(removed) and not ledger.weights and not narrowed:
         return copy
     inputs = defaults.unlist(copy.model)
-    for place, weight in _cut(copy, trace, ledger, removed, narrowed).items():
+    masks = _masks(trace, removed, narrowed)
+    for place, weight in _cut(copy, trace, ledger, masks, narrowed).items():
         constants.replace(copy.place(place), weight)
+        note_kept(copy.place(place).value, masks[place])
     for take in trace.takes:
         _take(copy, take, removed)
     _declare(trace, copy, removed)
@@ -116,23 +119,30 @@ def _take(copy: Copy, slot: TakeSlot, gone: NDArray[np.intp]) -> None:
     copy.move(slot.node.outputs[0], taken)
 
 
-def _cut(
-    copy: Copy,
-    trace: Trace,
-    ledger: Ledger,
-    gone: NDArray[np.intp],
-    narrowed: Sequence[Narrowed],
-) -> dict[Place, Array | ir.LazyTensor]:
-    """All weights that changed or lost entries; large ones are computed when they are written."""
+def _masks(
+    trace: Trace, gone: NDArray[np.intp], narrowed: Sequence[Narrowed]
+) -> dict[Place, dict[int, NDArray[np.bool_]]]:
+    """Which entries stay of the constants that lose some, for each axis that does."""
     masks: dict[Place, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
     cuts: list[Slot | ProducerSlot | ConsumerSlot]
     readers = [twin for slot in trace.consumers for twin in slot.all]
-    first = {each.place: slot.place for slot in trace.consumers for each in slot.all}
     cuts = [*trace.slots, *trace.producers, *readers, *inner_slots(narrowed)]
     for slot in cuts:
         keep = ~np.isin(slot.atoms, gone)
         if not keep.all():
             masks[slot.place][slot.axis] = keep & masks[slot.place].get(slot.axis, np.True_)
+    return masks
+
+
+def _cut(
+    copy: Copy,
+    trace: Trace,
+    ledger: Ledger,
+    masks: Mapping[Place, Mapping[int, NDArray[np.bool_]]],
+    narrowed: Sequence[Narrowed],
+) -> dict[Place, Array | ir.LazyTensor]:
+    """All weights that changed or lost entries; large ones are computed when they are written."""
+    first = {each.place: slot.place for slot in trace.consumers for each in slot.all}
     changed = {
         place: ledger.weights[first[place]] for place in first if first[place] in ledger.weights
     }

@@ -157,8 +157,9 @@ def test_what_asks_for_too_much_is_left_alone():
 
 def test_what_is_quantised_stays_so():
     chain = Chain(("n", 6)).gemm(8).node("Relu")
-    whole = np.ones((8, 5), np.int8)
+    whole, shape = np.ones((40,), np.int8), np.array([8, 5])
     weight = computed(chain, ("DequantizeLinear", [whole, np.float32(0.1), np.int8(0)], {}))
+    weight = computed(chain, ("Reshape", [weight, shape], {}))
     graph = backend.open(chain.raw("MatMul", chain.value, weight).build())
     assert not graph.groups
     assert any("quantised" in each.reason for each in graph.declined)

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from nmcore_onnx.quantisation import marks
+from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.operators.base import Known, Unsupported, convolution_macs, matrix_macs
 
 
-class QuantisedConv(Unsupported):
-    """ConvInteger, and QLinearConv with its weight at input 3: (O, C / groups, *taps)."""
+class _Quantised(Unsupported):
+    """Integers whose weight is not read back."""
 
-    reason = "quantised: compress the model before quantising it"
+    def follow(self, node: ir.Node, trace: Trace) -> None:
+        """Decline, and list the node itself, with what is in the way."""
+        trace.decline_inputs(node, marks.reason(node))
+        trace.leave(node, marks.reason(node))
+
+
+class QuantisedConv(_Quantised):
+    """ConvInteger, and QLinearConv with its weight at input 3: (O, C / groups, *taps)."""
 
     def __init__(self, op_type: str, weight: int) -> None:
         self.op_type = op_type
@@ -23,10 +32,8 @@ class QuantisedConv(Unsupported):
         return convolution_macs(inputs[self._weight], output)
 
 
-class QuantisedMatMul(Unsupported):
+class QuantisedMatMul(_Quantised):
     """MatMulInteger and QLinearMatMul."""
-
-    reason = QuantisedConv.reason
 
     def __init__(self, op_type: str) -> None:
         self.op_type = op_type

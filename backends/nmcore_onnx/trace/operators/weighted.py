@@ -16,6 +16,7 @@ from nmcore_onnx.ir.constant_folding import folded_shape, is_constant
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.defaults import is_overridable
 from nmcore_onnx.ir.types import Shapes
+from nmcore_onnx.quantisation import marks
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.operators.base import Operator
@@ -166,7 +167,9 @@ class Weighted(Operator):
             if not is_constant(weight) and is_constant(weight, defaults=True):
                 reason = "its weight is an input that a caller may set"
             if maker is not None and maker.op_type == "DequantizeLinear":
-                reason = "its weight is quantised: compress the model before quantising it"
+                reason = f"its weight is {marks.reason(maker)}"
+            elif maker is not None and any(map(marks.is_quantised, maker.inputs)):
+                reason = f"its weight is quantised and passes {maker.op_type}: {marks.ADVICE}"
         elif axes < self.rank:
             reason = f"its weight has {axes} axes, and at least {self.rank} are needed"
         elif bias is not None and not constants.is_float(bias):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from nmcore_onnx.quantisation import marks
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.rule_registry import rule
-
-_QUANTISED = "quantised: compress the model before quantising it"
 
 _REASONS = {
     "LRN": "which normalises across channels",
@@ -15,8 +14,6 @@ _REASONS = {
     "TopK": "which orders them",
     "Loop": "which runs a subgraph",
     "Scan": "which runs a subgraph",
-    "QuantizeLinear": _QUANTISED,
-    "DynamicQuantizeLinear": _QUANTISED,
 }
 
 # onnxruntime's operators with integer weights.
@@ -35,6 +32,12 @@ def known(node: ir.Node, trace: Trace) -> None:
     trace.decline_inputs(node, _REASONS[node.op_type])
 
 
+@rule("DynamicQuantizeLinear")
+def quantising(node: ir.Node, trace: Trace) -> None:
+    """Decline: what reads it is not understood."""
+    trace.decline_inputs(node, marks.reason(node))
+
+
 @rule("DeformConv")
 def deformable(node: ir.Node, trace: Trace) -> None:
     """Decline, and list the node itself: a user looks for its weights."""
@@ -45,5 +48,5 @@ def deformable(node: ir.Node, trace: Trace) -> None:
 @rule(*_QUANTISED_CONTRIB, domain="com.microsoft")
 def quantised(node: ir.Node, trace: Trace) -> None:
     """Decline, and list the node itself."""
-    trace.decline_inputs(node, _QUANTISED)
-    trace.leave(node, _QUANTISED)
+    trace.decline_inputs(node, marks.reason(node))
+    trace.leave(node, marks.reason(node))
