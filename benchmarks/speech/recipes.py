@@ -20,7 +20,7 @@ Feeds = Mapping[str, NDArray[Any]]
 Session = Any  # an onnxruntime.InferenceSession
 # A model that goes frame by frame is shown as many stretches as others are shown clips, of so many
 # frames that follow each other.
-STRETCHES, STRETCH = 256, 16
+STRETCHES, STRETCH = 256, 4
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 
 FOLDER is where the wheels were unpacked. Each model keeps --macs of its multiply-accumulates after
 256 inputs of the first half of the recordings (or of made speech, or rendered strings) were shown
-to it (256 stretches of 16 frames where it goes frame by frame); 64 clips of the other half, or 256
+to it (256 stretches of 4 frames where it goes frame by frame); 64 clips of the other half, or 256
 strings, judge. Told is how much of the task is left, and the processor time of the models' runs on
 one thread as a share of the original's, measured in turns; the same for what onnxruntime's dynamic
 quantiser makes of it.
@@ -28,7 +28,7 @@ import recipes
 import sounds
 
 Record = dict[str, Any]
-CALIBRATION, JUDGED, TURNS = 256, 64, 9
+CALIBRATION, JUDGED, TURNS = 256, 64, 7
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:

@@ -58,6 +58,8 @@ def summable(trace: Trace) -> dict[str, ChannelSum]:
     channels later on is another weight of theirs, but makes nothing of what is summed.
     """
     found: dict[str, ChannelSum] = {}
+    read: dict[str, list[int]] = {}
+    stay: set[int] = set()
     nodes = list(bodies.walk(trace.graph))
     if any(_changes_type(node) for node in nodes):
         return found
@@ -70,14 +72,19 @@ def summable(trace: Trace) -> dict[str, ChannelSum]:
         if shape is None:
             continue
         total = ChannelSum(channels.axis, len(shape), width)
-        maker = {slot for atom in channels.atoms.tolist() for slot in makers[atom]}
-        if len(maker) > 1:
-            maker = _direct(node, maker)
+        atoms = channels.atoms.tolist()
+        maker = _direct(node, {slot for atom in atoms for slot in makers[atom]})
         plain = [constants.dtype(slot.place.value) for slot in maker] == [np.float32]
         if plain and _is_product(node, total):
-            found[node.name] = total
+            found[node.name], read[node.name] = total, atoms
+        elif len(maker) > 1:  # which keeps these channels wherever else they are summed
+            stay.update(atoms)
     names = [node.name for node in nodes]
-    return {name: total for name, total in found.items() if names.count(name) == 1}
+    return {
+        name: total
+        for name, total in found.items()
+        if names.count(name) == 1 and stay.isdisjoint(read[name])
+    }
 
 
 def _makers(trace: Trace) -> defaultdict[int, set[ProducerSlot]]:
@@ -91,6 +98,8 @@ def _makers(trace: Trace) -> defaultdict[int, set[ProducerSlot]]:
 
 def _direct(node: ir.Node, makers: set[ProducerSlot]) -> set[ProducerSlot]:
     """Those whose channels reach a node with none of the others between."""
+    if len(makers) < 2:
+        return makers
     nodes = {slot.node for slot in makers}
     stack, seen = [node], {node}
     while stack:
