@@ -156,7 +156,8 @@ class Reader:
         }
         done = subprocess.run(
             [*programs[block.language], block.body],
-            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=timeout, check=False,
+            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=timeout,
+            check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{block}: {done.stderr}"
         return done.stdout
