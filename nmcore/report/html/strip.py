@@ -66,7 +66,7 @@ def strip(layers: Sequence[LayerReport]) -> Html | None:
                 f"the network: {seen}.{note}",
             ),
         ),
-        folded("The layers as a table", _table(layers, timed=timed)),
+        folded("The layers as a table", tag("div", _table(layers, timed=timed), class_="wide")),
     )
 
 
