@@ -148,15 +148,16 @@ class Reader:
                 found = self.env.get("PYTHONPATH", "").split(os.pathsep)
                 self.env["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, found)])
 
-    def run(self, block: Block) -> str:
-        """What a block prints."""
+    def run(self, block: Block, timeout: float = 300) -> str:
+        """What a block prints, within so many seconds."""
         programs = {
             "sh": ["bash", "-euo", "pipefail", "-c"],
             "python": [sys.executable, "-c"],
         }
         done = subprocess.run(
             [*programs[block.language], block.body],
-            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=300, check=False,
+            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=timeout,
+            check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{block}: {done.stderr}"
         return done.stdout

@@ -27,7 +27,7 @@ def further(groups: Sequence[GroupReport]) -> Html | None:
     known.sort(key=lambda item: _growth(item[0], item[1][0]))
     cheapest = ", ".join(group.name for group, _ in known[:_CHEAPEST])
     rows = [(text(group.name), _share(_now(group)), *map(_share, costs)) for group, costs in known]
-    headers = ("group", "now", *(f"{step:.0%} more gone" for step in STEPS))
+    headers = ("group", "now", *(f"+{100 * step:.0f} %" for step in STEPS))
     grid = table(headers, rows)
     return section(
         "What more would cost",

@@ -66,7 +66,7 @@ def strip(layers: Sequence[LayerReport]) -> Html | None:
                 f"the network: {seen}.{note}",
             ),
         ),
-        folded("The layers as a table", _table(layers, timed=timed)),
+        folded("The layers as a table", tag("div", _table(layers, timed=timed), class_="wide")),
     )
 
 
@@ -98,9 +98,8 @@ def _bars(layers: Sequence[LayerReport], row: _Row, x: Axis, bottom: float) -> I
     most = max(max(row.before(each) or 0.0, row.after(each) or 0.0) for each in layers)
     y = Axis(0, most, bottom, bottom - _BARS)
     gap = 0.12 if len(layers) <= charts.MANY else 0.0
-    yield label(x.start, bottom - _BARS - 6, row.name)
+    yield label(x.start, bottom - _BARS - 6, f"{row.name}, up to {row.write(most)}")
     yield tag("line", x1=x.start, x2=x.end, y1=bottom, y2=bottom, class_="grid")
-    yield label(x.start - 6, bottom - _BARS + 8, row.write(most), anchor="end")
     for kind, get in (("left-out", row.before), ("kept", row.after)):
         boxes = [
             _box(x(place + gap), bottom, x(place + 1 - gap), y(value))

@@ -14,8 +14,9 @@ import pytest
 
 from chain import Chain
 from chain import run as run_model
+from nmcore.cli import measuring
 from nmcore.errors import ModelError, VerificationError
-from nmcore.evaluation import evaluate, latency
+from nmcore.evaluation import evaluate
 from nmcore.evaluation.latency import Latency
 
 
@@ -436,7 +437,7 @@ class TestLatency:
     def times(self, monkeypatch):
         def set_times(before, after, spread=1.1):
             found = [Latency(ms, ms / spread, ms * spread, 50) for ms in (before, after)]
-            monkeypatch.setattr(latency, "measure", lambda _models: found)
+            monkeypatch.setattr(measuring, "measure", lambda _models: found)
 
         return set_times
 

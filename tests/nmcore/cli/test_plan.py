@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from chain import Chain
-from nmcore.evaluation import latency
+from nmcore.cli import measuring
 from nmcore.evaluation.latency import Latency
 
 EXAMPLE = Path(__file__).parents[3] / "examples/fashion_mnist"
@@ -134,7 +134,7 @@ class TestDryRun:
     def test_all_but_the_file(self, run, model, out, plan, tmp_path, monkeypatch):
         # The real one differs from run to run, and what is said of it.
         steady = Latency(1.0, 0.9, 1.1, 50)
-        monkeypatch.setattr(latency, "measure", lambda models: [steady for _ in models])
+        monkeypatch.setattr(measuring, "measure", lambda models: [steady for _ in models])
         report = tmp_path / "r.json"
         options = ["--ratio", 0.5, "--report", report, "--save-plan", plan, *CPU]
         dry = run("compress", model, out, "--dry-run", *options).stdout

@@ -97,6 +97,4 @@ def test_the_layout_that_shapes_do_not_tell(folder):
 def test_a_guessed_size_is_told(folder, told):
     spec = InputSpec("x", (None, 3, None, 96), FLOAT)
     Pictures(folder).for_model([spec], 1)
-    assert told == [
-        "pictures become 224 x 96, a guess: the model leaves sizes open (--input-shape)"
-    ]
+    assert "pictures become 224 x 96, a guess: the model leaves sizes open (--input-shape)" in told

@@ -12,6 +12,7 @@ import pytest
 
 from account import outcome, report
 from nmcore.report.html import page
+from nmcore.report.layers import LayerReport
 
 CHROMIUM = next(
     filter(
@@ -50,7 +51,11 @@ def file(tmp_path_factory):
         outcome("last", 64, 32, method="moments", seed=3),
     ]
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page(report(*groups, model=HOSTILE[0], command=HOSTILE[2])), encoding="utf-8")
+    names = (*HOSTILE, "last")
+    times = {"ms_before": 0.012345, "ms_after": 12345.6}
+    layers = tuple(LayerReport(n, "Conv", 1600, 800, 10**9, 10**8, **times) for n in names)
+    source = page(report(*groups, model=HOSTILE[0], command=HOSTILE[2], layers=layers))
+    path.write_text(source, encoding="utf-8")
     return path
 
 
@@ -91,7 +96,7 @@ def visible_pictures(opened):
 def test_all_pictures_are_there(show, width, scripts):
     opened = show(width, java_script_enabled=scripts)
     names = [name.split()[0] for name in visible_pictures(opened)]
-    assert names == ["Channels", "Error", "Removed", "Z:"]
+    assert names == ["Layers:", "Channels", "Error", "Removed", "Z:"]
     for picture in opened.locator("svg.chart").all():
         box = picture.bounding_box()
         assert box["x"] >= 0
@@ -171,6 +176,6 @@ def test_on_paper_it_is_light_and_what_is_folded_away_is_left_out(show):
     assert opened.evaluate("getComputedStyle(document.body).backgroundColor") == (
         "rgb(255, 255, 255)"
     )
-    assert len(visible_pictures(opened)) == 4
+    assert len(visible_pictures(opened)) == 5
     assert not opened.locator("summary", has_text="as a table").first.is_visible()
     assert opened.pdf(format="A4").startswith(b"%PDF")
