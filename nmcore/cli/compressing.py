@@ -404,18 +404,11 @@ def _fidelity(
 ) -> Fidelity | None:
     from nmcore.cli import terminal as t
     from nmcore.errors import DataError, ModelError
-    from nmcore.plugins import registry
-    from nmcore.plugins.states import serialized_alike, state_changes
     from nmcore.utils.logs import step
 
-    before, after = sessions
-    if state_changes(result.graph):  # which data of the original does not fit
-        after = registry.runtime().session(
-            serialized_alike(result.graph), providers=(after.provider,), threads=after.threads
-        )
     try:
         with t.working("comparing both models") as track, step("comparing both models"):
-            return result.compared(before, after, track)
+            return result.compared(sessions[0], sessions[1], track)
     except (ModelError, DataError) as error:
         if result.metrics:
             raise

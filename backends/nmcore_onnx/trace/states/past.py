@@ -14,8 +14,8 @@ import onnx_ir as ir
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
-from nmcore_onnx.trace.origins import origin
 from nmcore_onnx.trace.slots import Past
+from nmcore_onnx.trace.states.origins import origin
 
 _MICROSOFT = "com.microsoft"
 # Of attention as one operator: inputs that are of the past, the outputs that go on, and where heads
