@@ -364,8 +364,10 @@ class MeasurableGraph(OnnxGraph):
             if following is not None:
                 found[str(value.name)] = InputHint(next_state=str(following.name))
         for value, past in self._trace.pasts.items():
+            sizes = [self._trace.size(each, past.length) for each in (value, past.following)]
+            moves_on = sizes[0] is not None and sizes[0] == sizes[1]
             found[str(value.name)] = InputHint(
-                next_state=str(past.following.name), grows=past.length
+                next_state=str(past.following.name), grows=None if moves_on else past.length
             )
         return found
 

@@ -20,7 +20,7 @@ from nmcore.pipeline.result import Result
 from nmcore.plugins import registry
 from nmcore.plugins.capabilities import Profiling
 from nmcore.plugins.protocols import Session
-from nmcore.plugins.states import marked, narrowed, serialized_alike, state_changes
+from nmcore.plugins.states import marked, narrowed
 from nmcore.report import speedup
 from nmcore.report.layers import LayerReport
 from nmcore.report.report import Measures
@@ -169,11 +169,6 @@ def _time_all(
 def _fidelity(
     before: Session, after: Session, result: Result, unmeasured: list[str]
 ) -> Fidelity | None:
-    if state_changes(result.graph):  # which data of the original does not fit
-        model = serialized_alike(result.graph)
-        after = registry.runtime().session(
-            model, providers=(after.provider,), threads=after.threads
-        )
     try:
         with t.working("comparing both models") as track, step("comparing both models"):
             return result.compared(before, after, track)

@@ -280,7 +280,7 @@ class Result:
         """
         assert self.original is not None
         before = self.original.session()
-        return self.compared(before, registry.runtime().session(serialized_alike(self.graph)))
+        return self.compared(before, registry.runtime().session(self.graph.serialize()))
 
     def compared(
         self, before: protocols.Session, after: protocols.Session, progress: Progress = silent
@@ -288,6 +288,10 @@ class Result:
         """The same of sessions that run the original and the result."""
         if self.unseen is not None:
             return self.unseen
+        if state_changes(self.graph):  # which data of the original does not fit
+            after = registry.runtime().session(
+                serialized_alike(self.graph), providers=(after.provider,), threads=after.threads
+            )
         found = compared(
             before,
             after,

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from chain import Chain, run
 
-WIDTH, SIZE, HEADS = 6, 4, 4
+WIDTH, SIZE, HEADS = 6, 8, 4
 MS = "com.microsoft"
 # The order of the axes of keys of the past.
 HEADS_FIRST, LENGTH_FIRST, TURNED = "bhsd", "bshd", "bhds"
@@ -164,6 +164,44 @@ def multi_head():
     made.chain.raw("MultiHeadAttention", *sides, "", "", "", *pasts, num_heads=HEADS, domain=MS)
     made.chain.nodes[-1].output.extend(["present_key", "present_value"])
     return made.finish(made.chain.value)
+
+
+def grouped_queries(groups=2):
+    """onnxruntime's operator for grouped queries, which wants lengths beside the past."""
+    made = Decoder(groups)
+    chain = made.chain
+    made.opsets.append(helper.make_opsetid(MS, 1))
+    sides = made.sides()
+    pasts = [made.past(kind) for kind in ("key", "value")]
+    ends = [[0, 1], [1, 2]]
+    before = chain.raw("Shape", pasts[0], start=2, end=3).value
+    batch, new = (chain.raw("Shape", "input", start=a, end=b).value for a, b in ends)
+    total = chain.raw("Add", before, new).node("Cast", to=TensorProto.INT32).value
+    last = chain.raw("Sub", total, chain.constant(np.array([1], np.int32))).value
+    lasts = chain.raw("Expand", last, batch).value
+    total = chain.raw("Squeeze", total).value
+    counts = {"num_heads": HEADS, "kv_num_heads": groups}
+    chain.raw("GroupQueryAttention", *sides, *pasts, lasts, total, **counts, domain=MS)
+    chain.nodes[-1].output.extend(["present_key", "present_value"])
+    return made.finish(chain.value)
+
+
+def packed():
+    """onnxruntime's operator with the projection in it, keys and values of the past in one."""
+    made = Decoder()
+    chain = made.chain
+    made.opsets.append(helper.make_opsetid(MS, 1))
+    parts = [made.chain.weight(HEADS, SIZE, WIDTH) for _ in range(3)]
+    for part in parts:
+        part[HEADS // 2 :] = part[: HEADS // 2]
+    weight = chain.constant(np.concatenate(parts).reshape(-1, WIDTH).T.copy())
+    bias = chain.constant(np.zeros(3 * HEADS * SIZE, np.float32))
+    made.inputs["past"] = [2, "batch", HEADS, "past", SIZE]
+    made.outputs["present"] = [2, "batch", HEADS, "past + length", SIZE]
+    inputs = ("input", weight, bias, "", "past")
+    chain.raw("Attention", *inputs, num_heads=HEADS, unidirectional=1, domain=MS)
+    chain.nodes[-1].output.append("present")
+    return made.finish(chain.value)
 
 
 def merged():

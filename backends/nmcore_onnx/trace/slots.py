@@ -182,14 +182,14 @@ class Past:
 
     Attributes
     ----------
-    heads : int or None
-        The axis that counts heads; None where the new heads are not followed.
+    heads : int
+        The axis that counts heads.
     length : int
         The axis that counts positions.
     following : ir.Value
         The output that gives it together with the new ones.
     """
 
-    heads: int | None
+    heads: int
     length: int
     following: ir.Value

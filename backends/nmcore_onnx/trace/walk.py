@@ -10,10 +10,10 @@ import onnx_ir as ir
 
 from nmcore_onnx.ir import bodies
 from nmcore_onnx.ir.types import Shapes
-from nmcore_onnx.trace import past, shared_weights
+from nmcore_onnx.trace import shared_weights
 from nmcore_onnx.trace.context import Trace
-from nmcore_onnx.trace.recurrent import interface
 from nmcore_onnx.trace.rules import rule_for
+from nmcore_onnx.trace.states import interface, past
 
 
 def trace(graph: ir.Graph, shapes: Shapes, *, states: bool = False) -> Trace:

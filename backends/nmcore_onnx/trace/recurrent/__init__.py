@@ -1,1 +1,1 @@
-"""Recurrent layers: what stands where, their states, and what their weights read and give."""
+"""Recurrent layers: what stands where, what they begin with, what their weights read and give."""

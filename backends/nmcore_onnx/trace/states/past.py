@@ -14,8 +14,8 @@ import onnx_ir as ir
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
-from nmcore_onnx.trace.origins import origin
 from nmcore_onnx.trace.slots import Past
+from nmcore_onnx.trace.states.origins import origin
 
 _MICROSOFT = "com.microsoft"
 # Of attention as one operator: inputs that are of the past, the outputs that go on, and where heads
@@ -30,12 +30,15 @@ _FUSED = {
 # What may stand between what has been put together and the output that gives it.
 _ONWARDS = ("Identity", "Cast", "Slice", "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Concat")
 _LONGEST = 6
+# Batch, heads, length and size.
+_RANK = 4
 
 
 def find_pasts(trace: Trace) -> dict[ir.Value, Past]:
     """Every input that is of the past, in a graph that has been walked.
 
-    What two places take for different things is none.
+    What two places take for different things is none; nor is there any where no other input is
+    left, as of a model that gives what it was given with something behind it.
     """
     found: dict[ir.Value, Past] = {}
     unsure: set[ir.Value] = set()
@@ -44,18 +47,20 @@ def find_pasts(trace: Trace) -> dict[ir.Value, Past]:
             if found.setdefault(value, past) != past:
                 unsure.add(value)
     taken = [past.following for past in found.values()]
-    return {
+    pasts = {
         value: past
         for value, past in found.items()
         if value not in unsure and taken.count(past.following) == 1
     }
+    others = [value for value in trace.graph.inputs if value.const_value is None]
+    return pasts if len(others) > len(pasts) else {}
 
 
 def begin(trace: Trace) -> None:
     """Let heads of the past be channels; they stay unless the trace may change them."""
     for value, past in trace.pasts.items():
-        size = None if past.heads is None else trace.size(value, past.heads)
-        if past.heads is None or size is None or size < 2:
+        size = trace.size(value, past.heads)
+        if size is None or size < 2:
             continue
         made = Channels(past.heads, trace.atoms.fresh(size))
         trace.channels[value] = made
@@ -63,7 +68,7 @@ def begin(trace: Trace) -> None:
         if not trace.opens_states:
             trace.freeze(
                 made.atoms,
-                f"its heads join those of the past in the model's input {value.name!r}, whose "
+                f"its channels join those of the past in the model's input {value.name!r}, whose "
                 "shape would change: --states allows it",
             )
 
@@ -82,29 +87,30 @@ def _read(node: ir.Node, trace: Trace) -> Iterator[tuple[ir.Value, Past]]:
 
 def _joined(node: ir.Node, trace: Trace) -> Iterator[tuple[ir.Value, Past]]:
     """Keys or values that are put behind those of an input."""
-    rank = len(trace.shape(node.outputs[0]) or ())
-    if len(node.inputs) != 2 or rank < 3:
+    made = node.outputs[0]
+    rank = len(trace.shape(made) or ())
+    computed_with = any(use.node.op_type != "Shape" for use in made.uses())
+    if len(node.inputs) != 2 or rank < _RANK or not computed_with:
         return
     length = node.attributes["axis"].as_int() % rank
     for index in (0, 1):
         value, other = node.inputs[index], trace.at(node, 1 - index)
-        heads = None if other is None or other.axis == length else other.axis
-        if value is not None:
-            yield from _from_input(value, heads, length, node.outputs[0], trace)
+        if value is not None and other is not None and other.axis != length:
+            yield from _from_input(value, other.axis, length, made, trace)
 
 
 def _from_input(
-    value: ir.Value, heads: int | None, length: int, made: ir.Value, trace: Trace
+    value: ir.Value, heads: int, length: int, made: ir.Value, trace: Trace
 ) -> Iterator[tuple[ir.Value, Past]]:
     """The input that a value comes from, if an output gives what was made of it."""
     start, place = origin(value, length, trace)
     given = start.is_graph_input() and start.const_value is None and not start.is_initializer()
     floats = start.dtype is not None and start.dtype.is_floating_point()
-    if not given or not floats or place is None:
+    counted = origin(value, heads, trace)[1]
+    if not given or not floats or place is None or counted is None:
         return
     following = [each for each in _outputs(made) if _alike(start, each, place, trace)]
     if len(following) == 1:
-        counted = None if heads is None else origin(value, heads, trace)[1]
         yield start, Past(counted, place, following[0])
 
 
