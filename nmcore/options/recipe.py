@@ -9,6 +9,7 @@ from nmcore.errors import ArgumentError
 from nmcore.group import Producer
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import MethodOptions
+from nmcore.plugins.capabilities import score_pairs
 from nmcore.plugins.protocols import Graph, Measurable
 
 
@@ -26,10 +27,14 @@ def strategy(options: MethodOptions, graph: Graph) -> tuple[str, str]:
     if options.method == RECONSTRUCTION and merge_words:
         raise ArgumentError(f"{merge_words[0]} belongs to method merge, not {options.method}")
     measurable = isinstance(graph, Measurable)
+    measured = [*(each for each in graph.groups if not each.unmeasured), *score_pairs(graph)]
     if options.method == RECONSTRUCTION and not measurable:
         raise ArgumentError("method moments needs a backend that can measure activations")
     if options.method == RECONSTRUCTION or (
-        options.method == "auto" and measurable and not merge_words
+        options.method == "auto"
+        and measurable
+        and not merge_words
+        and (measured or not graph.groups)
     ):
         return RECONSTRUCTION, (
             "channels chosen by the error they leave; what reads them refitted to the original"

@@ -15,7 +15,7 @@ import nmcore
 from nmcore.pipeline.result import Result
 from nmcore.plan.outcome import Outcome
 from nmcore.plugins import capabilities
-from random_graphs import BLOCKS, Sample, generate, of_block
+from random_graphs import BLOCKS, Sample, generate, in_branches, of_block
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 Compressed = tuple[Result, onnx.ModelProto]
@@ -268,6 +268,17 @@ def test_random_graph_by_moments(few_seed: int, told: Callable) -> None:
     sample = generate(few_seed)
     with told(sample, f"generate({few_seed})"):
         check_everything(sample, ratio=0.5, method="moments", samples=4 + few_seed % 5)
+
+
+def test_random_graph_in_branches(few_seed: int, told: Callable) -> None:
+    """The proof runs both; a channel that has a copy has it in each."""
+    copies = "scaled" if few_seed % 2 else "none"
+    sample = in_branches(generate(few_seed, copies))
+    with told(sample, f"in_branches(generate({few_seed}, {copies!r}))"):
+        if copies == "none":
+            check_everything(sample, ratio=(0.5, 0.3, 0.75)[few_seed % 3], method="merge")
+        else:
+            check_lossless(sample)
 
 
 @pytest.mark.parametrize("copies", ["scaled", "equal"])

@@ -8,7 +8,8 @@
 A network with ``copies`` holds every hidden channel twice; see :mod:`random_graphs.pictures`.
 """
 
+from random_graphs.branches import in_branches
 from random_graphs.networks import Sample, generate, of_block
 from random_graphs.pictures import BLOCKS
 
-__all__ = ["BLOCKS", "Sample", "generate", "of_block"]
+__all__ = ["BLOCKS", "Sample", "generate", "in_branches", "of_block"]

@@ -144,6 +144,12 @@ def test_what_is_read_in_bodies_is_merged_by_weights_alone_and_so_told():
     assert {each.name: each.method for each in moments.report.groups}["yes"] == "moments"
 
 
+def test_a_model_of_which_nothing_is_measured_is_merged_and_needs_no_inputs():
+    result = nmcore.compress(bodies.branches(), ratio=0.5, threads=1, providers=("cpu",))
+    assert "method merge: nothing can be measured here" in result.report.notes
+    assert not any("synthetic" in note for note in result.report.notes)
+
+
 @pytest.mark.parametrize(
     ("form", "budget", "method"),
     [
