@@ -9,6 +9,7 @@ from nmcore.plugins.capabilities import (
     Maskable,
     Narrowable,
     Native,
+    Quantised,
     Sizable,
     Table,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Native",
     "Pair",
     "Pairable",
+    "Quantised",
     "RuntimeBackend",
     "Session",
     "Sizable",
