@@ -145,7 +145,8 @@ class Affine:
     def _stored(self, scale: Float) -> Float:
         """A scale as its type holds it, and none that is zero; 1 where all numbers are."""
         found = computable(scale.astype(self.scale.dtype)).astype(np.float32)
-        least = np.float32(ml_dtypes.finfo(self.scale.dtype).smallest_subnormal)
+        limits = ml_dtypes.finfo(self.scale.dtype)  # type: ignore[no-untyped-call]
+        least = np.float32(limits.smallest_subnormal)
         found = np.where(found == 0, least, found)
         return np.where((scale == 0) | ~np.isfinite(found), np.float32(1), found)
 
