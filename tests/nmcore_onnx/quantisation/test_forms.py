@@ -431,3 +431,19 @@ def test_other_forms_are_declined_with_a_reason(change):
 def test_bytes_of_few_bits():
     numbers = np.random.default_rng(0).integers(0, 4, (3, 7)).astype(np.uint8)
     assert np.array_equal(unpacked(packed(numbers, 2), 2)[:, :7], numbers)
+
+
+def test_the_losses_of_both_steps_are_told_apart():
+    result = compressed(network(FORMS["dynamic int8"]))
+    sessions = result.original.session(), result.original.loaded(result.serialize())
+    found = result.requantised(*sessions)
+    assert found.weights == len(SIZES) - 1
+    assert min(found.quantisation, found.before, found.compression) > 0.1
+    floats = compressed(Chain(("n", SIZES[0])).matmul(12).node("Relu").matmul(5).build())
+    assert floats.requantised(*sessions) is None
+
+
+def test_older_operator_sets_prove_the_cut_as_well():
+    model = convolutions(None)
+    model.opset_import[0].version = 10
+    assert [len(o.plan.kept) for o in compressed(model).outcomes] == [4]
