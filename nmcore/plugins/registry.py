@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,14 @@ ModelLike = str | Path | bytes | Any
 
 def installed() -> Iterator[Any]:
     """Every plugin object that an installed package offers, in the order of their names."""
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+    for entry in offered():
         yield entry.load()
+
+
+@cache  # each look reads what every installed package says of itself
+def offered() -> Sequence[EntryPoint]:
+    """Where installed packages offer plugins, in the order of their names."""
+    return sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
 
 
 def models_in(given: ModelLike | Sequence[ModelLike]) -> list[ModelLike]:

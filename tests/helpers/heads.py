@@ -285,8 +285,8 @@ def heads_first(rank=SIZE, **given):
     return made.finish()
 
 
-def chosen(rank=SIZE, *, fill=-np.inf, exchanged=False, known=True, **given):
-    """A Where puts something else in the place of scores of what comes later."""
+def chosen(rank=SIZE, *, fill=-np.inf, exchanged=False, known=True, scaled=None, **given):
+    """A Where puts something else in the place of scores of what comes later; all may be scaled."""
     made = Attention(rank, **given)
     chain = made.chain
     query, key, value = made.sides()
@@ -298,5 +298,7 @@ def chosen(rank=SIZE, *, fill=-np.inf, exchanged=False, known=True, **given):
         other = chain.raw("ReduceMin", "input", keepdims=0).value
     places = (later, other, scores) if exchanged else (~later, scores, other)
     chain.raw("Where", chain.constant(places[0]), *places[1:])
+    if scaled is not None:
+        chain.raw(scaled, chain.value, chain.constant(np.float32(1e-4)))
     made.summed(chain.value, made.apart(value, HEADS, [0, 2, 1, 3]))
     return made.finish()

@@ -1,4 +1,4 @@
-"""Residual blocks of a smaller network, the weights of each fitted together on calibration data.
+"""Residual blocks of a smaller network, the weights of each fitted together.
 
 A layer of its own makes up for what reaches it; the layers of a block can do so together. They are
 fitted to what the block gave in the original, while it reads what the smaller network gives. That
@@ -89,8 +89,8 @@ class BlockRefit:
     ) -> None:
         """Fit the blocks from the first on that has lost channels.
 
-        Only on calibration data, and only where some of it is held back: a block changes if its
-        error falls there, and the network if its outputs then deviate less.
+        Only where some inputs are held back: a block changes if its error falls there, and the
+        network if its outputs then deviate less.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class BlockRefit:
             Those whose consumers must stay what a scaling matrix has made of them.
         """
         clone = self.graph.clone()
-        if not (self.calibration.real and self.calibration.unseen):
+        if not self.calibration.unseen:
             return
         if not isinstance(clone, Differentiable):
             return

@@ -1,4 +1,4 @@
-"""Fully connected layers around a cut, fitted in pairs on calibration data."""
+"""Fully connected layers around a cut, fitted in pairs."""
 
 from __future__ import annotations
 
@@ -54,12 +54,11 @@ class PairRefit:
     def __call__(self, groups: Sequence[Group]) -> None:
         """Fit fully connected layers that read some groups together with those that make these.
 
-        Only on calibration data, as synthetic inputs are not those that matter, and only on
-        pictures in several versions: what is fitted harder to few inputs fits others worse. A pair
-        that cannot be fitted stays as it is.
+        Only on pictures in several versions: what is fitted harder to few inputs fits others worse.
+        A pair that cannot be fitted stays as it is.
         """
         names = {group.name for group in groups}
-        if not self.calibration.real or not isinstance(self.graph, protocols.Pairable):
+        if not isinstance(self.graph, protocols.Pairable):
             return
         for reading in self.graph.readings():
             pair = self.graph.pair(reading) if reading.group in names else None

@@ -97,8 +97,8 @@ toy = Toy()
 def toy_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "toy_backend", sys.modules[__name__])
     entry = EntryPoint("toy", "toy_backend:toy", registry.ENTRY_POINT_GROUP)
-    found = registry.entry_points(group=registry.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [*found, entry])
+    found = registry.offered()
+    monkeypatch.setattr(registry, "offered", lambda: [*found, entry])
 
 
 def test_third_party_backend_compresses(toy_installed):

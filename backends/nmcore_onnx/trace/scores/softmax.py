@@ -134,7 +134,7 @@ def _before_softmax(scores: ir.Value, trace: Trace) -> str | None:
     Empty where it changes nothing, None where they end in no such softmax.
     """
     value: ir.Value = scores
-    reason = ""
+    reason, masked = "", False
     while (reader := only_reader(value)) is not None:
         shape = trace.shape(value)
         if reader.op_type == "Softmax":
@@ -146,8 +146,12 @@ def _before_softmax(scores: ir.Value, trace: Trace) -> str | None:
             return reason if is_last else None
         if reader.op_type not in _BETWEEN or not _keeps_rows(reader, value, trace):
             return None
-        if reader.op_type == "Where" and not _is_masked(reader, value, trace):
-            reason = f"scores pass Where {label(reader)!r}, beside which others may count"
+        if reader.op_type == "Where":
+            masked = True
+            if not _is_masked(reader, value, trace):
+                reason = f"scores pass Where {label(reader)!r}, beside which others may count"
+        if masked and reader.op_type in ("Mul", "Div"):  # what was too low to count may be no more
+            reason = f"masked scores pass {reader.op_type} {label(reader)!r}"
         value = reader.outputs[0]
     return None
 

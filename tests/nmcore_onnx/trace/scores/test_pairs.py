@@ -192,3 +192,9 @@ def test_heads_that_meet_in_another_order_stay(form):
 def test_scores_beside_which_others_count_stay(given, exchanged):
     (reason,) = declined(heads.chosen(exchanged=exchanged, **given))
     assert reason == "scores pass Where 'where1', beside which others may count"
+
+
+@pytest.mark.parametrize("operator", ["Mul", "Div"])
+def test_masked_scores_that_are_scaled_stay(operator):
+    (reason,) = declined(heads.chosen(fill=-1e4, scaled=operator))
+    assert reason == f"masked scores pass {operator} '{operator.lower()}1'"
