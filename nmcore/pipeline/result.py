@@ -14,7 +14,7 @@ from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike, Opened
 from nmcore.data.normalisation import Normalisation
-from nmcore.errors import ArgumentError, ModelError
+from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.evaluation.fidelity import Fidelity, compared, fidelity
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.metrics.registry import Makers, MetricLike, metrics_of
@@ -316,10 +316,13 @@ class Result:
         graph, original = self.graph, self.original
         if original is None or not isinstance(graph, capabilities.Quantised) or not graph.quantised:
             return None
-        models = [graph.serialize_floats(original=True), graph.serialize_floats()]
-        plain, small = (original.loaded(model) for model in models)
-        pairs = (small, after), (plain, before), (plain, small)
-        found = [self.compared(one, other).deviation for one, other in pairs]
+        try:
+            models = [graph.serialize_floats(original=True), graph.serialize_floats()]
+            plain, small = (original.loaded(model) for model in models)
+            pairs = (small, after), (plain, before), (plain, small)
+            found = [self.compared(one, other).deviation for one, other in pairs]
+        except (ModelError, DataError):  # such as floats that are too large for one file
+            return Requantised(graph.quantised)
         return Requantised(graph.quantised, *found)
 
     @property

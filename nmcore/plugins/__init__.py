@@ -15,6 +15,7 @@ from nmcore.plugins.capabilities import (
     Narrowable,
     Native,
     Profiling,
+    Quantised,
     Sizable,
     Table,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Pair",
     "Pairable",
     "Profiling",
+    "Quantised",
     "RuntimeBackend",
     "Session",
     "Sizable",

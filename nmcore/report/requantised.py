@@ -18,7 +18,8 @@ class Requantised:
     weights : int
         How many weights are stored as integers.
     quantisation : float or None
-        How far the result deviates from itself with weights of floats.
+        How far the result deviates from itself with weights of floats; None where models of floats
+        do not run.
     before : float or None
         The same of the original.
     compression : float or None
@@ -26,21 +27,23 @@ class Requantised:
     """
 
     weights: int
-    quantisation: float | None
-    before: float | None
-    compression: float | None
+    quantisation: float | None = None
+    before: float | None = None
+    compression: float | None = None
 
     @property
     def note(self) -> str:
         """What each step costs.
 
-        >>> Requantised(18, 1.5, 1.25, 4.0).note
-        'quantised again: 18 weights; that alone deviates the outputs by 1.50 % (1.25 % in the
-        original), compression alone by 4.00 %'
+        >>> Requantised(18, 1.5, 1.25, 4.0).note[:70]
+        'quantised again: 18 weights; that alone deviates the outputs by 1.50 %'
         """
+        done = f"quantised again: {counted(self.weights, 'weight')}"
+        if self.quantisation is None:
+            return f"{done}; what that alone costs was not measured"
         parts = (self.quantisation, self.before, self.compression)
         alone, before, compression = map(percent, parts)
         return (
-            f"quantised again: {counted(self.weights, 'weight')}; that alone deviates the outputs "
-            f"by {alone} % ({before} % in the original), compression alone by {compression} %"
+            f"{done}; that alone deviates the outputs by {alone} % ({before} % in the original), "
+            f"compression alone by {compression} %"
         )

@@ -528,42 +528,10 @@ def qlinear_matmul() -> onnx.ModelProto:
     return model_of(nodes, weights, dims=("n", 8), out=("n", 4))
 
 
-def integer_product() -> onnx.ModelProto:
-    """What dynamic quantisation writes."""
-    weights = [integers("w", 8, 4), from_array("w_zero", 0, np.int8), from_array("s", 0.01)]
-    nodes = [
-        node("DynamicQuantizeLinear", "input", "q q_scale q_zero"),
-        node("MatMulInteger", "q w q_zero w_zero", "r"),
-        node("Cast", "r", "f", to=int(F32)),
-        node("Mul", "q_scale s", "both"),
-        node("Mul", "f both", "output"),
-    ]
-    return model_of(nodes, weights, dims=("n", 8), out=("n", 4))
-
-
-def integer_convolution() -> onnx.ModelProto:
-    # The runtime's ConvInteger takes unsigned weights alone.
-    weights = [
-        from_array("w", rng().integers(0, 200, (4, 3, 5, 5)), np.uint8),
-        from_array("w_zero", 128, np.uint8),
-        from_array("s", 0.01),
-    ]
-    nodes = [
-        node("DynamicQuantizeLinear", "input", "q q_scale q_zero"),
-        node("ConvInteger", "q w q_zero w_zero", "r"),
-        node("Cast", "r", "f", to=int(F32)),
-        node("Mul", "q_scale s", "both"),
-        node("Mul", "f both", "output"),
-    ]
-    return model_of(nodes, weights)
-
-
 QUANTISED: dict[str, Callable[[], onnx.ModelProto]] = {
     "fake quantised": fake_quantised,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
-    "MatMulInteger": integer_product,
-    "ConvInteger": integer_convolution,
 }
 
 

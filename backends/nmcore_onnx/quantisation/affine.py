@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,7 +60,8 @@ class Affine:
         kind = np.int64 if self.bits >= _SUMS else np.int32
         numbers = self.integers.astype(kind) - self._full(self._zeros.astype(kind))
         product = numbers.astype(np.float32) * self._full(computable(self.scale))
-        return product.astype(self.scale.dtype)
+        with np.errstate(over="ignore"):  # as the model itself has it
+            return product.astype(self.scale.dtype)
 
     def transposed(self, order: Sequence[int]) -> Affine:
         """The same with its axes in another order."""
@@ -141,9 +143,12 @@ class Affine:
             yield scale, np.clip(np.round(low - least / scale), low, high)
 
     def _stored(self, scale: Float) -> Float:
-        """A scale as its type holds it, and none that is zero."""
-        scale = computable(scale.astype(self.scale.dtype)).astype(np.float32)
-        return np.where((scale == 0) | ~np.isfinite(scale), np.float32(1), scale)
+        """A scale as its type holds it, and none that is zero; 1 where all numbers are."""
+        found = computable(scale.astype(self.scale.dtype)).astype(np.float32)
+        limits = ml_dtypes.finfo(self.scale.dtype)  # type: ignore[no-untyped-call]
+        least = np.float32(limits.smallest_subnormal)
+        found = np.where(found == 0, least, found)
+        return np.where((scale == 0) | ~np.isfinite(found), np.float32(1), found)
 
     def _error(self, sets: Float, scale: Float, zero: Float) -> Float:
         """The sum of squared errors of each set, shape (S, 1)."""

@@ -93,6 +93,7 @@ def _write(
     levels, data_scale, data_zero = quantise.outputs
     inputs = [levels, integers, data_zero, *([] if zero is None else [zero])]
     product = _like(pattern.product, inputs, node, ir.DataType.INT32)
+    product.name = node.name  # which goes
     cast = _like(pattern.cast, [product.outputs[0]], node, ir.DataType.FLOAT)
     scales = _like(pattern.scales, [data_scale, scale], node, ir.DataType.FLOAT)
     inputs = [cast.outputs[0], scales.outputs[0]]
