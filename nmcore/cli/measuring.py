@@ -15,6 +15,7 @@ from nmcore.errors import DataError, ModelError, VerificationError
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.latency import Latency, measure, on_one_device
 from nmcore.evaluation.stopwatch import timed_inputs
+from nmcore.pipeline.conversion import requantised
 from nmcore.pipeline.layers import layers_of
 from nmcore.pipeline.result import Result
 from nmcore.plugins import registry
@@ -80,7 +81,7 @@ def measured(
             "before": Measures.of(result.before, result.size, times[0]),
             "after": Measures.of(result.after, size, times[1]),
             "fidelity": fidelity,
-            "requantised": result.requantised(*sessions[:2]) if fidelity is not None else None,
+            "requantised": requantised(result, *sessions[:2]) if fidelity is not None else None,
             "steps": steps,
             "layers": _layers(result, draft.path, sessions) if profiled else (),
             "unmeasured": unmeasured,

@@ -18,7 +18,8 @@ from nmcore.pipeline.job import Job
 from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import parts
 from nmcore.plugins import protocols, registry
-from nmcore.plugins.capabilities import Converting
+from nmcore.plugins.capabilities import Converting, Quantised
+from nmcore.report.requantised import Requantised
 from nmcore.utils.logs import step
 
 
@@ -77,6 +78,22 @@ def converted(result: Result, job: Job) -> Result:
         fitted=done.fitted,
         unconverted=replace(result, held=held),
     )
+
+
+def requantised(
+    result: Result, before: protocols.Session, after: protocols.Session
+) -> Requantised | None:
+    """Tell the loss of quantising weights again from that of compressing, of sessions that run the
+    original and the result; None where no weight is quantised.
+    """
+    graph, original = result.graph, result.original
+    if original is None or not isinstance(graph, Quantised) or not graph.quantised:
+        return None
+    models = [graph.serialize_floats(original=True), graph.serialize_floats()]
+    plain, small = (original.loaded(model) for model in models)
+    pairs = (small, after), (plain, before), (plain, small)
+    found = [result.compared(one, other).deviation for one, other in pairs]
+    return Requantised(graph.quantised, *found)
 
 
 def _calibration(job: Job) -> CalibrationSet:

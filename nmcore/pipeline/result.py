@@ -14,7 +14,7 @@ from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import DataLike, Opened
 from nmcore.data.normalisation import Normalisation
-from nmcore.errors import ArgumentError, DataError, ModelError
+from nmcore.errors import ArgumentError, ModelError
 from nmcore.evaluation.fidelity import Fidelity, compared, fidelity
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.metrics.registry import Makers, MetricLike, metrics_of
@@ -30,7 +30,6 @@ from nmcore.plugins.states import restored, serialized_alike, state_changes
 from nmcore.report import notebook, writers
 from nmcore.report.phrases import state_note
 from nmcore.report.report import Measures, Report, group_reports
-from nmcore.report.requantised import Requantised
 from nmcore.report.vocabulary import Vocabulary
 from nmcore.report.warnings import level_of, warnings_of
 from nmcore.utils.files import Draft, drafting
@@ -307,24 +306,6 @@ class Result:
         )
         return found if self._fitted else replace(found, held=True)
 
-    def requantised(
-        self, before: protocols.Session, after: protocols.Session
-    ) -> Requantised | None:
-        """Tell the loss of quantising weights again from that of compressing, of sessions that run
-        the original and the result; None where no weight is quantised.
-        """
-        graph, original = self.graph, self.original
-        if original is None or not isinstance(graph, capabilities.Quantised) or not graph.quantised:
-            return None
-        try:
-            models = [graph.serialize_floats(original=True), graph.serialize_floats()]
-            plain, small = (original.loaded(model) for model in models)
-            pairs = (small, after), (plain, before), (plain, small)
-            found = [self.compared(one, other).deviation for one, other in pairs]
-        except (ModelError, DataError):  # such as floats that are too large for one file
-            return Requantised(graph.quantised)
-        return Requantised(graph.quantised, *found)
-
     @property
     def _fitted(self) -> bool:
         """Whether data had a part in it."""
@@ -450,7 +431,7 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
         groups=group_reports(result.outcomes),
         declined=tuple(result.declined),
         notes=(
-            *_vocabulary_notes(result, measured.get("fidelity")),
+            *(result.vocabulary.notes(measured.get("fidelity")) if result.vocabulary else ()),
             *map(state_note, states),
             *result.notes,
         ),
@@ -463,11 +444,3 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
     )
     warnings = (*warnings_of(report), *result.cautions, *unmeasured)
     return replace(report, warnings=warnings, level=level_of(report, warnings))
-
-
-def _vocabulary_notes(result: Result, fidelity: Fidelity | None) -> Sequence[str]:
-    """What became of the vocabulary, as far as the comparison of both models does not tell."""
-    found = result.vocabulary
-    if found is None:
-        return ()
-    return [found.note, *(found.unseen_note if fidelity != found.unseen else ())]

@@ -35,8 +35,12 @@ class Vocabulary:
     error: float
     unseen: Fidelity | None = None
 
+    def notes(self, compared: Fidelity | None) -> Sequence[str]:
+        """What became of it, as far as the comparison of both models does not tell."""
+        return [self._done, *(self._unseen if compared != self.unseen else ())]
+
     @property
-    def note(self) -> str:
+    def _done(self) -> str:
         """What was done."""
         needed = ""
         if self.looked_up is not None:
@@ -49,7 +53,7 @@ class Vocabulary:
         )
 
     @property
-    def unseen_note(self) -> Sequence[str]:
+    def _unseen(self) -> Sequence[str]:
         """What it costs on inputs that had no part in it, in no or one line."""
         if self.unseen is None:
             return ()

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import nmcore
 from chain import Chain, initializer, run
+from nmcore.pipeline.conversion import requantised
 from nmcore.plugins import registry
 from nmcore_onnx.quantisation.nbits import packed, unpacked
 
@@ -436,11 +437,11 @@ def test_bytes_of_few_bits():
 def test_the_losses_of_both_steps_are_told_apart():
     result = compressed(network(FORMS["dynamic int8"]))
     sessions = result.original.session(), result.original.loaded(result.serialize())
-    found = result.requantised(*sessions)
+    found = requantised(result, *sessions)
     assert found.weights == len(SIZES) - 1
     assert min(found.quantisation, found.before, found.compression) > 0.1
     floats = compressed(Chain(("n", SIZES[0])).matmul(12).node("Relu").matmul(5).build())
-    assert floats.requantised(*sessions) is None
+    assert requantised(floats, *sessions) is None
 
 
 def test_older_operator_sets_prove_the_cut_as_well():
