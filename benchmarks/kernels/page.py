@@ -22,9 +22,9 @@ HEAD = """# Speed
 
 PARTS = """## Whole models
 
-The default method, on one thread. Seconds are those of the processor, so that what else ran on
-the machine hardly counts; compare them with the pass beside them, which is the original's over the
-same inputs, those held back included.
+The default method, on one thread. Seconds are those of the processor; they still grow with what
+else runs on the machine, products of large matrices more than passes. Compare them with the pass
+beside them, which is the original's over the same inputs, those held back included.
 
 * *curves*: error curves of all groups, and the trials that weigh them: *weighing*.
 * *walk*: refitting layer by layer. *Together*: pairs of layers and residual blocks.

@@ -3,7 +3,7 @@ r"""Compress models with the default method, and tell the processor seconds of e
     python benchmarks/scale/parts.py --json docs/results/parts.json --add \
         "ResNet-50" resnet50.onnx --macs 0.58 --data pictures --mean 123.68 116.779 103.939
 
-Seconds are those of the processor, on one thread, so that what else runs hardly counts. Beside them
+Seconds are those of the processor, on one thread; what else runs still makes them more. Beside them
 stands one pass of the original over the same inputs. Runs of the model hold the products of what
 layers read; choosing holds inverses and eliminations, fitting the least squares of layers.
 """
