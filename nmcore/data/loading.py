@@ -287,7 +287,7 @@ def open_data(
             raise DataError("labels are of the files in a folder, and no data was given")
         named = data if isinstance(data, (str, Path)) else f"of type {type(data).__name__}"
         raise DataError(
-            f"labels are of the files in a folder, and data is {named}, which holds classes as y"
+            f"labels are of the files in a folder; data is {named}, and its classes would be y"
         )
     if data is None:
         return None

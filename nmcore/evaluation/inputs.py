@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from nmcore.calibration.random_inputs import check_affordable, runnable
+from nmcore.calibration.states import along
 from nmcore.calibration.synthetic import synthesise
 from nmcore.data.dataset import Dataset
 from nmcore.data.folder import Folder
 from nmcore.data.loading import DataLike, open_data
 from nmcore.data.normalisation import Normalisation
+from nmcore.data.sounds import Sounds
 from nmcore.errors import DataError
 from nmcore.group import Array
 from nmcore.plugins.inputs import InputHint
 from nmcore.plugins.protocols import Session
+from nmcore.plugins.states import following
 
 # How many synthetic inputs there are where there is no data.
 SYNTHETIC = 64
@@ -48,8 +51,8 @@ def data_for(
     seed : int
         For synthetic inputs.
     hints : mapping of str to InputHint, optional
-        What the first model's graph tells of its inputs, for synthetic ones.
-
+        What the first model's graph tells of its inputs: for synthetic ones, and which output is
+        what state next, as these are carried along files of sound.
     labels : Path or None
         A table of the classes of a folder's files.
 
@@ -66,7 +69,10 @@ def data_for(
     given = open_data(data, steps, labels)
     assert given is not None
     every = given.entries(session.inputs) if isinstance(given, Folder) else len(given)
-    found = given.for_model(session.inputs, samples or every)
+    count = samples or every
+    found = given.for_model(session.inputs, count)
+    if isinstance(given, Sounds):
+        found = along(found, given.begins(session.inputs, count), session, following(hints or {}))
     return found if samples is None else found.first(samples)
 
 

@@ -27,7 +27,7 @@ from nmcore.options.methods import RECONSTRUCTION
 from nmcore.options.options import CompressOptions
 from nmcore.options.recipe import strategy, unused
 from nmcore.pipeline.call import file_name, written_call
-from nmcore.pipeline.conversion import check_convertible, converted
+from nmcore.pipeline.conversion import check_convertible, check_unconverted, converted
 from nmcore.pipeline.job import Job
 from nmcore.pipeline.made_plan import made_plan
 from nmcore.pipeline.original import Original
@@ -289,6 +289,7 @@ def compress(
         call=calls[0],
         portable_call=calls[1],
     )
+    check_unconverted(job.original.graph, options)
     if options.states:
         job = replace(job, original=job.original.with_states())
     if job.data is None:

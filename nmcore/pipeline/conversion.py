@@ -18,7 +18,7 @@ from nmcore.pipeline.job import Job
 from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import parts
 from nmcore.plugins import protocols, registry
-from nmcore.plugins.capabilities import Converting, Quantised
+from nmcore.plugins.capabilities import Converting, Quantised, quantised_weights
 from nmcore.report.requantised import Requantised
 from nmcore.utils.logs import step
 
@@ -37,6 +37,15 @@ def check_convertible(options: CompressOptions) -> None:
         raise ArgumentError(f"then is {options.then}; {registry.runtime().name} converts nothing")
     if options.states:
         raise ArgumentError("then and states were given; leave out either")
+
+
+def check_unconverted(graph: protocols.Graph, options: CompressOptions) -> None:
+    """Raise ArgumentError where a model would be converted whose weights are integers already."""
+    if options.then is not None and quantised_weights(graph):
+        raise ArgumentError(
+            f"then is {options.then}, and weights of the model are quantised already: they are "
+            "quantised again as they were; leave out then"
+        )
 
 
 def converted(result: Result, job: Job) -> Result:
@@ -84,10 +93,15 @@ def requantised(
     result: Result, before: protocols.Session, after: protocols.Session
 ) -> Requantised | None:
     """Tell the loss of quantising weights again from that of compressing, of sessions that run the
-    original and the result; None where no weight is quantised.
+    original and the result; None where the original has no quantised weight.
     """
     graph, original = result.graph, result.original
-    if original is None or not isinstance(graph, Quantised) or not graph.quantised:
+    if (
+        result.then is not None
+        or original is None
+        or not isinstance(graph, Quantised)
+        or not graph.quantised
+    ):
         return None
     models = [graph.serialize_floats(original=True), graph.serialize_floats()]
     plain, small = (original.loaded(model) for model in models)

@@ -233,7 +233,10 @@ class Result:
         before = self.original.session()
         after = registry.runtime().session(serialized_alike(self.graph))
         steps = options.normalisation or self.normalisation
-        inputs = data_for(before, data, steps, samples=options.samples, labels=options.labels)
+        hints = hints_of(self.original.graph)
+        inputs = data_for(
+            before, data, steps, samples=options.samples, hints=hints, labels=options.labels
+        )
         found = fidelity(
             before,
             after,

@@ -95,12 +95,17 @@ def restored(graph: Graph, changes: Sequence[StateChange], alike: bytes | None) 
 
 
 def next_states(graph: Any) -> Mapping[str, str]:
+    """The output that gives what each state is next; see :func:`following`."""
+    return following(_hints(graph))
+
+
+def following(hints: Mapping[str, InputHint]) -> Mapping[str, str]:
     """The output that gives what each state is next, by the name of the input, but for those that
     grow.
     """
     return {
         name: hint.next_state
-        for name, hint in _hints(graph).items()
+        for name, hint in hints.items()
         if hint.next_state is not None and hint.grows is None
     }
 

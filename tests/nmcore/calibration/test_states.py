@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from nmcore.calibration.collect import Inputs, calibration_set_for
+from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.sounds import Sounds
+from nmcore.evaluation.inputs import data_for
 from nmcore.plugins import registry
 from nmcore.plugins.states import marked
 from nmcore_onnx import backend
@@ -49,6 +51,21 @@ def test_states_are_carried_along_each_file(tmp_path, make):
         if not begin:
             np.testing.assert_array_equal(state, left)
         left = session.run({"x": x[[number]], "state": state})[1]
+
+
+def test_models_are_compared_with_the_states_along_each_file(tmp_path):
+    random = np.random.default_rng(0)
+    write(tmp_path / "a.wav", random.integers(-30000, 30000, 8 * FEATURES))
+    model = layer()
+    graph = backend.open(model)
+    session = marked(registry.runtime().session(model.SerializeToString()), graph)
+    data = data_for(session, tmp_path, hints=hints_of(graph))
+    assert len(data) == 8
+    left = np.zeros([size or 1 for size in session.inputs[1].shape], np.float32)
+    for x, state in zip(data.arrays["x"], data.arrays["state"], strict=True):
+        np.testing.assert_array_equal(state.reshape(left.shape), left)
+        left = session.run({"x": x[np.newaxis], "state": left})[1]
+    assert left.any()
 
 
 def test_stretches_are_spread_over_the_files(tmp_path):

@@ -45,6 +45,7 @@ def test_the_program_tells_each_step_apart(run, tmp_path):
     further = abs(second["fidelity"]["loss"]["points"] - lost)
     assert lines[1].startswith(f"after int8: agreement with the original {further:.2f} points")
     assert "(QDQ), activations have fixed ranges, measured on" in said
+    assert "quantised again" not in said
 
 
 def test_a_network_of_convolutions_gets_fixed_ranges(quantised):
@@ -140,3 +141,13 @@ def test_a_model_that_is_in_half_precision_already_is_refused(tmp_path, fails):
         *("--then", "fp16"),
     )
     assert line == "the result has no fp32 weights that could be converted to fp16"
+
+
+def test_a_model_of_integers_is_refused_before_any_work(quantised, tmp_path, fails):
+    (tmp_path / "int8.onnx").write_bytes(quantised.serialize())
+    for then in ("int8", "fp16"):
+        line = fails("compress", tmp_path / "int8.onnx", tmp_path / "out.onnx", "--then", then)
+        assert line == (
+            f"then is {then}, and weights of the model are quantised already: they are quantised "
+            "again as they were; leave out then"
+        )

@@ -66,7 +66,7 @@ def test_labels_without_a_folder(fails, model, data, tmp_path):
     assert line == "labels are of the files in a folder, and no data was given"
     line = fails("evaluate", model, "--data", data, *labels)
     assert line == (
-        f"labels are of the files in a folder, and data is {data}, which holds classes as y"
+        f"labels are of the files in a folder; data is {data}, and its classes would be y"
     )
 
 
