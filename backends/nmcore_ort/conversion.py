@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,12 @@ def _check_floats(model: ModelProto, to: str) -> None:
     ]
     weights = (*model.graph.initializer, *constants)
     if not any(each.data_type == onnx.TensorProto.FLOAT and each.dims for each in weights):
-        raise ModelError(f"the result has no fp32 weights that could be converted to {to}")
+        where = " outside of the bodies of its If, Loop or Scan" if _has_bodies(model) else ""
+        raise ModelError(f"the result has no fp32 weights{where} that could be converted to {to}")
+
+
+def _has_bodies(model: ModelProto) -> bool:
+    return any(each.HasField("g") for node in model.graph.node for each in node.attribute)
 
 
 def _half(model: ModelProto) -> tuple[ModelProto, str, bool]:
@@ -99,6 +105,8 @@ def _integers(
         onnx.save(_of_usable_opset(model), raw)
         quant_pre_process(raw, prepared, skip_symbolic_shape=True)
         ready = onnx.load(prepared)
+        if _name_nodes(ready):
+            onnx.save(ready, prepared)
         per_channel = _opset(ready) >= _PER_CHANNEL_OPSET
         if not _is_convolutional(ready):
             quantize_dynamic(
@@ -116,6 +124,16 @@ def _integers(
             extra_options={"MatMulConstBOnly": True},
         )
         return onnx.load(done), "static (QDQ), activations have fixed ranges", True
+
+
+def _name_nodes(model: ModelProto) -> bool:
+    """Give names to nodes that have none, by which the quantiser tells nodes apart; say if any."""
+    taken = {node.name for node in model.graph.node}
+    unnamed = [node for node in model.graph.node if not node.name]
+    free = (name for number in count() if (name := f"node_{number}") not in taken)
+    for node, name in zip(unnamed, free, strict=False):
+        node.name = name
+    return bool(unnamed)
 
 
 def _of_usable_opset(model: ModelProto) -> ModelProto:
@@ -173,10 +191,7 @@ def _sorted(model: ModelProto) -> ModelProto:
     import onnx_ir
     from onnx_ir.passes.common import TopologicalSortPass
 
-    try:
-        return onnx_ir.to_proto(TopologicalSortPass()(onnx_ir.from_proto(model)).model)
-    except Exception:
-        return model
+    return onnx_ir.to_proto(TopologicalSortPass()(onnx_ir.from_proto(model)).model)
 
 
 def _behind_weights(model: ModelProto) -> list[str]:

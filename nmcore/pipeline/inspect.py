@@ -8,7 +8,7 @@ from pathlib import Path
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, registry
 from nmcore.plugins.open_sizes import Stated
-from nmcore.plugins.states import Stateful, next_states
+from nmcore.plugins.states import Stateful, all_states
 from nmcore.report.inspection import Inspection
 from nmcore.report.phrases import cost_notes, states_note
 
@@ -61,7 +61,7 @@ def inspect(
         macs=cost.macs,
         assumed=cost.assumed,
         uncounted=cost.uncounted,
-        warnings=(*cost_notes(cost), *(states_note(next_states(graph)) if states else ())),
+        warnings=(*cost_notes(cost), *(states_note(all_states(graph)) if states else ())),
         groups=(*graph.groups,),
         declined=(*graph.declined,),
         score_pairs=(*capabilities.score_pairs(graph),),

@@ -21,7 +21,7 @@ from nmcore.plan.selection import Selection
 from nmcore.plan.task import Task
 from nmcore.plugins import capabilities
 from nmcore.plugins.protocols import Graph
-from nmcore.plugins.states import next_states
+from nmcore.plugins.states import all_states
 from nmcore.report.phrases import cost_notes, states_note, streams_note, why_nothing
 
 
@@ -111,7 +111,7 @@ def scope(job: Job, task: Task) -> Iterator[str]:
     chosen = Selection(keep=options.keep, only=options.only, exclude=options.exclude)
     yield from chosen.matches(groups)
     if options.states:
-        yield from states_note(next_states(job.original.graph))
+        yield from states_note(all_states(job.original.graph))
     if task.budget is None and not task.planned:
         yield from streams_note(g for g in groups if task.counts[g.name] < g.width)
     yield from cost_notes(job.original.cost)

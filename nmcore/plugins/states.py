@@ -94,6 +94,14 @@ def restored(graph: Graph, changes: Sequence[StateChange], alike: bytes | None) 
     return graph if alike is None else cast(Graph, _Restored(graph, changes, alike))
 
 
+def all_states(graph: Any) -> Mapping[str, str]:
+    """The output that gives what each state is next, by the name of the input; the past of a
+    decoder, which grows, is one too.
+    """
+    hints = _hints(graph).items()
+    return {name: hint.next_state for name, hint in hints if hint.next_state is not None}
+
+
 def next_states(graph: Any) -> Mapping[str, str]:
     """The output that gives what each state is next; see :func:`following`."""
     return following(_hints(graph))

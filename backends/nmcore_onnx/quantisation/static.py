@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx_ir as ir
 
 from nmcore_onnx.ir import constants, names
 from nmcore_onnx.ir.arrays import computable
+from nmcore_onnx.ir.nodes import flag
 from nmcore_onnx.quantisation.affine import Affine
 from nmcore_onnx.quantisation.marks import FORM, UNREAD
 from nmcore_onnx.quantisation.stored import Array, Stored, remove
@@ -80,7 +82,7 @@ def write(graph: ir.Graph) -> None:
         form, scale = value.meta[FORM], None
         if form.is_product:
             readers = [node for node, index in value.uses() if index == 2]
-            scale = _product(readers[0]) if readers else None
+            scale = _one_product(readers)
             if scale is None or not _fits(value, scale):
                 value.meta.pop(FORM)  # as floats, of which no scale is taken for granted
                 continue
@@ -203,17 +205,27 @@ def _product(node: ir.Node) -> Array | None:
     return None if data.size != 1 else data * weight
 
 
+def _one_product(nodes: Sequence[ir.Node]) -> Array | None:
+    """The scale of data times weight that nodes have in common; None where they have none."""
+    found = [scale for node in nodes if (scale := _product(node)) is not None]
+    same = len(found) == len(nodes) and all(np.array_equal(each, found[0]) for each in found)
+    return found[0] if found and same else None
+
+
 def _is_product(node: ir.Node) -> bool:
     """Whether a DequantizeLinear gives biases with the scale of data times weight."""
     scale = constants.array(node.inputs[1])
     uses = list(node.outputs[0].uses())
-    if scale is None or len(uses) != 1 or uses[0].idx != 2 or uses[0].node.op_type not in _BIASED:
+    if scale is None or any(use.idx != 2 or use.node.op_type not in _BIASED for use in uses):
         return False
-    tensor, product = constants.tensor(node.inputs[0]), _product(uses[0].node)
-    if tensor is None or tensor.dtype != ir.DataType.INT32 or product is None:
+    tensor, products = constants.tensor(node.inputs[0]), [_product(use.node) for use in uses]
+    if tensor is None or tensor.dtype != ir.DataType.INT32:
         return False
     mine = computable(scale).reshape(-1)
-    return mine.size == product.size and bool(np.allclose(mine, product, rtol=1e-4, atol=0))
+    return all(
+        each is not None and mine.size == each.size and np.allclose(mine, each, rtol=1e-4, atol=0)
+        for each in products
+    )
 
 
 def _shaped(scale: Array, form: Stored) -> Array:
@@ -233,7 +245,9 @@ def _fits(value: ir.Value, scale: Array) -> bool:
 def _quantise_bias(node: ir.Node, order: dict[ir.Node, int]) -> None:
     """Store a bias that is new as integers, as runtimes want it of a quantised layer."""
     bias, scale = _bias(node), _product(node)
-    if bias is None or scale is None or bias.const_value is None or not _fits(bias, scale):
+    if bias is None or scale is None or bias.const_value is None or not _scales_outputs(node):
+        return
+    if not _fits(bias, scale):
         return
     graph, name = node.graph, str(bias.name)
     assert isinstance(graph, ir.Graph)
@@ -247,6 +261,22 @@ def _quantise_bias(node: ir.Node, order: dict[ir.Node, int]) -> None:
     maker = ir.node("DequantizeLinear", [], {} if axis is None else {"axis": axis}, name=name)
     form = Dequantised((*parts, None), lambda: affine, _unzeroed, bias.const_value, maker, True)
     _dequantise(bias, form, affine, order)
+
+
+def _scales_outputs(node: ir.Node) -> bool:
+    """Whether a weight has one scale, or one for each output: those along what it reads are none
+    that a bias could share.
+    """
+    weight = node.inputs[1]
+    maker = None if weight is None else weight.producer()
+    if maker is None or (scale := constants.array(maker.inputs[1])) is None:
+        return False
+    shape = constants.shape(maker.inputs[0]) or ()
+    outputs = int(not flag(node, "transB")) if node.op_type == "Gemm" else 0
+    if node.op_type == "ConvTranspose":
+        outputs = 1
+    axis = maker.attributes["axis"].as_int() if "axis" in maker.attributes else 1
+    return scale.size == 1 or axis % len(shape) == outputs
 
 
 def _unzeroed(affine: Affine) -> tuple[Array | None, ...]:

@@ -85,7 +85,10 @@ _PER_CHANNEL = ("BatchNormalization", "InstanceNormalization")
 
 
 def _only_lengths(model: ir.Model, known: Shapes) -> dict[str, int]:
-    """Axes that are named, and can have but one length: as many channels as a norm has scales."""
+    """Axes that are named, and can have but one length: as many channels as a norm has scales.
+
+    Some exporters give several axes one name though they differ, so a name must be of one axis.
+    """
     found = {}
     for node in model.graph:
         if node.op_type not in _PER_CHANNEL or node.domain not in ("", "ai.onnx"):
@@ -95,7 +98,9 @@ def _only_lengths(model: ir.Model, known: Shapes) -> dict[str, int]:
         scales = constants.shape(scale)
         if shape is not None and len(shape) > 1 and isinstance(shape[1], str) and scales:
             found[shape[1]] = scales[0]
-    return found
+    given = [value for value in model.graph.inputs if value.const_value is None]
+    named = [dim for value in given for dim in known.get(str(value.name), ())]
+    return {dim: size for dim, size in found.items() if named.count(dim) < 2}
 
 
 # Dynamic axes are tried with primes: very short ones, which a bound from below lifts, short ones,

@@ -115,6 +115,29 @@ def test_what_is_no_network_of_convolutions_gets_the_ranges_of_each_input():
     assert ("author", "me") in [(each.key, each.value) for each in written.metadata_props]
 
 
+def test_nodes_without_names_are_quantised_as_well():
+    rng = np.random.default_rng(0)
+    model = model_of(
+        helper.make_node("Conv", ["x", "v"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w"], ["c"]),
+        helper.make_node("Softmax", ["c"], ["y"], axis=1),
+        inputs=[("x", TensorProto.FLOAT, (None, 3, 8, 8))],
+        outputs=[("y", TensorProto.FLOAT, (None, 4, 4, 4))],
+        weights={name: rng.standard_normal(shape, np.float32) for name, shape in SHAPES.items()},
+    )
+    x = rng.standard_normal((4, 3, 8, 8), np.float32)
+    written = onnx.load_from_string(
+        convert(model.SerializeToString(), "int8", lambda: [{"x": x}]).model
+    )
+    makers = {output: node.op_type for node in written.graph.node for output in node.output}
+    weights = [node.input[1] for node in written.graph.node if node.op_type == "Conv"]
+    assert [makers.get(name) for name in weights] == ["DequantizeLinear"] * 2
+
+
+SHAPES = {"v": (8, 3, 3, 3), "w": (4, 8, 3, 3)}
+
+
 def test_what_gives_no_numbers_any_more_is_refused(monkeypatch):
     broken = model_of(
         helper.make_node("Mul", ["input", "nothing"], ["logits"], name="product"),

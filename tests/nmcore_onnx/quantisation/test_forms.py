@@ -328,6 +328,52 @@ def test_a_bias_that_is_new_is_stored_as_integers():
     assert distance(after, floats) < 0.05
 
 
+def with_activations(chain, scale, zero):
+    for op in ("QuantizeLinear", "DequantizeLinear"):
+        chain.node(op, np.float32(scale), np.uint8(zero))
+    return chain.value
+
+
+def test_scales_along_what_a_layer_reads_are_none_of_a_bias():
+    chain, rng = Chain(("n", 6)), np.random.default_rng(0)
+    for number, (width, made) in enumerate([(6, 8), (8, 5)]):
+        data = with_activations(chain, 0.05, 0 if number else 128)
+        parts = levels(rng.standard_normal((width, made)).astype("f4"), np.int8, 8, 0, True)
+        chain.raw("DequantizeLinear", *map(chain.constant, parts), axis=0)
+        chain.raw("Gemm", data, chain.value)
+    data = rng.standard_normal((64, 6)).astype("f4")
+    proto = nmcore.compress(chain.build(), ratio=0.5, method="moments", data=data).to_onnx()
+    (last,) = (n for n in proto.graph.node if n.op_type == "Gemm" and len(n.input) > 2)
+    assert initializer(proto, last.input[2]).dtype == np.float32
+
+
+def test_a_bias_of_two_layers_keeps_the_scale_of_data_times_weight():
+    chain, rng = Chain(), np.random.default_rng(0)
+    weight = rng.standard_normal((8, 3, 3, 3)).astype("f4")
+    data = with_activations(chain, 0.05, 128)
+    chain.raw("DequantizeLinear", *map(chain.constant, levels(weight, np.int8, 8, None, True)))
+    chain.raw("Conv", data, chain.value, pads=[1] * 4)
+    data = with_activations(chain.raw("Relu", chain.value), 0.05, 0)
+    integers, scale, zero = levels(rng.standard_normal((5, 8, 1, 1)), np.int8, 8, None, True)
+    whole = chain.constant(np.arange(5, dtype=np.int32))
+    bias = chain.raw("DequantizeLinear", whole, chain.constant(np.float32(0.05) * scale)).value
+    shared = chain.raw("DequantizeLinear", *map(chain.constant, (integers, scale, zero))).value
+    first = chain.raw("Conv", data, shared, bias).value
+    chain.raw("MaxPool", data, kernel_shape=[2, 2])
+    chain.raw("Conv", with_activations(chain, 0.05, 0), shared, bias)
+    model = chain.build(check=False)
+    model.graph.output.append(helper.make_tensor_value_info(first, TensorProto.FLOAT, None))
+    proto = nmcore.compress(model, ratio=0.5, method="ridge").to_onnx()
+    makers = {output: node for node in proto.graph.node for output in node.output}
+    ends = [n for n in proto.graph.node if n.op_type == "Conv"][1:]
+    assert len(ends) == 2
+    for node in ends:
+        parts = [makers[name] for name in node.input]
+        assert [each.op_type for each in parts] == ["DequantizeLinear"] * 3
+        given, weights, added = (initializer(proto, each.input[1]) for each in parts)
+        np.testing.assert_allclose(added, given * weights, rtol=1e-5)
+
+
 def test_a_convolution_of_dynamic_quantisation_may_get_a_bias():
     chain, rng = Chain(), np.random.default_rng(0)
     for number, (width, made) in enumerate([(3, 8), (8, 6)]):

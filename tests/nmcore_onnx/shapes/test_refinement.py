@@ -127,3 +127,11 @@ def test_a_norm_has_as_many_scales_as_channels():
     found = shapes_of(chain.build(check=False))
     assert found["input"] == ("n", 1, "s")
     assert found[normed] == ("n", 1, "s")
+
+
+def test_a_name_that_several_axes_have_is_no_length():
+    """Some exporters give all open axes one name."""
+    chain = Chain(("d", "d", "s"))
+    normed = chain.node("InstanceNormalization", np.ones(1), np.zeros(1)).value
+    found = shapes_of(chain.build(check=False))
+    assert found["input"] == found[normed] == ("d", "d", "s")

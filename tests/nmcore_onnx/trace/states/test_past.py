@@ -249,3 +249,10 @@ def test_a_plan_of_states_is_repeated():
     assert result.plan.options["states"] is True
     with pytest.raises(ArgumentError):
         nmcore.compress(model, ratio=0.5, states="yes")
+
+
+def test_which_output_a_past_comes_from_is_told():
+    result = nmcore.compress(past.written_out(), ratio=0.5, method="merge", states=True)
+    (note,) = (each for each in result.notes if each.startswith("states"))
+    pairs = ("past_key takes what present_key gave", "past_value takes what present_value gave")
+    assert note == f"states: {', '.join(pairs)} in the step before"
