@@ -32,6 +32,7 @@ def quick(command, tmp_path, name, *words):
     return records, rows(text)
 
 
+@pytest.mark.slow
 def test_table1(command, tmp_path, built, cifar10):
     model = built / "vgg16_half_leakyrelu_cifar10_bn.onnx"
     records, table = quick(command, tmp_path, "table1", model, *cifar10)

@@ -47,7 +47,7 @@ def table_row(network, removed):
     return found[2], found[3], found[4:]
 
 
-@pytest.mark.parametrize("removed", [0, 0.25, 0.5, 0.7])
+@pytest.mark.parametrize("removed", [0, pytest.param(0.25, marks=pytest.mark.slow), 0.5, 0.7])
 @pytest.mark.parametrize("network", ["lenet5.onnx", "lenet5_bn.onnx"])
 def test_the_example_gives_what_its_table_says(network, removed, tmp_path, example):
     assert list(example.METHODS) == list(TOLERANCES)

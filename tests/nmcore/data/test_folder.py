@@ -73,7 +73,9 @@ def test_each_mistake_in_a_table_is_one_line(folder, tmp_path, text, message):
 
 def test_labels_without_a_folder(tmp_path):
     for data in (None, [[1.0]], tmp_path / "x.npz"):
-        with pytest.raises(DataError, match=r"labels are of the files in a folder, and (data|no)"):
+        with pytest.raises(
+            DataError, match=r"labels are of the files in a folder(; data|, and no)"
+        ):
             open_data(data, labels=tmp_path / "l.csv")
 
 
