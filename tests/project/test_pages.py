@@ -22,8 +22,8 @@ def reader(tmp_path):
     return Reader(tmp_path)
 
 
-# Twelve compressions and their comparisons.
-LONG = ("docs/howto/tasks.md",)
+# Many compressions and their comparisons.
+LONG = ("docs/howto/tasks.md", "docs/howto/python.md")
 RUN = [
     pytest.param(page, id=name(page), marks=[pytest.mark.slow] if name(page) in LONG else [])
     for page in PAGES
