@@ -146,7 +146,7 @@ def test_the_tables_of_the_page_are_those_that_are_printed(reader):
             reader.write(block)
         elif block.language in ("sh", "python") and block.runs:
             printed = reader.run(block)
-        elif block.title == FOR_EXAMPLE:
+        elif block.title == FOR_EXAMPLE and block.body.startswith("model"):
             said, found = table(block.body), table(printed)
             assert [*said] == [*found][: len(said)]
             for model, figures in said.items():
