@@ -17,8 +17,8 @@ from nmcore_onnx.ir.types import Dim
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.recurrent.layout import CELL, HIDDEN, is_recurrent
-from nmcore_onnx.trace.recurrent.pairing import paired
 from nmcore_onnx.trace.states.origins import origin
+from nmcore_onnx.trace.states.pairing import paired
 
 # The units are the last axis of what a layer begins with, and of what its cells multiply.
 _UNITS = 2
