@@ -30,14 +30,14 @@ from nmcore.plugins.protocols import Graph, Measurable, Session
 from nmcore.plugins.states import next_states
 from nmcore.utils.text import stated_text
 
-# Inputs to measure on: real ones are few and dear, synthetic ones cost nothing but time.
+# Inputs to measure on: as many synthetic ones as real ones, and more where they cost little time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
 # Fewer real inputs than this may be worse than none.
 FEW = 64
 
-# Multiply-accumulates that synthetic inputs may take in one pass, how many numbers they may hold,
-# and how few of them will do.
-_PASS, _HELD, _FEWEST = 4e10, 2**27, 16
+# Multiply-accumulates that one pass over synthetic inputs may take: over up to as many as of real
+# ones, and over more than that. How many numbers they may hold, and how few of them will do.
+_PASS, _MORE, _HELD, _FEWEST = 2e12, 4e10, 2**27, 16
 
 # Numbers in the largest value of a run; the runtime holds a few such values at once.
 _RUN_NUMBERS = 2**26
@@ -184,8 +184,12 @@ def work(graph: Graph) -> float:
 
 
 def _affordable(graph: Graph) -> int:
-    """How many inputs to make: fewer for large models, whose many positions make up for it."""
-    return int(min(max(_PASS / max(work(graph), 1), _FEWEST), SYNTHETIC_SAMPLES))
+    """How many inputs to make: as many as of real ones, more for small models, fewer for huge ones,
+    whose many positions make up for it.
+    """
+    one = max(work(graph), 1)
+    count = max(min(_PASS / one, REAL_SAMPLES), _MORE / one, _FEWEST)
+    return int(min(count, SYNTHETIC_SAMPLES))
 
 
 def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
