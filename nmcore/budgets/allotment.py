@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,9 @@ from nmcore.utils.progress import Progress, silent
 
 Curves = Mapping[str, NDArray[np.float64]]
 
-# A coarser rounding may add this share to the error that a finer one is predicted to leave.
-SPARE = 0.25
+# A coarser rounding may add this share to the error that a finer one is predicted to leave, and
+# leave this share more of the budget unused.
+SPARE, UNUSED = 0.25, 0.03
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,13 @@ class Choices:
     progress: Progress = silent
 
 
+class Allocated(NamedTuple):
+    """Widths by group, and the share of the budget that they use."""
+
+    counts: Mapping[str, int]
+    used: float
+
+
 def meet(
     graph: Graph, budget: Budget | None, choices: Choices, curves: Curves, *, added: int = 0
 ) -> Allotment:
@@ -98,7 +107,7 @@ def meet(
         return Allotment(dict(choices.counts))
     if budget.kind == "latency":
         return _within_latency(graph, choices, budget.share, curves)
-    candidates: dict[int, dict[str, int]] = {}
+    candidates: dict[int, Allocated] = {}
     for multiple in sorted(choices.multiples, reverse=True):
         if candidates and multiple < PACKED and choices.timer is None:
             break
@@ -108,7 +117,7 @@ def meet(
             if multiple == min(choices.multiples):  # Nothing reaches further.
                 raise
     if choices.timer is not None:
-        return fastest_of(candidates, choices.timer)
+        return fastest_of({m: each.counts for m, each in candidates.items()}, choices.timer)
     found = coarsest_of(candidates, curves)
     if max(candidates) >= min(PACKED, max(choices.multiples)):
         return found
@@ -116,15 +125,15 @@ def meet(
     return replace(found, notes=(why,))
 
 
-def coarsest_of(candidates: Mapping[int, Mapping[str, int]], curves: Curves) -> Allotment:
-    """The coarsest rounding that leaves little more error than the finest.
+def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotment:
+    """The coarsest rounding that leaves little more error, and of the budget, than the finest.
 
     Kernels of convolutions and poolings work on whole blocks of channels, so that an odd width
     takes the time of the next multiple, or more where it needs another kernel.
 
     Parameters
     ----------
-    candidates : mapping of rounding to widths
+    candidates : mapping of rounding to Allocated
         What each rounding makes of a budget.
     curves : mapping of group name to array, shape (N - 1,)
         The error after removing one, two, ... channels.
@@ -132,21 +141,26 @@ def coarsest_of(candidates: Mapping[int, Mapping[str, int]], curves: Curves) -> 
     Examples
     --------
     >>> curves = {"a": np.arange(1.0, 32.0)}
-    >>> coarsest_of({16: {"a": 16}, 4: {"a": 20}}, curves).notes
+    >>> coarsest_of({16: Allocated({"a": 16}, 0.99), 4: Allocated({"a": 20}, 1.0)}, curves).notes
     ('widths in multiples of 4: those of 16 would leave 33 % more error, as predicted',)
+    >>> coarsest_of({16: Allocated({"a": 16}, 0.8), 4: Allocated({"a": 20}, 1.0)}, curves).notes
+    ('widths in multiples of 4: those of 16 would leave 20 % of the budget unused',)
     """
-    errors = {multiple: _error(counts, curves) for multiple, counts in candidates.items()}
-    enough = (1 + SPARE) * min(errors.values())
-    multiple = max(each for each, error in errors.items() if error <= enough)
-    coarser = [each for each in errors if each > multiple]
+    errors = {multiple: _error(each.counts, curves) for multiple, each in candidates.items()}
+    most = max(each.used for each in candidates.values()) - UNUSED
+    using = [multiple for multiple, each in candidates.items() if each.used >= most]
+    enough = (1 + SPARE) * min(errors[multiple] for multiple in using)
+    multiple = max(each for each in using if errors[each] <= enough)
+    coarser = min((each for each in errors if each > multiple), default=None)
     notes = []
-    if coarser and errors[multiple] > 0:
-        more = 100 * (errors[min(coarser)] / errors[multiple] - 1)
-        notes = [
-            f"{_rounded(multiple)}: those of {min(coarser)} would leave {more:.0f} % more error, "
-            "as predicted"
-        ]
-    return Allotment(candidates[multiple], tuple(notes))
+    if coarser is not None and coarser not in using:
+        unused = 100 * (1 - candidates[coarser].used)
+        notes = [f"those of {coarser} would leave {unused:.0f} % of the budget unused"]
+    elif coarser is not None and errors[multiple] > 0:
+        more = 100 * (errors[coarser] / errors[multiple] - 1)
+        notes = [f"those of {coarser} would leave {more:.0f} % more error, as predicted"]
+    told = tuple(f"{_rounded(multiple)}: {note}" for note in notes)
+    return Allotment(candidates[multiple].counts, told)
 
 
 def _error(counts: Mapping[str, int], curves: Curves) -> float:
@@ -202,7 +216,7 @@ def fastest_of(candidates: Mapping[int, Mapping[str, int]], timer: Timer) -> All
 
 def _allocated(
     graph: Graph, choices: Choices, budget: Budget, curves: Curves, added: int, multiple: int
-) -> dict[str, int]:
+) -> Allocated:
     meter = _meter(graph, budget.kind)
     fixed = fixed_cost(graph.cost(), meter, budget.kind)
     total = fixed + meter.total()
@@ -210,7 +224,9 @@ def _allocated(
         fixed += added
     meter.kept.update(choices.counts)
     multiples = _multiples(graph, multiple)
-    return allocate(curves, meter, multiples, fixed=fixed, target=budget.share * total)
+    target = budget.share * total
+    counts = allocate(curves, meter, multiples, fixed=fixed, target=target)
+    return Allocated(counts, (fixed + meter.total()) / target)
 
 
 def _within_latency(graph: Graph, choices: Choices, share: float, curves: Curves) -> Allotment:

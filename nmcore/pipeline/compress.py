@@ -169,8 +169,8 @@ def compress(
         runs on none of these, the test data beside it is used (folders ``test_data_set_*``).
         Results are compared on them, too.
     samples : int, optional
-        How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
-        large models.
+        How many inputs to use or to make; 256 of ``data``, or 256 to 2048 synthetic ones, the more
+        the smaller the model.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
     preprocess : str, path or mapping, optional

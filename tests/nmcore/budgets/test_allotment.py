@@ -9,7 +9,7 @@ import pytest
 
 import nmcore
 from chain import Chain
-from nmcore.budgets.allotment import Choices, coarsest_of, meet
+from nmcore.budgets.allotment import Allocated, Choices, coarsest_of, meet
 from nmcore.group import Group
 
 
@@ -23,22 +23,32 @@ def test_a_budget_needs_a_graph_that_knows_its_terms():
 @pytest.mark.parametrize(("error_of_16", "widest"), [(1.2, 16), (1.3, 8), (9.0, 8)])
 def test_whole_blocks_are_kept_where_they_cost_little(error_of_16, widest):
     counts = {16: {"a": 16}, 8: {"a": 24}, 4: {"a": 28}}
+    allocated = {multiple: Allocated(each, 1.0) for multiple, each in counts.items()}
     curve = np.zeros(31)
     curve[[32 - 28 - 1, 32 - 24 - 1, 32 - 16 - 1]] = 1.0, 1.1, error_of_16
-    found = coarsest_of(counts, {"a": curve})
+    found = coarsest_of(allocated, {"a": curve})
     assert found.counts == counts[widest]
     told = f"widths in multiples of 8: those of 16 would leave {100 * (error_of_16 / 1.1 - 1):.0f}"
     assert [note.startswith(told) for note in found.notes] == [True] * (widest == 8)
 
 
 def test_nothing_is_said_of_widths_that_cost_nothing():
-    counts = {16: {"a": 16}, 4: {"a": 20}}
-    assert coarsest_of(counts, {"a": np.zeros(31)}).counts == counts[16]
+    counts = {16: Allocated({"a": 16}, 1.0), 4: Allocated({"a": 20}, 1.0)}
+    assert coarsest_of(counts, {"a": np.zeros(31)}).counts == counts[16].counts
     curve = np.where(np.arange(31) >= 15, 1.0, 0.0)
-    assert coarsest_of(counts, {"a": curve}).counts == counts[4]
+    assert coarsest_of(counts, {"a": curve}).counts == counts[4].counts
 
 
-@pytest.mark.parametrize(("width", "block"), [(128, 16), (24, 4)])
+@pytest.mark.parametrize(("used", "rounding"), [(0.98, 16), (0.96, 4)])
+def test_whole_blocks_do_not_leave_much_of_a_budget_unused(used, rounding):
+    counts = {16: Allocated({"a": 16}, used), 4: Allocated({"a": 20}, 1.0)}
+    found = coarsest_of(counts, {"a": np.ones(31)})
+    assert found.counts == counts[rounding].counts
+    told = "widths in multiples of 4: those of 16 would leave 4 % of the budget unused"
+    assert found.notes == (told,) * (rounding == 4)
+
+
+@pytest.mark.parametrize(("width", "block"), [(512, 16), (24, 4)])
 def test_wide_layers_keep_wider_blocks_than_narrow_ones(width, block):
     model = Chain().conv(width).node("Relu").conv(width).node("Relu").conv(8).build()
     result = nmcore.compress(model, macs=0.6, method="merge")
