@@ -34,7 +34,7 @@ Curves = Mapping[str, NDArray[np.float64]]
 
 # A coarser rounding may add this share to the error that a finer one is predicted to leave, and
 # leave this share more of the budget unused.
-SPARE, UNUSED = 0.25, 0.03
+SPARE, UNUSED = 0.1, 0.03
 
 
 @dataclass(frozen=True)
