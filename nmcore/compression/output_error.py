@@ -16,6 +16,7 @@ import numpy as np
 
 from nmcore.arrays.elimination import Curve
 from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.calibration.collect import work
 from nmcore.compression.consumer_fit import solved_refit
 from nmcore.compression.moments import Moments
 from nmcore.compression.trial_runs import TrialRuns, Tried
@@ -31,9 +32,10 @@ log = logging.getLogger(__name__)
 # So many channels of a group are removed that this much of the variance of what its consumers feed
 # is lost: at the same share of channels some groups would lose nothing, and tell nothing.
 LEVEL = 0.03
-# All groups together may take so many times the inputs of the calibration set, and each at least so
-# many inputs; with more groups than that allows nothing is measured.
-PASSES, FEWEST = 2, 4
+# All groups together may take so many times the inputs of the calibration set, or so many
+# multiply-accumulates if that is more, and each at least so many inputs; with more groups than that
+# allows nothing is measured.
+PASSES, TRIAL_WORK, FEWEST = 2, 2.5e11, 4
 # What is measured is taken within bounds, as few inputs tell little.
 BOUND = 16.0
 # Errors of scores are in a unit of their own, so these bounds only keep numbers finite.
@@ -123,7 +125,7 @@ def scales(
     dict of group name to float
         From 1 / BOUND to BOUND, of score pairs as it is measured; empty where nothing can be told.
     """
-    shown = _shown(calibration, len(trials))
+    shown = _shown(calibration, len(trials), work(graph))
     if not shown or len(trials) < 2:
         return {}
     try:
@@ -191,9 +193,10 @@ def relative(
     }
 
 
-def _shown(calibration: CalibrationSet, groups: int) -> list[Feeds]:
+def _shown(calibration: CalibrationSet, groups: int, work_of_one: float) -> list[Feeds]:
     """Some of the unseen inputs, as many as all groups together can afford."""
-    left = PASSES * calibration.count // max(groups, 1)
+    affordable = max(PASSES * calibration.count, TRIAL_WORK / max(work_of_one, 1.0))
+    left = int(affordable // max(groups, 1))
     if left < FEWEST:
         return []
     found = []

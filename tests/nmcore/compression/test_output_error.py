@@ -7,6 +7,8 @@ from onnx import TensorProto, helper
 
 from chain import Chain
 from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.calibration.collect import work
+from nmcore.compression import output_error
 from nmcore.compression.output_error import (
     BOUND,
     FEWEST,
@@ -110,8 +112,9 @@ def test_nothing_is_said_without_inputs_that_no_fit_has_seen():
     assert scales(graph, trials[:1], calibration, load) == {}
 
 
-def test_what_many_groups_can_afford():
+def test_what_many_groups_can_afford(monkeypatch):
     graph, loaded = opened(1.0), []
+    monkeypatch.setattr(output_error, "TRIAL_WORK", 0)
 
     class Counting:
         def __init__(self, model):
@@ -126,6 +129,11 @@ def test_what_many_groups_can_afford():
     # The trials, the original, and what all trials begin with.
     assert loaded == [PASSES * 256 // 32] * (32 + 1 + 1)
     loaded.clear()
+    monkeypatch.setattr(output_error, "TRIAL_WORK", 32 * 20 * work(graph))
+    scales(graph, trials, shown(), Counting)
+    assert loaded == [20] * (32 + 1 + 1)
+    loaded.clear()
+    monkeypatch.setattr(output_error, "TRIAL_WORK", 0)
     assert scales(graph, trials * (PASSES * 256 // FEWEST), shown(), Counting) == {}
     assert not loaded
 
