@@ -279,6 +279,9 @@ class Group:
         whole blocks stay or go, such as attention heads. Widths count blocks then.
     filters : sequence of str
         The names of the grouped convolutions on the way, such as depthwise ones.
+    gates : int
+        How many gates of the first producer have rows for each channel: more than one in a
+        recurrent layer, whose unit owns such rows in each.
     members : mapping of str to bool
         Every name of what holds an entry for each channel: nodes, their weights, and the modules of
         a framework that these are from. Whether the entries are the channels of the group, one by
@@ -293,6 +296,7 @@ class Group:
     consumers: Sequence[str]
     block: int = 1
     filters: Sequence[str] = ()
+    gates: int = 1
     members: Mapping[str, bool] = field(default_factory=dict, compare=False)
     unmeasured: str = ""
 

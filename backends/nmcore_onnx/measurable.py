@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -33,10 +34,11 @@ from nmcore_onnx.probes import (
     queries,
     residual_blocks,
 )
+from nmcore_onnx.probes.steps import coprime_step
 from nmcore_onnx.rewrite import merge_rows, model_copy
 from nmcore_onnx.rewrite.forced_branches import forced
 from nmcore_onnx.storage import files
-from nmcore_onnx.trace import consumers, operators
+from nmcore_onnx.trace import consumers, directions, operators
 from nmcore_onnx.trace.groups import TracedGroup
 from nmcore_onnx.trace.scores import Side
 from nmcore_onnx.trace.slots import ConsumerSlot
@@ -47,8 +49,25 @@ _COMPRESS = 9
 
 class MeasurableGraph(OnnxGraph):
     """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Differentiable``, ``Informative``,
-    ``Describing``, ``Branching``, ``Quantised`` and :class:`nmcore.plugins.Lexical`.
+    ``Describing``, ``Branching``, ``Quantised``, ``Bidirectional`` and
+    :class:`nmcore.plugins.Lexical`.
     """
+
+    @property
+    def backward(self) -> Mapping[str, Sequence[int]]:
+        """Which backward units stand where; see :class:`nmcore.plugins.Bidirectional`."""
+        return self._origin.backward
+
+    def tap_directions(self) -> Mapping[str, Sequence[tuple[int, ...]]]:
+        """Of which direction each tap is; see :class:`nmcore.plugins.Bidirectional`."""
+        return directions.tap_directions(self._trace, self._traced)
+
+    def paired(self, backward: Mapping[str, Sequence[int]]) -> MeasurableGraph:
+        """The same model in another order; see :class:`nmcore.plugins.Bidirectional`."""
+        copy = directions.paired(self._original, self._traced, backward)
+        graph = type(self)(copy, self._shapes, replace(self._origin, backward=backward))
+        graph._stated = self._stated
+        return graph
 
     def serialize_floats(self, *, original: bool = False, rounded: bool = True) -> bytes:
         """The model with weights of floats; see :class:`nmcore.plugins.Quantised`."""
@@ -422,20 +441,3 @@ class MeasurableGraph(OnnxGraph):
             operators.weighted(each.node).positions(each.node, self._assumed_shapes)
             for each in slot.all
         )
-
-
-def coprime_step(wanted: float) -> int:
-    """Every how many-th position is taken where every ``wanted``-th would do.
-
-    It is 1 or an odd prime about as large, so that it divides few widths, and positions of all
-    columns of a picture are taken.
-
-    >>> [coprime_step(wanted) for wanted in (0.2, 1.4, 2, 4.1, 20)]
-    [1, 1, 3, 3, 19]
-    """
-    step = round(wanted)
-    if step < 2:
-        return 1
-    while any(step % factor == 0 for factor in (2, *range(3, math.isqrt(step) + 1, 2))):
-        step -= 1
-    return max(step, 3)

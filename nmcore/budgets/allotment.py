@@ -223,7 +223,7 @@ def _allocated(
     if budget.kind == "params":
         fixed += added
     meter.kept.update(choices.counts)
-    multiples = _multiples(graph, multiple)
+    multiples = _multiples(graph, multiple, finer=_is_free(choices))
     target = budget.share * total
     counts = allocate(curves, meter, multiples, fixed=fixed, target=target)
     return Allocated(counts, (fixed + meter.total()) / target)
@@ -249,7 +249,7 @@ def _path(graph: Graph, choices: Choices, curves: Curves, kind: str, multiple: i
     whole = fixed + meter.total()
     meter.kept.update(choices.counts)
     left = fixed + meter.total()
-    multiples = _multiples(graph, multiple)
+    multiples = _multiples(graph, multiple, finer=False)
     moves = list(removals(curves, meter, multiples))
     return Path(multiple, choices.counts, moves, whole, left)
 
@@ -283,6 +283,18 @@ def _meter(graph: Graph, kind: str) -> Meter:
     return Meter(graph.terms(), capabilities.widths(graph), kind)
 
 
-def _multiples(graph: Graph, multiple: int) -> dict[str, int]:
-    """How many channels of each group and score pair come to a multiple of so many rows."""
-    return {each.name: each.multiple(multiple) for each in capabilities.cuttable(graph)}
+def _is_free(choices: Choices) -> bool:
+    """Whether several roundings may be chosen from, and by their errors alone."""
+    return choices.timer is None and len(choices.multiples) > 1
+
+
+def _multiples(graph: Graph, multiple: int, *, finer: bool) -> dict[str, int]:
+    """How many channels of each group and score pair come to a multiple of so many rows.
+
+    Where that is wanted, units of recurrent layers come to a multiple of PACKED at most: they are
+    rows of one product for all gates, whose time goes by the work and not by whole blocks.
+    """
+    return {
+        each.name: each.multiple(min(multiple, PACKED) if finer and each.gates > 1 else multiple)
+        for each in capabilities.cuttable(graph)
+    }

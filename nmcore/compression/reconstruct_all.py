@@ -9,6 +9,7 @@ from nmcore.arrays.elimination import Curve
 from nmcore.budgets.allocation import typical
 from nmcore.budgets.allotment import Allotment, meet
 from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.compression.directions import paired_by_rank
 from nmcore.compression.heads import HeadNarrowing
 from nmcore.compression.joint.block_refit import BlockRefit
 from nmcore.compression.joint.pair_refit import PairRefit
@@ -23,11 +24,12 @@ from nmcore.utils.logs import step
 
 def reconstruct_all(
     graph: protocols.Measurable, task: Task, calibration: CalibrationSet, providers: Sequence[str]
-) -> tuple[list[Outcome], Allotment]:
+) -> tuple[protocols.Measurable, list[Outcome], Allotment]:
     """Compress every group of a graph as the task says, on what the calibration set shows.
 
-    The second is how the budget was spent.
+    The first is the graph, or another of the same model; the last is how the budget was spent.
     """
+    graph = paired_by_rank(graph, task, calibration, providers)
     walk = Reconstruction(graph, registry.runtime(), calibration, providers)
     original = graph.clone()
     walk.prepare()
@@ -70,7 +72,7 @@ def reconstruct_all(
             scaled = {group.name for group in changing} - names
             refit_blocks = BlockRefit(graph, original, walk.session, calibration)
             refit_blocks(names, scaled, task.progress)
-    return _with_curves(graph.groups, outcomes, curves), allotment
+    return graph, _with_curves(graph.groups, outcomes, curves), allotment
 
 
 def _allotted(

@@ -167,6 +167,22 @@ class Reconstruction:
                 curve = Curve(*eliminate(problems, 1))
                 yield curve, trial(group, consumers, seen, curve)
 
+    def seen(
+        self, groups: Iterable[Group]
+    ) -> Iterator[tuple[Group, Sequence[Consumer], Sequence[Moments]]]:
+        """Groups, their consumers, and what each of these reads in the uncompressed network."""
+        readings = self._readings()
+        for chunk in self._chunks(groups):
+            sums = iter(self._sums([r for group in chunk for r in readings[group.name]]))
+            for group in chunk:
+                consumers = self.graph.consumers(group)
+                pairs = zip(consumers, readings[group.name], strict=True)
+                found = [
+                    self._shrinkage(next(sums).moments_of(c.matrix(), c.offsets()), c, reading)
+                    for c, reading in pairs
+                ]
+                yield group, consumers, found
+
     def _readings(self) -> dict[str, list[Reading]]:
         """The readings of each group, in the order of its consumers."""
         found: dict[str, list[Reading]] = defaultdict(list)

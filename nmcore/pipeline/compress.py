@@ -328,6 +328,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
         with step("deciding how much goes"):
             task, found = task_of(job, decided)
         task = replace(task, executor=job.executor, proves=options.verify)
+        graph = replay.with_pairs(graph, task.planned)
         done = _compensated(job, graph, task, decided)
         graph, outcomes, after = done.graph, done.outcomes, done.graph.cost()
         with step("checking the result"):
@@ -346,7 +347,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
                 )
         return Result(
             graph=graph,
-            plan=made_plan(outcomes, job, done.shown),
+            plan=made_plan(graph, outcomes, job, done.shown),
             outcomes=outcomes,
             declined=graph.declined,
             before=original.cost,
@@ -422,7 +423,7 @@ def _measured(
                 data = parts(job)[0]
             inputs = Inputs(data, options.samples, options.normalisation)
             calibration = calibration_set_for(graph, original.session(), inputs, task.options.seed)
-        outcomes, spent = reconstruct_all(graph, task, calibration, options.providers)
+        graph, outcomes, spent = reconstruct_all(graph, task, calibration, options.providers)
         cautions, measured = calibration.cautions, [f"measured on {calibration.source}"]
         held = calibration.held
         if not (calibration.real or task.planned):

@@ -33,6 +33,9 @@ class GroupPlan:
         from elsewhere that does not say).
     reason : str
         Why this number and this method.
+    backward : tuple of int
+        In a recurrent layer that goes both ways, the backward units that make one channel with
+        forward units 0, 1, ...; empty where these are units 0, 1, ... too.
     """
 
     name: str
@@ -40,6 +43,7 @@ class GroupPlan:
     kept: tuple[int, ...]
     method: str = ""
     reason: str = ""
+    backward: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from elsewhere states which channels are kept, and everything else is as it woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from nmcore.errors import ArgumentError
@@ -198,6 +198,34 @@ def _unknown(name: str, groups: Sequence[Group], declined: Sequence[Declined]) -
         f"the plan names group {name}, which the model has not; "
         f"`nmcore inspect` lists the {len(groups)} there are"
     )
+
+
+def with_pairs(graph: Graph, planned: Mapping[str, GroupPlan]) -> Graph:
+    """The graph with the pairs of units that groups of a plan state, if any does.
+
+    Raises
+    ------
+    ArgumentError
+        A group has no such pairs, or not these units.
+    """
+    stated = {name: group.backward for name, group in planned.items() if group.backward}
+    if not stated:
+        return graph
+    free = graph.tap_directions() if isinstance(graph, capabilities.Bidirectional) else {}
+    widths = {group.name: group.width for group in graph.groups}
+    for name, units in stated.items():
+        if name not in free:
+            raise ArgumentError(
+                f"the plan states backward units of group {name}, which cannot be paired in "
+                "another way: leave them out"
+            )
+        if sorted(units) != list(range(widths[name])):
+            raise ArgumentError(
+                f"the plan states {len(units)} backward units of group {name}; each of 0 to "
+                f"{widths[name] - 1} is needed once"
+            )
+    assert isinstance(graph, capabilities.Bidirectional)
+    return graph.paired(stated)
 
 
 def _check_channels(group: GroupPlan, width: int) -> None:

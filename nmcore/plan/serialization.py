@@ -45,7 +45,7 @@ def plan_of(given: Any) -> Plan:
     Examples
     --------
     >>> plan_of({"groups": {"conv1": [2, 0]}}).groups
-    (GroupPlan(name='conv1', width=0, kept=(0, 2), method='', reason=''),)
+    (GroupPlan(name='conv1', width=0, kept=(0, 2), method='', reason='', backward=()),)
     """
     if isinstance(given, Plan):
         return parse(as_dict(given), "the plan")
@@ -207,7 +207,16 @@ def _group(item: Any, where: str, number: int) -> GroupPlan:
             f"{here}: method is {_show(method)}; one of {', '.join(known)} is needed"
         )
     reason = _text(item.get("reason", ""), f"{here}: reason")
-    return GroupPlan(name, int(width), _kept(item["kept"], here), method, reason)
+    kept = _kept(item["kept"], here)
+    return GroupPlan(name, int(width), kept, method, reason, _backward(item, here))
+
+
+def _backward(item: Mapping[str, Any], where: str) -> tuple[int, ...]:
+    given = item.get("backward", ())
+    units = given.tolist() if hasattr(given, "tolist") else given
+    if not _is_list(units) or not all(map(_is_count, units)):
+        raise ArgumentError(f"{where}: backward is {_show(given)}; a list of units is needed")
+    return tuple(map(int, units))
 
 
 def _kept(given: Any, where: str) -> tuple[int, ...]:
@@ -334,7 +343,7 @@ _PLAN_KEYS = (
     "versions",
     "groups",
 )
-_GROUP_KEYS = ("name", "width", "kept", "method", "reason")
+_GROUP_KEYS = ("name", "width", "kept", "method", "reason", "backward")
 _GROUPS_FORM = 'a form such as {"groups": {"conv1": [0, 2, 5]}} is needed'
 
 # What a plan can state of the options, how it is checked, and what is needed.

@@ -1,6 +1,7 @@
 """What a plugin offers, and how it is found: the protocols that it fulfils, and their data."""
 
 from nmcore.plugins.capabilities import (
+    Bidirectional,
     Block,
     Branching,
     Converted,
@@ -36,6 +37,7 @@ from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, ru
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "Bidirectional",
     "Block",
     "Branching",
     "Carried",

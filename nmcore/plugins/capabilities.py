@@ -52,6 +52,34 @@ class Branching(Graph, Protocol):
         ...
 
 
+@runtime_checkable
+class Bidirectional(Measurable, Protocol):
+    """A graph of recurrent layers that go both ways, a unit of each direction being one channel."""
+
+    @property
+    def backward(self) -> Mapping[str, Sequence[int]]:
+        """The backward units that are those of channel 0, 1, ... here, by the names of groups where
+        they are others than in the model.
+        """
+        ...
+
+    def tap_directions(self) -> Mapping[str, Sequence[tuple[int, ...]]]:
+        """The groups whose backward units may be paired with forward ones in any way, by name: for
+        each of their consumers the direction of each tap, 0 or 1.
+        """
+        ...
+
+    def paired(self, backward: Mapping[str, Sequence[int]]) -> Bidirectional:
+        """The same model, of which nothing has been changed yet, with other pairs of units.
+
+        Parameters
+        ----------
+        backward : mapping of group name to sequence of int
+            For each channel of some of these groups the backward unit that is to be its own.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of a network that reads one value and gives one, such as a residual block.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
@@ -28,6 +28,8 @@ class Origin:
         Why nodes stayed where more weights were computed beforehand: that is what keeps them.
     reopen : callable, optional
         Opens the source again, with states that may shrink.
+    backward : mapping of group name to sequence of int
+        The backward units of recurrent layers that are units 0, 1, ... here, where they are others.
     """
 
     source: ir.Model
@@ -35,3 +37,4 @@ class Origin:
     states: bool = False
     declined: Sequence[Declined] = ()
     reopen: Callable[[], Any] | None = None
+    backward: Mapping[str, Sequence[int]] = field(default_factory=dict)

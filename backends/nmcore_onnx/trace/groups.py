@@ -162,6 +162,7 @@ def _group(
         list(dict.fromkeys(label(slot.node) for slot in consumers)),
         positions(producers[0].atoms, units).shape[1] // producers[0].runs,
         list(dict.fromkeys(label(slot.node) for slot in filters)),
+        producers[0].runs,
         unmeasured=_INSIDE if _is_read_inside(trace, consumers) else "",
     )
     return TracedGroup(group, units, producers, consumers, filters)

@@ -9,8 +9,9 @@ import pytest
 
 import nmcore
 from chain import Chain
+from nmcore.budgets.allocation import Budget
 from nmcore.budgets.allotment import Allocated, Choices, coarsest_of, meet
-from nmcore.group import Group
+from nmcore.group import Cost, Group, Term
 
 
 def test_a_budget_needs_a_graph_that_knows_its_terms():
@@ -57,3 +58,18 @@ def test_wide_layers_keep_wider_blocks_than_narrow_ones(width, block):
     assert result.after.macs <= 0.6 * result.before.macs
     alone = nmcore.compress(model, macs=0.6, method="merge", round_to=1)
     assert not any("multiples" in note for note in alone.notes)
+
+
+@pytest.mark.parametrize(("multiples", "finest"), [((1, 4, 8, 16), 4), ((16,), 16)])
+def test_recurrent_layers_need_no_blocks_of_units(multiples, finest):
+    """They are products with several rows a unit; what the user asks for counts for them, too."""
+    gates = {"conv": 1, "lstm": 4}
+    groups = [Group(name, 128, [name], ["next"], gates=count) for name, count in gates.items()]
+    terms = [Term(1000, 10, (name,)) for name in gates]
+    cost = Cost(nodes=2, params=20, macs=2000)
+    graph = SimpleNamespace(groups=groups, terms=lambda: terms, cost=lambda: cost)
+    curves = {name: np.square(np.arange(1, 128) / 128) for name in gates}
+    choices = Choices(dict.fromkeys(gates, 128), multiples)
+    counts = meet(graph, Budget("macs", 0.65), choices, curves).counts
+    assert counts["conv"] % 16 == 0
+    assert np.gcd(counts["lstm"], 16) == finest
