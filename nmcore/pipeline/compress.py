@@ -363,6 +363,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             held=done.held,
             normalisation=options.normalisation,
             metrics=job.metrics,
+            threads=options.threads,
         )
 
 

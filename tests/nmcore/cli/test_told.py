@@ -131,7 +131,7 @@ def test_names_are_whole_where_there_is_room(monkeypatch, capsys, width):
 
 def test_results_and_plans_as_dicts(model):
     result = nmcore.compress(model, method="merge", providers=["cpu"])
-    assert result.to_dict() == result.report.to_dict()
+    assert result.to_dict() == result.measured.to_dict()
     assert json.loads(json.dumps(result.plan.to_dict())) == result.plan.to_dict()
     assert nmcore.compress(model, plan=result.plan.to_dict()).serialize() == result.serialize()
 
