@@ -21,7 +21,7 @@ from nmcore.evaluation.comparison import Runner, Tally, changed_states, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
 from nmcore.evaluation.metrics.figures import in_words
-from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
+from nmcore.evaluation.metrics.registry import OF_FORM, Makers, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
@@ -222,6 +222,8 @@ def evaluate(
     given = registry.models_in(models)
     if not given:
         raise ArgumentError("models is empty; at least one is needed")
+    if len(given) == 1:
+        _check_alone(asked)
     stated = options.input_shape
     graphs = [registry.open_graph(model, stated) for model in given]
     sessions = [
@@ -286,6 +288,17 @@ def evaluate(
         _evaluation(*each, told, source)
         for each in zip(runners, tallies, times, graphs, given, strict=True)
     ]
+
+
+def _check_alone(asked: Makers) -> None:
+    """Raise where a metric compares with the first model, and there is no other."""
+    relative = [name for name, make in asked.items() if make().relative]
+    if relative:
+        verb = "compares" if len(relative) == 1 else "compare"
+        raise ArgumentError(
+            f"metric {' and '.join(relative)} {verb} models with the first one; a second model is "
+            "needed"
+        )
 
 
 def _check_no_past(session: protocols.Session, inputs: Dataset, changed: Container[str]) -> None:

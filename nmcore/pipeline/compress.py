@@ -169,8 +169,8 @@ def compress(
         runs on none of these, the test data beside it is used (folders ``test_data_set_*``).
         Results are compared on them, too.
     samples : int, optional
-        How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones, fewer for
-        large models.
+        How many inputs to use or to make; 256 of ``data``, or up to 2048 synthetic ones: as many as
+        take 40 billion multiply-accumulates in one pass, and 16 at least.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
     preprocess : str, path or mapping, optional
@@ -443,5 +443,5 @@ def _measured(
             raise
         graph = original.graph.clone()
         outcomes, spent = merge_all(graph, task)
-        notes = [*spent.notes, f"merged instead, since nothing can be measured: {error}"]
+        notes = [*spent.notes, f"method merge instead, since nothing can be measured: {error}"]
     return _Done(graph, outcomes, notes, latency=spent.latency, cautions=cautions, held=held)

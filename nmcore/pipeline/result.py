@@ -10,7 +10,7 @@ from typing import Any
 
 from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.loading import DataLike
-from nmcore.errors import ArgumentError, ModelError
+from nmcore.errors import ArgumentError, DataError, ModelError
 from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
@@ -127,15 +127,16 @@ class Result(Compressed):
         samples : int, optional
             Use the first so many of the data.
         scale, mean, std, preprocess
-            What raw inputs go through; by default the same as when the result was made.
+            What raw inputs go through; by default the same as when the result was made. What has
+            gone through it already needs ``scale=1``.
         labels : path, optional
             As for :func:`nmcore.compress`.
 
         Raises
         ------
         nmcore.errors.NmcoreError
-            The original's file is gone, the data does not fit, or the outputs are none that
-            ``metric`` could be told of.
+            The original's file is gone, the data does not fit or plainly was scaled before, or the
+            outputs are none that ``metric`` could be told of.
 
         Examples
         --------
@@ -162,6 +163,12 @@ class Result(Compressed):
         inputs = data_for(
             before, data, steps, samples=options.samples, hints=hints, labels=options.labels
         )
+        if options.normalisation is None and inputs.scaled_twice is not None:
+            low, high = inputs.scaled_twice
+            raise DataError(
+                f"{inputs.name} lies from {low:.3g} to {high:.3g}, and would be scaled again as "
+                "what the result was made with; scale=1 takes it as it is"
+            )
         found = fidelity(
             before,
             after,

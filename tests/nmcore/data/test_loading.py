@@ -26,6 +26,10 @@ class TestLoad:
         ("arrays", "message"),
         [
             ({"a": IMAGES, "b": IMAGES}, "holds no array named in or x, .*; it holds a, b"),
+            ({"images": IMAGES}, "holds no array named in or x, .*; it holds images$"),
+            ({"images": IMAGES, "y": IMAGES[:, 0, 0, 0]}, "it holds images, y$"),
+            ({"y": np.zeros(4, int)}, "holds no array named in or x, .*; it holds y$"),
+            ({"y": np.zeros(4, int), "labels": np.zeros(4, int)}, "it holds labels, y$"),
             ({"x": np.float32(1)}, r"shape \(\)"),
             ({"x": IMAGES[:0]}, r"shape \(0, 3, 2, 2\)"),
             ({"x": np.array(["a", "b"])}, "numbers of shape"),
@@ -37,6 +41,12 @@ class TestLoad:
     def test_arrays_that_do_not_fit(self, saved, arrays, message):
         with pytest.raises(DataError, match=message):
             load(saved(**arrays)).for_model([InputSpec("in", (None,) * 4, np.dtype("f4"))], 9)
+
+    def test_an_array_that_was_saved_without_a_name(self, tmp_path):
+        np.savez(tmp_path / "d.npz", IMAGES)
+        spec = InputSpec("in", (None,) * 4, np.dtype("f4"))
+        bound = load(tmp_path / "d.npz").for_model([spec], 9)
+        assert np.array_equal(bound.arrays["in"], IMAGES)
 
     @pytest.mark.parametrize("content", [b"", b"some text", b"PK\x03\x04 damaged zip"])
     def test_other_files(self, tmp_path, content):

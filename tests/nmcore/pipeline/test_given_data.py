@@ -32,7 +32,7 @@ def kept(model, **options):
     return nmcore.compress(model, ratio=0.5, providers="cpu", **options).graph.serialize()
 
 
-IN_MEMORY = [X, {"x": X}, {"x": X, "y": Y}, {"images": X, "y": list(Y)}, {"x": X, "more": Y}]
+IN_MEMORY = [X, {"x": X}, {"x": X, "y": Y}, {"input": X, "y": list(Y)}, {"x": X, "more": Y}]
 
 
 @pytest.mark.parametrize("data", IN_MEMORY)
@@ -229,7 +229,8 @@ class TestScale:
     """What is probably another scale than the network was trained on, and what is not."""
 
     BYTES = "x holds bytes and is taken as it is"
-    TWICE = "x lies from -1 to 1 before it is divided by --scale"
+    TWICE = "x lies from 0 to 1 before it is divided by --scale"
+    AGAIN = "x lies from -2 to 3.1 before it is divided by --scale"
     UNIT = (X / np.float32(255)).astype(np.float32)
 
     @pytest.mark.parametrize(
@@ -240,6 +241,7 @@ class TestScale:
             (X, FORM, None),
             (UNIT, {}, None),
             (UNIT, FORM, TWICE),
+            (np.float32(5.1) * UNIT - 2, FORM, AGAIN),
             (X.astype(np.float32) - 100, {}, None),
             ((X // 8).astype(np.float32), {}, None),
             (X + np.float32(0.5), {}, None),
