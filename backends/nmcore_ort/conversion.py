@@ -166,13 +166,15 @@ def _name_nodes(model: ModelProto) -> bool:
 
 def _of_usable_opset(model: ModelProto) -> ModelProto:
     """The model in operators that know a scale a channel, where they can be had."""
-    from onnx import version_converter
+    from onnx import shape_inference, version_converter
 
     if _opset(model) >= _PER_CHANNEL_OPSET:
         return model
     try:
         return version_converter.convert_version(model, _PER_CHANNEL_OPSET)
-    except Exception:  # Some operators have no way up; a scale for all channels will do.
+    # Some operators have no way up, which is told by either of these, and a scale for all channels
+    # will do.
+    except (version_converter.ConvertError, shape_inference.InferenceError, RuntimeError):
         return model
 
 
