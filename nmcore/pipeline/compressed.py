@@ -144,9 +144,15 @@ class Compressed:
         return self.compared(before, registry.runtime().session(self.graph.serialize()))
 
     def compared(
-        self, before: protocols.Session, after: protocols.Session, progress: Progress = silent
+        self,
+        before: protocols.Session,
+        after: protocols.Session,
+        progress: Progress = silent,
+        shown: int = 0,
     ) -> Fidelity:
-        """The same of sessions that run the original and the result."""
+        """The same of sessions that run the original and the result, with so many of the inputs
+        whose outputs changed most.
+        """
         if self.unseen is not None:
             return self.unseen
         if state_changes(self.graph):  # which data of the original does not fit
@@ -165,6 +171,7 @@ class Compressed:
             progress=progress,
             features=self._gives_features,
             asked=self.metrics,
+            shown=shown,
         )
         return found if self._fitted else replace(found, held=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,8 @@ from nmcore.utils.progress import Progress, silent
 
 # Shows that something goes on; see nmcore.cli.progress.working.
 Working = Callable[[str], AbstractContextManager[Progress]]
+# So many of the inputs whose outputs changed most are told.
+SHOWN = 6
 
 
 def unseen(_text: str) -> AbstractContextManager[Progress]:
@@ -65,7 +68,7 @@ def measured(
     draft : Draft
         It as files.
     profiled : bool
-        Whether they are told layer by layer, too.
+        Whether they are told layer by layer, too, and the inputs whose outputs changed most.
     working : callable
         Shows what goes on.
     notify : callable
@@ -92,7 +95,8 @@ def measured(
     size = draft.size()
     fidelity = None
     if result.changed:
-        fidelity = _fidelity(sessions[0], sessions[1], result, unmeasured, working)
+        shown = SHOWN if profiled else 0
+        fidelity = _fidelity(sessions[0], sessions[1], result, unmeasured, working, shown)
     steps: tuple[Step, ...] = ()
     if result.unconverted is not None and result.then is not None:
         whole, smaller = result.unconverted, None
@@ -100,7 +104,7 @@ def measured(
             smaller = _fidelity(sessions[0], sessions[2], whole, [], working)
         steps = (
             Step("compress", whole.graph.size(), _median(times[2]), smaller),
-            Step(result.then, size, _median(times[1]), fidelity),
+            Step(result.then, size, _median(times[1]), fidelity and replace(fidelity, examples=())),
         )
     before = Measures.of(result.before, result.size, times[0])
     after = Measures.of(result.after, size, times[1])
@@ -231,10 +235,11 @@ def _fidelity(
     result: Compressed,
     unmeasured: list[str],
     working: Working,
+    shown: int = 0,
 ) -> Fidelity | None:
     try:
         with working("comparing both models") as track, step("comparing both models"):
-            return result.compared(before, after, track)
+            return result.compared(before, after, track, shown)
     except (ModelError, DataError) as error:
         if result.metrics:
             raise
