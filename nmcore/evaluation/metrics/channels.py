@@ -77,7 +77,7 @@ class Channels(Metric):
     def told(self) -> str | None:
         """Which channel deviates most."""
         each = self._each
-        if each is None:
+        if each is None or not np.nanmax(each):
             return None
         return f"of {len(each):,} channels, number {int(np.nanargmax(each))} deviates most"
 

@@ -55,6 +55,11 @@ class TestLoad:
         with pytest.raises(DataError, match=r"is no \.npz of plain arrays, or is damaged"):
             load(path)
 
+    def test_an_array_alone(self, tmp_path):
+        np.save(tmp_path / "x.npy", IMAGES)
+        with pytest.raises(DataError, match=r"holds an array alone; an \.npz is needed, as numpy"):
+            load(tmp_path / "x.npy")
+
     def test_a_damaged_member(self, saved):
         path = saved(x=np.zeros(10_000, np.uint8))
         content = bytearray(path.read_bytes())

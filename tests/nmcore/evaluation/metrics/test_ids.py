@@ -53,6 +53,11 @@ class TestChannels:
         metric.add(batch([np.ones((1, 1)), original], [np.ones((1, 1)), original]))
         assert metric.values()["channel"] == pytest.approx(100 / np.sqrt(2))
 
+    def test_none_deviates(self):
+        metric = Channels()
+        metric.add(batch([np.ones((2, 3))], [np.ones((2, 3))]))
+        assert (metric.values()["channel"], metric.told()) == (0, None)
+
     def test_numbers_that_are_none(self):
         given = batch([np.ones((2, 3))], [np.full((2, 3), np.nan)])
         assert values(Channels(), given) == {"channel": None, "median_channel": None}
