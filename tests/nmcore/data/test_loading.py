@@ -79,11 +79,6 @@ class TestLoad:
         with pytest.raises(DataError, match="plain arrays"):
             load(path)
 
-    def test_a_single_array(self, tmp_path):
-        np.save(tmp_path / "x.npy", IMAGES)
-        with pytest.raises(DataError, match="plain arrays"):
-            load(tmp_path / "x.npy")
-
     def test_no_file_and_a_directory(self, tmp_path):
         with pytest.raises(DataError, match="does not exist"):
             load(tmp_path / "none.npz")
