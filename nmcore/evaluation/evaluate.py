@@ -28,7 +28,7 @@ from nmcore.plugins import capabilities, protocols, registry
 from nmcore.plugins.sized_session import sized
 from nmcore.plugins.states import marked
 from nmcore.utils.files import size_of
-from nmcore.utils.logs import step
+from nmcore.utils.logs import step, tell
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.text import counted, milliseconds, number, printable, size, stated_text
 
@@ -261,7 +261,7 @@ def evaluate(
     if data is not None:
         caution = scale_caution(inputs, graphs[0], sessions[0].inputs[0].dtype)
         if caution is not None:
-            notify(caution)
+            tell(caution)
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nmcore.calibration.collect import scale_caution
 from nmcore.calibration.random_inputs import hints_of
 from nmcore.data.loading import DataLike
 from nmcore.errors import ArgumentError, DataError, ModelError
@@ -24,6 +25,7 @@ from nmcore.report.phrases import state_note
 from nmcore.report.report import Measures, Report, group_reports
 from nmcore.report.warnings import level_of, warnings_of
 from nmcore.utils.files import check_writable, checked_path
+from nmcore.utils.logs import tell
 
 
 class Result(Compressed):
@@ -169,6 +171,9 @@ class Result(Compressed):
                 f"{inputs.name} lies from {low:.3g} to {high:.3g}, and would be scaled again as "
                 "what the result was made with; scale=1 takes it as it is"
             )
+        caution = scale_caution(inputs, self.original.graph, before.inputs[0].dtype)
+        if caution is not None:
+            tell(caution)
         found = fidelity(
             before,
             after,

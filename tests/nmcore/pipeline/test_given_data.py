@@ -15,6 +15,7 @@ from nmcore.data.normalisation import normalisation
 from nmcore.data.preprocessing import PREPROCESSING, changed
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.evaluate import evaluate
+from nmcore.utils.logs import tell
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (24, 3, 8, 8), np.uint8)
@@ -247,11 +248,18 @@ class TestScale:
             (X + np.float32(0.5), {}, None),
         ],
     )
-    def test_it_is_said(self, model, x, options, told):
-        warnings = nmcore.compress(model, data=x, **options).warnings
-        lines = []
-        evaluate(model, x, runs=1, notify=lines.append, **options)
-        for found in (warnings, lines):
+    def test_it_is_said(self, model, caplog, x, options, told):
+        result = nmcore.compress(model, data=x, **options)
+        seen = [result.warnings]
+        for judge in (
+            lambda: evaluate(model, x, runs=1, **options),
+            lambda: result.compare(x, **options),
+        ):
+            tell.cache_clear()
+            caplog.clear()
+            judge()
+            seen.append([record.getMessage() for record in caplog.records])
+        for found in seen:
             doubts = [line for line in found if line.startswith("x ")]
             assert [line.startswith(told or "") for line in doubts] == [True] * bool(told)
 
