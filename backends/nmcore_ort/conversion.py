@@ -49,7 +49,7 @@ def convert(model: bytes, to: str, feeds: Callable[[], Sequence[Feeds]]) -> Conv
     with _unheard():
         try:
             given = onnx.load_from_string(model)
-            _check_floats(given, to)
+            _check_floats(given, to, "the result")
             found, how, fitted = _half(given) if to == FP16 else _integers(given, feeds)
             found = _sorted(found)
             # The optimiser before the quantiser drops these.
@@ -65,20 +65,48 @@ def convert(model: bytes, to: str, feeds: Callable[[], Sequence[Feeds]]) -> Conv
             ) from error
 
 
-def _check_floats(model: ModelProto, to: str) -> None:
+def check_convertible(model: bytes, to: str) -> None:
+    """See :class:`nmcore.plugins.capabilities.Converting`."""
     import onnx
 
-    constants = [
-        each.t
-        for node in model.graph.node
-        if node.op_type == "Constant"
-        for each in node.attribute
-        if each.name == "value"
-    ]
-    weights = (*model.graph.initializer, *constants)
-    if not any(each.data_type == onnx.TensorProto.FLOAT and each.dims for each in weights):
+    _check_floats(onnx.load_from_string(model), to, "the model")
+
+
+def _check_floats(model: ModelProto, to: str, name: str) -> None:
+    """Raise where nothing would become another: the converters leave out what bodies hold."""
+    floats = _floats(model.graph)
+    if to == INT8 and floats:
+        floats = _quantisable(model.graph, floats)
+    if not floats:
         where = " outside of the bodies of its If, Loop or Scan" if _has_bodies(model) else ""
-        raise ModelError(f"the result has no fp32 weights{where} that could be converted to {to}")
+        raise ModelError(f"{name} has no fp32 weights{where} that could be converted to {to}")
+
+
+def _floats(graph: GraphProto) -> set[str]:
+    """The floating-point constants of a graph that are no single numbers."""
+    import onnx
+
+    tensors = [(each.name, each) for each in graph.initializer]
+    for node in graph.node:
+        if node.op_type == "Constant":
+            values = [each.t for each in node.attribute if each.name == "value"]
+            tensors += [(node.output[0], value) for value in values]
+    return {name for name, t in tensors if t.data_type == onnx.TensorProto.FLOAT and t.dims}
+
+
+def _quantisable(graph: GraphProto, floats: set[str]) -> set[str]:
+    """What layers that the quantiser knows read as weights, also what is computed of constants."""
+    constant = {each.name for each in graph.initializer} | floats
+    floats, found = set(floats), set()
+    for node in graph.node:
+        read = [name for name in node.input if name]
+        if node.op_type in (*_CONVOLUTIONS, *_PRODUCTS, "LSTM"):
+            found |= floats.intersection(read)
+        if node.op_type == "Constant" or (read and constant.issuperset(read)):
+            constant.update(node.output)
+            if floats.intersection(read):
+                floats.update(node.output)
+    return found
 
 
 def _has_bodies(model: ModelProto) -> bool:
@@ -138,13 +166,15 @@ def _name_nodes(model: ModelProto) -> bool:
 
 def _of_usable_opset(model: ModelProto) -> ModelProto:
     """The model in operators that know a scale a channel, where they can be had."""
-    from onnx import version_converter
+    from onnx import shape_inference, version_converter
 
     if _opset(model) >= _PER_CHANNEL_OPSET:
         return model
     try:
         return version_converter.convert_version(model, _PER_CHANNEL_OPSET)
-    except Exception:  # Some operators have no way up; a scale for all channels will do.
+    # Some operators have no way up, which is told by either of these, and a scale for all channels
+    # will do.
+    except (version_converter.ConvertError, shape_inference.InferenceError, RuntimeError):
         return model
 
 

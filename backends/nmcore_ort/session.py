@@ -87,6 +87,12 @@ class OrtRuntime:
 
         return profile(model, feeds, threads or usable_threads())
 
+    def check_convertible(self, model: bytes, to: str) -> None:
+        """See :class:`nmcore.plugins.capabilities.Converting`."""
+        from nmcore_ort.conversion import check_convertible
+
+        check_convertible(model, to)
+
     def convert(
         self, model: bytes, to: str, feeds: Callable[[], Sequence[Mapping[str, NDArray[Any]]]]
     ) -> Converted:

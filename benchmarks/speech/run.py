@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -108,6 +109,12 @@ class Timed:
         return getattr(self._session, name)
 
 
+def in_a_line(error: Exception, folder: Path) -> str:
+    """What went wrong, without where files of this run were."""
+    words = f"{type(error).__name__}: {error}".replace(f"{folder}{os.sep}", "")
+    return " ".join(words.split())[:200]
+
+
 def times(recipe: recipes.Recipe, kinds: Mapping[str, Sequence[Any]], shown: Any) -> Record:
     """Processor seconds of the models of each kind, median of turns that they take in turn.
 
@@ -137,7 +144,7 @@ def run(
         try:
             kinds["int8"] = sessions_of(quantised(models, folder))
         except Exception as error:  # the quantiser's and the runtime's errors are of many classes
-            record["int8 failed"] = f"{type(error).__name__}: {error}"[:200]
+            record["int8 failed"] = in_a_line(error, folder)
         wanted = recipe.outputs(kinds["original"], judged)
         found = {
             kind: recipe.outputs(sessions, judged)

@@ -131,8 +131,12 @@ def scale_caution(data: Dataset, graph: Graph, takes: np.dtype[Any]) -> str | No
     takes : dtype
         The type of the model's first input.
     """
-    if data.is_scaled_twice:
-        return "x lies from -1 to 1 before it is divided by --scale: was it scaled already?"
+    if data.scaled_twice is not None:
+        low, high = data.scaled_twice
+        return (
+            f"x lies from {low:.3g} to {high:.3g} before it is divided by --scale: was it scaled "
+            "already?"
+        )
     if not data.is_unscaled or takes == np.uint8:
         return None
     hints = hints_of(graph).values()

@@ -280,8 +280,8 @@ def compress(
             ctx=click.get_current_context(), param_type="argument", param_hint="'OUT'"
         )
     from nmcore.cli import terminal as t
-    from nmcore.cli.measuring import drafted, measured
     from nmcore.pipeline.compress import compress as compress_model
+    from nmcore.pipeline.measuring import drafted, measured
     from nmcore.pipeline.result import report_of
     from nmcore.plugins.registry import check_file
     from nmcore.report.writers import save
@@ -303,21 +303,11 @@ def compress(
     with t.working("compressing") as track:
         result = compress_model(source, providers=providers, progress=track, **given)
     with drafted(result, target, external_data) as draft:
-        threads = options["threads"] or 0
-        found = measured(result, draft, providers, threads, profiled=bool(reports))
+        found = measured(result, draft, profiled=bool(reports), working=t.working, notify=t.notify)
         if target is not None:
             with step(f"writing {target}"):
                 draft.publish(keep=result.original.data_files if result.original else ())
-    searched = options["latency"] is not None and options["round_to"] is None
-    rounded = options["round_to"] == "auto" or searched
-    report = report_of(
-        result,
-        shortfall=() if result.then else tuple(found.shortfall(result, rounded=rounded)),
-        command=command,
-        seed=result.seed,
-        verified=options["verify"],
-        **found.fields,
-    )
+    report = report_of(result, command=command, **found)
     for path in reports:
         save(report, path)
     if plan_path is not None:

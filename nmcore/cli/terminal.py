@@ -363,6 +363,8 @@ def evaluation_notes(results: Sequence[Evaluation]) -> Iterator[str]:
     if first.data is None and len(results) > 1:
         yield "synthetic inputs tell how alike models are, not how good; --data takes real ones"
     yield from dict.fromkeys(line for result in results for line in cautions(result))
+    if len(results) == 1 and not any(value is not None for value in first.metrics.values()):
+        yield "no figure: one model is judged by classes y; a second one is compared with the first"
     batches = {result.latency_batch for result in results}
     inputs = " or ".join(map(str, sorted(batches)))
     yield f"a run takes {inputs} input{'' if batches == {1} else 's'}"

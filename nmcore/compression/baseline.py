@@ -57,10 +57,14 @@ class Baseline:
         made = "" if self.calibration.real else "synthetic "
         on = f"on {sum(map(length_of, judged)):,} {made}inputs {kind} "
         if mine <= theirs:
-            note = f"{on}the outputs deviate by {mine:.1f} %; merged, they would by {theirs:.1f} %"
+            note = (
+                f"{on}the outputs deviate by {mine:.1f} %; by method merge they would by "
+                f"{theirs:.1f} %"
+            )
             return graph, outcomes, note
         note = (
-            f"merged instead: {on}the outputs deviate by {theirs:.1f} %, refitted by {mine:.1f} %"
+            f"method merge instead: {on}the outputs deviate by {theirs:.1f} %, refitted by "
+            f"{mine:.1f} %"
         )
         return merged, [*baselines, *inside], note
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from nmcore.group import Array
 from nmcore.plugins.inputs import InputSpec
 from nmcore.utils.text import shape_text
 
-# What the array for a model's one input may be called, besides that input's own name.
-UNNAMED = "x"
+# What the array for a model's one input may be called, besides that input's own name; what NumPy
+# calls an array that was saved without a name.
+UNNAMED, SAVED = "x", "arr_0"
 # What the classes of the inputs may be called.
 LABELS = ("y", "labels")
 
@@ -23,9 +24,10 @@ def by_input(
 ) -> dict[str, Array]:
     """Return the array for each input of a model, under the name of the input.
 
-    A model with one input takes the array of its name, the one called ``x``, or the only one; with
-    several, each takes the array of its name. Arrays that no input takes are left out: tokenizers
-    make more than some models read. States without an array are zero.
+    A model with one input takes the array of its name, the one called ``x``, or the only one (the
+    input of another model may have another name); with several, each takes the array of its name.
+    Arrays that no input takes are left out: tokenizers make more than some models read. States
+    without an array are zero.
 
     Parameters
     ----------
@@ -92,14 +94,42 @@ def _source(
         return UNNAMED
     if alone and len(arrays) == 1:
         return next(iter(arrays))
-    called = f"{spec.name} or {UNNAMED}" if alone else spec.name
+    raise _missing(name, arrays, spec, inputs)
+
+
+def check_named(
+    name: str, arrays: Mapping[str, Array], inputs: Sequence[InputSpec], holds: Sequence[str]
+) -> None:
+    """Raise where nothing says that the only array is for a model's one input.
+
+    Parameters
+    ----------
+    holds : sequence of str
+        What all arrays of the data are called, those of classes as well.
+
+    Raises
+    ------
+    DataError
+        Its name is neither that of the input, nor ``x``, nor what NumPy calls one without a name.
+    """
+    given = [spec for spec in inputs if not (spec.state and spec.name not in arrays)]
+    if len(given) == 1 and not {given[0].name, UNNAMED, SAVED}.intersection(arrays):
+        raise _missing(name, holds, given[0], given)
+
+
+def _missing(
+    name: str, holds: Iterable[str], spec: InputSpec, inputs: Sequence[InputSpec]
+) -> DataError:
+    """That there is no array for an input."""
+    alone = len(inputs) == 1
+    called = f"{spec.name} or {UNNAMED}" if alone and spec.name != UNNAMED else spec.name
     wanted = f"{spec.dtype} of shape {shape_text(spec.shape)}"
-    holds = ", ".join(arrays) or "nothing"
     several = ""
     if not alone:
         names = ", ".join(each.name for each in inputs)
         several = f"; the model needs an array of the name of each input: {names}"
-    raise DataError(f"{name} holds no array named {called}, {wanted}; it holds {holds}{several}")
+    held = ", ".join(holds) or "nothing"
+    return DataError(f"{name} holds no array named {called}, {wanted}; it holds {held}{several}")
 
 
 def is_ragged(array: Array) -> bool:

@@ -15,6 +15,7 @@ from nmcore.data.binding import (
     UNNAMED,
     by_input,
     check_dtype,
+    check_named,
     is_ragged,
     shapes_in,
 )
@@ -90,6 +91,8 @@ class Dataset:
                 y = found if y is None else y
             elif label in names and label not in arrays and y is not None:
                 arrays[label], y = y, None
+        labels = [LABELS[0]] if self.y is not None else []
+        check_named(self.name, arrays, inputs, [*self.arrays, *labels])
         bound = replace(self, arrays=arrays, y=None).bound(inputs)
         return replace(bound, y=None if y is None else _labels(self.name, y, len(bound)))
 
@@ -187,13 +190,17 @@ class Dataset:
         return bool(shown and x.min() >= 0 and _USED <= x.max() <= 255)
 
     @property
-    def is_scaled_twice(self) -> bool:
-        """Whether numbers from -1 to 1 are divided as though they were bytes."""
+    def scaled_twice(self) -> tuple[float, float] | None:
+        """Between which numbers lies what is divided as though it were bytes, and is none; or None.
+
+        That is what lies from -1 to 1, or has a mean of about 0 and is small beside the scale.
+        """
         steps, x = self.normalisation, self._sample
-        scaled = steps is not None and steps.scale >= _USED
-        if x is None or not scaled:
-            return False
-        return x.dtype.kind == "f" and bool(np.abs(x).max(initial=0) <= 1)
+        if x is None or steps is None or steps.scale < _USED or x.dtype.kind != "f" or not x.size:
+            return None
+        low, high = float(x.min()), float(x.max())
+        most = max(-low, high)
+        return (low, high) if most <= 1 or (low < 0 and most <= steps.scale / 16) else None
 
     @property
     def _sample(self) -> Array | None:

@@ -24,6 +24,10 @@ def read_npz(path: Path) -> dict[str, Array]:
         raise DataError(f"{path} is a directory; an .npz file is needed")
     if not path.is_file():
         raise DataError(f"{path} does not exist")
+    if path.suffix.lower() == ".npy":
+        raise DataError(
+            f"{path} holds an array alone; an .npz is needed, as numpy.savez(file, x=array) writes"
+        )
     try:
         # Pickles run code when they are read: a data file must never need one.
         with np.load(path, allow_pickle=False) as archive:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -152,16 +152,20 @@ class Tally:
         What is counted.
     n : int
         Of how many inputs.
+    places : list of int array
+        Which of the data these were, a batch each.
     """
 
     first: bool
     form: str
     metrics: Mapping[str, Metric]
     n: int = 0
+    places: list[NDArray[np.intp]] = field(default_factory=list)
 
     def add(self, batch: Batch) -> None:
         """Account for some inputs."""
         self.n += len(batch.places)
+        self.places.append(batch.places)
         for metric in self.metrics.values():
             if not (self.first and metric.relative):
                 metric.add(batch)

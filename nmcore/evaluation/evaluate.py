@@ -21,14 +21,14 @@ from nmcore.evaluation.comparison import Runner, Tally, changed_states, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
 from nmcore.evaluation.metrics.figures import in_words
-from nmcore.evaluation.metrics.registry import OF_FORM, MetricLike, metrics_of
+from nmcore.evaluation.metrics.registry import OF_FORM, Makers, MetricLike, metrics_of
 from nmcore.options import checks
 from nmcore.options.options import CompressOptions
 from nmcore.plugins import capabilities, protocols, registry
 from nmcore.plugins.sized_session import sized
 from nmcore.plugins.states import marked
 from nmcore.utils.files import size_of
-from nmcore.utils.logs import step
+from nmcore.utils.logs import step, tell
 from nmcore.utils.progress import Progress, silent
 from nmcore.utils.text import counted, milliseconds, number, printable, size, stated_text
 
@@ -222,6 +222,8 @@ def evaluate(
     given = registry.models_in(models)
     if not given:
         raise ArgumentError("models is empty; at least one is needed")
+    if len(given) == 1:
+        _check_alone(asked)
     stated = options.input_shape
     graphs = [registry.open_graph(model, stated) for model in given]
     sessions = [
@@ -259,7 +261,7 @@ def evaluate(
     if data is not None:
         caution = scale_caution(inputs, graphs[0], sessions[0].inputs[0].dtype)
         if caution is not None:
-            notify(caution)
+            tell(caution)
     for notice in dict.fromkeys(session.notice for session in sessions if session.notice):
         notify(notice)
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):
@@ -286,6 +288,17 @@ def evaluate(
         _evaluation(*each, told, source)
         for each in zip(runners, tallies, times, graphs, given, strict=True)
     ]
+
+
+def _check_alone(asked: Makers) -> None:
+    """Raise where a metric compares with the first model, and there is no other."""
+    relative = [name for name, make in asked.items() if make().relative]
+    if relative:
+        verb = "compares" if len(relative) == 1 else "compare"
+        raise ArgumentError(
+            f"metric {' and '.join(relative)} {verb} models with the first one; a second model is "
+            "needed"
+        )
 
 
 def _check_no_past(session: protocols.Session, inputs: Dataset, changed: Container[str]) -> None:

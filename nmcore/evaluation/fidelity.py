@@ -10,6 +10,7 @@ from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
 from nmcore.evaluation.comparison import Runner, Tally, compare
+from nmcore.evaluation.examples import Example, examples
 from nmcore.evaluation.inputs import SYNTHETIC, synthetic_data
 from nmcore.evaluation.metrics.base import Loss, Metric
 from nmcore.evaluation.metrics.deviation import Deviation
@@ -66,6 +67,8 @@ class Fidelity:
     deviations : sequence of float
         The deviation of each input alone, in percent, in no order; empty where outputs cannot be
         compared input by input.
+    examples : sequence of Example
+        The inputs whose outputs changed most, where that was asked for.
     """
 
     data: str
@@ -84,6 +87,7 @@ class Fidelity:
     loss: Loss | None = None
     judged_by: str | None = None
     deviations: Sequence[float] = ()
+    examples: Sequence[Example] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         words = [*in_words(self.metrics, self.before), *self.told] or ["nothing to compare"]
@@ -116,6 +120,7 @@ def fidelity(
     *,
     features: bool = False,
     asked: Makers | None = None,
+    shown: int = 0,
 ) -> Fidelity:
     """Run a model and its compressed form on the same inputs and compare them.
 
@@ -132,6 +137,8 @@ def fidelity(
         :func:`nmcore.plugins.capabilities.gives_features`.
     asked : mapping of str to callable, optional
         Metrics instead of those that suit the form of the outputs.
+    shown : int
+        How many of the inputs whose outputs changed most are told.
 
     Raises
     ------
@@ -155,6 +162,7 @@ def fidelity(
         metrics=result.figures(names),
         before=known,
         deviations=_each(result.metrics.get("deviation")),
+        examples=examples(runners, data, result, shown) if shown else (),
         told=[told for metric in metrics if (told := metric.told()) is not None],
         lost=result.lost,
         loss=_loss(original, result, [*(asked or {})][:1] or JUDGED_BY[result.form]),
@@ -185,6 +193,7 @@ def compared(
     progress: Progress | None = None,
     features: bool = False,
     asked: Makers | None = None,
+    shown: int = 0,
 ) -> Fidelity:
     """Compare a model and its compressed form on data, or on synthetic inputs of their own.
 
@@ -203,7 +212,7 @@ def compared(
         What synthetic inputs go through.
     hints : mapping of str to InputHint, optional
         What the graph tells of them.
-    features, asked
+    features, asked, shown
         As for :func:`fidelity`.
 
     Raises
@@ -211,19 +220,18 @@ def compared(
     ModelError, DataError
         A model cannot be used, or the data does not fit it.
     """
+    how: dict[str, Any] = {"features": features, "asked": asked, "shown": shown}
     if data is None:
         count = _affordable(macs, SYNTHETIC, COMPARED_MACS, FEWEST_COMPARED)
         unseen = synthetic_data(
             before, count, seed=seed + UNSEEN_SEED, normalisation=steps, hints=hints
         )
-        found = fidelity(before, after, unseen, progress, features=features, asked=asked)
-        return replace(found, synthetic=True)
+        return replace(fidelity(before, after, unseen, progress, **how), synthetic=True)
     count = _affordable(macs, FIDELITY_SAMPLES, FIDELITY_MACS, FEWEST_OF_DATA)
     if held is not None:
-        found = fidelity(before, after, held.first(count), progress, features=features, asked=asked)
-        return replace(found, held=True)
+        return replace(fidelity(before, after, held.first(count), progress, **how), held=True)
     given = data.for_model(before.inputs, count)
-    return fidelity(before, after, given.first(count), progress, features=features, asked=asked)
+    return fidelity(before, after, given.first(count), progress, **how)
 
 
 def _affordable(macs: int | None, most: int, total: int, fewest: int) -> int:

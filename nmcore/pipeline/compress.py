@@ -364,6 +364,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
             held=done.held,
             normalisation=options.normalisation,
             metrics=job.metrics,
+            threads=options.threads,
         )
 
 
@@ -443,5 +444,5 @@ def _measured(
             raise
         graph = original.graph.clone()
         outcomes, spent = merge_all(graph, task)
-        notes = [*spent.notes, f"merged instead, since nothing can be measured: {error}"]
+        notes = [*spent.notes, f"method merge instead, since nothing can be measured: {error}"]
     return _Done(graph, outcomes, notes, latency=spent.latency, cautions=cautions, held=held)

@@ -19,7 +19,6 @@ from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import parts
 from nmcore.plugins import protocols, registry
 from nmcore.plugins.capabilities import Converting, Quantised, quantised_weights
-from nmcore.report.requantised import Requantised
 from nmcore.utils.logs import step
 
 
@@ -40,12 +39,28 @@ def check_convertible(options: CompressOptions) -> None:
 
 
 def check_unconverted(graph: protocols.Graph, options: CompressOptions) -> None:
-    """Raise ArgumentError where a model would be converted whose weights are integers already."""
-    if options.then is not None and quantised_weights(graph):
+    """Raise where a model would be converted that has no weights for it.
+
+    Raises
+    ------
+    ArgumentError
+        They are integers already.
+    ModelError
+        It has none of floats where the runtime converts them.
+    """
+    to, runtime = options.then, registry.runtime()
+    if to is None or not isinstance(runtime, Converting):
+        return
+    if quantised_weights(graph):
         raise ArgumentError(
-            f"then is {options.then}, and weights of the model are quantised already: they are "
-            "quantised again as they were; leave out then"
+            f"then is {to}, and weights of the model are quantised already: they are quantised "
+            "again as they were; leave out then"
         )
+    # As it was traced: what an If that is decided holds is outside of it there.
+    if isinstance(graph, Quantised):
+        runtime.check_convertible(graph.serialize_floats(original=True), to)
+    else:
+        runtime.check_convertible(graph.serialize(), to)
 
 
 def converted(result: Result, job: Job) -> Result:
@@ -87,27 +102,6 @@ def converted(result: Result, job: Job) -> Result:
         fitted=done.fitted,
         unconverted=replace(result, held=held),
     )
-
-
-def requantised(
-    result: Result, before: protocols.Session, after: protocols.Session
-) -> Requantised | None:
-    """Tell the loss of quantising weights again from that of compressing, of sessions that run the
-    original and the result; None where the original has no quantised weight.
-    """
-    graph, original = result.graph, result.original
-    if (
-        result.then is not None
-        or original is None
-        or not isinstance(graph, Quantised)
-        or not graph.quantised
-    ):
-        return None
-    models = [graph.serialize_floats(original=True), graph.serialize_floats()]
-    plain, small = (original.loaded(model) for model in models)
-    pairs = (small, after), (plain, before), (plain, small)
-    found = [result.compared(one, other).deviation for one, other in pairs]
-    return Requantised(graph.quantised, *found)
 
 
 def _calibration(job: Job) -> CalibrationSet:

@@ -43,6 +43,8 @@ class Original:
     ----------
     graph : Graph
         The model, traced; what is compressed.
+    providers : sequence of str
+        Where it runs.
     source : callable
         Gives the digest of the model, which begins to be computed here, in another thread.
     """
@@ -56,7 +58,7 @@ class Original:
         self.model = model
         self._stated = stated
         self.source: Callable[[], Source] = fingerprint.aside(model, self._full)
-        self._providers = providers
+        self.providers = providers
         self._sessions: dict[int, protocols.Session] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -70,7 +72,7 @@ class Original:
             "data_files": self.data_files,
             "cost": self.cost,
             "size": self.size,
-            "_providers": self._providers,
+            "providers": self.providers,
             "_stated": dict(self._stated or {}),
             "_sessions": {},
         }
@@ -167,5 +169,5 @@ class Original:
 
     def loaded(self, model: bytes, threads: int = 0) -> protocols.Session:
         """Another form of it, loaded where it runs itself."""
-        loaded = registry.runtime().session(model, providers=self._providers, threads=threads)
+        loaded = registry.runtime().session(model, providers=self.providers, threads=threads)
         return marked(sized(loaded, self._stated), self.graph)

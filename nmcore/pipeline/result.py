@@ -2,112 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nmcore.budgets.allocation import Spent
+from nmcore.calibration.collect import scale_caution
 from nmcore.calibration.random_inputs import hints_of
-from nmcore.data.dataset import Dataset
-from nmcore.data.loading import DataLike, Opened
-from nmcore.data.normalisation import Normalisation
-from nmcore.errors import ArgumentError, ModelError
-from nmcore.evaluation.fidelity import Fidelity, compared, fidelity
+from nmcore.data.loading import DataLike
+from nmcore.errors import ArgumentError, DataError, ModelError
+from nmcore.evaluation.fidelity import Fidelity, fidelity
 from nmcore.evaluation.inputs import data_for
-from nmcore.evaluation.metrics.registry import Makers, MetricLike, metrics_of
-from nmcore.evaluation.seed_spread import Spread
-from nmcore.group import Cost, Declined
-from nmcore.options.methods import RECONSTRUCTION
+from nmcore.evaluation.metrics.registry import MetricLike, metrics_of
 from nmcore.options.options import CompressOptions
-from nmcore.pipeline.original import Original
-from nmcore.plan.outcome import Outcome
-from nmcore.plan.plan import Plan
-from nmcore.plugins import capabilities, protocols, registry
-from nmcore.plugins.states import restored, serialized_alike, state_changes
+from nmcore.pipeline.compressed import Compressed
+from nmcore.pipeline.measuring import drafted, measured
+from nmcore.plugins import capabilities, registry
+from nmcore.plugins.states import serialized_alike, state_changes
 from nmcore.report import notebook, writers
 from nmcore.report.phrases import state_note
 from nmcore.report.report import Measures, Report, group_reports
-from nmcore.report.vocabulary import Vocabulary
 from nmcore.report.warnings import level_of, warnings_of
-from nmcore.utils.files import Draft, drafting
-from nmcore.utils.progress import Progress, silent
+from nmcore.utils.files import check_writable, checked_path
+from nmcore.utils.logs import tell
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Result:
+class Result(Compressed):
     """A compressed model and the account of how it came about.
 
-    It can be pickled: what comes back holds the compressed model, its account and the data that was
-    given, and reads the original's file again where it compares.
-
-    Attributes
-    ----------
-    plan : Plan
-        The decision for every group, and what replaying it needs.
-    outcomes : sequence of Outcome
-        What was done, group by group, in topological order.
-    declined : sequence of Declined
-        What was left alone, and why.
-    before, after : Cost
-        Size and work of the two models.
-    size : int
-        Bytes of the original.
-    call, seed, verified
-        How it was made.
-    notes : sequence of str
-        What was chosen on the user's behalf, and why, a line each.
-    budget : Spent or None
-        What became of the budget, where one was given.
-    spread : Spread or None
-        How results with other seeds differ, where several were tried.
-    cautions : sequence of str
-        Why what was measured may be worth little, a line each.
-    original : Original or None
-        The model that was compressed, opened.
-    data : Dataset, Folder, FeedList or None
-        What was given to measure on, opened.
-    held : Dataset or None
-        What of it nothing was fitted to.
-    vocabulary : Vocabulary or None
-        What became of the embedding table, where that was asked for.
-    normalisation : Normalisation or None
-        What raw inputs go through.
-    metrics : mapping of str to callable
-        What it is judged by; empty where the form of the outputs decides.
-    then : str or None
-        What its weights became in the end.
-    fitted : bool
-        Whether that rests on the data.
-    unconverted : Result or None
-        The result before that.
+    Its attributes are those of :class:`~nmcore.pipeline.compressed.Compressed`. It can be pickled:
+    what comes back holds the compressed model, its account and the data that was given, and reads
+    the original's file again where it compares.
     """
-
-    graph: protocols.Graph = field(repr=False)
-    plan: Plan = field(repr=False)
-    outcomes: Sequence[Outcome] = field(repr=False)
-    declined: Sequence[Declined] = field(repr=False)
-    before: Cost
-    after: Cost
-    size: int
-    call: str
-    seed: int
-    verified: bool
-    notes: Sequence[str] = ()
-    budget: Spent | None = None
-    spread: Spread | None = None
-    cautions: Sequence[str] = ()
-    original: Original | None = field(default=None, repr=False)
-    data: Opened | None = field(default=None, repr=False)
-    held: Dataset | None = field(default=None, repr=False)
-    normalisation: Normalisation | None = field(default=None, repr=False)
-    vocabulary: Vocabulary | None = None
-    metrics: Makers = field(default_factory=dict, repr=False)
-    then: str | None = None
-    fitted: bool = False
-    unconverted: Result | None = field(default=None, repr=False)
 
     @property
     def model(self) -> Any:
@@ -202,15 +129,16 @@ class Result:
         samples : int, optional
             Use the first so many of the data.
         scale, mean, std, preprocess
-            What raw inputs go through; by default the same as when the result was made.
+            What raw inputs go through; by default the same as when the result was made. What has
+            gone through it already needs ``scale=1``.
         labels : path, optional
             As for :func:`nmcore.compress`.
 
         Raises
         ------
         nmcore.errors.NmcoreError
-            The original's file is gone, the data does not fit, or the outputs are none that
-            ``metric`` could be told of.
+            The original's file is gone, the data does not fit or plainly was scaled before, or the
+            outputs are none that ``metric`` could be told of.
 
         Examples
         --------
@@ -237,6 +165,15 @@ class Result:
         inputs = data_for(
             before, data, steps, samples=options.samples, hints=hints, labels=options.labels
         )
+        if options.normalisation is None and inputs.scaled_twice is not None:
+            low, high = inputs.scaled_twice
+            raise DataError(
+                f"{inputs.name} lies from {low:.3g} to {high:.3g}, and would be scaled again as "
+                "what the result was made with; scale=1 takes it as it is"
+            )
+        caution = scale_caution(inputs, self.original.graph, before.inputs[0].dtype)
+        if caution is not None:
+            tell(caution)
         found = fidelity(
             before,
             after,
@@ -246,131 +183,83 @@ class Result:
         )
         return replace(found, held=not self._fitted)
 
-    def __getstate__(self) -> dict[str, Any]:
-        changes = state_changes(self.graph)
-        alike = serialized_alike(self.graph) if changes else None
-        return {**self.__dict__, "graph": (self.serialize(), changes, alike)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        model, changes, alike = state["graph"]
-        graph = restored(registry.open_graph(model), changes, alike)
-        self.__dict__.update(state, graph=graph)
-
-    @property
-    def removed(self) -> bool:
-        """Whether any channel, or any row of the vocabulary, is gone."""
-        return self.cut or self.vocabulary is not None
-
-    @property
-    def changed(self) -> bool:
-        """Whether it is another model than the original."""
-        return self.removed or self.then is not None
-
-    @property
-    def cut(self) -> bool:
-        """Whether any channel is gone."""
-        return any(len(each.plan.kept) < each.plan.width for each in self.outcomes)
-
-    @cached_property
-    def fidelity(self) -> Fidelity:
-        """How it compares with the original, on inputs that nothing was fitted to where it can.
-
-        Raises
-        ------
-        nmcore.errors.NmcoreError
-            A model cannot be used, or the outputs are none that ``metric`` could be told of.
-        """
-        assert self.original is not None
-        before = self.original.session()
-        return self.compared(before, registry.runtime().session(self.graph.serialize()))
-
-    def compared(
-        self, before: protocols.Session, after: protocols.Session, progress: Progress = silent
-    ) -> Fidelity:
-        """The same of sessions that run the original and the result."""
-        if self.unseen is not None:
-            return self.unseen
-        if state_changes(self.graph):  # which data of the original does not fit
-            after = registry.runtime().session(
-                serialized_alike(self.graph), providers=(after.provider,), threads=after.threads
-            )
-        found = compared(
-            before,
-            after,
-            self.data,
-            held=self.held,
-            macs=self.before.macs,
-            seed=self.seed,
-            steps=self.normalisation,
-            hints=hints_of(self.original.graph) if self.original else None,
-            progress=progress,
-            features=self._gives_features,
-            asked=self.metrics,
-        )
-        return found if self._fitted else replace(found, held=True)
-
-    @property
-    def _fitted(self) -> bool:
-        """Whether data had a part in it."""
-        measured = any(each.plan.method == RECONSTRUCTION for each in self.outcomes)
-        return measured or self.fitted or self.vocabulary is not None
-
-    @property
-    def _gives_features(self) -> bool:
-        return capabilities.gives_features((self.unconverted or self).graph)
-
-    @property
-    def unseen(self) -> Fidelity | None:
-        """How it fares on inputs that had no part in it, where that is known without running it:
-        where nothing but the vocabulary became smaller.
-        """
-        if self.cut or self.then is not None or self.vocabulary is None:
-            return None
-        return self.vocabulary.unseen
-
     @property
     def report(self) -> Report:
-        """The account as data, without latencies: those are measured by the command line.
+        """The account as far as it is known without running both models.
 
-        Outputs are compared where a metric was asked for.
+        Their times and the loss are in :attr:`measured`; here outputs are compared where a metric
+        was asked for.
         """
         return report_of(
             self,
             before=Measures.of(self.before, self.size, None),
             after=Measures.of(self.after, self.graph.size(), None),
-            command=self.call,
-            seed=self.seed,
             provider=None,
             threads=None,
-            verified=self.verified,
             fidelity=self.fidelity if self.metrics and self.changed else None,
         )
 
+    @cached_property
+    def measured(self) -> Report:
+        """The account with what running both models tells: their times, what the smaller one costs
+        on the inputs of :attr:`fidelity`, and both layer by layer, as the program writes it.
+
+        It takes seconds, and is measured once.
+
+        Raises
+        ------
+        nmcore.errors.NmcoreError
+            The original's file is gone, or the outputs are none that ``metric`` could be told of.
+        nmcore.errors.VerificationError
+            The original loads and runs, and the result does not: a bug in nmcore.
+
+        Examples
+        --------
+        >>> import nmcore
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", ratio=0.2)
+        >>> result.measured.fidelity == result.fidelity, result.measured.after.latency_ms > 0
+        (True, True)
+        """
+        with drafted(self) as draft:
+            return report_of(self, **measured(self, draft, profiled=True))
+
     @property
     def warnings(self) -> Sequence[str]:
-        """What makes the result useless, or next to it, a line each."""
+        """What makes the result useless, or next to it, a line each, as :attr:`report` tells;
+        ``measured.warnings`` also tell where the outputs lost what they were for.
+        """
         return self.report.warnings
 
+    @property
+    def _known(self) -> Report:
+        """What is known of it so far."""
+        return self.measured if "measured" in self.__dict__ else self.report
+
     def __repr__(self) -> str:
-        return notebook.report_text(self.report)
+        return notebook.report_text(self._known)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return notebook.report_html(self.report)
+        return notebook.report_html(self._known)
 
     def to_dict(self) -> dict[str, Any]:
-        """The account as plain dicts, lists, strings and numbers."""
-        return self.report.to_dict()
+        """The account of :attr:`measured` as plain dicts, lists, strings and numbers."""
+        return self.measured.to_dict()
 
     def save_report(self, path: str | Path) -> None:
-        """Write the account as JSON, or as a page, whichever the name asks for.
+        """Write the account of :attr:`measured` as JSON, or as a page, whichever the name asks for.
 
         Raises
         ------
         nmcore.errors.ArgumentError
             The name ends neither in ``.json`` nor in ``.html``, or cannot be written to.
+        nmcore.errors.NmcoreError
+            As for :attr:`measured`.
         """
-        writers.save(self.report, path)
+        target = checked_path(path)
+        writers.check_format(target)
+        check_writable(target)
+        writers.save(self.measured, target)
 
     def save(self, path: str | Path, *, external_data: bool | None = None) -> None:
         """Write the compressed model; a crash leaves the old file at ``path`` or none.
@@ -392,37 +281,22 @@ class Result:
         """
         source = self.original.model if self.original else None
         usual = Path(source).suffix.lower() if isinstance(source, (str, Path)) else ".onnx"
-        if Path(path).suffix.lower() not in (".onnx", usual):
+        path = checked_path(path)
+        if path.suffix.lower() not in (".onnx", usual):
             raise ArgumentError(f"path is {path}; a name that ends in .onnx is needed")
         with self.draft(path, external_data=external_data) as draft:
             draft.publish(keep=self.original.data_files if self.original else ())
 
-    @contextmanager
-    def draft(self, path: str | Path, *, external_data: bool | None = None) -> Iterator[Draft]:
-        """Write the compressed model beside ``path``, to be looked at before it is published.
 
-        ``draft.path`` loads in a runtime, whatever its size. Without ``draft.publish()`` nothing is
-        left at the end.
-
-        Examples
-        --------
-        >>> import tempfile, nmcore
-        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", method="merge")
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with result.draft(Path(folder) / "small.onnx") as draft:
-        ...         draft.size() == result.graph.size()
-        True
-        """
-        with drafting(Path(path)) as draft:
-            self.graph.write_files(draft.folder, draft.target.name, external_data)
-            yield draft
-
-
-def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any) -> Report:
+def report_of(
+    result: Result, *, command: str = "", unmeasured: Sequence[str] = (), **measured: Any
+) -> Report:
     """The account of a result as data, with the warnings that it calls for.
 
     Parameters
     ----------
+    command : str
+        What to say to get the same again; by default the call of :func:`nmcore.compress`.
     unmeasured : sequence of str
         What could not be measured of the two models, and why.
     measured
@@ -443,6 +317,9 @@ def report_of(result: Result, *, unmeasured: Sequence[str] = (), **measured: Any
         budget=result.budget,
         spread=result.spread,
         unmeasured=tuple(unmeasured),
+        command=command or result.call,
+        seed=result.seed,
+        verified=result.verified,
         **measured,
     )
     warnings = (*warnings_of(report), *result.cautions, *unmeasured)

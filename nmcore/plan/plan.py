@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nmcore.utils.files import atomic_write
+from nmcore.utils.files import atomic_write, checked_path
 
 # The method of a group that keeps all channels.
 UNTOUCHED = "none"
@@ -113,7 +113,7 @@ class Plan:
         nmcore.errors.ArgumentError
             The file cannot be written.
         """
-        atomic_write(Path(path), text(self).encode())
+        atomic_write(checked_path(path), text(self).encode())
 
 
 def text(plan: Plan) -> str:

@@ -412,6 +412,21 @@ class Converted:
 class Converting(Protocol):
     """A runtime that writes models in smaller numbers."""
 
+    def check_convertible(self, model: bytes, to: str) -> None:
+        """Raise where no weight of a model would become another, before any work.
+
+        Parameters
+        ----------
+        model, to
+            As for :meth:`convert`.
+
+        Raises
+        ------
+        ModelError
+            None would.
+        """
+        ...
+
     def convert(
         self, model: bytes, to: str, feeds: Callable[[], Sequence[Mapping[str, NDArray[Any]]]]
     ) -> Converted:

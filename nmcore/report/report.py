@@ -202,7 +202,10 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
         budget = self.budget.to_dict() if self.budget else None
-        return asdict(self) | {"budget": budget}
+        found = asdict(self) | {"budget": budget}
+        for example in found["fidelity"]["examples"] if self.fidelity else ():
+            del example["picture"]  # the page shows it
+        return found
 
 
 def group_reports(outcomes: Sequence[Outcome]) -> tuple[GroupReport, ...]:

@@ -25,7 +25,7 @@ def warnings_of(report: Report) -> Iterator[str]:
     if vocabulary is not None and (vocabulary.looked_up or 0) > vocabulary.kept:
         yield (
             f"the data looks up {vocabulary.looked_up:,} rows of the vocabulary, and "
-            f"{vocabulary.kept:,} were asked for: rows that are needed were merged"
+            f"{vocabulary.kept:,} were asked for: rows that are needed are made of others"
         )
     if report.budget is not None and not report.budget.met:
         yield _overspent(report.budget)

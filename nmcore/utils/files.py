@@ -55,6 +55,27 @@ def atomic_write(path: Path, data: bytes) -> None:
             os.unlink(name)
 
 
+def checked_path(given: object) -> Path:
+    """The name of a file as a path.
+
+    Raises
+    ------
+    nmcore.errors.ArgumentError
+        It is none.
+
+    Examples
+    --------
+    >>> checked_path("small.onnx").suffix
+    '.onnx'
+    >>> checked_path(None)
+    Traceback (most recent call last):
+    nmcore.errors.ArgumentError: path is None; the name of a file is needed
+    """
+    if not isinstance(given, (str, os.PathLike)) or not os.fspath(given):
+        raise ArgumentError(f"path is {given!r}; the name of a file is needed")
+    return Path(os.fsdecode(given))
+
+
 def size_of(paths: Iterable[Path]) -> int:
     """The bytes of some files together."""
     return sum(path.stat().st_size for path in paths)

@@ -50,6 +50,12 @@ def test_made_speech_is_seeded_and_no_noisier_than_it_says(speech):
     assert (10 * np.log10(ratio) < 18).all()
 
 
+def test_what_failed_is_told_without_the_folder_of_the_run(speech, tmp_path):
+    error = ValueError(f"Load model from {tmp_path / 'int8_0.onnx'} failed:\nno such operator")
+    told = speech["run"].in_a_line(error, tmp_path)
+    assert told == "ValueError: Load model from int8_0.onnx failed: no such operator"
+
+
 def test_recordings_are_resampled_and_halved_by_name(tmp_path, speech):
     for name, rate, hertz in (("a", 8000, 300), ("b", 48_000, 300), ("c", 16_000, 700)):
         tone(tmp_path / f"{name}.wav", rate, hertz)

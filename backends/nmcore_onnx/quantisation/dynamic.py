@@ -43,7 +43,7 @@ def read(graph: ir.Graph) -> None:
         found = _pattern(node)
         affine = None if found is None else _affine(found)
         if found is None or affine is None:
-            node.meta[UNREAD] = _UNKNOWN
+            node.meta[UNREAD] = _why(node)
             continue
         zero = Place(node, 3).value
         parts = (node.inputs[1], found.weight_scale, zero)
@@ -61,6 +61,15 @@ def read(graph: ir.Graph) -> None:
         take_over(found.scaled.outputs[0], product.outputs[0])
         product.meta[FORM] = found
         remove([found.scaled, found.cast, node, found.scales, found.quantise])
+
+
+def _why(product: ir.Node) -> str:
+    """Why a product is none of those that are read."""
+    data = product.inputs[0]
+    maker = None if data is None else data.producer()
+    if maker is None or maker.op_type != "Gather" or constants.tensor(maker.inputs[0]) is None:
+        return _UNKNOWN
+    return f"quantised with what it reads, rows of the quantised table of Gather {maker.name!r}"
 
 
 def write(graph: ir.Graph) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from nmcore_onnx.ir import bodies
 from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.quantisation import dynamic, nbits, static
-from nmcore_onnx.quantisation.marks import FORM
+from nmcore_onnx.quantisation.marks import FORM, UNREAD
 
 # Each has read(graph) and write(graph); what one writes no other reads.
 FORMS = (static, dynamic, nbits)
@@ -20,6 +21,10 @@ def dequantised(model: ir.Model) -> ir.Model:
     Activations that are quantised while the model runs are floats there; those between a
     QuantizeLinear and a DequantizeLinear of fixed scales stay as they are.
     """
+    for graph in list(bodies.graphs(model.graph))[1:]:
+        for node in graph:
+            if node.op_type in _OPERATORS:
+                node.meta[UNREAD] = "quantised in the body of an If, Loop or Scan, and stays so"
     if not any(node.op_type in _OPERATORS for node in model.graph):
         return model
     copy = model.clone()

@@ -196,7 +196,7 @@ def _reunite(copy: Copy) -> None:
     """Let the readers of what was one constant share one again, where theirs are still equal."""
     initialisers = copy.model.graph.initializers
     for value, graph in [
-        (value, after) for before, after in copy.graphs for value in before.initializers.values()
+        (value, after) for before, after in copy.graphs for value in _constants_of(before)
     ]:
         found = [each for each in constants.readers(value) if copy.has(each.node)]
         places = [copy.place(each) for each in found]
@@ -208,8 +208,20 @@ def _reunite(copy: Copy) -> None:
                 other.node.replace_input_with(other.index, place.value)
                 constants.drop(redundant)
         left = places[0].value if len(places) > 1 else None
-        if left is not None and left.name in initialisers and value.name not in graph.initializers:
+        if left is not None and left.name in initialisers and not _is_there(copy, value, graph):
             left.name = value.name
+
+
+def _constants_of(graph: ir.Graph) -> list[ir.Value]:
+    """Initialisers, and what Constant nodes give."""
+    made = [each.outputs[0] for each in graph if each.op_type == "Constant"]
+    return [*graph.initializers.values(), *made]
+
+
+def _is_there(copy: Copy, value: ir.Value, graph: ir.Graph) -> bool:
+    """Whether a constant of the original has a copy, in the copy of its graph, that is left."""
+    node = value.producer()
+    return value.name in graph.initializers if node is None else copy.node(node).graph is not None
 
 
 def _equal(one: ir.Value | None, other: ir.Value | None) -> bool:

@@ -117,6 +117,14 @@ class Metric:
         return None
 
     @property
+    def by_input(self) -> Array | None:
+        """How much each input lost, shape (n,), as they were added; None where that is not known.
+
+        In any unit: it tells which of them lost most.
+        """
+        return None
+
+    @property
     def was_told(self) -> bool:
         """Whether outputs were such as it :attr:`needs`; a figure may be none nevertheless."""
         return None not in self.values().values()

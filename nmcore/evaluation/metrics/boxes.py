@@ -15,6 +15,7 @@ from nmcore.evaluation.detection.head import Decoder
 from nmcore.evaluation.forms import head_of
 from nmcore.evaluation.metrics.base import Loss, Metric, plainly_fewer
 from nmcore.evaluation.outputs import Batch, Outputs
+from nmcore.group import Array
 
 # With less of its boxes, in percent, a detector is another one.
 LOST_BOXES = 70.0
@@ -109,6 +110,11 @@ class FoundBoxes(Metric):
             return None
         of = "box" if before == 1 else "boxes"
         return f"of {before:,} {of} of the original {same:,} {'is' if same == 1 else 'are'} left"
+
+    @property
+    def by_input(self) -> Array | None:
+        """How many boxes of an input are gone or new."""
+        return np.array([before + after - 2 * same for before, after, same in self.counts], float)
 
     @property
     def is_lost(self) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nmcore.evaluation.metrics.base import Loss, Metric, least_variance, mean_of
 from nmcore.evaluation.outputs import Batch, class_scores, top_class
+from nmcore.group import Array
 
 
 @dataclass(eq=False)
@@ -96,3 +97,8 @@ class Agreement(Metric):
         lost = [1 - same for same in self.same]
         what = "agreement with the original"
         return Loss.of_parts("agreement", what, lost, least_variance(lost))
+
+    @property
+    def by_input(self) -> Array | None:
+        """1 where the top class is another one."""
+        return 1 - np.concatenate(self.same) if self.same else None

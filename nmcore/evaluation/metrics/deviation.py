@@ -82,6 +82,15 @@ class Deviation(Metric):
         return [float(f"{share:.4g}") for share in shares]
 
     @property
+    def by_input(self) -> Array:
+        """The deviation of each input in percent; infinite where the original gives zeros alone."""
+        if not self.parts:
+            return np.zeros(0)
+        wrong, total = np.concatenate(self.parts, axis=1)
+        none = np.where(wrong > 0, np.inf, 0.0)
+        return np.where(total > 0, 100 * np.sqrt(wrong / np.where(total > 0, total, 1)), none)
+
+    @property
     def percent(self) -> float | None:
         """In percent; None where nothing could be compared."""
         return _percent(self.wrong.values(), self.total.values()) if self.total else None

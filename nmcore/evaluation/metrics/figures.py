@@ -81,6 +81,27 @@ FIGURES: Mapping[str, Figure] = {
         DEVIATION,
         drop=f"deviation of the outputs, {DEVIATION}",
     ),
+    "channel": Figure(
+        "channel %",
+        "worst channel deviates by {} %",
+        "deviation of the channel of the last axis that deviates most",
+    ),
+    "median_channel": Figure(
+        "median channel %",
+        "median channel by {} %",
+        "deviation of the channel in the middle, by how far they deviate",
+    ),
+    "ids": Figure(
+        "ids %",
+        "ids kept {} %",
+        "percent of positions at which both models choose the same id",
+        drop="percent of ids that changed",
+    ),
+    "paths": Figure(
+        "paths %",
+        "whole paths kept {} %",
+        "percent of inputs of which both models choose the same id at every position",
+    ),
     "cosine": Figure(
         "cosine",
         "cosine {}",

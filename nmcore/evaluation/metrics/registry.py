@@ -17,9 +17,11 @@ from nmcore.evaluation import forms
 from nmcore.evaluation.detection.forms import FORMS
 from nmcore.evaluation.metrics.base import Metric
 from nmcore.evaluation.metrics.boxes import FoundBoxes
+from nmcore.evaluation.metrics.channels import Channels
 from nmcore.evaluation.metrics.classes import Agreement, TopClasses
 from nmcore.evaluation.metrics.custom import Custom, Function
 from nmcore.evaluation.metrics.deviation import Deviation
+from nmcore.evaluation.metrics.ids import Ids
 from nmcore.evaluation.metrics.masks import AbsoluteError, Overlap
 from nmcore.evaluation.metrics.pictures import Psnr, Ssim
 from nmcore.evaluation.metrics.strings import Strings
@@ -35,12 +37,14 @@ METRICS: Makers = {
     "top5": partial(TopClasses, 5),
     "agreement": Agreement,
     "deviation": Deviation,
+    "channels": Channels,
     "cosine": Cosine,
     "psnr": Psnr,
     "ssim": Ssim,
     "iou": Overlap,
     "mae": AbsoluteError,
     "ctc": Strings,
+    "ids": Ids,
     "boxes": FoundBoxes,
     **{f"boxes:{form}": partial(FoundBoxes, form) for form in FORMS},
 }

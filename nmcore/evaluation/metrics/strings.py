@@ -18,6 +18,7 @@ from nmcore.evaluation.metrics.base import (
 )
 from nmcore.evaluation.outputs import Batch
 from nmcore.evaluation.sequences import blank_of, steps_of, strings_of
+from nmcore.group import Array
 
 # With less of its strings, in percent, a recogniser is another one.
 LOST_STRINGS = 70.0
@@ -42,6 +43,7 @@ class Strings(Metric):
 
     blank: int | None = None
     same: list[NDArray[np.float64]] = field(default_factory=list)
+    changed: list[bool] = field(default_factory=list)
 
     needs: ClassVar[str] = (
         "a floating-point output (n, steps, classes), and inputs in which something is read"
@@ -57,6 +59,7 @@ class Strings(Metric):
         read = [strings_of(each, self.blank) for each in (one, other)]
         same = [mine == his for mine, his in zip(*read, strict=True) if mine or his]
         self.same.append(np.array(same, np.float64))
+        self.changed += [mine != his for mine, his in zip(*read, strict=True)]
 
     def values(self) -> Mapping[str, float | None]:
         """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
@@ -75,6 +78,11 @@ class Strings(Metric):
             return None
         of = f"{count:,} string{'' if count == 1 else 's'}"
         return f"of {of} of the original {same:,} {'is' if same == 1 else 'are'} the same"
+
+    @property
+    def by_input(self) -> Array | None:
+        """1 where the string is another one."""
+        return np.array(self.changed, float)
 
     @property
     def is_lost(self) -> bool:

@@ -102,7 +102,7 @@ def _fidelity_cards(report: Report) -> Iterator[Html]:
     found = report.fidelity
     if found is None:
         return
-    inputs = f"on {counted(found.n, 'input')}"
+    inputs = f"on {counted(found.n, 'synthetic input' if found.synthetic else 'input')}"
     for name, value in found.metrics.items():
         if name not in ("top1", "agreement", "deviation") and value is not None:
             figure, words = figure_of(name), f"{figure_of(name).meaning}, {inputs}"

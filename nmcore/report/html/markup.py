@@ -12,7 +12,7 @@ from html import escape
 from nmcore.utils.text import printable
 
 # Elements that have no end tag.
-_VOID = frozenset({"meta", "br"})
+_VOID = frozenset({"meta", "br", "img"})
 
 
 class Html(str):

@@ -26,6 +26,7 @@ from nmcore.report.html.markup import (
 )
 from nmcore.report.html.portable import portable
 from nmcore.report.html.strip import strip
+from nmcore.report.html.worst import worst
 from nmcore.report.phrases import by_reason
 from nmcore.report.report import GroupReport, Report
 from nmcore.utils.text import counted
@@ -39,7 +40,11 @@ SHOWN_REASONS = 8
 # Columns of the table of errors: shares of the channels removed.
 QUARTERS = (0.25, 0.5, 0.75)
 # Nothing is loaded and nothing runs, whatever a name in the model may hold.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+# Small pictures of inputs are held by the page itself.
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 def page(report: Report) -> str:
@@ -55,6 +60,7 @@ def page(report: Report) -> str:
             _similarity(report.groups),
         ),
         _groups(report.groups),
+        worst(report.fidelity),
         further(report.groups),
         _scaling(report.groups),
         _left_alone(report),

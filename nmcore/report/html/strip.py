@@ -63,7 +63,8 @@ def strip(layers: Sequence[LayerReport]) -> Html | None:
                     for kind, name in (("left-out", "before"), ("kept", "after"))
                 ),
                 f"A bar is one of {counted(len(layers), 'layer')} with weights, in the order of "
-                f"the network: {seen}.{note}",
+                f"the network: {seen}.{note} A layer may make the channels of several groups, or "
+                "some that stay, so it can have more of them than a group.",
             ),
         ),
         folded("The layers as a table", tag("div", _table(layers, timed=timed), class_="wide")),

@@ -14,10 +14,10 @@ import pytest
 
 from chain import Chain
 from chain import run as run_model
-from nmcore.cli import measuring
 from nmcore.errors import ModelError, VerificationError
 from nmcore.evaluation import evaluate
 from nmcore.evaluation.latency import Latency
+from nmcore.pipeline import measuring
 
 
 @pytest.fixture

@@ -39,6 +39,14 @@ def test_json_is_what_the_design_promises(run, model, data, tmp_path):
     assert first["latency_ms"] > 0
 
 
+def test_one_model_without_classes_says_what_is_missing(run, model, data, tmp_path):
+    told = "no figure: one model is judged by classes y; a second one is compared with the first"
+    np.savez(tmp_path / "x.npz", x=np.load(data)["x"])
+    assert told in run("evaluate", model, "--data", tmp_path / "x.npz").stdout
+    assert told not in run("evaluate", model, "--data", data).stdout
+    assert told not in run("evaluate", model, model).stdout
+
+
 @pytest.mark.parametrize(
     "mean",
     [

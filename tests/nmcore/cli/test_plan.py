@@ -12,8 +12,8 @@ import onnx
 import pytest
 
 from chain import Chain
-from nmcore.cli import measuring
 from nmcore.evaluation.latency import Latency
+from nmcore.pipeline import measuring
 
 EXAMPLE = Path(__file__).parents[3] / "examples/fashion_mnist"
 DATA = ["--data", EXAMPLE / "calibration_256.npz"]

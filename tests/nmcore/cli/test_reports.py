@@ -10,6 +10,7 @@ import pytest
 
 import nmcore
 from chain import Chain
+from nmcore.errors import ArgumentError
 
 HOSTILE = ("</script><script>alert(1)</script>", "a", '"><img src=x onerror=alert(1)>')
 
@@ -107,7 +108,36 @@ def test_from_python(model, tmp_path):
     result.save_report(tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "nmcore.compress(" in page
-    assert "Latency" not in page
+    assert "Latency" in page
+    assert "Layer by layer" in page
+
+
+def test_python_writes_what_the_program_writes(run, model, tmp_path):
+    options = {"ratio": 0.5, "method": "merge", "providers": ["cpu"], "threads": 1}
+    told = tmp_path / "program.json"
+    args = ("--ratio", 0.5, "--method", "merge", "--providers", "cpu", "--threads", 1)
+    run("compress", model, tmp_path / "o.onnx", *args, "--report", told)
+    result = nmcore.compress(model, **options)
+    result.save_report(tmp_path / "python.json")
+    program, python = (json.loads(each.read_text()) for each in (told, tmp_path / "python.json"))
+    assert python == json.loads(json.dumps(result.to_dict()))
+    assert program.keys() == python.keys()
+    assert python["fidelity"] == program["fidelity"]
+    assert python["fidelity"]["deviation"] > 0
+    assert python["level"] == program["level"]
+    assert [each["name"] for each in python["layers"]] == [e["name"] for e in program["layers"]]
+    for each in (python["before"], python["after"]):
+        assert each["latency_low_ms"] <= each["latency_ms"] <= each["latency_high_ms"]
+    assert python["threads"] == 1
+    assert python["command"].startswith("nmcore.compress(")
+
+
+@pytest.mark.parametrize("name", ["r.pdf", "missing/r.json", None])
+def test_a_report_of_no_such_name_is_refused_before_anything_is_measured(model, tmp_path, name):
+    result = nmcore.compress(model, method="merge")
+    with pytest.raises(ArgumentError, match=r"must end in|does not exist|path is None; the name"):
+        result.save_report(name if name is None else tmp_path / name)
+    assert "measured" not in vars(result)
 
 
 def test_names_from_strangers_cannot_run_in_the_page(run, model, tmp_path):
@@ -120,7 +150,7 @@ def test_names_from_strangers_cannot_run_in_the_page(run, model, tmp_path):
     assert {group["name"] for group in json.loads(data.read_text())["groups"]} & {*HOSTILE}
     source = page.read_text()
     assert "<script" not in source
-    assert "<img" not in source
+    assert source.count("<img") == source.count('<img src="data:image/')
     assert "&lt;script&gt;" in source
 
 

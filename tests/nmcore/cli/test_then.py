@@ -8,11 +8,13 @@ import pickle
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 
+import bodies
 import nmcore
+from chain import Chain
 from nmcore.errors import ArgumentError, ModelError
-from nmcore_ort.conversion import convert
+from nmcore_ort.conversion import _of_usable_opset, check_convertible, convert
 from pages import ROOT
 
 MODEL = ROOT / "examples" / "fashion_mnist" / "lenet5_bn.onnx"
@@ -163,7 +165,49 @@ def test_a_model_that_is_in_half_precision_already_is_refused(tmp_path, fails):
         *("compress", tmp_path / "half.onnx", tmp_path / "out.onnx", "--method", "merge"),
         *("--then", "fp16"),
     )
-    assert line == "the result has no fp32 weights that could be converted to fp16"
+    assert line == "the model has no fp32 weights that could be converted to fp16"
+
+
+@pytest.mark.parametrize("then", ["int8", "fp16"])
+@pytest.mark.parametrize("made", [bodies.branches, bodies.loop])
+def test_weights_in_bodies_alone_are_refused_before_any_work(monkeypatch, made, then):
+    monkeypatch.setattr("nmcore.pipeline.compress._all", None)  # What does the work.
+    with pytest.raises(ModelError, match=f"no fp32 weights outside of the bodies .* to {then}"):
+        nmcore.compress(made(), then=then)
+
+
+def test_a_model_of_which_the_quantiser_would_leave_all_as_it_is_is_refused():
+    # Constants are outside of the If, which what is computed from them is multiplied with.
+    with pytest.raises(ModelError, match=r"no fp32 weights outside of the bodies .* to int8"):
+        nmcore.compress(bodies.written_out(), ratio=0.25, then="int8")
+
+
+def test_operators_without_a_way_up_stay_in_their_set(monkeypatch):
+    chain = Chain(opset=9).conv(4).node("ATen", operator="abs").conv(4)
+    model = chain.build(check=False)
+    assert _of_usable_opset(model) is model
+    plain = _of_usable_opset(Chain(opset=12).conv(4).node("Relu").conv(4).build())
+    assert plain.opset_import[0].version == 13
+
+    def broken(model, version):
+        raise TypeError
+
+    monkeypatch.setattr(version_converter, "convert_version", broken)
+    with pytest.raises(TypeError):
+        _of_usable_opset(model)
+
+
+def test_weights_that_are_computed_from_constants_are_converted():
+    chain = Chain(("n", 6))
+    turned = chain.constant(np.random.default_rng(0).random((8, 6), np.float32))
+    data = chain.value
+    chain.raw("Transpose", turned, perm=[1, 0])
+    chain.raw("MatMul", data, chain.value).node("Relu").matmul(4)
+    model = chain.build(check=False)
+    check_convertible(model.SerializeToString(), "int8")
+    del model.graph.node[1:]
+    with pytest.raises(ModelError, match="the model has no fp32 weights that"):
+        check_convertible(model.SerializeToString(), "int8")
 
 
 def test_a_model_of_integers_is_refused_before_any_work(quantised, tmp_path, fails):

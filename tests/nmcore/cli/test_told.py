@@ -35,7 +35,9 @@ def _each_line_anew():
 def test_each_deviation_says_on_what_inputs(run, model, data, tmp_path):
     result = run("compress", model, tmp_path / "out.onnx", "--data", data, "--scale", 255)
     (note,) = [line for line in result.stdout.splitlines() if "outputs deviate" in line]
-    assert note.removeprefix("merged instead: ").startswith("on 20 inputs measured on the outputs")
+    assert note.removeprefix("method merge instead: ").startswith(
+        "on 20 inputs measured on the outputs"
+    )
 
 
 def test_one_ruined_output_of_several_is_warned_of(run, tmp_path):
@@ -131,7 +133,7 @@ def test_names_are_whole_where_there_is_room(monkeypatch, capsys, width):
 
 def test_results_and_plans_as_dicts(model):
     result = nmcore.compress(model, method="merge", providers=["cpu"])
-    assert result.to_dict() == result.report.to_dict()
+    assert result.to_dict() == result.measured.to_dict()
     assert json.loads(json.dumps(result.plan.to_dict())) == result.plan.to_dict()
     assert nmcore.compress(model, plan=result.plan.to_dict()).serialize() == result.serialize()
 

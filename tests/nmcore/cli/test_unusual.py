@@ -183,7 +183,7 @@ def test_what_nothing_can_be_measured_of_is_merged(run, fails, saved, tmp_path, 
     result = run("compress", path, out, "--json", "-q")
     data = json.loads(result.stdout)
     assert {group["method"] for group in data["groups"]} == {"merge"}
-    assert any(line.startswith("merged instead, since nothing") for line in data["notes"])
+    assert any(line.startswith("method merge instead, since nothing") for line in data["notes"])
     fails("evaluate", path)
 
 

@@ -69,7 +69,7 @@ def test_and_channels(run, model, words, tmp_path):
 
 def test_fewer_rows_than_the_data_looks_up_are_warned_of(run, model, words, tmp_path):
     told = run("compress", model, tmp_path / "s.onnx", "--vocabulary", 5, "--data", words)
-    assert "and 5 were asked for: rows that are needed were merged" in told.stderr
+    assert "and 5 were asked for: rows that are needed are made of others" in told.stderr
     assert "of which the most frequent stay" in told.stdout
 
 

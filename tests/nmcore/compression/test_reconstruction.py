@@ -349,7 +349,7 @@ class TestRival:
         monkeypatch.setattr(Baseline, "_deviations", lambda *_: [25.0, 12.5])
         result, proto = compress(model, method="auto", ratio=0.5)
         assert any(
-            note.startswith("merged instead: on ")
+            note.startswith("method merge instead: on ")
             and note.endswith("the outputs deviate by 12.5 %, refitted by 25.0 %")
             for note in result.notes
         )
@@ -375,7 +375,7 @@ class TestRival:
         assert re.match(
             r"on \d+ synthetic inputs kept to judge by the outputs deviate by 0.1 %", note
         )
-        assert "; merged, they would by 0." in note
+        assert "; by method merge they would by 0." in note
         assert {o.plan.method for o in result.outcomes} == {"moments"}
         assert proto == compress(model, ratio=0.5)[1]
 
@@ -421,7 +421,7 @@ class TestNotMeasurable:
     def test_auto_merges_and_says_so(self, picky):
         result = nmcore.compress(picky, ratio=0.5)
         assert {o.plan.method for o in result.outcomes} == {"merge"}
-        (note,) = [note for note in result.notes if note.startswith("merged instead")]
+        (note,) = [note for note in result.notes if note.startswith("method merge instead")]
         assert "nothing can be measured" in note
         assert "\n" not in note
         assert kept(result) == {"gemm1": 4}

@@ -26,6 +26,10 @@ class TestLoad:
         ("arrays", "message"),
         [
             ({"a": IMAGES, "b": IMAGES}, "holds no array named in or x, .*; it holds a, b"),
+            ({"images": IMAGES}, "holds no array named in or x, .*; it holds images$"),
+            ({"images": IMAGES, "y": IMAGES[:, 0, 0, 0]}, "it holds images, y$"),
+            ({"y": np.zeros(4, int)}, "holds no array named in or x, .*; it holds y$"),
+            ({"y": np.zeros(4, int), "labels": np.zeros(4, int)}, "it holds labels, y$"),
             ({"x": np.float32(1)}, r"shape \(\)"),
             ({"x": IMAGES[:0]}, r"shape \(0, 3, 2, 2\)"),
             ({"x": np.array(["a", "b"])}, "numbers of shape"),
@@ -38,12 +42,23 @@ class TestLoad:
         with pytest.raises(DataError, match=message):
             load(saved(**arrays)).for_model([InputSpec("in", (None,) * 4, np.dtype("f4"))], 9)
 
+    def test_an_array_that_was_saved_without_a_name(self, tmp_path):
+        np.savez(tmp_path / "d.npz", IMAGES)
+        spec = InputSpec("in", (None,) * 4, np.dtype("f4"))
+        bound = load(tmp_path / "d.npz").for_model([spec], 9)
+        assert np.array_equal(bound.arrays["in"], IMAGES)
+
     @pytest.mark.parametrize("content", [b"", b"some text", b"PK\x03\x04 damaged zip"])
     def test_other_files(self, tmp_path, content):
         path = tmp_path / "d.npz"
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"is no \.npz of plain arrays, or is damaged"):
             load(path)
+
+    def test_an_array_alone(self, tmp_path):
+        np.save(tmp_path / "x.npy", IMAGES)
+        with pytest.raises(DataError, match=r"holds an array alone; an \.npz is needed, as numpy"):
+            load(tmp_path / "x.npy")
 
     def test_a_damaged_member(self, saved):
         path = saved(x=np.zeros(10_000, np.uint8))
@@ -63,11 +78,6 @@ class TestLoad:
         path = saved(x=np.array([{"an": "object"}], dtype=object))
         with pytest.raises(DataError, match="plain arrays"):
             load(path)
-
-    def test_a_single_array(self, tmp_path):
-        np.save(tmp_path / "x.npy", IMAGES)
-        with pytest.raises(DataError, match="plain arrays"):
-            load(tmp_path / "x.npy")
 
     def test_no_file_and_a_directory(self, tmp_path):
         with pytest.raises(DataError, match="does not exist"):

@@ -104,7 +104,7 @@ class TestCompress:
         chain.node("Reshape", np.array([-1, 7], np.int64))
         result = nmcore.compress(chain.build(check=False), ratio=0.5, tries=2, **QUICK)
         assert result.notes[0].startswith("the seeds are not compared: ")
-        assert any(note.startswith("merged instead, since nothing") for note in result.notes)
+        assert any(note.startswith("method merge instead, since nothing") for note in result.notes)
         assert SEED_HINT not in result.notes
         assert result.spread is None
 

@@ -15,6 +15,7 @@ from nmcore.data.normalisation import normalisation
 from nmcore.data.preprocessing import PREPROCESSING, changed
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.evaluate import evaluate
+from nmcore.utils.logs import tell
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (24, 3, 8, 8), np.uint8)
@@ -32,7 +33,7 @@ def kept(model, **options):
     return nmcore.compress(model, ratio=0.5, providers="cpu", **options).graph.serialize()
 
 
-IN_MEMORY = [X, {"x": X}, {"x": X, "y": Y}, {"images": X, "y": list(Y)}, {"x": X, "more": Y}]
+IN_MEMORY = [X, {"x": X}, {"x": X, "y": Y}, {"input": X, "y": list(Y)}, {"x": X, "more": Y}]
 
 
 @pytest.mark.parametrize("data", IN_MEMORY)
@@ -229,7 +230,8 @@ class TestScale:
     """What is probably another scale than the network was trained on, and what is not."""
 
     BYTES = "x holds bytes and is taken as it is"
-    TWICE = "x lies from -1 to 1 before it is divided by --scale"
+    TWICE = "x lies from 0 to 1 before it is divided by --scale"
+    AGAIN = "x lies from -2 to 3.1 before it is divided by --scale"
     UNIT = (X / np.float32(255)).astype(np.float32)
 
     @pytest.mark.parametrize(
@@ -240,16 +242,24 @@ class TestScale:
             (X, FORM, None),
             (UNIT, {}, None),
             (UNIT, FORM, TWICE),
+            (np.float32(5.1) * UNIT - 2, FORM, AGAIN),
             (X.astype(np.float32) - 100, {}, None),
             ((X // 8).astype(np.float32), {}, None),
             (X + np.float32(0.5), {}, None),
         ],
     )
-    def test_it_is_said(self, model, x, options, told):
-        warnings = nmcore.compress(model, data=x, **options).warnings
-        lines = []
-        evaluate(model, x, runs=1, notify=lines.append, **options)
-        for found in (warnings, lines):
+    def test_it_is_said(self, model, caplog, x, options, told):
+        result = nmcore.compress(model, data=x, **options)
+        seen = [result.warnings]
+        for judge in (
+            lambda: evaluate(model, x, runs=1, **options),
+            lambda: result.compare(x, **options),
+        ):
+            tell.cache_clear()
+            caplog.clear()
+            judge()
+            seen.append([record.getMessage() for record in caplog.records])
+        for found in seen:
             doubts = [line for line in found if line.startswith("x ")]
             assert [line.startswith(told or "") for line in doubts] == [True] * bool(told)
 

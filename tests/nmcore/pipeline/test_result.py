@@ -127,6 +127,32 @@ def test_raw_inputs_go_through_what_the_result_was_made_with(proto, data):
     assert result.compare(raw, scale=1).deviation != result.compare(raw).deviation
 
 
+@pytest.mark.parametrize("way", [lambda x: x, lambda x: 4 * x - 2])
+def test_what_was_scaled_before_is_not_scaled_again(proto, data, way):
+    result = nmcore.compress(proto, method="merge", scale=255)
+    scaled = way(data["x"])
+    with pytest.raises(DataError, match=r"would be scaled again .*; scale=1 takes it as it is"):
+        result.compare(scaled)
+    plain = nmcore.compress(proto, method="merge")
+    assert result.compare(scaled, scale=1).deviation == plain.compare(scaled).deviation
+
+
+@pytest.mark.parametrize("path", [None, "", 3])
+def test_what_is_no_name_of_a_file(result, path):
+    for save in (result.save, result.save_report, result.plan.save):
+        with pytest.raises(ArgumentError, match="the name of a file is needed"):
+            save(path)
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("iou", "metric iou compares"), (["top1", "mae", "ctc"], "metric mae and ctc compare")],
+)
+def test_one_model_has_none_to_be_compared_with(proto, metric, words):
+    with pytest.raises(ArgumentError, match=f"{words} models with the first one; a second model"):
+        nmcore.evaluate(proto, metric=metric)
+
+
 READING = """
 import pickle, sys
 result = pickle.loads(sys.stdin.buffer.read())

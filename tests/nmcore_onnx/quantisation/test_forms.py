@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import quantize_dynamic
 
 import nmcore
 from chain import Chain, initializer, run
-from nmcore.pipeline.conversion import requantised
+from nmcore.pipeline.measuring import requantised
 from nmcore.plugins import registry
 from nmcore_onnx.quantisation.nbits import packed, unpacked
 
@@ -473,6 +474,43 @@ def test_other_forms_are_declined_with_a_reason(change):
     reasons = [each.reason for each in graph.declined if "before quantising" in each.reason]
     assert any(words in reason for reason in reasons)
     assert SIZES[1] not in [group.width for group in graph.groups]
+
+
+def in_a_body(model):
+    """The network as both branches of an If."""
+    graph = model.graph
+    parts = []
+    for _ in range(2):
+        inner = helper.make_graph(graph.node, "body", [], graph.output, graph.initializer)
+        parts.append(inner)
+    flag = helper.make_tensor_value_info("flag", TensorProto.BOOL, [])
+    chosen = helper.make_node("If", ["flag"], ["y"], then_branch=parts[0], else_branch=parts[1])
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    whole = helper.make_graph([chosen], "whole", [*graph.input, flag], [output])
+    return helper.make_model(whole, opset_imports=model.opset_import, ir_version=8)
+
+
+@pytest.mark.parametrize("form", ["static int8", "dynamic int8"])
+def test_what_bodies_hold_stays_and_is_said_to_be_there(form):
+    declined = nmcore.inspect(in_a_body(network(FORMS[form]))).declined
+    told = [each for each in declined if "quantised" in each.reason]
+    assert len(told) == 2 * (len(SIZES) - 1)
+    assert all("in the body of an If, Loop or Scan, and stays so" in each.reason for each in told)
+
+
+def test_a_layer_that_reads_a_quantised_table_is_said_to(tmp_path):
+    chain = Chain(("n", 4), dtype=np.int64)
+    table, weight = (chain.rng.random(shape).astype("f4") for shape in ((20, 6), (6, 8)))
+    chain.raw("Gather", chain.constant(table, "table"), chain.value)
+    chain.raw("MatMul", chain.value, chain.constant(weight, "weight"))
+    graph = chain.build(check=False).graph
+    graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "floats.onnx")
+    files = (tmp_path / "floats.onnx", tmp_path / "int8.onnx")
+    quantize_dynamic(*files, op_types_to_quantize=["MatMul", "Gather"])
+    (only,) = nmcore.inspect(tmp_path / "int8.onnx").declined
+    assert "rows of the quantised table of Gather 'gather1'" in only.reason
 
 
 def test_bytes_of_few_bits():

@@ -218,6 +218,24 @@ def among_the_inputs() -> onnx.ModelProto:
     return model
 
 
+def in_constant_nodes() -> onnx.ModelProto:
+    """Each weight in a node of its own, as some exporters write them."""
+    model = pyramid()
+    for each in model.graph.initializer:
+        model.graph.node.insert(0, helper.make_node("Constant", [], [each.name], value=each))
+    del model.graph.initializer[:]
+    return model
+
+
+def test_a_weight_in_a_constant_node_stays_one_under_its_name():
+    plain, _ = compressed(pyramid(), "merge")
+    result, after = compressed(in_constant_nodes(), "merge")
+    assert result.after.params == plain.after.params < result.before.params
+    made = [each.output[0] for each in after.graph.node if each.op_type == "Constant"]
+    names = [*made, *shapes(after)]
+    assert sorted(names) == sorted(each.name for each in pyramid().graph.initializer)
+
+
 @pytest.mark.parametrize("make", [behind_identity, among_the_inputs])
 def test_however_it_is_shared_it_stays_one(make):
     plain, _ = compressed(pyramid(), "merge")

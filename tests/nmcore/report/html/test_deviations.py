@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from account import outcome, report
+from nmcore.evaluation.examples import Example
 from nmcore.evaluation.fidelity import Fidelity
 from nmcore.evaluation.metrics.deviation import Deviation
 from nmcore.evaluation.outputs import Batch
@@ -48,6 +49,28 @@ def test_the_histogram_is_on_the_page():
     assert "Deviation, input by input" in text
     assert "Half of 8 inputs deviate by at most 3 %, nine of ten by at most 30 %" in text
     assert "input by input" not in page(report(outcome(), fidelity=FOUND))
+
+
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_the_inputs_that_changed_most_are_on_the_page():
+    hostile = '"><img src=x onerror=alert(1)>'
+    shown = (
+        Example(17, 35.5, f"ids {hostile}", "2 boxes", "no box", PIXEL),
+        Example(3, None, "", "", "cosine 0.5000"),
+    )
+    text = page(report(outcome(), fidelity=replace(FOUND, examples=shown)))
+    assert "Inputs whose outputs changed most" in text
+    assert f'<img src="{PIXEL}" alt="Input 17">' in text
+    assert text.count("<img") == 1
+    assert "Input 17: 35.5 % off" in text
+    assert "<b>original</b> 2 boxes" in text
+    assert "The worst of 9 inputs" in text
+    assert "img-src data:" in text
+    assert "changed most" not in page(report(outcome(), fidelity=FOUND))
+    long = replace(shown[1], after="class 1 " * 99)
+    assert len(page(report(outcome(), fidelity=replace(FOUND, examples=(long,))))) < len(text)
 
 
 def test_names_stand_on_bars_and_shares_are_what_is_left():

@@ -223,6 +223,6 @@ def test_a_lost_result_is_warned_of_at_the_top():
 def test_made_inputs_are_told_from_data():
     made = Fidelity("synthetic inputs", 64, None, None, 90.0, 5.0, synthetic=True)
     text = page(report(outcome(), fidelity=made))
-    assert "64 synthetic inputs" in text
+    assert "as before, on 64 synthetic inputs" in text
     assert "not how good" in text
     assert "may have been fitted to" not in text

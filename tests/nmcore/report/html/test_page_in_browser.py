@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from account import outcome, report
+from nmcore.evaluation.examples import Example
+from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.thumbnails import thumbnail
 from nmcore.report.html import page
 from nmcore.report.layers import LayerReport
 
@@ -54,7 +58,13 @@ def file(tmp_path_factory):
     names = (*HOSTILE, "last")
     times = {"ms_before": 0.012345, "ms_after": 12345.6}
     layers = tuple(LayerReport(n, "Conv", 1600, 800, 10**9, 10**8, **times) for n in names)
-    source = page(report(*groups, model=HOSTILE[0], command=HOSTILE[2], layers=layers))
+    picture = thumbnail(np.random.default_rng(0).random((3, 200, 300)))
+    words = ("class 1 (0.90), 2 (0.05), 3 (0.01)", HOSTILE[2])
+    seen = [Example(k, 12.5, HOSTILE[1], *words, picture) for k in range(6)]
+    found = Fidelity("data", 9, None, None, 90.0, 5.0, examples=seen)
+    source = page(
+        report(*groups, model=HOSTILE[0], command=HOSTILE[2], layers=layers, fidelity=found)
+    )
     path.write_text(source, encoding="utf-8")
     return path
 
@@ -63,6 +73,9 @@ def file(tmp_path_factory):
 def show(chromium, file):
     """Open the page; whatever goes wrong there fails the test."""
     contexts, troubles = [], []
+
+    def is_own(url):
+        return url == file.as_uri() or url.startswith("data:image/")
 
     def open_page(width=DESK, scheme="light", **options):
         context = chromium.new_context(
@@ -73,7 +86,7 @@ def show(chromium, file):
         opened.on("console", lambda message: troubles.append(message.text))
         opened.on("pageerror", lambda error: troubles.append(str(error)))
         opened.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
-        opened.on("request", lambda r: r.url == file.as_uri() or troubles.append(r.url))
+        opened.on("request", lambda r: is_own(r.url) or troubles.append(r.url))
         opened.goto(file.as_uri())
         return opened
 
@@ -109,6 +122,14 @@ def test_nothing_is_wider_than_the_screen(show, width):
     opened = show(width)
     opened.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_pictures_of_inputs_are_shown(show, width):
+    sizes = show(width).eval_on_selector_all(
+        ".examples img", "all => all.map(i => [i.naturalWidth, i.getBoundingClientRect().width])"
+    )
+    assert sizes == [[96, 96]] * 6
 
 
 def test_choosing_a_group_shows_its_z_and_hides_the_other(show):
