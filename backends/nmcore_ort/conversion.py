@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from nmcore.errors import ModelError
-from nmcore.plugins.capabilities import Converted
+from nmcore.plugins.conversion import Converted
 from nmcore_ort.installation import onnxruntime
 from nmcore_ort.providers import one_line
 
@@ -42,7 +42,7 @@ _PER_CHANNEL_OPSET = 13
 
 
 def convert(model: bytes, to: str, feeds: Callable[[], Sequence[Feeds]]) -> Converted:
-    """See :class:`nmcore.plugins.capabilities.Converting`."""
+    """See :class:`nmcore.plugins.conversion.Converting`."""
     onnxruntime()
     import onnx
 
@@ -66,7 +66,7 @@ def convert(model: bytes, to: str, feeds: Callable[[], Sequence[Feeds]]) -> Conv
 
 
 def check_convertible(model: bytes, to: str) -> None:
-    """See :class:`nmcore.plugins.capabilities.Converting`."""
+    """See :class:`nmcore.plugins.conversion.Converting`."""
     import onnx
 
     _check_floats(onnx.load_from_string(model), to, "the model")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.errors import ArgumentError, ModelError, OutOfMemoryError
-from nmcore.plugins.capabilities import Converted
+from nmcore.plugins.conversion import Converted
 from nmcore.plugins.inputs import InputSpec
 from nmcore_ort.fallback import is_of_the_device, is_out_of_memory, tell_of_cpu
 from nmcore_ort.installation import onnxruntime
@@ -88,7 +88,7 @@ class OrtRuntime:
         return profile(model, feeds, threads or usable_threads())
 
     def check_convertible(self, model: bytes, to: str) -> None:
-        """See :class:`nmcore.plugins.capabilities.Converting`."""
+        """See :class:`nmcore.plugins.conversion.Converting`."""
         from nmcore_ort.conversion import check_convertible
 
         check_convertible(model, to)
@@ -96,7 +96,7 @@ class OrtRuntime:
     def convert(
         self, model: bytes, to: str, feeds: Callable[[], Sequence[Mapping[str, NDArray[Any]]]]
     ) -> Converted:
-        """See :class:`nmcore.plugins.capabilities.Converting`."""
+        """See :class:`nmcore.plugins.conversion.Converting`."""
         from nmcore_ort.conversion import convert
 
         return convert(model, to, feeds)

@@ -433,8 +433,9 @@ def _measured(
         if by_choice:
             mine = graph
             with step("comparing with the published method"):
+                paired = replay.with_pairs(original.graph, task.planned)
                 baseline = Baseline(
-                    original.graph, original.session(), task, calibration, options.providers
+                    paired, original.session(), task, calibration, options.providers
                 )
                 graph, outcomes, note = baseline.better(graph, outcomes)
             notes = [*notes, note] if graph is mine else [*spent.notes, note, *measured]
@@ -442,7 +443,7 @@ def _measured(
         ill_prepared = isinstance(error, DataError) and options.normalisation is not None
         if not by_choice or data is not None or ill_prepared:
             raise
-        graph = original.graph.clone()
+        graph = replay.with_pairs(original.graph.clone(), task.planned)
         outcomes, spent = merge_all(graph, task)
         notes = [*spent.notes, f"method merge instead, since nothing can be measured: {error}"]
     return _Done(graph, outcomes, notes, latency=spent.latency, cautions=cautions, held=held)

@@ -18,7 +18,8 @@ from nmcore.pipeline.job import Job
 from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import parts
 from nmcore.plugins import protocols, registry
-from nmcore.plugins.capabilities import Converting, Quantised, quantised_weights
+from nmcore.plugins.capabilities import Quantised, quantised_weights
+from nmcore.plugins.conversion import Converting
 from nmcore.utils.logs import step
 
 

@@ -4,9 +4,7 @@ from nmcore.plugins.capabilities import (
     Bidirectional,
     Block,
     Branching,
-    Converted,
     Convertible,
-    Converting,
     Describing,
     Differentiable,
     Layer,
@@ -20,6 +18,7 @@ from nmcore.plugins.capabilities import (
     Sizable,
     Table,
 )
+from nmcore.plugins.conversion import Converted, Converting
 from nmcore.plugins.inputs import InputHint, InputSpec
 from nmcore.plugins.protocols import (
     Carried,

@@ -7,7 +7,10 @@ and columns that are theirs do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +18,9 @@ from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.group import IntArray
 from nmcore_onnx.ir import constants, names
-from nmcore_onnx.ir.constants import Place
+from nmcore_onnx.ir.constants import Array, Place
+from nmcore_onnx.ir.nodes import flag
+from nmcore_onnx.ir.types import Dim
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.groups import TracedGroup
 from nmcore_onnx.trace.recurrent.layout import (
@@ -89,10 +94,8 @@ def _is_free(trace: Trace, item: TracedGroup) -> bool:
         and all(place.node is node and place.index in own for place in entries)
         and not any(slot.twins for slot in item.consumers)
         and all(_has_columns_for_both(slot, item) for slot in readers)
-        # Where there are two steps, or inputs, columns might be theirs.
-        and 2 not in (trace.shape(node.outputs[0]) or (2,))[0:3:2]
         and not any(_is_read(output) for output in node.outputs[1:])
-        and _only_moves(node.outputs[0], {slot.node for slot in readers})
+        and _Followed(trace, item, {slot.node: slot for slot in readers}).are_apart(node)
     )
 
 
@@ -106,21 +109,72 @@ def _is_read(value: ir.Value) -> bool:
     return bool(value.uses()) or value.is_graph_output()
 
 
-def _only_moves(value: ir.Value, readers: set[ir.Node]) -> bool:
-    """Whether a value comes to some weights, as it is but for its shape, and to nothing else."""
-    if value.is_graph_output():
-        return False
-    return all(
-        (use.node in readers and use.idx == 0)
-        or use.node.op_type == "Shape"
-        or (
-            use.node.op_type in _MOVING
-            and use.node.domain in ("", "ai.onnx")
-            and use.idx == 0
-            and all(_only_moves(output, readers) for output in use.node.outputs)
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """Follows, on the way to the weights, which numbers are of the backward direction."""
+
+    trace: Trace
+    item: TracedGroup
+    readers: Mapping[ir.Node, ConsumerSlot]
+
+    def are_apart(self, node: ir.Node) -> bool:
+        """Whether what a layer gives comes to some weights as it is but for its shape, and to
+        nothing else, each of their columns being of one direction.
+
+        Steps or inputs may have joined the units instead: then a column is of both directions.
+        """
+        shape = self._sizes(self.trace.shape(node.outputs[0]))
+        if shape is None or -1 in shape:
+            return False
+        backward = np.zeros(shape, bool)
+        np.moveaxis(backward, 2 if flag(node, "layout") else 1, 0)[1] = True
+        return self._arrives(node.outputs[0], backward)
+
+    def _arrives(self, value: ir.Value, backward: Array) -> bool:
+        if value.is_graph_output():
+            return False
+        return all(
+            use.node.op_type == "Shape" or (use.idx == 0 and self._passes(use.node, backward))
+            for use in value.uses()
         )
-        for use in value.uses()
-    )
+
+    def _passes(self, node: ir.Node, backward: Array) -> bool:
+        slot = self.readers.get(node)
+        if slot is not None:
+            rows = np.moveaxis(backward, slot.source_axis, -1).reshape(-1, len(slot.atoms))
+            first, second = self.item.positions(slot.atoms).T
+            return bool(rows[:, second].all() and not rows[:, first].any())
+        if node.op_type not in _MOVING or node.domain not in ("", "ai.onnx"):
+            return False
+        for output in filter(_is_read, node.outputs):
+            moved = self._moved(node, output, backward)
+            if moved is None or not self._arrives(output, moved):
+                return False
+        return True
+
+    def _moved(self, node: ir.Node, output: ir.Value, backward: Array) -> Array | None:
+        if node.op_type == "Transpose":
+            order = node.attributes.get("perm")
+            return backward.transpose(None if order is None else list(order.as_ints()))
+        shape = self._sizes(self.trace.shape(output))
+        if shape is None or shape.count(-1) > 1:
+            return None
+        rest = math.prod(size for size in shape if size != -1)
+        fits = rest > 0 and backward.size % rest == 0 and (-1 in shape or backward.size == rest)
+        return backward.reshape(shape) if fits else None
+
+    @cached_property
+    def _open(self) -> Mapping[Dim, int]:
+        """Any sizes, no two alike, for those that are not known of what the layer gives."""
+        given = self.trace.shape(self.item.producers[0].node.outputs[0]) or ()
+        names = dict.fromkeys(size for size in given if not isinstance(size, int))
+        return dict(zip(names, (3, 5, 7), strict=False))
+
+    def _sizes(self, shape: Sequence[Dim] | None) -> list[int] | None:
+        """A shape in numbers; -1 for what is not known."""
+        if shape is None:
+            return None
+        return [size if isinstance(size, int) else self._open.get(size, -1) for size in shape]
 
 
 def _reorder(place: Place, order: IntArray) -> None:
