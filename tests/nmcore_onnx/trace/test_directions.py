@@ -9,10 +9,11 @@ import pytest
 from onnx import helper, numpy_helper
 
 import nmcore
-from nmcore.errors import ArgumentError
+from nmcore.errors import ArgumentError, ModelError
+from nmcore.pipeline import compress
 from nmcore.plan.plan import GroupPlan, Plan
 from nmcore_onnx import backend
-from recurrent import FEATURES, STEPS, Form, feeds, network
+from recurrent import BATCH, FEATURES, STEPS, Form, feeds, network
 
 BOTH, UNITS = "bidirectional", 6
 PAIRED = {
@@ -75,6 +76,32 @@ def test_a_sum_of_both_directions_keeps_their_order():
     assert not backend.open(model).tap_directions()
 
 
+@pytest.mark.parametrize("joined", ["an open number of steps", "every other step"])
+def test_columns_that_are_of_steps_keep_the_units_in_order(joined):
+    """Two steps stand side by side, and each direction is a row of its own."""
+    model = network(PAIRED["GRU, reset before"])
+    (turn,) = [node for node in model.graph.node if node.name == "turn0"]
+    (flat,) = [node for node in model.graph.node if node.name == "flat0"]
+    if joined == "an open number of steps":
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "steps"
+        turn.CopyFrom(helper.make_node("Transpose", turn.input, turn.output, perm=[1, 2, 0, 3]))
+        flat.CopyFrom(helper.make_node("Flatten", flat.input[:1], flat.output, axis=2))
+    else:
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+        ends = {"split": [2, 2, 2, BATCH, UNITS], "ended": [2, 2, BATCH, 2 * UNITS]}
+        for name, sizes in ends.items():
+            model.graph.initializer.append(numpy_helper.from_array(np.array(sizes), name))
+        split = helper.make_node("Reshape", [turn.input[0], "split"], ["halves"])
+        turn.CopyFrom(helper.make_node("Transpose", ["halves"], turn.output, perm=[0, 2, 3, 1, 4]))
+        flat.CopyFrom(helper.make_node("Reshape", [flat.input[0], "ended"], flat.output))
+        model.graph.node.insert(list(model.graph.node).index(turn), split)
+    del model.graph.value_info[:]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    graph = backend.open(model)
+    assert "layer0" in [group.name for group in graph.groups]
+    assert not graph.tap_directions()
+
+
 def half_dead() -> onnx.ModelProto:
     """Half of the units of each direction are never on, and those of one are not the other's."""
     model = network(Form(("LSTM", "GRU"), BOTH, classes=tuple(range(UNITS)), seed=3))
@@ -124,6 +151,19 @@ class TestPairing:
         small = nmcore.compress(half_dead(), plan=Plan(tuple(groups)), method="prune")
         got, expected = run(small.graph.serialize(), Form()), run(half_dead(), Form())
         np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+    def test_where_nothing_can_be_measured_a_plan_still_means_its_pairs(self, result, monkeypatch):
+        def refused(*_given):
+            raise ModelError("it does not run")
+
+        monkeypatch.setattr(compress, "reconstruct_all", refused)
+        groups = [
+            GroupPlan(each.name, each.width, each.kept, backward=each.backward)
+            for each in result.plan.groups
+        ]
+        small = nmcore.compress(half_dead(), plan=Plan(tuple(groups)))
+        assert {each.method for each in small.plan.groups} == {"merge"}
+        assert [each.backward for each in small.plan.groups] == [each.backward for each in groups]
 
     @pytest.mark.parametrize(
         ("backward", "told"),
