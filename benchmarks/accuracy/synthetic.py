@@ -4,8 +4,8 @@
         --scale 255 --mean 0.2860 --std 0.3530 --seeds 0 1 2 --json synthetic.json
 
 What is told is top-1 on inputs with classes, which no model was measured on. Variants are the
-default, discs instead of photographs, half of both, fewer photographs, so many crops, and another
-shrinkage.
+default, discs instead of photographs, half of both, fewer photographs, a share of crops that hold a
+rectangle of another one (CutMix: S. Yun et al., ICCV 2019), so many crops, and another shrinkage.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from nmcore.compression import shrinkage
 
 VARIANTS = (
     *("default", "discs", "both", "photographs=8", "photographs=16", "photographs=32"),
+    "mixed=0.5",
     *("crops=256", "crops=512", "crops=1024", "crops=2048", "crops=4096"),
     *("shrinkage=0", "shrinkage=0.03", "shrinkage=0.3"),
 )
@@ -84,6 +85,28 @@ def with_discs(crops: Crops, every: int) -> Crops:
     return made
 
 
+def with_rectangles(crops: Crops, share: float) -> Crops:
+    """A share of the crops that layers are fitted to hold a fifth to three fifths of another."""
+
+    def made(
+        count: int, channels: int, size: Sequence[int], *, seed: int = 0, unseen: bool = False
+    ) -> photographs.Float32Array:
+        pictures = crops(count, channels, size, seed=seed, unseen=unseen)
+        rng = np.random.default_rng(seed + 1)
+        others = pictures[rng.permutation(count)]
+        for picture, other in zip(pictures, others, strict=True):
+            if unseen or rng.random() >= share:
+                continue
+            side = np.sqrt(rng.uniform(0.2, 0.6))
+            high, wide = (max(1, round(side * length)) for length in size)
+            top, left = rng.integers(size[0] - high + 1), rng.integers(size[1] - wide + 1)
+            place = np.s_[:, top : top + high, left : left + wide]
+            picture[place] = other[place]
+        return pictures
+
+    return made
+
+
 def fewer(count: int) -> Callable[[], list[str]]:
     """So many of the photographs that layers are fitted to, and all that are kept apart."""
     names, every = photographs.names_of_photographs(), photographs.UNSEEN_EVERY
@@ -103,6 +126,9 @@ def variant(name: str) -> Iterator[dict[str, Any]]:
     if kind in ("discs", "both"):
         crops = with_discs(photographs.crops, 1 if kind == "discs" else 2)
         with replaced(photographs, "crops", crops):
+            yield {}
+    elif kind == "mixed":
+        with replaced(photographs, "crops", with_rectangles(photographs.crops, float(value))):
             yield {}
     elif kind == "photographs":
         with replaced(photographs, "names_of_photographs", fewer(int(value))):
