@@ -35,7 +35,7 @@ class Example:
         Which of the inputs it is, from 0.
     deviation : float or None
         How far the result's outputs are from the original's, in percent; None where the original
-        gives nothing but zeros.
+        gives nothing but zeros, or only one of the two gives a number.
     given : str
         What is known of the input: its class, or the first of its ids; empty mostly.
     before, after : str

@@ -56,6 +56,8 @@ class Deviation(Metric):
         for place, (want, got) in enumerate(pairs):
             if want is None or got is None or got.shape != want.shape or want.dtype.kind != "f":
                 continue
+            if want.shape[:1] == (count,):
+                parts += _by_input(want, got, batch)
             want, got = batch.without_padding(want), batch.without_padding(got)
             self.has_nan |= bool(np.isnan(want).any() or np.isnan(got).any())
             want, got = (
@@ -64,15 +66,13 @@ class Deviation(Metric):
             name = batch.names[place] if batch.names else str(place)
             self.total[name] = self.total.get(name, 0.0) + float(np.square(want).sum())
             self.wrong[name] = self.wrong.get(name, 0.0) + float(np.square(got - want).sum())
-            if want.shape[:1] == (count,):
-                parts += [np.square(x).reshape(count, -1).sum(axis=1) for x in (got - want, want)]
         self.parts.append(parts)
 
     @property
     def each(self) -> list[float]:
         """The deviation of each input alone, in percent; of those whose outputs are not all 0.
 
-        None without such, and where a number is none, or padding is left out.
+        None without such, and where a number is none.
         """
         if self.has_nan or not self.parts:
             return []
@@ -83,7 +83,9 @@ class Deviation(Metric):
 
     @property
     def by_input(self) -> Array:
-        """The deviation of each input in percent; infinite where the original gives zeros alone."""
+        """The deviation of each input in percent; infinite where the original gives zeros alone, or
+        where only one of the two gives a number.
+        """
         if not self.parts:
             return np.zeros(0)
         wrong, total = np.concatenate(self.parts, axis=1)
@@ -124,6 +126,25 @@ class Deviation(Metric):
         if value is None:
             return None
         return Loss("deviation", "the outputs' likeness, by their deviation,", value, None, self.n)
+
+
+def _by_input(want: Array, got: Array, batch: Batch) -> Array:
+    """Of each input the squares of the difference and of the original's output, shape (2, n),
+    without padding.
+    """
+    rest = (1,) * (want.ndim - 2)
+    counts: Array = np.ones(want.shape[:2], bool)
+    if batch.counts is not None and batch.counts.shape == counts.shape:
+        counts = batch.counts
+    counts = counts.reshape(*counts.shape, *rest)
+    lost = ((np.isnan(want) != np.isnan(got)) & counts).reshape(len(want), -1).any(axis=1)
+    want, got = (
+        np.nan_to_num(np.where(counts, each, 0).astype(np.float64), posinf=0, neginf=0)
+        for each in (want, got)
+    )
+    squares = [np.square(each).reshape(len(want), -1).sum(axis=1) for each in (got - want, want)]
+    squares[0][lost] = np.inf
+    return np.array(squares)
 
 
 def _percent(wrong: Iterable[float], total: Iterable[float]) -> float:

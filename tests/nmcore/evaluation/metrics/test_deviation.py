@@ -51,3 +51,21 @@ class TestDeviation:
         found.add(batch([np.array([1.0, np.nan])], [np.array([1.0, 2.0])]))
         assert found.has_nan
         assert np.isfinite(found.percent)
+
+    def test_each_input_without_its_padding(self):
+        want = np.full((2, 3, 4), 2.0)
+        got = want.copy()
+        got[0, 2], got[1, 1] = np.nan, 3.0
+        counts = np.array([[True, True, False], [True, True, True]])
+        found = Deviation()
+        found.add(batch([want], [got], counts=counts))
+        assert found.each == [0.0, pytest.approx(100 * math.sqrt(1 / 12), rel=1e-3)]
+        np.testing.assert_allclose(found.by_input, [0.0, 100 * math.sqrt(1 / 12)])
+
+    def test_an_input_that_only_one_model_gives_numbers_for_changed_most(self):
+        want, got = np.ones((3, 2)), np.ones((3, 2))
+        want[:2, 0] = got[1:, 0] = np.nan
+        found = Deviation()
+        found.add(batch([want], [got]))
+        assert found.by_input.tolist() == [np.inf, 0, np.inf]
+        assert found.each == []
