@@ -9,6 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import nmcore
+from nmcore.compression.baseline import Baseline
 from nmcore.errors import ArgumentError, ModelError
 from nmcore.pipeline import compress
 from nmcore.plan.plan import GroupPlan, Plan
@@ -152,16 +153,20 @@ class TestPairing:
         got, expected = run(small.graph.serialize(), Form()), run(half_dead(), Form())
         np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
-    def test_where_nothing_can_be_measured_a_plan_still_means_its_pairs(self, result, monkeypatch):
+    @pytest.mark.parametrize("better", [False, True], ids=["nothing measured", "merging better"])
+    def test_a_plan_means_its_pairs_where_it_is_merged_instead(self, result, monkeypatch, better):
         def refused(*_given):
             raise ModelError("it does not run")
 
-        monkeypatch.setattr(compress, "reconstruct_all", refused)
+        if better:
+            monkeypatch.setattr(Baseline, "_deviations", lambda *_: [1.0, 0.0])
+        else:
+            monkeypatch.setattr(compress, "reconstruct_all", refused)
         groups = [
             GroupPlan(each.name, each.width, each.kept, backward=each.backward)
             for each in result.plan.groups
         ]
-        small = nmcore.compress(half_dead(), plan=Plan(tuple(groups)))
+        small = nmcore.compress(half_dead(), plan=Plan(tuple(groups)), samples=16)
         assert {each.method for each in small.plan.groups} == {"merge"}
         assert [each.backward for each in small.plan.groups] == [each.backward for each in groups]
 
