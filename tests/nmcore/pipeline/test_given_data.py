@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import onnx
 import pytest
@@ -15,7 +17,7 @@ from nmcore.data.normalisation import normalisation
 from nmcore.data.preprocessing import PREPROCESSING, changed
 from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.evaluate import evaluate
-from nmcore.utils.logs import tell
+from nmcore.utils.logs import NOTICES, tell
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (24, 3, 8, 8), np.uint8)
@@ -248,7 +250,19 @@ class TestScale:
             (X + np.float32(0.5), {}, None),
         ],
     )
-    def test_it_is_said(self, model, caplog, x, options, told):
+    def test_it_is_said(self, model, monkeypatch, x, options, told):
+        heard = []
+
+        class Hearing(logging.Handler):
+            def emit(self, record):
+                heard.append(record.getMessage())
+
+        # The command line, which other tests may have called, sets up the same logger.
+        notices = logging.getLogger(NOTICES)
+        monkeypatch.setattr(notices, "handlers", [Hearing()])
+        monkeypatch.setattr(notices, "propagate", False)
+        monkeypatch.setattr(notices, "level", logging.WARNING)
+        monkeypatch.setattr(notices, "_cache", {})
         result = nmcore.compress(model, data=x, **options)
         seen = [result.warnings]
         for judge in (
@@ -256,9 +270,9 @@ class TestScale:
             lambda: result.compare(x, **options),
         ):
             tell.cache_clear()
-            caplog.clear()
+            heard.clear()
             judge()
-            seen.append([record.getMessage() for record in caplog.records])
+            seen.append([*heard])
         for found in seen:
             doubts = [line for line in found if line.startswith("x ")]
             assert [line.startswith(told or "") for line in doubts] == [True] * bool(told)
