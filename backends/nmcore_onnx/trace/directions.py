@@ -47,12 +47,13 @@ def tap_directions(
     That is where nothing but weights with columns for each direction reads the units: not their
     sums, not their final states, and no constant that has entries for them.
     """
-    return {
-        name: [(slot.start // len(item.units) % 2,) if _is_own(slot) else (0, 1) for slot in slots]
-        for name, item in traced.items()
-        if _is_free(trace, item)
-        for slots in [item.consumers]
-    }
+    free = {name: item for name, item in traced.items() if _is_free(trace, item)}
+    return {name: [_of_taps(slot, item) for slot in item.consumers] for name, item in free.items()}
+
+
+def _of_taps(slot: ConsumerSlot, item: TracedGroup) -> tuple[int, ...]:
+    """Of which direction each tap is: one of the layer's own weight, both of any other."""
+    return (slot.start // len(item.units) % 2,) if _is_own(slot) else (0, 1)
 
 
 def paired(
