@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,16 @@ from nmcore.compression.moments import Moments
 from nmcore.compression.trial_runs import TrialRuns, Tried
 from nmcore.data.batches import Feeds, length_of, part_of
 from nmcore.errors import ModelError
-from nmcore.group import Array, Consumer, Float64Array, Group, IntArray, Refit, ScorePair
+from nmcore.group import (
+    Array,
+    Consumer,
+    Float64Array,
+    Group,
+    IntArray,
+    Reading,
+    Refit,
+    ScorePair,
+)
 from nmcore.plugins import protocols
 from nmcore.plugins.states import serialized_alike
 from nmcore.utils.progress import Progress, silent
@@ -42,6 +51,10 @@ BOUND = 16.0
 BOUND_INSIDE = 2.0**30
 # A channel of an output that has changed by all of its variance is lost, and cannot be more so.
 LOST = 1.0
+# Errors of the last layer count so many times as much on real inputs as on synthetic ones, compared
+# with those of the first: synthetic inputs are of no class that late layers tell apart. 6 on
+# ResNet-50, 5 on ResNet-56, 2.4 on EfficientNet-Lite0, 1.5 on MobileNetV2, 1 on MobileNetV1-0.25.
+LATE = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +204,33 @@ def relative(
         for name, (change, error) in measured.items()
         if error > 0 and name not in ratios
     }
+
+
+def late_heavier(
+    scales: Mapping[str, float], readings: Sequence[Reading], pairs: Iterable[str] = ()
+) -> dict[str, float]:
+    """Scales that synthetic inputs gave, grown with the depth by up to ``LATE``.
+
+    Parameters
+    ----------
+    scales : mapping of group name to float
+        What :func:`scales` gave; a group that it lacks has 1.
+    readings : sequence of Reading
+        Of the whole graph, in topological order. The depth of a group is where it is first read.
+    pairs : iterable of str
+        The score pairs among them, which are taken to be half way.
+
+    Examples
+    --------
+    >>> readings = [Reading("a", 0, "x"), Reading("b", 0, "y"), Reading("c", 0, "z")]
+    >>> late_heavier({"a": 2.0, "c": 0.5}, readings)
+    {'a': 2.0, 'b': 1.7320508075688772, 'c': 1.5}
+    """
+    last = max(len(readings) - 1, 1)
+    # A group keeps the first of its readings.
+    depths = {reading.group: n / last for n, reading in reversed([*enumerate(readings)])}
+    depths |= dict.fromkeys(pairs, 0.5)
+    return {name: scales.get(name, 1.0) * LATE**depth for name, depth in depths.items()}
 
 
 def _shown(calibration: CalibrationSet, groups: int, work_of_one: float) -> list[Feeds]:

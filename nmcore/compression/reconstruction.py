@@ -29,7 +29,7 @@ from nmcore.compression.moments import (
     average,
     collect,
 )
-from nmcore.compression.output_error import Trial, scales, trial
+from nmcore.compression.output_error import Trial, late_heavier, scales, trial
 from nmcore.compression.shrinkage import Shrinkage
 from nmcore.compression.stream import Batch, Stream
 from nmcore.compression.trial_runs import Tried
@@ -147,6 +147,9 @@ class Reconstruction:
         trials = [*(each for curve, each in tried if len(curve.order)), *others]
         with step("measuring what errors do to the outputs"):
             found = scales(self.graph, trials, self.calibration, self.session, progress)
+        if not self.calibration.real:
+            pairs = [each.group.name for each in others]
+            found = late_heavier(found, self.graph.readings(), pairs)
         return {each.group.name: curve for curve, each in tried}, found
 
     def _tried(self, groups: Iterable[Group], progress: Progress) -> Iterator[tuple[Curve, Trial]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import TensorProto, helper
 
@@ -12,6 +14,7 @@ from nmcore.compression import output_error
 from nmcore.compression.output_error import (
     BOUND,
     FEWEST,
+    LATE,
     PASSES,
     Trial,
     comparable,
@@ -180,3 +183,22 @@ def test_curves_come_with_their_prices():
     assert all(1 / BOUND <= price <= BOUND for price in prices.values())
     for name, curve in walk.curves(graph.groups).items():
         assert np.array_equal(curve.error, curves[name].error)
+
+
+def test_errors_of_late_layers_count_more_on_synthetic_inputs(monkeypatch):
+    """By up to LATE, compared with what the same inputs tell as real ones; without trials, too."""
+    graph, real = opened(1.0), shown()
+
+    def prices(calibration):
+        walk = Reconstruction(graph, registry.runtime(), calibration, ("cpu",))
+        found = walk.priced_curves(graph.groups)[1]
+        return [found.get(group.name) for group in graph.groups]
+
+    made = replace(real, real=False)
+    grown = prices(made)
+    monkeypatch.setattr(output_error, "LATE", 1.0)
+    first, last = prices(made)
+    assert grown == [first, last * LATE]
+    assert prices(replace(real, unseen=[])) == [None, None]
+    monkeypatch.undo()
+    assert prices(replace(made, unseen=[])) == [1, LATE]
