@@ -147,9 +147,8 @@ class Reconstruction:
         trials = [*(each for curve, each in tried if len(curve.order)), *others]
         with step("measuring what errors do to the outputs"):
             found = scales(self.graph, trials, self.calibration, self.session, progress)
-        if not self.calibration.real:
-            pairs = [each.group.name for each in others]
-            found = late_heavier(found, self.graph.readings(), pairs)
+        pairs = [each.group.name for each in others]
+        found = late_heavier(found, self.graph.readings(), pairs, real=self.calibration.real)
         return {each.group.name: curve for curve, each in tried}, found
 
     def _tried(self, groups: Iterable[Group], progress: Progress) -> Iterator[tuple[Curve, Trial]]:

@@ -15,6 +15,7 @@ from nmcore.compression.output_error import (
     BOUND,
     FEWEST,
     LATE,
+    LATE_SYNTHETIC,
     PASSES,
     Trial,
     comparable,
@@ -180,25 +181,26 @@ def test_curves_come_with_their_prices():
     walk = Reconstruction(graph, registry.runtime(), shown(), ("cpu",))
     curves, prices = walk.priced_curves(graph.groups)
     assert set(curves) == set(prices) == {group.name for group in graph.groups}
-    assert all(1 / BOUND <= price <= BOUND for price in prices.values())
+    assert all(1 / BOUND <= price <= BOUND * LATE for price in prices.values())
     for name, curve in walk.curves(graph.groups).items():
         assert np.array_equal(curve.error, curves[name].error)
 
 
-def test_errors_of_late_layers_count_more_on_synthetic_inputs(monkeypatch):
-    """By up to LATE, compared with what the same inputs tell as real ones; without trials, too."""
+def test_errors_of_late_layers_count_more(monkeypatch):
+    """Also where no trial tells anything; by more on synthetic inputs."""
     graph, real = opened(1.0), shown()
 
     def prices(calibration):
         walk = Reconstruction(graph, registry.runtime(), calibration, ("cpu",))
         found = walk.priced_curves(graph.groups)[1]
-        return [found.get(group.name) for group in graph.groups]
+        return [found[group.name] for group in graph.groups]
 
     made = replace(real, real=False)
-    grown = prices(made)
-    monkeypatch.setattr(output_error, "LATE", 1.0)
-    first, last = prices(made)
+    grown, grown_made = prices(real), prices(made)
+    for calibration, late in ((real, LATE), (made, LATE_SYNTHETIC)):
+        assert prices(replace(calibration, unseen=[])) == [1, late]
+    for name in ("LATE", "LATE_SYNTHETIC"):
+        monkeypatch.setattr(output_error, name, 1.0)
+    (first, last), (first_made, last_made) = prices(real), prices(made)
     assert grown == [first, last * LATE]
-    assert prices(replace(real, unseen=[])) == [None, None]
-    monkeypatch.undo()
-    assert prices(replace(made, unseen=[])) == [1, LATE]
+    assert grown_made == [first_made, last_made * LATE_SYNTHETIC]
