@@ -5,7 +5,8 @@
 
 What is told is top-1 on inputs with classes, which no model was measured on. Variants are the
 default, discs instead of photographs, half of both, fewer photographs, a share of crops that hold a
-rectangle of another one (CutMix: S. Yun et al., ICCV 2019), so many crops, and another shrinkage.
+rectangle of another one (CutMix: S. Yun et al., ICCV 2019), crops of the same colour and light as
+their photographs, so many crops, another shrinkage, and another weight of late layers' errors.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from arguments import Parser, existing
 
 import nmcore
 from nmcore.calibration import dead_leaves, photographs
-from nmcore.compression import shrinkage
+from nmcore.compression import output_error, shrinkage
 
 VARIANTS = (
     *("default", "discs", "both", "photographs=8", "photographs=16", "photographs=32"),
-    "mixed=0.5",
+    *("mixed=0.5", "unvaried"),
     *("crops=256", "crops=512", "crops=1024", "crops=2048", "crops=4096"),
     *("shrinkage=0", "shrinkage=0.03", "shrinkage=0.3"),
+    *("late=1", "late=2", "late=8"),
 )
 Crops = Callable[..., photographs.Float32Array]
 
@@ -132,6 +134,12 @@ def variant(name: str) -> Iterator[dict[str, Any]]:
             yield {}
     elif kind == "photographs":
         with replaced(photographs, "names_of_photographs", fewer(int(value))):
+            yield {}
+    elif kind == "unvaried":
+        with replaced(photographs, "VARIED", ()):
+            yield {}
+    elif kind == "late":
+        with replaced(output_error, "LATE_SYNTHETIC", float(value)):
             yield {}
     elif kind == "shrinkage":
         with replaced(shrinkage, "SHRINKAGE", float(value)):
