@@ -111,13 +111,17 @@ def _known(data: Dataset, place: int, form: str) -> Iterator[str]:
     """What is known of an input beside its numbers, or these where they are few ids."""
     if data.y is not None and form == SCORES:
         yield f"class {data.y[place]}"
-    for name, array in data.arrays.items():
-        entry = np.asarray(array[place])
-        if entry.dtype.kind in "iu" and entry.ndim and max(entry.shape) == entry.size > 1:
-            ids = entry.ravel()
-            more = " ..." if len(ids) > _IDS else ""
-            yield f"{name} {' '.join(map(str, ids[:_IDS].tolist()))}{more}"
-            return
+    entries = {name: np.asarray(array[place]) for name, array in data.arrays.items()}
+    rows = {
+        name: entry.ravel()
+        for name, entry in entries.items()
+        if entry.dtype.kind in "iu" and entry.ndim and max(entry.shape) == entry.size > 1
+    }
+    if rows:
+        # Masks and segments are small numbers, of which nobody can tell the text.
+        name = max(rows, key=lambda each: rows[each].max())
+        more = " ..." if len(rows[name]) > _IDS else ""
+        yield f"{name} {' '.join(map(str, rows[name][:_IDS].tolist()))}{more}"
 
 
 def _picture(data: Dataset, place: int) -> str | None:

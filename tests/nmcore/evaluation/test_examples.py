@@ -103,6 +103,17 @@ def test_ids_of_a_text_are_told():
     assert found.given == f"input {' '.join(['1'] * 16)} ..."
 
 
+def test_of_several_rows_of_ids_that_of_the_table_is_told():
+    """Whatever the order: a mask is ones."""
+    mask, ids = np.ones((2, 5), int), np.array([[1, 101, 2, 3, 0], [0, 101, 4, 5, 0]])
+    specs = [InputSpec(name, (None, 5), np.dtype(np.int64)) for name in ("ids", "mask")]
+    one = np.ones((2, 3))
+    models = [Model(specs, outputs) for outputs in (one, one * [[2], [1]])]
+    data = Dataset("d", {"mask": mask, "ids": ids})
+    (found,) = fidelity(*models, data, asked=metrics_of(None), shown=3).examples
+    assert found.given == "ids 0 101 4 5 0"
+
+
 def test_nothing_changed_and_numbers_that_are_none():
     scores = RNG.random((3, 4))
     assert shown(numbered(3, 6), [scores], [scores]) == ()
