@@ -47,10 +47,10 @@ from nmcore_onnx.rewrite.channel_sums import (
     summable,
     write_sums,
 )
+from nmcore_onnx.rewrite.differences import clipped_weights, differences, is_inlined
 from nmcore_onnx.rewrite.ledger import Ledger
 from nmcore_onnx.rewrite.narrow import Narrowed
 from nmcore_onnx.rewrite.origin import Origin
-from nmcore_onnx.rewrite.told import clipped_weights, is_inlined, told
 from nmcore_onnx.storage import external_data, files
 from nmcore_onnx.trace import consumers, operators, producers
 from nmcore_onnx.trace.groups import TracedGroup, find_groups
@@ -381,7 +381,7 @@ class OnnxGraph:
 
     def told(self) -> Sequence[str]:
         """What the result lacks or asks for otherwise; see :class:`nmcore.plugins.Telling`."""
-        lines = [*self._origin.left_out, *told(self._source, self._original, self._result)]
+        lines = [*self._origin.left_out, *differences(self._source, self._original, self._result)]
         if self._result_is_new:
             lines += clipped_weights(self._source, self._result)
         return lines

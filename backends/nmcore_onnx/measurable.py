@@ -158,7 +158,7 @@ class MeasurableGraph(OnnxGraph):
         alone.
         """
         sides = [side for each in self._pairs.values() for side in each.sides]
-        return {passed.value for side in sides for passed in side.passed}
+        return {each.value for side in sides for each in side.head_values}
 
     def precedes(self, reading: Reading, pair: ScorePair) -> bool:
         """Whether a consumer runs before queries and keys meet."""

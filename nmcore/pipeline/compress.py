@@ -29,8 +29,8 @@ from nmcore.options.recipe import strategy, unused
 from nmcore.pipeline.call import file_name, written_call
 from nmcore.pipeline.conversion import check_convertible, check_unconverted, converted
 from nmcore.pipeline.job import Job
-from nmcore.pipeline.made_plan import made_plan
 from nmcore.pipeline.original import Original
+from nmcore.pipeline.plan_of_result import plan_of_result
 from nmcore.pipeline.resolve import scope, spent, task_of
 from nmcore.pipeline.result import Result
 from nmcore.pipeline.search import best_of_seeds, parts, within_drop
@@ -347,7 +347,7 @@ def _once(job: Job, decided: Plan | None = None) -> Result:
                 )
         return Result(
             graph=graph,
-            plan=made_plan(graph, outcomes, job, done.shown),
+            plan=plan_of_result(graph, outcomes, job, done.shown),
             outcomes=outcomes,
             declined=graph.declined,
             before=original.cost,

@@ -57,7 +57,7 @@ class Original:
     ) -> None:
         self.model = model
         self._stated = stated
-        self.source: Callable[[], Source] = fingerprint.aside(model, self._full)
+        self.source: Callable[[], Source] = fingerprint.in_background(model, self._full)
         self.providers = providers
         self._sessions: dict[int, protocols.Session] = {}
 

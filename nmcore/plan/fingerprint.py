@@ -29,7 +29,7 @@ def of_model(model: Any, graph: Graph) -> Source:
     return Source(None, hashlib.sha256(content).hexdigest())
 
 
-def aside(model: Any, graph: Graph) -> Callable[[], Source]:
+def in_background(model: Any, graph: Graph) -> Callable[[], Source]:
     """Begin :func:`of_model`, and return what waits for it: files are read in another thread.
 
     Where something else fails first nobody waits; the thread then reads to the end of the file, or

@@ -20,7 +20,7 @@ from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.rewrite.ledger import Changed
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.trace.context import Trace
-from nmcore_onnx.trace.scores import Passed, Side, TracedPair
+from nmcore_onnx.trace.scores import HeadValue, Side, TracedPair
 from nmcore_onnx.trace.slots import Slot
 
 
@@ -113,40 +113,42 @@ def adjust(copy: Copy, trace: Trace, narrowed: Sequence[Narrowed], gone: IntArra
         if not np.isin(each.traced.atoms, gone).any():
             continue
         for side in each.traced.sides:
-            for passed in side.passed:
-                _declare(copy, passed, each)
-                _keep_length(copy, trace, passed, each, gone)
+            for head_value in side.head_values:
+                _declare(copy, head_value, each)
+                _keep_length(copy, trace, head_value, each, gone)
         _give_scale(copy.node(each.traced.scores), len(each.traced.atoms))
 
 
-def _declare(copy: Copy, passed: Passed, each: Narrowed) -> None:
+def _declare(copy: Copy, head_value: HeadValue, each: Narrowed) -> None:
     """Case 1; heads that went before are accounted for already."""
-    value = copy.value(passed.value)
-    size = value.shape[passed.axis] if value.shape is not None else None
+    value = copy.value(head_value.value)
+    size = value.shape[head_value.axis] if value.shape is not None else None
     if value.shape is None or not isinstance(size, int):
         return
     sizes = list(value.shape)
-    sizes[passed.axis] = size // len(each.traced.atoms) * each.maps.width
+    sizes[head_value.axis] = size // len(each.traced.atoms) * each.maps.width
     value.shape = ir.Shape(sizes)
 
 
-def _keep_length(copy: Copy, trace: Trace, passed: Passed, each: Narrowed, gone: IntArray) -> None:
+def _keep_length(
+    copy: Copy, trace: Trace, head_value: HeadValue, each: Narrowed, gone: IntArray
+) -> None:
     """Case 2: shapes that are read tell the width that was."""
-    length = passed.heads * len(each.traced.atoms)
-    channels, heads = trace.channels.get(passed.value), None
-    if channels is not None and channels.axis == passed.axis:
+    length = head_value.heads * len(each.traced.atoms)
+    channels, heads = trace.channels.get(head_value.value), None
+    if channels is not None and channels.axis == head_value.axis:
         heads = channels.expand(length)
-    inner = np.tile(each.traced.atoms, passed.heads)
+    inner = np.tile(each.traced.atoms, head_value.heads)
     outside = gone[~np.isin(gone, inner)]
     missing = left(inner, heads, outside) - left(inner, heads, gone)
-    rank = len(trace.shape(passed.value) or ())
-    for use in list(copy.value(passed.value).uses()):
+    rank = len(trace.shape(head_value.value) or ())
+    for use in list(copy.value(head_value.value).uses()):
         node = use.node
         if node.op_type != "Shape":
             continue
         start = node.attributes["start"].as_int() if "start" in node.attributes else 0
         end = node.attributes["end"].as_int() if "end" in node.attributes else rank
-        told = np.arange(rank)[start:end] == passed.axis
+        told = np.arange(rank)[start:end] == head_value.axis
         if told.any():
             _add(node, told * missing)
 

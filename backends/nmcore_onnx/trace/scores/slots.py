@@ -28,7 +28,7 @@ class InnerCount:
 
 
 @dataclass(frozen=True, eq=False)
-class Passed:
+class HeadValue:
     """A value on the way from a projection to the scores.
 
     Attributes
@@ -54,7 +54,7 @@ class Side:
         The layer that projects them.
     weight, bias : Slot, and Slot or None
         What it makes them of, each with the channel inside its head that every row makes.
-    passed : sequence of Passed
+    head_values : sequence of HeadValue
         The values from the projection to the scores; the first one holds the bias.
     counts : sequence of InnerCount
         The sizes between that follow.
@@ -65,7 +65,7 @@ class Side:
     node: ir.Node
     weight: Slot
     bias: Slot | None
-    passed: Sequence[Passed]
+    head_values: Sequence[HeadValue]
     counts: Sequence[InnerCount]
     values: Sequence[ir.Value]
 
@@ -75,9 +75,9 @@ class Side:
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
     @property
-    def made(self) -> Passed:
+    def made(self) -> HeadValue:
         """The projection with its bias."""
-        return self.passed[0]
+        return self.head_values[0]
 
     @property
     def heads(self) -> int:

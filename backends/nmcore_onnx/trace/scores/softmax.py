@@ -15,7 +15,7 @@ from nmcore_onnx.ir.nodes import attribute, flag, label, only_reader
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.heads import has_state
 from nmcore_onnx.trace.operators import find
-from nmcore_onnx.trace.scores.slots import Passed
+from nmcore_onnx.trace.scores.slots import HeadValue
 
 # What is put in the place of a score is masked from here on.
 _LOW = -1e4
@@ -29,8 +29,8 @@ class Meeting:
     """Queries and keys where they meet, or why that is not followed."""
 
     node: ir.Node
-    query: Passed | None = None
-    key: Passed | None = None
+    query: HeadValue | None = None
+    key: HeadValue | None = None
     reason: str = ""
 
 
@@ -82,14 +82,14 @@ def _fused(node: ir.Node, trace: Trace) -> Meeting:
     if attribute(node, "softcap", 0.0) != 0:
         return Meeting(node, reason="large scores are bent")
     if ranks[0] == 4:
-        return Meeting(node, Passed(query, 3, 1), Passed(key, 3, 1))
+        return Meeting(node, HeadValue(query, 3, 1), HeadValue(key, 3, 1))
     heads = [node.attributes[name].as_int() if name in node.attributes else 0 for name in counts]
     if 0 in heads:
         return Meeting(node, reason="the number of heads is not known")
-    return Meeting(node, Passed(query, 2, heads[0]), Passed(key, 2, heads[1]))
+    return Meeting(node, HeadValue(query, 2, heads[0]), HeadValue(key, 2, heads[1]))
 
 
-def _factors(node: ir.Node, trace: Trace) -> tuple[Passed, Passed] | None:
+def _factors(node: ir.Node, trace: Trace) -> tuple[HeadValue, HeadValue] | None:
     """The two factors of scores (..., queries, keys), and the axis over which they are summed."""
     first, second = node.inputs[:2] if len(node.inputs) > 1 else (None, None)
     if first is None or second is None or first is second:
@@ -105,14 +105,14 @@ def _factors(node: ir.Node, trace: Trace) -> tuple[Passed, Passed] | None:
         if flag(node, "transBatchA") or flag(node, "transBatchB"):
             return None
     return (
-        Passed(first, ranks[0] - (2 if turned[0] else 1), 1),
-        Passed(second, ranks[1] - (1 if turned[1] else 2), 1),
+        HeadValue(first, ranks[0] - (2 if turned[0] else 1), 1),
+        HeadValue(second, ranks[1] - (1 if turned[1] else 2), 1),
     )
 
 
 def _named(
     node: ir.Node, first: ir.Value, second: ir.Value, ranks: list[int]
-) -> tuple[Passed, Passed] | None:
+) -> tuple[HeadValue, HeadValue] | None:
     """The factors of an Einsum; keys have the last index of the scores."""
     equation = node.attributes["equation"].as_string().replace(" ", "")
     terms, _, output = equation.partition("->")
@@ -121,7 +121,7 @@ def _named(
     plain = all(each.isalpha() and len(set(each)) == len(each) for each in (left, right, output))
     if not plain or len(summed) != 1 or [len(left), len(right)] != ranks:
         return None
-    sides = Passed(first, left.index(summed[0]), 1), Passed(second, right.index(summed[0]), 1)
+    sides = HeadValue(first, left.index(summed[0]), 1), HeadValue(second, right.index(summed[0]), 1)
     last_of = output[-1] in right, output[-1] in left
     if last_of == (True, False):
         return sides

@@ -16,7 +16,9 @@ from nmcore.plugins.protocols import Graph
 from nmcore.utils.versions import installed_versions
 
 
-def made_plan(graph: Graph, outcomes: Sequence[Outcome], job: Job, data: Source | None) -> Plan:
+def plan_of_result(
+    graph: Graph, outcomes: Sequence[Outcome], job: Job, data: Source | None
+) -> Plan:
     """The plan that gives the same result again.
 
     What chose the channels has done so: ``auto`` has become a method, and data that nothing but

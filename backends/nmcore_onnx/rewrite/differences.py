@@ -10,7 +10,7 @@ from nmcore_onnx.ir import defaults
 from nmcore_onnx.ir.arrays import clipped
 
 
-def told(source: ir.Model, opened: ir.Model, result: ir.Model) -> Iterator[str]:
+def differences(source: ir.Model, opened: ir.Model, result: ir.Model) -> Iterator[str]:
     """Functions and branches that are plain nodes now, and weights that callers may set.
 
     Parameters
