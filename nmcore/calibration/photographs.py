@@ -110,7 +110,8 @@ def _crop(
     left = rng.uniform(0, photograph.width - wide)
     top = rng.uniform(0, photograph.height - high)
     box = (left, top, left + wide, top + high)
-    piece = photograph.resize((width, height), Image.Resampling.BICUBIC, box)
+    sharp = Image.Resampling.BICUBIC if channels == 3 else Image.Resampling.BILINEAR
+    piece = photograph.resize((width, height), sharp, box)
     if channels == 3:
         for enhancer, (least, most) in VARIED:
             piece = enhancer(piece).enhance(least * (most / least) ** rng.random())
