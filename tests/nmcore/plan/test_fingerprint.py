@@ -20,9 +20,9 @@ def path(tmp_path):
     return path
 
 
-def test_a_file_is_read_aside_and_gives_the_same(path):
+def test_a_file_is_read_in_the_background_and_gives_the_same(path):
     graph = registry.open_graph(path)
-    source = fingerprint.aside(path, graph)()
+    source = fingerprint.in_background(path, graph)()
     assert source == fingerprint.of_model(path, graph)
     assert (source.file, source.sha256) == ("model.onnx", sha256(path.read_bytes()).hexdigest())
 
@@ -30,7 +30,7 @@ def test_a_file_is_read_aside_and_gives_the_same(path):
 def test_an_object_is_taken_as_it_is_when_asked():
     model = small_network().build()
     graph = registry.open_graph(model)
-    wait = fingerprint.aside(model, graph)
+    wait = fingerprint.in_background(model, graph)
     before = fingerprint.of_model(model, graph)
     assert wait() == before
 
@@ -41,7 +41,7 @@ def test_what_goes_wrong_is_raised_where_it_is_waited_for(path, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", unheard.append)
     graph = registry.open_graph(path)
     path.unlink()
-    wait = fingerprint.aside(path, graph)
+    wait = fingerprint.in_background(path, graph)
     with pytest.raises(ArgumentError, match=r"model\.onnx can no longer be read: No such file"):
         wait()
     assert not unheard
