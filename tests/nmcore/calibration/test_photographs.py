@@ -67,6 +67,18 @@ class TestCrops:
         grey = np.tensordot([0.299, 0.587, 0.114], x, axes=([0], [1]))
         assert abs(grey.mean() - np.mean(wanted)) < 0.02
 
+    def test_those_in_colour_vary_in_it_and_grey_ones_do_not(self, monkeypatch):
+        brick = Image.new("RGB", (60, 60), (150, 100, 80))
+        monkeypatch.setattr(photographs, "_photograph", lambda name: brick)
+        red, _, blue = crops(100, 3, (4, 4)).mean(axis=(2, 3)).T
+        brightness, colour = red + blue, (red - blue) / (red + blue)
+        assert brightness.max() > 1.5 * brightness.min()
+        coloured = colour[colour > 0]
+        assert coloured.max() > 3 * coloured.min()
+        grey = crops(100, 1, (4, 4))
+        same = np.float32(brick.convert("L").getpixel((0, 0)) / 255)
+        assert set(np.unique(grey)) == {0, same, 1}
+
     def test_half_of_the_grey_ones_are_objects_on_plain_ground(self):
         corners = crops(300, 1, (28, 28))[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
         for ground in (0, 1):
