@@ -161,9 +161,8 @@ def _projection(path: BackwardPath, node: ir.Node, operator: operators.Weighted)
         raise NotFollowedError(f"come from {_named(node)}, whose weight others read, too")
     owners = np.tile(path.atoms, last.heads)
     bias = _bias(path, node, operator, owners)
-    made = path.head_values[
-        : len(path.head_values) - (bias is not None and bias.place.node is not node)
-    ]
+    added = bias is not None and bias.place.node is not node
+    made = path.head_values[: len(path.head_values) - added]
     unbiased = path.head_values[len(made) :]
     # The value behind the bias comes first, as it is what is measured.
     order = [*made[::-1], *unbiased, *path.shape_only]
