@@ -131,7 +131,10 @@ def run(first: int, count: int, kept: Path | None) -> Counter[str]:
     if kept is not None and kept.exists():
         state = json.loads(kept.read_text())
     counts = Counter(state["counts"])
-    attempt(seeds()[0])  # imports, which are then there in every child
+    # Undamaged, a model must come through, or every input would end in the same harmless error;
+    # and what it imports is then there in every child.
+    if attempt(seeds()[0]) != "result":
+        sys.exit("an undamaged model is not compressed: is nmcore installed here?")
     while state["done"] < first + count:
         numbers = range(state["done"], min(first + count, state["done"] + BATCH))
         for record in batch(numbers):

@@ -50,6 +50,12 @@ def test_the_same_number_is_the_same_input(fuzz):
     assert fuzz.input_of(5) == fuzz.input_of(5) != fuzz.input_of(5 + fuzz.GRAPHS)
 
 
+def test_nothing_is_counted_where_even_an_undamaged_model_fails(fuzz, monkeypatch):
+    monkeypatch.setattr(fuzz, "attempt", lambda *_: "error")
+    with pytest.raises(SystemExit, match="undamaged"):
+        fuzz.run(0, 1, None)
+
+
 def test_what_ends_badly_is_told(fuzz, monkeypatch):
     monkeypatch.setattr(fuzz, "attempt", lambda *_: 1 / 0)
     assert fuzz.limited(0)[0] == "traceback"
