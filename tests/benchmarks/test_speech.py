@@ -19,10 +19,10 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "speech"
 
 @pytest.fixture
 def speech(monkeypatch):
-    """The three modules of the benchmark, by name."""
+    """The modules of the benchmark, by name."""
     monkeypatch.syspath_prepend(str(FOLDER))
     found = {}
-    for name in ("sounds", "recipes", "run"):
+    for name in ("sounds", "wake", "recipes", "run"):
         spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
         found[name] = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, name, found[name])
@@ -56,12 +56,16 @@ def test_what_failed_is_told_without_the_folder_of_the_run(speech, tmp_path):
     assert told == "ValueError: Load model from int8_0.onnx failed: no such operator"
 
 
-def test_recordings_are_resampled_and_halved_by_name(tmp_path, speech):
-    for name, rate, hertz in (("a", 8000, 300), ("b", 48_000, 300), ("c", 16_000, 700)):
+def test_recordings_are_resampled_and_each_folder_is_one_half(tmp_path, speech):
+    files = (("shown/b", 8000, 300), ("judged/a", 48_000, 300), ("judged/c", 16_000, 700))
+    for name, rate, hertz in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         tone(tmp_path / f"{name}.wav", rate, hertz)
     first, second = speech["sounds"].recordings_of(tmp_path)
     assert [len(sound) for sound in (*first, *second)] == [16_000] * 3
     assert len(first) == 1
+    with pytest.raises(SystemExit, match="'shown' and 'judged'"):
+        speech["sounds"].recordings_of(tmp_path / "shown")
     peaks = [int(np.abs(np.fft.rfft(sound)).argmax()) for sound in (*first, *second)]
     assert peaks == [300, 300, 700]
 
@@ -126,6 +130,41 @@ def test_frames_overlap_to_what_they_were_cut_from(speech):
     frames = recipes._frames(sound, recipes._SIZE, recipes._STEP, recipes._WINDOW)
     found = recipes._overlapped(frames * recipes._WINDOW, recipes._STEP, 3200)
     assert found[:, 320:-320] == pytest.approx(sound[:, 320:-320], abs=1e-5)
+
+
+def test_what_wake_words_read_at_each_decision(speech):
+    wake = speech["wake"]
+    spectra = np.arange(100 * 2, dtype=np.float32).reshape(1, 100, 2)
+    read = wake.windows(spectra)
+    assert read.shape == (1, 4, 76, 2, 1)
+    assert np.array_equal(read[0, 3, :, :, 0], spectra[0, 24:])
+    embeddings = np.arange(18, dtype=np.float32).reshape(1, 18, 1)
+    decided = wake.decided(embeddings)
+    assert decided.shape == (1, 3, 16, 1)
+    assert np.array_equal(decided[0, 2, :, 0], embeddings[0, 2:, 0])
+
+
+def test_wake_words_are_shown_at_all_places_of_their_clips(speech, monkeypatch):
+    class Session:
+        def get_inputs(self):
+            return [type("Input", (), {"name": "x"})]
+
+    recipes, wake = speech["recipes"], speech["wake"]
+    read = np.arange(6, dtype=np.float32).reshape(3, 2, 1, 1, 1)
+    monkeypatch.setattr(wake, "spectra", lambda *_: read)
+    monkeypatch.setattr(wake, "windows", lambda found: found)
+    monkeypatch.setattr(wake, "embeddings", lambda _, found: found)
+    monkeypatch.setattr(wake, "decided", lambda found: found)
+    clips = speech["sounds"].Clips(read, read)
+    shown = recipes._wake_inputs([Session()] * 3, clips)
+    assert [each["x"].ravel().tolist() for each in shown] == [[0, 3, 4]] * 2
+
+
+def test_every_second_recording_is_the_phrase(speech, monkeypatch):
+    wake = speech["wake"]
+    monkeypatch.setattr(wake, "spoken", lambda phrase, voices: [phrase, *voices])
+    found = wake.with_phrase(["a", "b", "c", "d"], "hey", ["x", "y"])
+    assert found == ["a", "hey", "b", "x", "c", "y", "d", "hey"]
 
 
 def test_a_recipe_is_run_and_told(tmp_path, monkeypatch, capsys, speech):

@@ -42,6 +42,29 @@ def axis_behind(node: ir.Node, axis: int, axes: list[int]) -> int | None:
     return axis
 
 
+def is_combined(value: ir.Value, trace: Trace, axis: int) -> bool:
+    """Whether a reader of a value reduces or normalises over an axis, Transposes between or not."""
+    return any(_combines(use.node, trace, axis) for use in value.uses())
+
+
+def _combines(node: ir.Node, trace: Trace, axis: int) -> bool:
+    if node.op_type == "Transpose" and "perm" in node.attributes:
+        order = list(node.attributes["perm"].as_ints())
+        return axis in order and is_combined(node.outputs[0], trace, order.index(axis))
+    shape = trace.shape(node.inputs[0])
+    if shape is None:
+        return False
+    if node.op_type.startswith("Reduce"):
+        axes = reduced_axes(node)
+        return axes is not None and axis in {each % len(shape) for each in axes}
+    if node.op_type in ("Softmax", "LogSoftmax"):
+        since_13 = trace.graph.opset_imports.get("", 1) >= 13
+        given = node.attributes["axis"].as_int() if "axis" in node.attributes else None
+        over = (-1 if since_13 else 1) if given is None else given
+        return axis == over % len(shape) if since_13 else axis >= over % len(shape)
+    return False
+
+
 def times(count: int | None, dims: list[int | str]) -> int | None:
     """A count times some lengths, where all are known."""
     if count is None or any(not isinstance(dim, int) for dim in dims):

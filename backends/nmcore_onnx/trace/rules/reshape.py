@@ -11,7 +11,7 @@ from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.types import Dim
 from nmcore_onnx.shapes import shape_values
 from nmcore_onnx.shapes.reshape_axes import Segment, match
-from nmcore_onnx.trace.axes import axis_behind, squeezed_axes, times
+from nmcore_onnx.trace.axes import axis_behind, is_combined, squeezed_axes, times
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.recurrent.initial_states import begins_layers
@@ -122,7 +122,8 @@ def _regrouped(
         inner = times(channels.inner, [shape[axis] for axis in segment.ins[1:]])
         if inner is not None and lengths[-1] == len(channels.atoms) * inner:
             return replace(channels, axis=segment.outs[-1], outer=1, inner=inner)
-    if segment.ins == (channels.axis,):
+    # Axes of length one behind the channels, as pooling leaves them, go unnoticed.
+    if segment.ins[0] == channels.axis and all(shape[axis] == 1 for axis in segment.ins[1:]):
         return _split(node, trace, channels, segment.outs, lengths)
     if segment.ins[-1] == channels.axis and len(segment.outs) == 2:
         return _joined_blocks(trace, channels, segment, shape, lengths[-1])
@@ -169,10 +170,15 @@ def _split(
     # One length may be whatever is left.
     rest = len(atoms) // math.prod(known)
     known = [length if length in known else rest for length in lengths]
-    chosen = _standing_axis(node, trace, known, outs)
-    grid = atoms.reshape(known).swapaxes(0, chosen).reshape(known[chosen], -1)
-    trace.atoms.tie(grid)
-    return Channels(outs[chosen], grid[:, 0].copy())
+    grids = [
+        atoms.reshape(known).swapaxes(0, axis).reshape(length, -1)
+        for axis, length in enumerate(known)
+    ]
+    # Where the blocks along an axis are the same channels already, it stands without tying any.
+    same = [k for k, grid in enumerate(grids) if len(grid) > 1 and (grid == grid[:, :1]).all()]
+    chosen = same[0] if len(same) == 1 else _standing_axis(node, trace, known, outs)
+    trace.atoms.tie(grids[chosen])
+    return Channels(outs[chosen], grids[chosen][:, 0].copy())
 
 
 def _standing_axis(node: ir.Node, trace: Trace, lengths: list[int], outs: tuple[int, ...]) -> int:
@@ -180,14 +186,20 @@ def _standing_axis(node: ir.Node, trace: Trace, lengths: list[int], outs: tuple[
 
     In a shuffle (Reshape, Transpose, Reshape) the longest; of what recurrent layers begin with the
     last, that of the units, which both directions have alike; else the first, which is that of the
-    attention heads, unless it only tells query, key and value apart.
+    attention heads, unless it only tells query, key and value apart. One that is summed or
+    normalised over cannot stand: the longest of the others does, as in split attention (ResNeSt),
+    which weighs parts of equal channels.
     """
     if _is_shuffle(node, outs):
         return lengths.index(max(lengths))
     if begins_layers(node.outputs[0]):
         return len(lengths) - 1
     apart = len(lengths) > 2 or _is_taken_apart(node, trace, outs[0])
-    return 1 if lengths[0] <= 3 and apart else 0
+    first = 1 if lengths[0] <= 3 and apart else 0
+    if not is_combined(node.outputs[0], trace, outs[first]):
+        return first
+    others = [k for k, out in enumerate(outs) if not is_combined(node.outputs[0], trace, out)]
+    return max(others, key=lambda k: lengths[k], default=first)
 
 
 def _is_taken_apart(node: ir.Node, trace: Trace, axis: int) -> bool:
