@@ -6,13 +6,16 @@
 Of every family (a module of timm) a model of few parameters is taken, with random weights: what
 can be removed does not depend on what they hold. Each family has a process of its
 own. With --ratio 0.5 a chain of layers keeps about a quarter of its parameters; what keeps more
-than --most is told with the reasons for which its layers are left alone.
+than --most is told with the reasons for which its layers are left alone. The layer that makes the
+classes keeps all of its outputs, which in a small model can be most of the parameters, so the share
+is told without it, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -20,6 +23,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 Record = dict[str, Any]
 
@@ -77,8 +82,8 @@ def smallest(family: str) -> tuple[str, int] | None:
     return (min(found)[1], min(found)[0]) if found else None
 
 
-def export(name: str, path: Path, dynamo: bool) -> None:
-    """Write a model of timm as ONNX."""
+def export(name: str, path: Path, dynamo: bool) -> int:
+    """Write a model of timm as ONNX, and return how many classes it tells apart."""
     import timm
     import torch
 
@@ -90,6 +95,13 @@ def export(name: str, path: Path, dynamo: bool) -> None:
         torch.onnx.export(
             model, (torch.randn(1, *size),), str(path), dynamo=dynamo, input_names=["x"]
         )
+    return int(model.num_classes)
+
+
+def of_classes(model: onnx.ModelProto, classes: int) -> int:
+    """The parameters of what makes the classes."""
+    tensors = model.graph.initializer
+    return sum(math.prod(each.dims) for each in tensors if classes in each.dims)
 
 
 def work(family: str, options: argparse.Namespace) -> Record:
@@ -103,19 +115,22 @@ def work(family: str, options: argparse.Namespace) -> Record:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         try:
-            export(name, path, options.dynamo)
+            classes = export(name, path, options.dynamo)
         except Exception as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             return {"model": name, "ended": "not exported", "said": said[:200]}
         start = time.perf_counter()
         result = nmcore.compress(path, ratio=options.ratio, method=options.method, verify=True)
         seconds = time.perf_counter() - start
+        heads = [of_classes(onnx.load(path), classes)]
+        heads.append(of_classes(onnx.load_from_string(result.serialize()), classes))
     reasons = Counter(f"{each.op}: {each.reason}" for each in result.declined)
     return {
         "model": name,
         "ended": "compressed",
         "params": result.before.params,
         "share": result.after.params / result.before.params,
+        "without classes": (result.after.params - heads[1]) / (result.before.params - heads[0]),
         "seconds": seconds,
         "reasons": reasons.most_common(4),
     }
@@ -143,13 +158,16 @@ def run(family: str, options: argparse.Namespace) -> Record:
 def table(records: dict[str, Record], most: float) -> str:
     """Write the shares as Markdown, the largest first, and the reasons for large ones."""
     done = {family: r for family, r in records.items() if r["ended"] == "compressed"}
-    lines = ["| family | model | parameters | kept |", "| --- | --- | ---: | ---: |"]
+    lines = [
+        "| family | model | parameters | kept | without the classes |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
     for family, record in sorted(done.items(), key=lambda item: -item[1]["share"]):
         kind = " (convolutional)" if family in CONVOLUTIONAL else ""
-        figures = f"{record['params']:,} | {record['share']:.3f}"
+        figures = f"{record['params']:,} | {record['share']:.3f} | {record['without classes']:.3f}"
         lines.append(f"| {family}{kind} | {record['model']} | {figures} |")
         if record["share"] > most:
-            lines += [f"| | {count} x {reason} | | |" for reason, count in record["reasons"]]
+            lines += [f"| | {count} x {reason} | | | |" for reason, count in record["reasons"]]
     others = [
         f"{f}: {r['ended']}. {r.get('said', '')}" for f, r in records.items() if f not in done
     ]
