@@ -1,0 +1,51 @@
+"""The output that pages show gets the numbers of today and nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from pages import ROOT
+
+
+@pytest.fixture(scope="module")
+def refresh():
+    path = ROOT / "docs" / "refresh_examples.py"
+    spec = importlib.util.spec_from_file_location("refresh_examples", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_lines_of_the_same_words_are_replaced_in_order(refresh):
+    said = ["...", "size  1,000 kB", "", "lost 3.5 % of 10", "other words", "..."]
+    printed = ["first", "size     20 kB", "lost 4 % of 12 ", "size 30 kB"]
+    now = ["...", "size     20 kB", "", "lost 4 % of 12", "other words", "..."]
+    assert list(refresh.refreshed(said, printed)) == now
+
+
+def test_a_line_that_stands_for_more_and_one_of_the_same_numbers_stay(refresh):
+    said = ["took ... for 3", "a  1"]
+    assert list(refresh.refreshed(said, ["took a while for 4", "a 1"])) == said
+
+
+def test_a_page_is_run_and_written(refresh, tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("""```sh
+echo one 2; echo three 4
+```
+
+```text title="for example"
+one 9
+...
+```
+
+```text
+one 9
+...
+```
+""")
+    assert refresh.refresh(page) == [("one 9", "one 2")]
+    assert page.read_text().count("one 9") == 1
+    assert refresh.refresh(page) == []
