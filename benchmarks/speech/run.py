@@ -29,6 +29,7 @@ from typing import Any
 
 import recipes
 import sounds
+import strings
 import wake
 
 Record = dict[str, Any]
@@ -213,9 +214,9 @@ def main() -> None:
     given = parse()
     recordings = sounds.recordings_of(given.speech) if given.speech else ([], [])
     words = {
-        "calibration": recipes.words_of(CALIBRATION, 0),
-        "judged": recipes.words_of(JUDGED * 4, 1),
-        "short": recipes.words_of(16, 2),
+        "calibration": strings.words_of(CALIBRATION, 0),
+        "judged": strings.words_of(JUDGED * 4, 1),
+        "short": strings.words_of(16, 2),
     }
     kept = given.json and given.json.exists() and json.loads(given.json.read_text())
     records: dict[str, Record] = kept or {}

@@ -58,6 +58,25 @@ def recordings_of(folder: Path) -> tuple[list[Array], list[Array]]:
     return shown, judged
 
 
+def pages(count: int, seed: int, *, side: int = 320) -> NDArray[np.uint8]:
+    """Pictures of several strings in several sizes, shape (count, side, side, 3)."""
+    random = np.random.default_rng(seed)
+    found = np.empty((count, side, side, 3), np.uint8)
+    for page in found:
+        page[:] = random.integers(90, 230, 3)
+        top = int(random.integers(0, 24))
+        while top < side - 20:
+            height = int(random.integers(18, 44))
+            words = texts(int(random.integers(1, 3)), int(random.integers(2**31)))
+            width = side // len(words)
+            strips = pictures(words, int(random.integers(2**31)), height=height, width=width - 12)
+            for place, strip in enumerate(strips):
+                rows = page[top : top + height, place * width + 6 : place * width + width - 6]
+                rows[:] = strip[: len(rows)]
+            top += height + int(random.integers(4, 40))
+    return found
+
+
 def read(file: Path) -> Array:
     """One channel of a WAV file of 16-bit samples, resampled to 16 kHz."""
     with wave.open(str(file)) as opened:

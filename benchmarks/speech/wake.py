@@ -11,14 +11,13 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sounds
 from numpy.typing import NDArray
+from running import Session, only
 
 Array = NDArray[np.float32]
-Session = Any  # an onnxruntime.InferenceSession
 # Spectra of 10 ms that one embedding reads, how far the next is, and the embeddings of a decision.
 SPECTRA, STEP, EMBEDDINGS = 76, 8, 16
 # Voices of espeak-ng: other speakers and another accent judge.
@@ -57,8 +56,7 @@ def with_phrase(recordings: Sequence[Array], phrase: str, voices: Sequence[str])
 
 def spectra(session: Session, clips: Array) -> Array:
     """Log-mel spectra as the embedding wants them, shape (clips, spectra, 32)."""
-    name = session.get_inputs()[0].name
-    rows = [session.run(None, {name: clip[None] * 32767})[0] for clip in clips]
+    rows = [session.run(None, {only(session): clip[None] * 32767})[0] for clip in clips]
     return np.stack([row.reshape(-1, 32) / 10 + 2 for row in rows])
 
 
@@ -70,8 +68,9 @@ def windows(found: Array) -> Array:
 
 def embeddings(session: Session, read: Array) -> Array:
     """Embeddings of each clip, shape (clips, embeddings, 96)."""
-    name = session.get_inputs()[0].name
-    return np.stack([session.run(None, {name: rows})[0].reshape(len(rows), -1) for rows in read])
+    return np.stack(
+        [session.run(None, {only(session): rows})[0].reshape(len(rows), -1) for rows in read]
+    )
 
 
 def decided(found: Array) -> Array:
@@ -82,7 +81,6 @@ def decided(found: Array) -> Array:
 
 def scores(session: Session, read: Array) -> Array:
     """How sure the network is of its phrase, shape (clips, decisions)."""
-    name = session.get_inputs()[0].name
     rows = read.reshape(-1, 1, *read.shape[2:])
-    found = [session.run(None, {name: row})[0].ravel()[0] for row in rows]
+    found = [session.run(None, {only(session): row})[0].ravel()[0] for row in rows]
     return np.array(found, np.float32).reshape(read.shape[:2])

@@ -22,7 +22,7 @@ def speech(monkeypatch):
     """The modules of the benchmark, by name."""
     monkeypatch.syspath_prepend(str(FOLDER))
     found = {}
-    for name in ("sounds", "wake", "recipes", "run"):
+    for name in ("sounds", "running", "wake", "strings", "recipes", "run"):
         spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
         found[name] = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, name, found[name])
@@ -95,16 +95,16 @@ def test_the_ratio_of_signal_to_distortion_knows_no_scale(speech):
 
 def test_strings_are_read_off_greedily(speech):
     classes = np.array([[0, 3, 3, 0, 3, 5], [7, 7, 0, 0, 0, 0]])
-    assert speech["recipes"]._strings(classes, 0) == [(3, 3, 5), (7,)]
+    assert speech["strings"].read_off(classes, 0) == [(3, 3, 5), (7,)]
 
 
 def test_strings_count_that_are_read_right(speech):
-    recipes = speech["recipes"]
+    strings = speech["strings"]
     words = {"text": ["AB", "BA", "AA"]}
     original = [(1, 2), (2, 1), (1,)]
-    assert recipes._as_right(original, original, words) == 1
-    assert recipes._as_right(original, [(1, 2), (2, 2), (1,)], words) == 1 / 2
-    assert recipes._as_right(original, [(1, 2), (2, 1), (1, 1)], words) == 3 / 2
+    assert strings.as_right(original, original, words) == 1
+    assert strings.as_right(original, [(1, 2), (2, 2), (1,)], words) == 1 / 2
+    assert strings.as_right(original, [(1, 2), (2, 1), (1, 1)], words) == 3 / 2
 
 
 def test_only_what_sessions_take_is_timed(speech):
@@ -130,6 +130,16 @@ def test_frames_overlap_to_what_they_were_cut_from(speech):
     frames = recipes._frames(sound, recipes._SIZE, recipes._STEP, recipes._WINDOW)
     found = recipes._overlapped(frames * recipes._WINDOW, recipes._STEP, 3200)
     assert found[:, 320:-320] == pytest.approx(sound[:, 320:-320], abs=1e-5)
+
+
+def test_pages_hold_lines_and_masks_are_compared(speech):
+    pages = speech["sounds"].pages(3, 0, side=96)
+    assert pages.shape == (3, 96, 96, 3)
+    assert all(len(np.unique(page.reshape(-1, 3), axis=0)) > 100 for page in pages)
+    assert np.array_equal(pages, speech["sounds"].pages(3, 0, side=96))
+    one, other = np.zeros((2, 1, 4, 4), np.float32)
+    one[0, :2], other[0, 1:3] = 1, 1
+    assert speech["strings"].overlap(one, other, None) == pytest.approx(1 / 3)
 
 
 def test_what_wake_words_read_at_each_decision(speech):
