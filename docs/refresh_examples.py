@@ -5,7 +5,7 @@
 The tests compare such output with numbers left out, so that other machines pass them; the numbers
 grow old unnoticed. This runs a page as the tests do and writes what is printed in place of what was
 said, line by line, where only numbers differ. Text around the blocks that repeats a figure is for
-whoever runs this to mend: the changed lines are told.
+whoever runs this to mend: lines that change are told, and those whose words are no longer printed.
 """
 
 from __future__ import annotations
@@ -38,38 +38,43 @@ def likeness(line: str) -> re.Pattern[str]:
     return re.compile(rf"\s*{''.join(found)}\s*")
 
 
-def refreshed(said: Sequence[str], printed: Sequence[str]) -> Iterator[str]:
-    """Each line that a page shows, or the printed one of the same words behind the last found."""
+def refreshed(said: Sequence[str], printed: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Each line that a page shows, or the printed one of the same words behind the last found.
+
+    With it comes whether it is still printed.
+    """
     at = 0
     for line in said:
+        if line.strip() in ("", MORE):
+            yield line, True
+            continue
         pattern = likeness(line)
-        places = (k for k in range(at, len(printed)) if pattern.fullmatch(printed[k]))
-        place = None if line.strip() in ("", MORE) else next(places, None)
+        place = next((k for k in range(at, len(printed)) if pattern.fullmatch(printed[k])), None)
         if place is None:
-            yield line
+            yield line, False
             continue
         at = place + 1
         same = MORE in line or printed[place].split() == line.split()
-        yield line if same else printed[place].rstrip()
+        yield line if same else printed[place].rstrip(), True
 
 
-def refresh(page: Path) -> list[tuple[str, str]]:
-    """Run a page, write it, and return the lines that changed, before and after."""
-    text, changes = page.read_text(encoding="utf-8"), []
+def refresh(page: Path) -> list[str]:
+    """Run a page, write it, and tell the lines that changed and those that are printed no more."""
+    text, told, written = page.read_text(encoding="utf-8"), [], []
     with tempfile.TemporaryDirectory() as folder:
-        reader, printed = pages.Reader(Path(folder)), ""
-        for block in pages.blocks(page):
-            if block.language == "text" and block.title == pages.FOR_EXAMPLE:
-                said = block.body.splitlines()
-                now = list(refreshed(said, printed.splitlines()))
-                changes += [pair for pair in zip(said, now, strict=True) if pair[0] != pair[1]]
-                text = text.replace(block.body, "".join(f"{line}\n" for line in now), 1)
-            elif block.title:
-                reader.write(block)
-            elif block.runs:
-                printed = reader.run(block)
+        for block, printed in pages.Reader(Path(folder)).outputs(page):
+            if block.language != "text" or block.title != pages.FOR_EXAMPLE:
+                continue
+            said = block.body.splitlines()
+            now = list(refreshed(said, printed.splitlines()))
+            for before, (after, found) in zip(said, now, strict=True):
+                told += [] if found else [f"not printed: {before}"]
+                told += [] if before == after else [f"- {before}", f"+ {after}"]
+            written.append((block.place, "".join(f"{line}\n" for line, _ in now)))
+    for place, body in reversed(written):
+        text = text[: place.start] + body + text[place.stop :]
     page.write_text(text, encoding="utf-8")
-    return changes
+    return told
 
 
 def main() -> None:
@@ -77,8 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pages", nargs="+", type=Path)
     for page in parser.parse_args().pages:
-        for before, after in refresh(page.resolve()):
-            print(f"{page}:\n- {before}\n+ {after}", flush=True)
+        print(f"{page}:", *refresh(page.resolve()), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ otherwise. *prune* and *merge* are the paper's, with its criterion, widths, lam 
 *moments* is this project's own method without any data, *moments+data* the same with 256 unlabelled
 training images; both choose channels by the error they leave, so their figures do not depend on the
 criterion of a row. *moments* is shown [crops of photographs](how-it-works.md#synthetic-inputs) that
-come with the package. Calibration images are never test images. An empty cell was not measured here; its command fills it.
+come with the package. Calibration images are never test images. An empty cell was not measured
+here; its command fills it.
 
 Each command below keeps what is finished in its JSON file, goes on from there after a stop, and
 writes a Markdown table and a picture beside it. `--quick` shows in less than two minutes that it
@@ -103,11 +104,10 @@ python benchmarks/accuracy/synthetic.py path/to/resnet50.onnx --macs 0.58 \
 | MobileNetV2 (torchvision), folded | 0.8 | `--preprocess imagenet` |
 | EfficientNet-Lite0, folded | 0.8 | `--scale 1 --mean 127 --std 128` |
 | MobileNetV1-0.25 (Keras), folded | 0.8 | `--scale 127.5 --mean 1 --std 1` |
-| ResNet-56, CIFAR-10, folded | 0.5 | `--scale 255 --mean 0.4914 0.4822 0.4465 --std 0.2023 0.1994 0.2010` |
+| ResNet-56, CIFAR-10, folded | 0.5 | as in its table |
 
-ResNet-56 takes `cifar10_test.npz` as `--data`, without labels. Boxes of yolo11n are `--metric boxes`
-with `--preprocess yolo`, sentences `--metric cosine`: see
-[the jobs of other tasks](howto/tasks.md).
+ResNet-56 takes `cifar10_test.npz` as `--data`, without labels. Boxes of yolo11n and the cosine of
+sentences are of [the jobs of other tasks](howto/tasks.md).
 """
 
 

@@ -22,8 +22,8 @@ Feeds = Mapping[str, NDArray[Any]]
 # A model that goes frame by frame is shown as many stretches as others are shown clips, of so many
 # frames that follow each other.
 STRETCHES, STRETCH = 256, 4
-# Where blocks of 8, which the default takes if they leave less error, save no time: their poolings
-# are of another layout than onnxruntime's convolutions with AVX-512, which is in blocks of 16.
+# Under a budget the default keeps blocks of 8 where they leave less error. With AVX-512 onnxruntime
+# works on blocks of 16, so they save MACs, but no time: what has poolings is told to keep 16.
 WHOLE_BLOCKS = {"round_to": 16}
 
 

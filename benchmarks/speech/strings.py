@@ -80,8 +80,9 @@ def grey_strings(sessions: Sequence[Session], words: Mapping[str, Any]) -> Any:
 # Places of text: how likely each pixel is of a line of text (DB: Liao et al., AAAI 2020).
 def page_pixels(pages: NDArray[np.uint8]) -> Numbers:
     """As PP-OCR's detector wants them: by ImageNet's mean and deviation."""
-    normal = (pages / 255.0 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
-    return normal.transpose(0, 3, 1, 2).astype(np.float32)
+    mean, deviation = np.array([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], np.float32)
+    normal: Numbers = (pages.astype(np.float32) / 255 - mean) / deviation
+    return normal.transpose(0, 3, 1, 2)
 
 
 def text_masks(sessions: Sequence[Session], words: Mapping[str, Any]) -> Numbers:
@@ -92,7 +93,7 @@ def text_masks(sessions: Sequence[Session], words: Mapping[str, Any]) -> Numbers
 def overlap(original: Numbers, found: Numbers, _: Any) -> float:
     """Intersection over union of the pixels that are text."""
     both, either = np.minimum(original, found).sum(), np.maximum(original, found).sum()
-    return float(both / either)
+    return float(both / either) if either else 1.0
 
 
 def words_of(count: int, seed: int) -> dict[str, Any]:

@@ -41,9 +41,16 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("number", FOUND)
+# The same of models that can be compressed all the same.
+SPARED = {
+    140301: "heads whose width a damaged shape says to be billions",
+    185687: "a target of a Reshape that has fewer entries than its input",
+}
+
+
+@pytest.mark.parametrize("number", [*FOUND, *SPARED])
 def test_what_was_found_before(fuzz, number):
-    assert fuzz.limited(number) == ("error", "")
+    assert fuzz.limited(number) == ("error" if number in FOUND else "result", "")
 
 
 def test_the_same_number_is_the_same_input(fuzz):

@@ -41,13 +41,14 @@ ASSIGNED = re.compile(r"^\w+=\S*$")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page."""
+    """A fenced block of a page; its body is at ``place`` of the page's text."""
 
     page: Path
     line: int
     language: str
     title: str
     body: str
+    place: slice
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -88,7 +89,10 @@ def blocks(page: Path, *languages: str) -> list[Block]:
     """The blocks of a page, in order; those of some languages, or all."""
     text = page.read_text(encoding="utf-8")
     return [
-        Block(page, text.count("\n", 0, found.start()) + 1, found[1], found[2] or "", found[3])
+        Block(
+            *(page, text.count("\n", 0, found.start()) + 1, found[1], found[2] or "", found[3]),
+            slice(*found.span(3)),
+        )
         for found in FENCE.finditer(text)
         if not languages or found[1] in languages
     ]
@@ -117,18 +121,24 @@ class Reader:
 
     def follow(self, page: Path) -> int:
         """Run a page from top to bottom; return how many blocks were run."""
-        printed, count = "", 0
-        for block in blocks(page):
+        count = 0
+        for block, printed in self.outputs(page):
             if block.language == "text":
                 check_output(block, printed)
-            elif block.title:
+            count += block.runs
+        return count
+
+    def outputs(self, page: Path) -> Iterator[tuple[Block, str]]:
+        """Run a page; yield each block with what was printed by the last one that was run."""
+        printed = ""
+        for block in blocks(page):
+            if block.language != "text" and block.title:
                 self.write(block)
             elif block.sets_up:
                 self.install(block)
             elif block.runs:
                 printed = self.run(block)
-                count += 1
-        return count
+            yield block, printed
 
     def write(self, block: Block) -> None:
         """Save a block as the file that its title names."""

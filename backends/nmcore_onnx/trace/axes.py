@@ -1,4 +1,4 @@
-"""Where an axis is behind an operator that adds or drops others."""
+"""Axes: where they are behind an operator that adds or drops others, and what runs over them."""
 
 from __future__ import annotations
 
@@ -42,27 +42,39 @@ def axis_behind(node: ir.Node, axis: int, axes: list[int]) -> int | None:
     return axis
 
 
-def is_combined(value: ir.Value, trace: Trace, axis: int) -> bool:
-    """Whether a reader of a value reduces or normalises over an axis, Transposes between or not."""
-    return any(_combines(use.node, trace, axis) for use in value.uses())
+_SUMS = ("ReduceSum", "ReduceMean")
+_NORMALISE = ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization")
 
 
-def _combines(node: ir.Node, trace: Trace, axis: int) -> bool:
+def is_reduced_over(value: ir.Value, trace: Trace, axis: int, *, sums: bool = True) -> bool:
+    """Whether what reads a value reduces it along an axis or normalises it there.
+
+    Readers behind a Transpose count, others behind operators do not. Without ``sums`` sums and
+    means do not count either: where a channel is gone, the others can make up for it in them.
+    """
+    return any(_reduces(use.node, trace, axis, sums) for use in value.uses())
+
+
+def _reduces(node: ir.Node, trace: Trace, axis: int, sums: bool) -> bool:
     if node.op_type == "Transpose" and "perm" in node.attributes:
         order = list(node.attributes["perm"].as_ints())
-        return axis in order and is_combined(node.outputs[0], trace, order.index(axis))
+        behind = order.index(axis) if axis in order else None
+        return behind is not None and is_reduced_over(node.outputs[0], trace, behind, sums=sums)
     shape = trace.shape(node.inputs[0])
-    if shape is None:
+    if shape is None or (node.op_type in _SUMS and not sums):
         return False
     if node.op_type.startswith("Reduce"):
         axes = reduced_axes(node)
-        return axes is not None and axis in {each % len(shape) for each in axes}
-    if node.op_type in ("Softmax", "LogSoftmax"):
-        since_13 = trace.graph.opset_imports.get("", 1) >= 13
-        given = node.attributes["axis"].as_int() if "axis" in node.attributes else None
-        over = (-1 if since_13 else 1) if given is None else given
-        return axis == over % len(shape) if since_13 else axis >= over % len(shape)
-    return False
+        return axes is not None and (not axes or axis in {each % len(shape) for each in axes})
+    return node.op_type in _NORMALISE and axis in _normalised_axes(node, trace, len(shape))
+
+
+def _normalised_axes(node: ir.Node, trace: Trace, rank: int) -> set[int]:
+    """The axes that a softmax or LpNormalization runs over."""
+    given = node.attributes["axis"].as_int() if "axis" in node.attributes else None
+    if node.op_type == "LpNormalization" or trace.graph.opset_imports.get("", 1) >= 13:
+        return {(-1 if given is None else given) % rank}
+    return set(range((1 if given is None else given) % rank, rank))
 
 
 def times(count: int | None, dims: list[int | str]) -> int | None:

@@ -11,7 +11,7 @@ from nmcore_onnx.ir.constants import Place
 from nmcore_onnx.ir.types import Dim
 from nmcore_onnx.shapes import shape_values
 from nmcore_onnx.shapes.reshape_axes import Segment, match
-from nmcore_onnx.trace.axes import axis_behind, is_combined, squeezed_axes, times
+from nmcore_onnx.trace.axes import axis_behind, is_reduced_over, squeezed_axes, times
 from nmcore_onnx.trace.channels import Channels
 from nmcore_onnx.trace.context import Trace
 from nmcore_onnx.trace.recurrent.initial_states import begins_layers
@@ -109,7 +109,7 @@ def _regrouped(
     """The channels after a Reshape; None where no axis stands for them.
 
     1. All axes of the segment become one.
-    2. The channel axis alone becomes several: heads, or the groups of a shuffle.
+    2. The channel axis becomes several: heads, parts, or the groups of a shuffle.
     3. The channel axis comes first and others behind it are mixed in: the groups of a group norm,
        or the way back from there.
     4. The channel axis comes last and its blocks join the axes before it, as heads join the batch;
@@ -122,7 +122,7 @@ def _regrouped(
         inner = times(channels.inner, [shape[axis] for axis in segment.ins[1:]])
         if inner is not None and lengths[-1] == len(channels.atoms) * inner:
             return replace(channels, axis=segment.outs[-1], outer=1, inner=inner)
-    # Axes of length one behind the channels, as pooling leaves them, go unnoticed.
+    # Axes of length one behind the channels, as pooling leaves them, count for nothing.
     if segment.ins[0] == channels.axis and all(shape[axis] == 1 for axis in segment.ins[1:]):
         return _split(node, trace, channels, segment.outs, lengths)
     if segment.ins[-1] == channels.axis and len(segment.outs) == 2:
@@ -169,16 +169,19 @@ def _split(
         return None
     # One length may be whatever is left.
     rest = len(atoms) // math.prod(known)
+    if len(known) == len(lengths) and rest != 1:  # a model whose shapes contradict each other
+        return None
     known = [length if length in known else rest for length in lengths]
-    grids = [
-        atoms.reshape(known).swapaxes(0, axis).reshape(length, -1)
+    owners = trace.atoms.roots(atoms)
+    blocks = [
+        owners.reshape(known).swapaxes(0, axis).reshape(length, -1)
         for axis, length in enumerate(known)
     ]
     # Where the blocks along an axis are the same channels already, it stands without tying any.
-    same = [k for k, grid in enumerate(grids) if len(grid) > 1 and (grid == grid[:, :1]).all()]
-    chosen = same[0] if len(same) == 1 else _standing_axis(node, trace, known, outs)
-    trace.atoms.tie(grids[chosen])
-    return Channels(outs[chosen], grids[chosen][:, 0].copy())
+    free = [k for k, block in enumerate(blocks) if len(block) > 1 and (block == block[:, :1]).all()]
+    chosen = free[0] if len(free) == 1 else _standing_axis(node, trace, known, outs)
+    trace.atoms.tie(blocks[chosen])
+    return Channels(outs[chosen], blocks[chosen][:, 0].copy())
 
 
 def _standing_axis(node: ir.Node, trace: Trace, lengths: list[int], outs: tuple[int, ...]) -> int:
@@ -186,19 +189,24 @@ def _standing_axis(node: ir.Node, trace: Trace, lengths: list[int], outs: tuple[
 
     In a shuffle (Reshape, Transpose, Reshape) the longest; of what recurrent layers begin with the
     last, that of the units, which both directions have alike; else the first, which is that of the
-    attention heads, unless it only tells query, key and value apart. One that is summed or
-    normalised over cannot stand: the longest of the others does, as in split attention (ResNeSt),
+    attention heads, unless it only tells query, key and value apart. Axes of length one do not
+    count. Along an axis that is normalised over, nothing may go; along one that is summed over,
+    what is gone must be made up for: a longer one stands instead, as in split attention (ResNeSt),
     which weighs parts of equal channels.
     """
     if _is_shuffle(node, outs):
         return lengths.index(max(lengths))
     if begins_layers(node.outputs[0]):
         return len(lengths) - 1
+    longer = [k for k, length in enumerate(lengths) if length > 1] or [0]
     apart = len(lengths) > 2 or _is_taken_apart(node, trace, outs[0])
-    first = 1 if lengths[0] <= 3 and apart else 0
-    if not is_combined(node.outputs[0], trace, outs[first]):
+    first = longer[1] if 1 < lengths[0] <= 3 and apart and len(longer) > 1 else longer[0]
+    made = node.outputs[0]
+    if not is_reduced_over(made, trace, outs[first]):
         return first
-    others = [k for k, out in enumerate(outs) if not is_combined(node.outputs[0], trace, out)]
+    others = [k for k in longer if not is_reduced_over(made, trace, outs[k])]
+    if not is_reduced_over(made, trace, outs[first], sums=False):
+        others.insert(0, first)
     return max(others, key=lambda k: lengths[k], default=first)
 
 

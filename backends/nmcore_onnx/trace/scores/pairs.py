@@ -12,6 +12,9 @@ from nmcore_onnx.trace.scores.order import wrong_order
 from nmcore_onnx.trace.scores.slots import Side, TracedPair
 from nmcore_onnx.trace.scores.softmax import Meeting, meetings
 
+# No head has more channels; a file that says so is out for our memory.
+_WIDEST = 2**16
+
 
 def find_pairs(trace: Trace, taken: Collection[str]) -> tuple[list[TracedPair], list[Declined]]:
     """Every attention whose queries and keys can become narrower, and every other one.
@@ -45,6 +48,8 @@ def _pair(trace: Trace, meeting: Meeting, names: set[str]) -> TracedPair:
     widths = [size // each.heads for size, each in zip(sizes, (query, key), strict=True) if size]
     if len(set(widths)) > 1 or widths[0] < 2:
         raise NotFollowedError("its heads hold one channel")
+    if widths[0] > _WIDEST:
+        raise NotFollowedError("its heads are wider than any")
     if label(node) in names:
         raise NotFollowedError("another node has the same name")
     atoms = trace.atoms.fresh(widths[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chain import Chain
-from proving import prove
+from proving import prove, widths
 
 
 def split_attention(parts: int, width: int) -> Chain:
@@ -32,3 +32,48 @@ def split_attention(parts: int, width: int) -> Chain:
 def test_channel_k_of_every_part_goes_at_once(parts):
     model = split_attention(parts, 8).build()
     prove(model, {"conv1": 12 // parts, "conv2": 8, "conv3": 6})
+
+
+def pooled(width: int, target: tuple[int, ...]) -> Chain:
+    """A layer whose pooled channels are split into other axes."""
+    chain = Chain((1, 3, 6, 6)).conv(width).node("GlobalAveragePool")
+    return chain.node("Reshape", np.array(target))
+
+
+@pytest.mark.parametrize(
+    ("target", "units"), [((1, 3, 1, 4), 4), ((1, 2, 1, 6), 6), ((1, 12, 1, 1), 12), ((1, 12), 12)]
+)
+def test_axes_of_length_one_stand_for_nothing(target, units):
+    chain = pooled(12, target).node("Relu").node("Flatten").gemm(5)
+    prove(chain.build(), {"conv1": units})
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean"])
+@pytest.mark.parametrize(("target", "units"), [((1, 16, 2), 16), ((1, 2, 16), 16)])
+def test_the_longer_axis_stands_where_one_is_summed(op, target, units):
+    chain = pooled(32, target)
+    if op == "ReduceSum":
+        chain.node(op, np.array([1]), keepdims=0)
+    else:
+        chain.node(op, axes=[1], keepdims=0)
+    chain.width = target[2]
+    assert widths(chain.gemm(5).build()) == {"conv1": units}
+
+
+@pytest.mark.parametrize(("op", "opset"), [("Softmax", 12), ("Softmax", 13), ("Hardmax", 13)])
+def test_what_is_normalised_over_does_not_stand(op, opset):
+    chain = Chain((1, 3, 6, 6), opset=opset).conv(24).node("GlobalAveragePool")
+    chain.node("Reshape", np.array([1, 4, 6])).node("Transpose", perm=[0, 2, 1])
+    chain.node(op, axis=2).node("Flatten")
+    assert widths(chain.gemm(5, 24).build()) == {"conv1": 6}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_gate_from_the_parts_sum_may_stand_on_either_side(turned):
+    """The sum over parts has tied nothing yet where the gate is met first."""
+    chain = Chain((1, 3, 6, 6)).conv(32).node("Relu").node("Reshape", np.array([1, 4, 8, 16]))
+    found = chain.value
+    chain.node("ReduceSum", np.array([1]), keepdims=1).node("Sigmoid")
+    chain.raw("Mul", *((chain.value, found) if turned else (found, chain.value)))
+    chain.node("Reshape", np.array([1, 32, 4, 4]))
+    prove(chain.conv(5).build(), {"conv1": 8})
