@@ -4,7 +4,7 @@
 
 The tests compare such output with numbers left out, so that other machines pass them; the numbers
 grow old unnoticed. This runs a page as the tests do and writes what is printed in place of what was
-said, line by line, where only numbers differ. Text around the blocks that repeats a figure is for
+said, where only numbers differ. Text around the blocks that repeats a figure is for
 whoever runs this to mend: lines that change are told, and those whose words are no longer printed.
 """
 
@@ -38,10 +38,27 @@ def likeness(line: str) -> re.Pattern[str]:
     return re.compile(rf"\s*{''.join(found)}\s*")
 
 
-def refreshed(said: Sequence[str], printed: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Each line that a page shows, or the printed one of the same words behind the last found.
+def with_numbers(line: str, printed: str) -> str:
+    """A line with the numbers of another one of the same words, in the columns of its own."""
+    parts, rest = [], 0
+    pairs = zip(pages.NUMBER.finditer(line), pages.NUMBER.findall(printed), strict=True)
+    for found, number in pairs:
+        before = line[rest : found.start()]
+        more = len(number) - len(found[0])
+        if more > 0:  # The spaces before make room, all but one.
+            room = max(0, len(before) - len(before.rstrip()) - 1)
+            before = before[: len(before) - min(more, room)]
+        elif before.endswith("  "):
+            number = number.rjust(len(found[0]))
+        parts += [before, number]
+        rest = found.end()
+    return "".join([*parts, line[rest:]])
 
-    With it comes whether it is still printed.
+
+def refreshed(said: Sequence[str], printed: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Each line that a page shows, with the numbers of the printed one behind the last found.
+
+    With it comes whether its words are still printed.
     """
     at = 0
     for line in said:
@@ -54,8 +71,7 @@ def refreshed(said: Sequence[str], printed: Sequence[str]) -> Iterator[tuple[str
             yield line, False
             continue
         at = place + 1
-        same = MORE in line or printed[place].split() == line.split()
-        yield line if same else printed[place].rstrip(), True
+        yield line if MORE in line else with_numbers(line, printed[place]), True
 
 
 def refresh(page: Path) -> list[str]:
@@ -66,7 +82,7 @@ def refresh(page: Path) -> list[str]:
             if block.language != "text" or block.title != pages.FOR_EXAMPLE:
                 continue
             said = block.body.splitlines()
-            now = list(refreshed(said, printed.splitlines()))
+            now = list(refreshed(said, pages.settled(printed).splitlines()))
             for before, (after, found) in zip(said, now, strict=True):
                 told += [] if found else [f"not printed: {before}"]
                 told += [] if before == after else [f"- {before}", f"+ {after}"]

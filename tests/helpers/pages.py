@@ -173,12 +173,16 @@ class Reader:
         return done.stdout
 
 
+def settled(printed: str) -> str:
+    """Output without what it says of times because the machine was busy, or was not."""
+    return CHANGE.sub("not certain", printed.replace(", uncertain", ""))
+
+
 def check_output(block: Block, printed: str) -> None:
     """Compare what a page says is printed with what was."""
     how = ELLIPSIS | NORMALIZE_WHITESPACE
     mask = NUMBER if block.title == FOR_EXAMPLE else re.compile("(?!)")
-    # What is said of times depends on how busy the machine is.
-    printed = CHANGE.sub("not certain", printed.replace(", uncertain", ""))
+    printed = settled(printed)
     said, got = (mask.sub("#", text) for text in (block.body, printed))
     assert OutputChecker().check_output(said, got, how), f"{block}: got\n{printed}"
 

@@ -18,10 +18,10 @@ def refresh():
     return module
 
 
-def test_lines_of_the_same_words_are_replaced_in_order(refresh):
-    said = ["...", "size  1,000 kB", "", "lost 3.5 % of 10", "other words", "..."]
-    printed = ["first", "size     20 kB", "lost 4 % of 12 ", "size 30 kB"]
-    now = ["...", "size     20 kB", "", "lost 4 % of 12", "other words", "..."]
+def test_lines_of_the_same_words_get_new_numbers_in_their_columns(refresh):
+    said = ["...", "size  1,000 kB   7", "", "lost 3.5 % of 10", "other words", "..."]
+    printed = ["first", "size  20 kB  1,000", "lost 4 % of 12 ", "size 30 kB 8"]
+    now = ["...", "size     20 kB 1,000", "", "lost 4 % of 12", "other words", "..."]
     assert [line for line, _ in refresh.refreshed(said, printed)] == now
     assert [found for _, found in refresh.refreshed(said, printed)] == [True] * 4 + [False, True]
 
