@@ -138,7 +138,11 @@ def _sliced(node: ir.Node, source: tuple[Dim, ...], known: Shapes) -> list[Dim] 
     if (named[0] and axes is None) or (named[1] and steps is None):
         return None
     shape = list(source)
-    for number, axis in enumerate(range(len(starts)) if axes is None else axes):
+    sliced = range(len(starts)) if axes is None else axes
+    # Sizes contradict each other where a branch is looked at that is never taken.
+    if any(not -len(source) <= axis < len(source) for axis in sliced):
+        return None
+    for number, axis in enumerate(sliced):
         size, step = source[axis], 1 if steps is None else steps[number]
         part = slice(starts[number], ends[number], step)
         shape[axis] = (
