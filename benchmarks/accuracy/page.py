@@ -70,7 +70,7 @@ DIFFERENT = """## What differs from the paper, and where merge loses
 * **Where moments does not win.** It fits all kept channels, and a constant, to each removed one,
   and needs no theorem about activations; but it must know what activations there are. Without data
   it guesses what inputs look like. On LeNet-300-100 it mixes them from the rows of the first layer
-  and loses up to 0.6 points to merging where 20 to 50 % of the channels go; from 60 % on it wins.
+  and loses up to 0.5 points to merging where 10 to 50 % of the channels go; from 60 % on it wins.
   Some 256 unlabelled images mend that. Where next to nothing is lost by any method, the order of
   all of them is chance.
 * **moments+data of the VGGs**, in table 1 and of other programs' channels, was measured before
