@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import wave
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,8 +167,8 @@ def test_the_job_runs(block, reader):
     skip_without(needed, reader)
     for drawn in blocks(PAGE, "sh"):
         if drawn.programs == {"python"} and drawn.runs:
-            reader.run(type(block)(block.page, drawn.line, "sh", "", shortened(drawn)))
-    printed = reader.run(type(block)(block.page, block.line, "sh", "", shortened(block)))
+            reader.run(replace(drawn, body=shortened(drawn)))
+    printed = reader.run(replace(block, body=shortened(block)))
     assert len(made) == 1
     assert (reader.folder / made.pop()).stat().st_size > 0
     assert re.search(r"agreement|cosine|boxes|strings|IoU|same decision", printed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -33,5 +35,5 @@ def test_the_page_runs(reader):
         body = block.body.replace(IDS, SMALL_IDS)
         assert (body != block.body) == (block.language == "python")
         body = body.replace("--vocabulary 16000", "--vocabulary 20")
-        reader.run(type(block)(block.page, block.line, block.language, "", body))
+        reader.run(replace(block, body=body))
     assert (reader.folder / "path" / "to" / "small.onnx").is_file()
