@@ -73,6 +73,7 @@ DIFFERENT = """## What differs from the paper, and where merge loses
   and loses up to 0.5 points to merging where 10 to 50 % of the channels go; from 60 % on it wins.
   Some 256 unlabelled images mend that. Where next to nothing is lost by any method, the order of
   all of them is chance.
+* **moments of other programs' table** was measured before synthetic inputs were photographs.
 * **moments+data of the VGGs**, in table 1 and of other programs' channels, was measured before
   their two fully connected layers were fitted together, which moves them by a tenth or two (see How
   it works). All other networks but LeNet-300-100, which was measured after, have no such pair.
