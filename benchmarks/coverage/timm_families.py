@@ -164,7 +164,10 @@ def table(records: dict[str, Record], most: float) -> str:
     ]
     for family, record in sorted(done.items(), key=lambda item: -item[1]["share"]):
         kind = " (convolutional)" if family in CONVOLUTIONAL else ""
-        figures = f"{record['params']:,} | {record['share']:.3f} | {record['without classes']:.3f}"
+        # A file of an earlier form of this program does not tell the second share.
+        shares = [record["share"], record.get("without classes")]
+        told = ["" if share is None else f"{share:.3f}" for share in shares]
+        figures = " | ".join([f"{record['params']:,}", *told])
         lines.append(f"| {family}{kind} | {record['model']} | {figures} |")
         if record["share"] > most:
             lines += [f"| | {count} x {reason} | | | |" for reason, count in record["reasons"]]

@@ -116,3 +116,15 @@ def test_wrong_options_are_one_line(capsys, tmp_path, monkeypatch):
         runpy.run_path(str(FOLDER / "run.py"), run_name="__main__")
     assert stopped.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_shares_are_told_without_what_makes_the_classes(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import timm_families
+
+    model = Chain().conv(8).node("GlobalAveragePool").node("Flatten").gemm(10).build()
+    assert timm_families.of_classes(model, 10) == 10 * 8 + 10
+    record = {"model": "m", "ended": "compressed", "params": 1000, "share": 0.5, "reasons": []}
+    told = timm_families.table({"a": record | {"without classes": 0.25}, "b": record}, 0.55)
+    assert "| a | m | 1,000 | 0.500 | 0.250 |" in told
+    assert "| b | m | 1,000 | 0.500 |  |" in told

@@ -77,3 +77,15 @@ def test_a_gate_from_the_parts_sum_may_stand_on_either_side(turned):
     chain.raw("Mul", *((chain.value, found) if turned else (found, chain.value)))
     chain.node("Reshape", np.array([1, 32, 4, 4]))
     prove(chain.conv(5).build(), {"conv1": 8})
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_channels_that_are_tied_already_stand_without_tying_others(turned):
+    """A gate that knows parts ties channel k of each; nothing tells that behind the ReLU."""
+    chain = Chain((1, 3, 6, 6)).conv(32).node("GlobalAveragePool")
+    found, chain.value, chain.width = chain.value, "input", 3
+    chain.conv(32).node("GlobalAveragePool").node("Reshape", np.array([1, 4, 8]))
+    chain.node("Softmax", axis=1).node("Reshape", np.array([1, 32, 1, 1]))
+    chain.raw("Mul", *((chain.value, found) if turned else (found, chain.value)))
+    chain.node("Reshape", np.array([1, 4, 8])).node("Relu").node("Softmax", axis=1).node("Flatten")
+    prove(chain.gemm(5, 32).build(), {"conv1": 8})
