@@ -32,8 +32,8 @@ from nmcore.utils.progress import Progress, silent
 
 Curves = Mapping[str, NDArray[np.float64]]
 
-# A coarser rounding may add this share to the error that a finer one is predicted to leave, and
-# leave this share more of the budget unused.
+# A coarser rounding may add this share to what the best one comes to, as error times work in whole
+# blocks, and leave this share more of the budget unused.
 SPARE, UNUSED = 0.1, 0.03
 
 
@@ -80,10 +80,13 @@ class Choices:
 
 
 class Allocated(NamedTuple):
-    """Widths by group, and the share of the budget that they use."""
+    """Widths by group, the share of the budget that they use, and that with all widths rounded up
+    to whole blocks of the coarsest rounding.
+    """
 
     counts: Mapping[str, int]
     used: float
+    in_blocks: float
 
 
 def meet(
@@ -126,10 +129,11 @@ def meet(
 
 
 def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotment:
-    """The coarsest rounding that leaves little more error, and of the budget, than the finest.
+    """The coarsest rounding that does about as well as the best, and leaves little of the budget.
 
     Kernels of convolutions and poolings work on whole blocks of channels, so that an odd width
-    takes the time of the next multiple, or more where it needs another kernel.
+    takes the time of the next multiple, or more where it needs another kernel. So errors are
+    compared times the work in whole blocks: what takes a third more time has to err a quarter less.
 
     Parameters
     ----------
@@ -141,16 +145,22 @@ def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotmen
     Examples
     --------
     >>> curves = {"a": np.arange(1.0, 32.0)}
-    >>> coarsest_of({16: Allocated({"a": 16}, 0.99), 4: Allocated({"a": 20}, 1.0)}, curves).notes
+    >>> fine = Allocated({"a": 20}, used=1.0, in_blocks=1.1)
+    >>> coarse = Allocated({"a": 16}, used=0.99, in_blocks=0.99)
+    >>> coarsest_of({16: coarse, 4: fine}, curves).notes
     ('widths in multiples of 4: those of 16 would leave 33 % more error, as predicted',)
-    >>> coarsest_of({16: Allocated({"a": 16}, 0.8), 4: Allocated({"a": 20}, 1.0)}, curves).notes
+    >>> coarsest_of({16: coarse, 4: fine._replace(in_blocks=1.5)}, curves).counts
+    {'a': 16}
+    >>> coarsest_of({16: coarse._replace(used=0.9)}, curves).notes
+    ('10 % of the budget is left: no next width of a group fits into it',)
+    >>> coarsest_of({16: coarse._replace(used=0.8), 4: fine}, curves).notes
     ('widths in multiples of 4: those of 16 would leave 20 % of the budget unused',)
     """
     errors = {multiple: _error(each.counts, curves) for multiple, each in candidates.items()}
     most = max(each.used for each in candidates.values()) - UNUSED
-    using = [multiple for multiple, each in candidates.items() if each.used >= most]
-    enough = (1 + SPARE) * min(errors[multiple] for multiple in using)
-    multiple = max(each for each in using if errors[each] <= enough)
+    using = {multiple: each for multiple, each in candidates.items() if each.used >= most}
+    worth = {multiple: errors[multiple] * each.in_blocks for multiple, each in using.items()}
+    multiple = max(each for each in using if worth[each] <= (1 + SPARE) * min(worth.values()))
     coarser = min((each for each in errors if each > multiple), default=None)
     notes = []
     if coarser is not None and coarser not in using:
@@ -159,8 +169,13 @@ def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotmen
     elif coarser is not None and errors[multiple] > 0:
         more = 100 * (errors[coarser] / errors[multiple] - 1)
         notes = [f"those of {coarser} would leave {more:.0f} % more error, as predicted"]
-    told = tuple(f"{_rounded(multiple)}: {note}" for note in notes)
-    return Allotment(candidates[multiple].counts, told)
+    told = [f"{_rounded(multiple)}: {note}" for note in notes]
+    left = 1 - candidates[multiple].used
+    if left > UNUSED:
+        told.append(
+            f"{100 * left:.0f} % of the budget is left: no next width of a group fits into it"
+        )
+    return Allotment(candidates[multiple].counts, tuple(told))
 
 
 def _error(counts: Mapping[str, int], curves: Curves) -> float:
@@ -226,7 +241,16 @@ def _allocated(
     multiples = _multiples(graph, multiple, finer=_is_free(choices))
     target = budget.share * total
     counts = allocate(curves, meter, multiples, fixed=fixed, target=target)
-    return Allocated(counts, (fixed + meter.total()) / target)
+    used = fixed + meter.total()
+    _fill_blocks(meter, _multiples(graph, max(choices.multiples), finer=_is_free(choices)))
+    return Allocated(counts, used / target, (fixed + meter.total()) / target)
+
+
+def _fill_blocks(meter: Meter, blocks: Mapping[str, int]) -> None:
+    """Round all widths up to whole blocks, as far as groups have so many channels."""
+    for name, block in blocks.items():
+        whole = -(-meter.kept[name] // block) * block
+        meter.kept[name] = min(whole, meter.widths[name])
 
 
 def _within_latency(graph: Graph, choices: Choices, share: float, curves: Curves) -> Allotment:

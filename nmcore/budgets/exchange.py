@@ -3,12 +3,14 @@
 The errors of the groups add up, and their costs are tied by products: the least error under a
 budget is a multiple-choice knapsack problem. Its Lagrangian relaxation (Everett, "Generalized
 Lagrange multiplier method", Operations Research 1963) prices cost by a multiplier and lets each
-group take the width of the least error plus priced cost, given the widths of the others.
+group take the width of the least error plus priced cost, given the widths of the others. It finds
+only widths on the lower convex hull of error over cost; trades between two groups find those
+between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,8 @@ from nmcore.group import IntArray
 
 # Multipliers that are tried, and rounds in which groups settle for one of them.
 _MULTIPLIERS, _ROUNDS = 24, 6
+# A trade that gains a smaller share of a group's error is not worth another round.
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,14 @@ class _Options:
 
     widths: IntArray
     errors: NDArray[np.float64]
+
+    def error(self, width: int) -> float:
+        """The error with so many channels."""
+        return float(self.errors[np.searchsorted(self.widths, width)])
+
+    def added(self, before: int, width: int) -> float:
+        """The error that going from one width to another adds."""
+        return self.error(width) - self.error(before)
 
 
 def options(curve: NDArray[np.float64], kept: int, multiple: int) -> _Options:
@@ -102,13 +114,11 @@ def exchanged(
     _fill(choices, meter, room)
     if _total(choices, meter) >= least:
         meter.kept.update(greedy)
+    _trade(choices, meter, room)
 
 
 def _total(choices: Mapping[str, _Options], meter: Meter) -> float:
-    return sum(
-        float(each.errors[np.searchsorted(each.widths, meter.kept[name])])
-        for name, each in choices.items()
-    )
+    return sum(each.error(meter.kept[name]) for name, each in choices.items())
 
 
 def _dearest(choices: Mapping[str, _Options], meter: Meter) -> float:
@@ -148,8 +158,8 @@ def _fill(choices: Mapping[str, _Options], meter: Meter, room: float) -> None:
             fits = cost <= left
             if not fits.any():
                 continue
-            now = each.errors[np.searchsorted(each.widths, meter.kept[name])]
-            gain = (now - each.errors[wider][fits]) / np.maximum(cost[fits], room * ROUNDING)
+            saved = each.error(meter.kept[name]) - each.errors[wider][fits]
+            gain = saved / np.maximum(cost[fits], room * ROUNDING)
             if gain.max() > best:
                 best, found = (
                     float(gain.max()),
@@ -158,3 +168,52 @@ def _fill(choices: Mapping[str, _Options], meter: Meter, room: float) -> None:
         if found is None:
             return
         meter.kept[found[0]] = found[1]
+
+
+def _trade(choices: Mapping[str, _Options], meter: Meter, room: float) -> None:
+    """Widen one group and narrow another for as long as that lowers the error of all."""
+    for _ in range(_ROUNDS):
+        traded = [_traded(choices, meter, room, name) for name in choices]
+        if not any(traded):
+            return
+        _fill(choices, meter, room)
+
+
+def _traded(choices: Mapping[str, _Options], meter: Meter, room: float, name: str) -> bool:
+    """Make the best trade that widens a group, and say whether there is any."""
+    each, before = choices[name], meter.kept[name]
+    now = int(np.searchsorted(each.widths, before))
+    best, found = _NOTHING * float(each.errors[now]), {name: before}
+    for step in _doubling(now, len(each.widths) - 1):
+        gain = float(each.errors[now] - each.errors[step])
+        meter.kept[name] = int(each.widths[step])
+        missing = meter.total() - room * (1 + ROUNDING)
+        for other in choices:
+            if other == name:
+                continue
+            width = _narrower(choices[other], meter, other, missing, gain - best)
+            if width is not None:
+                best = gain - choices[other].added(meter.kept[other], width)
+                found = {name: meter.kept[name], other: width}
+    meter.kept[name] = before
+    meter.kept.update(found)
+    return len(found) > 1
+
+
+def _doubling(first: int, last: int) -> Sequence[int]:
+    """One, two, four, ... after the first, up to the last."""
+    return [first + 2**each for each in range((last - first).bit_length())]
+
+
+def _narrower(each: _Options, meter: Meter, name: str, missing: float, most: float) -> int | None:
+    """The width of a group that saves what is missing and adds less error than so much, if any."""
+    now = meter.kept[name]
+    less = each.widths[each.widths < now]
+    # Costs are looked up last, as they take the time.
+    if not len(less) or each.added(now, int(less[-1])) >= most:
+        return None
+    saved = meter.costs(name, np.array([now])) - meter.costs(name, less)
+    enough = less[saved >= missing]
+    if not len(enough) or each.added(now, int(enough[-1])) >= most:
+        return None
+    return int(enough[-1])

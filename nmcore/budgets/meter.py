@@ -20,7 +20,10 @@ ANY: Multiples = {}
 
 
 class Meter:
-    """The cost of a model for any widths of its groups, kept up to date as they shrink."""
+    """The cost of a model for any widths of its groups, kept up to date as they shrink.
+
+    ``widths`` are those of the model, and ``kept`` what each group has now.
+    """
 
     def __init__(self, terms: Sequence[Term], widths: Mapping[str, int], kind: str) -> None:
         self._sizes: list[float] = [getattr(term, kind) for term in terms]
@@ -31,7 +34,7 @@ class Meter:
             # A weight whose rows and columns belong to one group names it twice.
             for name in dict.fromkeys(self._groups[number]):
                 self._of[name].append(number)
-        self._widths = dict(widths)
+        self.widths = dict(widths)
         self.kept = dict(widths)
 
     def total(self) -> float:
@@ -64,10 +67,10 @@ class Meter:
             share = np.full(len(widths), self._sizes[number])
             for other in self._groups[number]:
                 now = widths if other == name else self.kept[other]
-                share = share * (now / self._widths[other])
+                share = share * (now / self.widths[other])
             found += share
         return found
 
     def _term(self, number: int) -> float:
-        shares = (self.kept[name] / self._widths[name] for name in self._groups[number])
+        shares = (self.kept[name] / self.widths[name] for name in self._groups[number])
         return self._sizes[number] * math.prod(shares)

@@ -21,10 +21,15 @@ def test_a_budget_needs_a_graph_that_knows_its_terms():
     assert meet(graph, None, Choices({"a": 2}), {}).counts == {"a": 2}
 
 
-@pytest.mark.parametrize(("error_of_16", "widest"), [(1.08, 16), (1.2, 8), (9.0, 8)])
-def test_whole_blocks_are_kept_where_they_cost_little(error_of_16, widest):
+@pytest.mark.parametrize(
+    ("error_of_16", "in_blocks", "widest"),
+    [(1.08, 1.0, 16), (1.2, 1.0, 8), (9.0, 1.0, 8), (1.4, 1.3, 16), (1.6, 1.3, 8)],
+)
+def test_whole_blocks_are_kept_where_they_cost_little(error_of_16, in_blocks, widest):
+    """Errors are weighed against the time of the blocks that finer widths leave half empty."""
     counts = {16: {"a": 16}, 8: {"a": 24}, 4: {"a": 28}}
-    allocated = {multiple: Allocated(each, 1.0) for multiple, each in counts.items()}
+    shares = {16: 1.0, 8: in_blocks, 4: in_blocks}
+    allocated = {m: Allocated(each, 1.0, shares[m]) for m, each in counts.items()}
     curve = np.zeros(31)
     curve[[32 - 28 - 1, 32 - 24 - 1, 32 - 16 - 1]] = 1.0, 1.05, error_of_16
     found = coarsest_of(allocated, {"a": curve})
@@ -34,7 +39,7 @@ def test_whole_blocks_are_kept_where_they_cost_little(error_of_16, widest):
 
 
 def test_nothing_is_said_of_widths_that_cost_nothing():
-    counts = {16: Allocated({"a": 16}, 1.0), 4: Allocated({"a": 20}, 1.0)}
+    counts = {16: Allocated({"a": 16}, 1.0, 1.0), 4: Allocated({"a": 20}, 1.0, 1.0)}
     assert coarsest_of(counts, {"a": np.zeros(31)}).counts == counts[16].counts
     curve = np.where(np.arange(31) >= 15, 1.0, 0.0)
     assert coarsest_of(counts, {"a": curve}).counts == counts[4].counts
@@ -42,11 +47,32 @@ def test_nothing_is_said_of_widths_that_cost_nothing():
 
 @pytest.mark.parametrize(("used", "rounding"), [(0.98, 16), (0.96, 4)])
 def test_whole_blocks_do_not_leave_much_of_a_budget_unused(used, rounding):
-    counts = {16: Allocated({"a": 16}, used), 4: Allocated({"a": 20}, 1.0)}
+    counts = {16: Allocated({"a": 16}, used, used), 4: Allocated({"a": 20}, 1.0, 1.0)}
     found = coarsest_of(counts, {"a": np.ones(31)})
     assert found.counts == counts[rounding].counts
     told = "widths in multiples of 4: those of 16 would leave 4 % of the budget unused"
     assert found.notes == (told,) * (rounding == 4)
+
+
+@pytest.mark.parametrize(("coarse_error", "widths"), [(1.3, (32, 32)), (1.5, (20, 44))])
+def test_a_budget_weighs_errors_against_the_blocks_that_they_take(coarse_error, widths):
+    """Widths of 20 and 44 take blocks of 32 and 48 channels: a quarter more than 32 and 32."""
+    groups = [Group(name, 64, [name], ["next"]) for name in "ab"]
+    terms = [Term(640, 10, (name,)) for name in "ab"]
+    cost = Cost(nodes=2, params=20, macs=1280)
+    graph = SimpleNamespace(groups=groups, terms=lambda: terms, cost=lambda: cost)
+    kept = np.arange(63, 0, -1)
+    curves = {
+        "a": np.where(kept >= 20, 0.5, 99.0),
+        "b": np.where(kept >= 44, 0.5, np.where(kept >= 32, coarse_error - 0.5, 99.0)),
+    }
+    found = meet(graph, Budget("macs", 0.5), Choices({"a": 64, "b": 64}, (4, 16)), curves)
+    assert (found.counts["a"], found.counts["b"]) == widths
+
+
+def test_a_budget_that_is_not_used_says_why():
+    found = coarsest_of({4: Allocated({"a": 20}, 0.9, 1.0)}, {"a": np.ones(31)})
+    assert found.notes == ("10 % of the budget is left: no next width of a group fits into it",)
 
 
 @pytest.mark.parametrize(("width", "block"), [(512, 16), (24, 4)])
