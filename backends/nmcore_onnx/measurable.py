@@ -11,13 +11,7 @@ from functools import cached_property
 import numpy as np
 import onnx_ir as ir
 
-from nmcore.group import (
-    FloatArray,
-    IntArray,
-    Reading,
-    RowSums,
-    ScorePair,
-)
+from nmcore.group import FloatArray, IntArray, Reading, RowSums, ScorePair
 from nmcore.plugins import Block, Carried, InputHint, Layer, Pair, Table
 from nmcore_onnx import cost, layers, quantisation
 from nmcore_onnx.graph import OnnxGraph
@@ -31,6 +25,7 @@ from nmcore_onnx.probes import (
     output_kinds,
     padding,
     pairs,
+    probabilities,
     queries,
     residual_blocks,
 )
@@ -45,6 +40,8 @@ from nmcore_onnx.trace.slots import ConsumerSlot
 
 # Since when operators can leave rows out.
 _COMPRESS = 9
+# So many times as many rows where few of them count.
+_PROBABLE = 16
 
 
 class MeasurableGraph(OnnxGraph):
@@ -308,6 +305,7 @@ class MeasurableGraph(OnnxGraph):
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
         per_sample = self._rows_per_sample(slot)
+        rows *= _PROBABLE if slot.node in self._probable else 1
         step = coprime_step(per_sample * samples / rows)
         own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
         return [
@@ -350,7 +348,12 @@ class MeasurableGraph(OnnxGraph):
             residual,
             consumers.offset(slot, first, alive),
             mask=self._mask_of(slot),
+            probable=slot.node in self._probable,
         )
+
+    @cached_property
+    def _probable(self) -> frozenset[ir.Node]:
+        return probabilities.layers(self._trace)
 
     def _mask_of(self, slot: ConsumerSlot) -> str | None:
         """The mask of the positions that a consumer reads, where there is one."""

@@ -107,15 +107,25 @@ class Builder:
         ones = self.node("ConstantOfShape", length, value=ir.tensor(np.ones(1, np.float32)))
         return self.node("MatMul", ones, value)
 
-    def centred(self, rows: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """The mean of rows, (width,), and how far each is from it.
+    def centred(
+        self, rows: ir.Value, weights: ir.Value | None = None
+    ) -> tuple[ir.Value, ir.Value]:
+        """The mean of rows, (width,), and how far each is from it, times the root of its weight
+        where weights (n, 1) are given.
 
         What single precision leaves of a mean over many rows is put right by the mean of the rest.
         """
-        count = self.count(rows)
-        rough = self.node("Div", self.total(rows), count)
+        count = self.count(rows) if weights is None else self.total(weights)
+        rough = self.node("Div", self._weighed(rows, weights), count)
         rest = self.node("Sub", rows, rough)
-        return self.node("Add", rough, self.node("Div", self.total(rest), count)), rest
+        mean = self.node("Add", rough, self.node("Div", self._weighed(rest, weights), count))
+        if weights is not None:
+            rest = self.node("Mul", rest, self.node("Sqrt", weights))
+        return mean, rest
+
+    def _weighed(self, rows: ir.Value, weights: ir.Value | None) -> ir.Value:
+        """The sum over rows, each times its weight."""
+        return self.total(rows if weights is None else self.node("Mul", rows, weights))
 
     def concatenated(self, rows: Sequence[ir.Value]) -> ir.Value:
         """Rows below each other."""

@@ -5,6 +5,11 @@ both reading the same inputs. For each consumer it unfolds the consumer's input 
 features (one row an output position, one feature a channel and tap) and multiplies them together.
 Of a consumer that reads several groups only the columns of the group in question are unfolded.
 Every output is a mean over the rows of a run, or a sum around such means.
+
+Where sigmoids make probabilities of what a consumer gives, its rows are weighed by what an error
+there does to these: p (1 - p), as in the Gauss-Newton steps of logistic regression (iteratively
+reweighted least squares). Else the many rows that are plainly no object would hide the few that
+may be one.
 """
 
 from __future__ import annotations
@@ -28,6 +33,9 @@ from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.slots import ConsumerSlot
 
 _PREFIX = "nmcore.original."
+
+# What a row counts at least whose probabilities are certain, where the most is 1 an output.
+_CERTAIN = 1e-6
 
 # A batch norm whose scale is this small against its largest blocks the channel: nothing that comes
 # before it can make up for anything behind it.
@@ -111,6 +119,8 @@ class Reading:
         Whether the target is what these columns give now, whatever others have lost.
     mask : str or None
         The input whose zeros mark the rows that do not count.
+    probable : bool
+        Whether the model gives the outputs as probabilities, by sigmoids.
     """
 
     slot: ConsumerSlot
@@ -125,6 +135,7 @@ class Reading:
     offset: FloatArray | None = None
     alone: bool = False
     mask: str | None = None
+    probable: bool = False
 
 
 def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
@@ -235,22 +246,48 @@ def _sums(
     """The outputs of one consumer, over all places where its weight is read."""
     read = [_counted(build, each, features(build, current, each)) for each in readings]
     rows, first = build.concatenated(read), readings[0]
-    mean, rows = build.centred(rows)
+    weights = _weights(build, current, original, readings)
+    count = build.count(rows) if weights is None else build.total(weights)
+    mean, rows = build.centred(rows, weights)
     width = len(first.columns) * first.slot.taps
-    outputs = [build.count(rows), mean, build.gram(rows, width)]
+    outputs = [count, mean, build.gram(rows, width)]
     if first.targets:
         assert original is not None
         wanted = [
             _wanted(build, current, original, *each) for each in zip(readings, read, strict=True)
         ]
-        mean, targets = build.centred(build.concatenated(wanted))
+        mean, targets = build.centred(build.concatenated(wanted), weights)
         square = build.node("Mul", targets, targets)
         outputs += [mean, build.total(square), build.product(rows, targets)]
     elif first.residual is not None or first.own is not None:
         fed = build.concatenated([_fed(build, current, each) for each in readings])
-        mean, fed = build.centred(fed)
+        mean, fed = build.centred(fed, weights)
         outputs += [mean, build.total(build.node("Mul", fed, fed))]
     return outputs
+
+
+def _weights(
+    build: Builder, current: Copy, original: Copy | None, readings: Sequence[Reading]
+) -> ir.Value | None:
+    """What each row counts, (n, 1), where not all count alike."""
+    if not all(each.probable for each in readings):
+        return None
+    found = []
+    for each in readings:
+        copy, chosen = (current, each.outputs) if original is None else (original, each.original)
+        operator = operators.weighted(each.slot.node)
+        value = copy.value(operator.output(each.slot.node))
+        rows = operator.output_rows(build, each.slot, value, chosen, each.step)
+        found.append(_counted(build, each, _uncertainty(build, rows, len(chosen))))
+    return build.concatenated(found)
+
+
+def _uncertainty(build: Builder, rows: ir.Value, width: int) -> ir.Value:
+    """The sum of 4 p (1 - p) over each row (n, O) of what sigmoids make p of, (n, 1)."""
+    likely = build.node("Sigmoid", rows)
+    spread = build.node("Sub", likely, build.node("Mul", likely, likely))
+    total = build.node("MatMul", spread, build.constant(np.full((width, 1), 4, np.float32)))
+    return build.node("Add", total, build.constant(np.full(1, _CERTAIN, np.float32)))
 
 
 def _wanted(
