@@ -59,7 +59,7 @@ def random_inputs(
     shapes = assumed_shapes(inputs, image_size, sequence_size, steps=counted, past=past)
     if inputs and not any(map(math.prod, shapes)):
         raise DataError(
-            f"the model's input {inputs[0].name} has shape {shape_text(shapes[0])}: "
+            f"the model's input {inputs[0].name!r} has shape {shape_text(shapes[0])}: "
             "nothing can be measured on inputs without numbers"
         )
     hints = _with_steps(hints, inputs, shapes)
@@ -195,7 +195,7 @@ def check_affordable(name: str, shape: Sequence[int], count: int = 1) -> None:
     most = MAX_NUMBERS // max(1, math.prod(shape))
     if most < 1:
         raise DataError(
-            f"the model's input {name} of shape {shape_text(shape)} is too large to be made"
+            f"the model's input {name!r} of shape {shape_text(shape)} is too large to be made"
         )
     if count > most:
         raise ArgumentError(f"samples is {count}; at most {most} inputs {name!r} can be made")
@@ -216,4 +216,4 @@ def _random(
         return token_ids(rng, shape, spec, hint)
     if dtype == np.uint8:
         return rng.integers(0, 256, shape).astype(dtype)
-    raise DataError(f"the model's input {spec.name} takes {dtype}, of which no random one is made")
+    raise DataError(f"the model's input {spec.name!r} takes {dtype}, of which no random one is made")

@@ -142,7 +142,7 @@ def _make(
     elif normalisation is not None:
         if normalisation.channels not in (1, channels):
             raise DataError(
-                f"mean or std has {normalisation.channels} numbers; the model's input {spec.name} "
+                f"mean or std has {normalisation.channels} numbers; the model's input {spec.name!r} "
                 f"has {channels} channel{'s' if channels > 1 else ''}"
             )
         if normalisation.form.order == "bgr" and channels == 3:

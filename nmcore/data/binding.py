@@ -169,7 +169,7 @@ def _check(name: str, source: str, array: Array, spec: InputSpec, *, alone: bool
             given = shape if is_ragged(array) else array.shape
             other = "" if alone else ", or that with one more axis in front"
             raise DataError(
-                f"{name}: {source} has shape {shape_text(given)}; the model's input {spec.name} "
+                f"{name}: {source} has shape {shape_text(given)}; the model's input {spec.name!r} "
                 f"needs {shape_text(spec.shape)}{other}"
             )
     for part in array if is_ragged(array) else (array,):
@@ -199,12 +199,12 @@ def check_dtype(name: str, source: str, array: Array, spec: InputSpec) -> None:
         if least <= low and high <= most:
             return
         raise DataError(
-            f"{name}: {source} holds numbers from {low} to {high}; the model's input {spec.name} "
+            f"{name}: {source} holds numbers from {low} to {high}; the model's input {spec.name!r} "
             f"takes {takes}"
         )
     if not np.can_cast(array.dtype, takes, "same_kind"):
         raise DataError(
-            f"{name}: {source} is {array.dtype}; the model's input {spec.name} takes {takes}"
+            f"{name}: {source} is {array.dtype}; the model's input {spec.name!r} takes {takes}"
         )
 
 

@@ -80,7 +80,7 @@ def _layout(spec: InputSpec, layout: str | None) -> tuple[int, int, int, bool]:
             return height or IMAGE_SIZE, width or IMAGE_SIZE, channels, last
     wanted = f" of layout {layout}" if layout else ""
     raise DataError(
-        f"a folder of pictures{wanted} does not fit the model's input {spec.name} "
+        f"a folder of pictures{wanted} does not fit the model's input {spec.name!r} "
         f"{shape_text(spec.shape)}"
     )
 

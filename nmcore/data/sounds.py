@@ -129,7 +129,7 @@ def _filled(spec: InputSpec, inputs: Sequence[InputSpec], rate: int, count: int)
     if spec.dtype.kind == "f":
         return np.zeros((count, *shape), spec.dtype)
     raise DataError(
-        f"the model's input {spec.name} is no sound, sample rate or state: give an .npz"
+        f"the model's input {spec.name!r} is no sound, sample rate or state: give an .npz"
     )
 
 

@@ -308,7 +308,7 @@ class TestBadInput:
             (["--method", "magic"], "'magic' is not one of 'auto', 'prune', 'merge'"),
             (["--criterion", "magic"], "'magic' is not one of"),
             (["--bn-form", "magic"], "'magic' is not one of 'auto', 'released', 'folded'"),
-            (["--mean", "1", "2"], "mean or std has 2 numbers; the model's input input has 3"),
+            (["--mean", "1", "2"], "mean or std has 2 numbers; the model's input 'input' has 3"),
             (["--threshold", "2x"], "'2x' is not a valid float"),
             (["--lam", "2"], "lam"),
             (["--seed", "-1"], "-1 is not in the range"),

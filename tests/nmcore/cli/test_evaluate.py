@@ -104,7 +104,7 @@ class TestBadInput:
     def test_data_of_another_shape_names_both(self, fails, model, tmp_path):
         np.savez(tmp_path / "d.npz", x=np.zeros((5, 3, 9, 9), np.uint8))
         line = fails("evaluate", model, "--data", tmp_path / "d.npz")
-        assert "x has shape (5, 3, 9, 9); the model's input input needs (n, 3, 8, 8)" in line
+        assert "x has shape (5, 3, 9, 9); the model's input 'input' needs (n, 3, 8, 8)" in line
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -77,7 +77,7 @@ def test_budgets_that_time_and_judge(run, model, npz, tmp_path):
         ),
         (
             {"input_ids": np.zeros((70, 12))},
-            ": input_ids is float64; the model's input input_ids takes int64",
+            ": input_ids is float64; the model's input 'input_ids' takes int64",
         ),
         ({"y": np.zeros(3, np.int64)}, ": y has shape (3,); one class number for each of the 70"),
     ],

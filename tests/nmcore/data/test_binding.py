@@ -40,10 +40,10 @@ def test_what_no_input_takes_is_left_out():
             r"the model needs an array of the name of each input: ids, mask$",
         ),
         ({"ids": IDS, "mask": MASK[:3]}, r"of one length.*ids \(4, 7\), mask \(3, 7\)"),
-        ({"ids": IDS, "mask": MASK[0]}, r"mask has shape \(7,\); the model's input mask needs \(n"),
+        ({"ids": IDS, "mask": MASK[0]}, r"mask has shape \(7,\); the model's input 'mask' needs \(n"),
         ({"ids": IDS, "mask": MASK[:0]}, r"mask is int64 of shape \(0, 7\); arrays of one length"),
         ({"ids": IDS, "mask": np.int64(1)}, r"mask is int64 of shape \(\)"),
-        ({"ids": IDS / 2, "mask": MASK}, "ids is float64; the model's input ids takes int64"),
+        ({"ids": IDS / 2, "mask": MASK}, "ids is float64; the model's input 'ids' takes int64"),
     ],
 )
 def test_what_is_missing_or_does_not_fit(arrays, message):
@@ -54,7 +54,7 @@ def test_what_is_missing_or_does_not_fit(arrays, message):
 
 def test_an_axis_too_many_is_a_mistake_with_one_input_alone():
     with pytest.raises(
-        DataError, match=r"x has shape \(2, 4, 7\); the model's input ids needs \(n, \?\)$"
+        DataError, match=r"x has shape \(2, 4, 7\); the model's input 'ids' needs \(n, \?\)$"
     ):
         by_input("d", {"x": np.ones((2, 4, 7), int)}, TWO[:1])
     assert by_input("d", {"x": np.arange(3)}, [spec("rate")])["rate"].tolist() == [0, 1, 2]

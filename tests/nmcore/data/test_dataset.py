@@ -25,13 +25,13 @@ class TestFit:
         "shape", [(None, 1, 2, 2), (None, 3, 2), (None, 2, 2, 3), (None, 12), ()]
     )
     def test_another_shape_names_both(self, shape):
-        with pytest.raises(DataError, match=r"x has shape \(4, 3, 2, 2\); the model's input in ne"):
+        with pytest.raises(DataError, match=r"x has shape \(4, 3, 2, 2\); the model's input 'in' ne"):
             Dataset("d", IMAGES).bound([spec(*shape)])
 
     def test_floats_for_a_model_that_takes_bytes(self):
         wanted = [spec(None, 3, 2, 2, dtype=np.uint8)]
         assert Dataset("d", IMAGES).bound(wanted)
-        with pytest.raises(DataError, match="x is float32; the model's input in takes uint8"):
+        with pytest.raises(DataError, match="x is float32; the model's input 'in' takes uint8"):
             Dataset("d", IMAGES.astype(np.float32)).bound(wanted)
         with pytest.raises(DataError, match="normalised x is float32"):
             Dataset("d", IMAGES, None, Normalisation(255.0)).bound(wanted)

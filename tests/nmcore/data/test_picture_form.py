@@ -84,7 +84,7 @@ def test_padding_of_text_is_zero(folder):
 
 def test_the_layout_that_shapes_do_not_tell(folder):
     spec = InputSpec("x", (None, None, 6, None), FLOAT)
-    with pytest.raises(DataError, match=r"pictures does not fit the model's input x \(n, \?, 6"):
+    with pytest.raises(DataError, match=r"pictures does not fit the model's input 'x' \(n, \?, 6"):
         Pictures(folder).for_model([spec], 1)
     steps = PREPROCESSING["unit"]
     stated = type(steps)(255.0, form=PictureForm(layout="nchw"))

@@ -143,7 +143,7 @@ class TestBatches:
 
 
 def test_data_that_does_not_fit(saved):
-    with pytest.raises(DataError, match=r"x has shape \(2, 5\); the model's input input needs"):
+    with pytest.raises(DataError, match=r"x has shape \(2, 5\); the model's input 'input' needs"):
         evaluate([saved(picks("n", 4))], Dataset("d", np.zeros((2, 5), np.float32)), **OPTIONS)
 
 

@@ -533,3 +533,78 @@ def test_attributes_are_read():
     """The reference itself: it must see what the node says."""
     model = CONVS["all of them"]().build()
     assert attributes(node_of(model, "conv2"))["pads"] == [2, 0, 1, 1]
+
+
+def weighed(rows, target):
+    """What a probe gives where sigmoids follow: each row counts by its uncertainty."""
+    likely = 1 / (1 + np.exp(-target))
+    weights = (4 * likely * (1 - likely)).sum(axis=1) + 1e-6
+    means = [np.average(each, axis=0, weights=weights) for each in (rows, target)]
+    x, y = (
+        (each - mean) * np.sqrt(weights)[:, None]
+        for each, mean in zip((rows, target), means, strict=True)
+    )
+    return [weights.sum(keepdims=True), means[0], x.T @ x, means[1], (y * y).sum(0), x.T @ y]
+
+
+LIKELY = {
+    "masks": lambda: consumer().node("Sigmoid"),
+    "classes": lambda: flattened().node("Sigmoid"),
+    "another layout": lambda: consumer(1).node("Transpose", perm=[0, 2, 3, 1]).node("Sigmoid"),
+}
+
+
+@pytest.mark.parametrize("name", LIKELY)
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+def test_rows_of_probabilities_count_by_their_uncertainty(name, scale):
+    model = LIKELY[name]().build()
+    for tensor in model.graph.initializer[2:4]:  # far from zero, sigmoids are certain
+        array = scale * onnx.numpy_helper.to_array(tensor)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    feeds = picture(model)
+    graph = registry.open_graph(model)
+    (consumer,) = graph.consumers(graph.groups[-1])
+    node = node_of(model, consumer.name)
+    x, y = values(model, [node.input[0], node.output[0]], feeds)
+    expected = weighed(features(model, node, x), outputs(node, y))
+    assert_sums(probe(graph, graph.groups[-1], feeds), expected)
+    assert_sums(probe(graph, graph.groups[-1], feeds, targets=False), expected[:3])
+
+
+def test_coordinates_beside_probabilities_count_alike():
+    """Both go through one Concat and are split again, as in detectors."""
+    chain = Chain().conv(4, 1).node("Relu")
+    read = chain.value
+    boxes = chain.conv(2, 1).value
+    chain.width = 4
+    scores = chain.raw("Identity", read).conv(3, 1).value
+    chain.raw("Concat", boxes, scores, axis=1)
+    together = chain.value
+    split = helper.make_node("Split", [together, "sizes"], ["b", "s"], "split", axis=1)
+    chain.nodes.append(split)
+    chain.constant(np.array([2, 3]), "sizes")
+    model = chain.raw("Sigmoid", "s").raw("Concat", "b", chain.value, axis=1).build()
+    graph = registry.open_graph(model)
+    feeds = picture(model)
+    found = {}
+    for reading in readings(graph, graph.groups):
+        sums_of = graph.moment_probe([reading], targets=True, rows=ALL, samples=3)
+        found[graph.consumer(reading).name] = float(run(sums_of, feeds)[0][0])
+    assert found["conv2"] == 3 * 64
+    assert found["conv3"] != pytest.approx(3 * 64, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda chain: chain.node("Sigmoid").conv(2, 1),  # a gate of channels
+        lambda chain: chain.raw("Sigmoid", chain.value).node("Mul", chain.nodes[-2].output[0]),
+        lambda chain: chain.node("Tanh"),
+    ],
+    ids=["a layer behind", "x sigmoid(x)", "Tanh"],
+)
+def test_rows_of_other_layers_count_alike(behind):
+    model = behind(consumer(1)).build()
+    graph, feeds = registry.open_graph(model), picture(model)
+    (count, *_) = probe(graph, graph.groups[0], feeds)
+    assert float(count[0]) == 3 * 9 * 8
