@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nmcore
 from ultralytics import YOLO
+
+import nmcore
 
 
 def compressed(**options: Any) -> Callable[[Any], None]:

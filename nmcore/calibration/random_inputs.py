@@ -216,4 +216,6 @@ def _random(
         return token_ids(rng, shape, spec, hint)
     if dtype == np.uint8:
         return rng.integers(0, 256, shape).astype(dtype)
-    raise DataError(f"the model's input {spec.name!r} takes {dtype}, of which no random one is made")
+    raise DataError(
+        f"the model's input {spec.name!r} takes {dtype}, of which no random one is made"
+    )

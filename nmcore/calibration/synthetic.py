@@ -142,8 +142,8 @@ def _make(
     elif normalisation is not None:
         if normalisation.channels not in (1, channels):
             raise DataError(
-                f"mean or std has {normalisation.channels} numbers; the model's input {spec.name!r} "
-                f"has {channels} channel{'s' if channels > 1 else ''}"
+                f"mean or std has {normalisation.channels} numbers; the model's input "
+                f"{spec.name!r} has {channels} channel{'s' if channels > 1 else ''}"
             )
         if normalisation.form.order == "bgr" and channels == 3:
             values = np.flip(values, axis)

@@ -13,7 +13,8 @@ import nmcore
 from pages import ROOT
 
 FOLDER = ROOT / "examples" / "ultralytics"
-MODEL = "yolo11n.yaml"  # An architecture without trained weights, which nothing has to be fetched for.
+# An architecture without trained weights: nothing has to be fetched.
+MODEL = "yolo11n.yaml"
 
 
 @pytest.fixture

@@ -107,9 +107,7 @@ class Builder:
         ones = self.node("ConstantOfShape", length, value=ir.tensor(np.ones(1, np.float32)))
         return self.node("MatMul", ones, value)
 
-    def centred(
-        self, rows: ir.Value, weights: ir.Value | None = None
-    ) -> tuple[ir.Value, ir.Value]:
+    def centred(self, rows: ir.Value, weights: ir.Value | None = None) -> tuple[ir.Value, ir.Value]:
         """The mean of rows, (width,), and how far each is from it, times the root of its weight
         where weights (n, 1) are given.
 

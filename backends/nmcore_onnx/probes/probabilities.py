@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import numpy as np
 import onnx_ir as ir
 
+from nmcore.group import IntArray
 from nmcore_onnx.ir.nodes import only_reader
 from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
@@ -27,7 +26,7 @@ def layers(trace: Trace) -> frozenset[ir.Node]:
     return frozenset(node for node in nodes if _is_within(node, trace, known))
 
 
-def _is_within(node: ir.Node, trace: Trace, known: Collection[int]) -> bool:
+def _is_within(node: ir.Node, trace: Trace, known: IntArray) -> bool:
     """Whether all channels that a node makes are among some owners."""
     made = trace.channels.get(operators.weighted(node).output(node))
     if made is None or not len(made.atoms):

@@ -25,7 +25,7 @@ class TestFit:
         "shape", [(None, 1, 2, 2), (None, 3, 2), (None, 2, 2, 3), (None, 12), ()]
     )
     def test_another_shape_names_both(self, shape):
-        with pytest.raises(DataError, match=r"x has shape \(4, 3, 2, 2\); the model's input 'in' ne"):
+        with pytest.raises(DataError, match=r"x has shape \(4, 3, 2, 2\); the model's input 'in' "):
             Dataset("d", IMAGES).bound([spec(*shape)])
 
     def test_floats_for_a_model_that_takes_bytes(self):
