@@ -65,7 +65,7 @@ def reconstruct_all(
                 del undecided[outcome.plan.name]
         outcomes |= heads.narrow_before([])
     with step("refitting pairs of layers"):
-        PairRefit(graph, walk.session, calibration)(refitted)
+        PairRefit(graph, walk.session, calibration)(refitted, task.progress)
     if task.fits_blocks:
         with step("refitting blocks"):
             names = {group.name for group in refitted}

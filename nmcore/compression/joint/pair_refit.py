@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from nmcore.data.batches import BatchRunner
 from nmcore.errors import ModelError
 from nmcore.group import Float64Array, Group, Reading, Refit
 from nmcore.plugins import protocols
+from nmcore.utils.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +52,17 @@ class PairRefit:
     session: Callable[[bytes], protocols.Session]
     calibration: CalibrationSet
 
-    def __call__(self, groups: Sequence[Group]) -> None:
+    def __call__(self, groups: Sequence[Group], progress: Progress = silent) -> None:
         """Fit fully connected layers that read some groups together with those that make these.
 
         Only on pictures in several versions: what is fitted harder to few inputs fits others worse.
         A pair that cannot be fitted stays as it is.
         """
         names = {group.name for group in groups}
-        if not isinstance(self.graph, protocols.Pairable):
-            return
-        for reading in self.graph.readings():
-            pair = self.graph.pair(reading) if reading.group in names else None
-            if pair is None or pair.maker.group not in names:
-                continue
+        second = [reading for reading in self.graph.readings() if self._is_second(reading, names)]
+        for reading in progress("fitting pairs of layers", second):
+            pair = self._pair(reading)
+            assert pair is not None
             shown = augmented(self.calibration, self._versions(pair))
             if shown.count == self.calibration.count:
                 continue
@@ -71,6 +70,14 @@ class PairRefit:
                 self._refit_pair(pair, reading, shown)
             except ModelError as error:
                 log.info("no pair at %s: %s", self.graph.consumer(reading).name, error)
+
+    def _is_second(self, reading: Reading, names: Container[str]) -> bool:
+        """Whether a consumer and the layer before it are a pair around groups of these names."""
+        pair = self._pair(reading) if reading.group in names else None
+        return pair is not None and pair.maker.group in names
+
+    def _pair(self, reading: Reading) -> protocols.Pair | None:
+        return self.graph.pair(reading) if isinstance(self.graph, protocols.Pairable) else None
 
     def _refit_pair(self, pair: protocols.Pair, reading: Reading, shown: CalibrationSet) -> None:
         """Fit a consumer together with the layer that makes what it reads.
