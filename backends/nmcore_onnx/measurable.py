@@ -41,7 +41,7 @@ from nmcore_onnx.trace.slots import ConsumerSlot
 # Since when operators can leave rows out.
 _COMPRESS = 9
 # So many times as many rows where few of them count.
-_PROBABLE = 16
+_UNCERTAIN = 16
 
 
 class MeasurableGraph(OnnxGraph):
@@ -305,7 +305,7 @@ class MeasurableGraph(OnnxGraph):
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
         per_sample = self._rows_per_sample(slot)
-        rows *= _PROBABLE if slot.node in self._probable else 1
+        rows *= _UNCERTAIN if slot.node in self._likelihoods else 1
         step = coprime_step(per_sample * samples / rows)
         own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
         return [
@@ -348,11 +348,11 @@ class MeasurableGraph(OnnxGraph):
             residual,
             consumers.offset(slot, first, alive),
             mask=self._mask_of(slot),
-            probable=slot.node in self._probable,
+            likelihood=self._likelihoods.get(slot.node),
         )
 
     @cached_property
-    def _probable(self) -> frozenset[ir.Node]:
+    def _likelihoods(self) -> Mapping[ir.Node, str]:
         return probabilities.layers(self._trace)
 
     def _mask_of(self, slot: ConsumerSlot) -> str | None:
