@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -305,7 +305,7 @@ class MeasurableGraph(OnnxGraph):
         traced = self._traced[reading.group]
         slot = traced.consumers[reading.index]
         per_sample = self._rows_per_sample(slot)
-        rows *= _UNCERTAIN if slot.node in self._likelihoods else 1
+        rows *= _UNCERTAIN if slot.node in self._probable else 1
         step = coprime_step(per_sample * samples / rows)
         own = self._own(traced, slot) if consumers.is_partial(traced, slot) else None
         return [
@@ -348,11 +348,11 @@ class MeasurableGraph(OnnxGraph):
             residual,
             consumers.offset(slot, first, alive),
             mask=self._mask_of(slot),
-            likelihood=self._likelihoods.get(slot.node),
+            probable=slot.node in self._probable,
         )
 
     @cached_property
-    def _likelihoods(self) -> Mapping[ir.Node, str]:
+    def _probable(self) -> Collection[ir.Node]:
         return probabilities.layers(self._trace)
 
     def _mask_of(self, slot: ConsumerSlot) -> str | None:

@@ -6,10 +6,10 @@ features (one row an output position, one feature a channel and tap) and multipl
 Of a consumer that reads several groups only the columns of the group in question are unfolded.
 Every output is a mean over the rows of a run, or a sum around such means.
 
-Where the model makes probabilities of what a consumer gives, its rows are weighed by what an error
+Where sigmoids make probabilities of what a consumer gives, its rows are weighed by what an error
 there does to these: p (1 - p), as in the Gauss-Newton steps of logistic regression (iteratively
-reweighted least squares). Else the many rows that are plainly no object, or no character, would
-hide the few that may be one.
+reweighted least squares). Else the many rows that are plainly no object would hide the few that
+may be one.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class Reading:
         Whether the target is what these columns give now, whatever others have lost.
     mask : str or None
         The input whose zeros mark the rows that do not count.
-    likelihood : str or None
-        The operator that makes the model's probabilities of the outputs, Sigmoid or Softmax.
+    probable : bool
+        Whether the model gives the outputs as probabilities, by sigmoids.
     """
 
     slot: ConsumerSlot
@@ -135,7 +135,7 @@ class Reading:
     offset: FloatArray | None = None
     alone: bool = False
     mask: str | None = None
-    likelihood: str | None = None
+    probable: bool = False
 
 
 def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
@@ -270,8 +270,7 @@ def _weights(
     build: Builder, current: Copy, original: Copy | None, readings: Sequence[Reading]
 ) -> ir.Value | None:
     """What each row counts, (n, 1), where not all count alike."""
-    likelihood = readings[0].likelihood
-    if likelihood is None or any(each.likelihood != likelihood for each in readings):
+    if not all(each.probable for each in readings):
         return None
     found = []
     for each in readings:
@@ -279,20 +278,15 @@ def _weights(
         operator = operators.weighted(each.slot.node)
         value = copy.value(operator.output(each.slot.node))
         rows = operator.output_rows(build, each.slot, value, chosen, each.step)
-        found.append(_counted(build, each, _uncertainty(build, rows, len(chosen), likelihood)))
+        found.append(_counted(build, each, _uncertainty(build, rows, len(chosen))))
     return build.concatenated(found)
 
 
-def _uncertainty(build: Builder, rows: ir.Value, width: int, likelihood: str) -> ir.Value:
-    """What each row (n, O) counts, (n, 1): the sum of 4 p (1 - p) over sigmoids, which is 1 for one
-    of p = 1/2; of p (1 - p) over a softmax, which is 1 less the sum of squares.
-    """
-    if likelihood == "Sigmoid":
-        likely, factor = build.node(likelihood, rows), 4
-    else:
-        likely, factor = build.node(likelihood, rows, axis=1), 1
+def _uncertainty(build: Builder, rows: ir.Value, width: int) -> ir.Value:
+    """What each row (n, O) counts, (n, 1): the sum of 4 p (1 - p), which is 1 for p = 1/2."""
+    likely = build.node("Sigmoid", rows)
     spread = build.node("Sub", likely, build.node("Mul", likely, likely))
-    total = build.node("MatMul", spread, build.constant(np.full((width, 1), factor, np.float32)))
+    total = build.node("MatMul", spread, build.constant(np.full((width, 1), 4, np.float32)))
     return build.node("Add", total, build.constant(np.full(1, _CERTAIN, np.float32)))
 
 

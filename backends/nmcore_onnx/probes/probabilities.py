@@ -1,42 +1,33 @@
-"""Layers whose outputs the model gives as probabilities."""
+"""Layers whose outputs the model gives as probabilities, each by a sigmoid of its own."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import onnx_ir as ir
 
 from nmcore.group import IntArray
 from nmcore_onnx.ir.nodes import only_reader
-from nmcore_onnx.trace import axes, operators
+from nmcore_onnx.trace import operators
 from nmcore_onnx.trace.context import Trace
 
-_SIGMOID, _SOFTMAX = "Sigmoid", "Softmax"
-# What makes probabilities, and the operator that tells them.
-_ENDS = {_SIGMOID: _SIGMOID, _SOFTMAX: _SOFTMAX, "LogSoftmax": _SOFTMAX}
 # A value of fewer axes has a single row an input: too few to weigh.
 _RANK = 3
 
 
-def layers(trace: Trace) -> Mapping[ir.Node, str]:
-    """The nodes that read a group and make nothing but what ends in sigmoids or in a softmax over
-    what they make, at several positions; with the operator, Sigmoid or Softmax.
+def layers(trace: Trace) -> Collection[ir.Node]:
+    """The nodes that read a group and make nothing but what ends in sigmoids, at several positions.
 
-    Behind such an end no weight follows, as one does behind gates and attention, and nothing else
+    Behind such a sigmoid no weight follows, as one does behind gates of channels, and nothing else
     reads what it reads, as a product does in x sigmoid(x).
     """
-    ends: dict[str, list[IntArray]] = defaultdict(list)
-    for kind, atoms in _ends(trace):
-        ends[kind].append(trace.atoms.roots(atoms))
+    ends = [trace.atoms.roots(atoms) for atoms in _ends(trace)]
+    if not ends:
+        return frozenset()
+    known = np.concatenate(ends)
     nodes = {place.node for slot in trace.consumers for place in slot.all}
-    return {
-        node: kind
-        for kind, atoms in ends.items()
-        for node in nodes
-        if _is_within(node, trace, np.concatenate(atoms))
-    }
+    return frozenset(node for node in nodes if _is_within(node, trace, known))
 
 
 def _is_within(node: ir.Node, trace: Trace, known: IntArray) -> bool:
@@ -47,20 +38,16 @@ def _is_within(node: ir.Node, trace: Trace, known: IntArray) -> bool:
     return bool(np.isin(trace.atoms.roots(made.atoms), known).all())
 
 
-def _ends(trace: Trace) -> Iterator[tuple[str, IntArray]]:
-    """The channels that arrive at each end, with the operator."""
+def _ends(trace: Trace) -> Iterator[IntArray]:
+    """The channels that arrive at each such sigmoid."""
     followed = _followed(trace)
     for node in trace.graph:
-        value = node.inputs[0] if node.op_type in _ENDS and node not in followed else None
+        value = node.inputs[0] if node.op_type == "Sigmoid" and node not in followed else None
         channels, shape = trace.at(node), trace.shape(value)
         if value is None or channels is None or shape is None or len(shape) < _RANK:
             continue
-        kind = _ENDS[node.op_type]
-        is_over = kind == _SIGMOID or axes.normalised_axes(node, trace, len(shape)) == {
-            channels.axis
-        }
-        if is_over and only_reader(value) is not None:
-            yield kind, channels.atoms
+        if only_reader(value) is not None:
+            yield channels.atoms
 
 
 def _followed(trace: Trace) -> set[ir.Node]:

@@ -66,10 +66,10 @@ def _reduces(node: ir.Node, trace: Trace, axis: int, sums: bool) -> bool:
     if node.op_type.startswith("Reduce"):
         axes = reduced_axes(node)
         return axes is not None and (not axes or axis in {each % len(shape) for each in axes})
-    return node.op_type in _NORMALISE and axis in normalised_axes(node, trace, len(shape))
+    return node.op_type in _NORMALISE and axis in _normalised_axes(node, trace, len(shape))
 
 
-def normalised_axes(node: ir.Node, trace: Trace, rank: int) -> set[int]:
+def _normalised_axes(node: ir.Node, trace: Trace, rank: int) -> set[int]:
     """The axes that a softmax or LpNormalization runs over."""
     given = node.attributes["axis"].as_int() if "axis" in node.attributes else None
     if node.op_type == "LpNormalization" or trace.graph.opset_imports.get("", 1) >= 13:
