@@ -561,7 +561,7 @@ LIKELY = {
 
 
 @pytest.mark.parametrize("name", LIKELY)
-@pytest.mark.parametrize("scale", [1.0, 8.0])
+@pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_rows_of_probabilities_count_by_their_uncertainty(name, scale):
     model = LIKELY[name]().build()
     for tensor in model.graph.initializer[2:4]:  # far from zero, sigmoids are certain
