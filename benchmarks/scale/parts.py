@@ -35,7 +35,6 @@ from nmcore.compression import output_error, reconstruction
 from nmcore.data.loading import open_data
 from nmcore.options.options import CompressOptions
 from nmcore.pipeline.original import Original
-from nmcore.plugins import registry
 from nmcore_ort import session
 
 # The steps that `nmcore --debug` tells of, and how they are called here; what else there is counts
@@ -122,9 +121,9 @@ def watched(into: dict[str, float]) -> None:
 def one_pass(options: argparse.Namespace, named: dict[str, Any]) -> float:
     """Processor seconds of the original over all inputs."""
     checked = CompressOptions.checked(**named)
-    graph = Original(str(options.model), checked.providers, checked.input_shape).graph
+    original = Original(str(options.model), checked.providers, checked.input_shape)
+    graph, runner = original.graph, original.session()
     data = open_data(options.data, checked.normalisation, None)
-    runner = registry.runtime().session(options.model, providers=("cpu",))
     inputs = Inputs(data, options.samples, checked.normalisation)
     calibration = calibration_set_for(graph, runner, inputs, 0).rebatched(8)
     batches = [*calibration.batches, *calibration.unseen]

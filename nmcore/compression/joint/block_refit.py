@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # original over the inputs that are fitted to.
 BLOCK_WORK, BLOCK_PASSES = 2e11, 60
 # The most steps of a block, and the fewest: with less it hardly changes.
-STEPS, FEWEST_STEPS = 300, 60
+STEPS, FEWEST_STEPS = 300, 100
 # Inputs of one step.
 BATCH = 8
 # A step takes so many times the multiply-accumulates of its block: one for what it gives, one for
