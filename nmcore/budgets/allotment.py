@@ -152,7 +152,7 @@ def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotmen
     >>> coarsest_of({16: coarse, 4: fine._replace(in_blocks=1.5)}, curves).counts
     {'a': 16}
     >>> coarsest_of({16: coarse._replace(used=0.9)}, curves).notes
-    ('10 % of the budget is left: no next width of a group fits into it',)
+    ('10 % of the budget is left: the next wider multiple of any group would exceed it',)
     >>> coarsest_of({16: coarse._replace(used=0.8), 4: fine}, curves).notes
     ('widths in multiples of 4: those of 16 would leave 20 % of the budget unused',)
     """
@@ -172,9 +172,8 @@ def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotmen
     told = [f"{_rounded(multiple)}: {note}" for note in notes]
     left = 1 - candidates[multiple].used
     if left > UNUSED:
-        told.append(
-            f"{100 * left:.0f} % of the budget is left: no next width of a group fits into it"
-        )
+        why = "the next wider multiple of any group would exceed it"
+        told.append(f"{100 * left:.0f} % of the budget is left: {why}")
     return Allotment(candidates[multiple].counts, tuple(told))
 
 

@@ -501,7 +501,7 @@ def test_a_loop_for_ever_is_not_run_to_find_a_constant(model):
 def test_an_input_too_large_to_be_made(model):
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, [2**40, 4]))
     assert len(nmcore.compress(model, method="merge").plan.groups[0].kept) == 4
-    with pytest.raises(DataError, match=r"input x of shape \(1099511627776, 4\) is too large"):
+    with pytest.raises(DataError, match=r"input 'x' of shape \(1099511627776, 4\) is too large"):
         compress(model)
 
 
