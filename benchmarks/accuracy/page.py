@@ -107,8 +107,8 @@ python benchmarks/accuracy/synthetic.py path/to/resnet50.onnx --macs 0.58 \
 | MobileNetV1-0.25 (Keras), folded | 0.8 | `--scale 127.5 --mean 1 --std 1` |
 | ResNet-56, CIFAR-10, folded | 0.5 | as in its table |
 
-ResNet-56 takes `cifar10_test.npz` as `--data`, without labels. Boxes of yolo11n and the cosine of
-sentences are of [the jobs of other tasks](howto/tasks.md).
+ResNet-56 takes `cifar10_test.npz` as `--data`, without labels. Boxes of yolo11n are of
+[detectors](howto/detectors.md), the cosine of sentences is of [text encoders](howto/texts.md).
 """
 
 
