@@ -134,6 +134,11 @@ def one_pass(options: argparse.Namespace, named: dict[str, Any]) -> float:
     return time.process_time() - start
 
 
+def _placed(word: str) -> str:
+    """A word of the command line, without the folders that only this machine has."""
+    return f"path/to/{Path(word).name}" if "/" in word else word
+
+
 def main() -> None:
     """Measure one model and write its row."""
     words = sys.argv[1:]
@@ -178,7 +183,7 @@ def main() -> None:
         "work": spent,
         "held": {"deviation": told.deviation, "agreement": told.agreement},
         "gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-        "command": " ".join(f'"{w}"' if " " in w else Path(w).name for w in words),
+        "command": " ".join(f'"{w}"' if " " in w else _placed(w) for w in words),
     }
     print(json.dumps(row), flush=True)
     if options.out is not None:
