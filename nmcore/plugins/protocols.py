@@ -249,6 +249,9 @@ class Measurable(Graph, Protocol):
         in the working copy, less what the consumer makes of other groups' channels. Without
         targets, where the consumer feeds a sum, come ``mean_s`` and ``power_s`` (O,) of it.
 
+        Rows may count differently, as before sigmoids at the model's end: all are weighted then,
+        and ``count`` is the sum of the weights.
+
         Parameters
         ----------
         targets : bool
