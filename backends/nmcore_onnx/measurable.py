@@ -40,7 +40,7 @@ from nmcore_onnx.trace.slots import ConsumerSlot
 
 # Since when operators can leave rows out.
 _COMPRESS = 9
-# So many times as many rows where few of them count.
+# So many times as many rows where few of them count: of thousands of positions some are objects.
 _UNCERTAIN = 16
 
 
@@ -353,7 +353,10 @@ class MeasurableGraph(OnnxGraph):
 
     @cached_property
     def _probable(self) -> Collection[ir.Node]:
-        return probabilities.layers(self._trace)
+        found = probabilities.layers(self._trace)
+        shapes = self._assumed_shapes
+        # A single row an input is too few to weigh.
+        return {node for node in found if operators.weighted(node).positions(node, shapes) > 1}
 
     def _mask_of(self, slot: ConsumerSlot) -> str | None:
         """The mask of the positions that a consumer reads, where there is one."""

@@ -34,7 +34,7 @@ from nmcore_onnx.trace.slots import ConsumerSlot
 
 _PREFIX = "nmcore.original."
 
-# What a row counts at least, whose probabilities are certain, where the most is about 1.
+# What a row counts at least, as certain as its probabilities may be: each output adds up to 1.
 _CERTAIN = 1e-6
 
 # A batch norm whose scale is this small against its largest blocks the channel: nothing that comes

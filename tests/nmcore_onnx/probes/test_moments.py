@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
+import nmcore
 from chain import Chain, run
 from cutting import cut
 from nmcore.compression.moments import collect
@@ -605,12 +606,25 @@ OTHERS = {
     "x sigmoid(x)": lambda: with_gate(consumer(1)),
     "Tanh": lambda: consumer(1).node("Tanh"),
     "Softmax": lambda: consumer(1).node("Softmax", axis=1),
+    "a norm between": lambda: consumer(1).node("Mul", np.full((3, 1, 1), 2, "f4")).node("Sigmoid"),
+    "a sum of two": lambda: summed(consumer(1)),
+    "another reader": lambda: read_twice(consumer(1)),
 }
 
 
 def with_gate(chain):
     value = chain.value
     return chain.raw("Sigmoid", value).raw("Mul", value, chain.value)
+
+
+def summed(chain):
+    return chain.node("Add", chain.raw("Neg", chain.value).value).node("Sigmoid")
+
+
+def read_twice(chain):
+    moved = chain.node("Transpose", perm=[0, 2, 3, 1]).value
+    other = chain.raw("Tanh", moved).value
+    return chain.raw("Sigmoid", moved).raw("Concat", chain.value, other, axis=3)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -626,3 +640,23 @@ def test_a_single_row_an_input_counts_like_any_other():
     graph, feeds = registry.open_graph(model), picture(model)
     (count, *_) = probe(graph, graph.groups[0], feeds)
     assert float(count[0]) == 3
+
+
+def test_a_gate_of_one_position_counts_like_any_other():
+    model = consumer(1, shape=("n", 3, 1, 1)).node("Sigmoid").build()
+    graph, feeds = registry.open_graph(model), picture(model)
+    (count, *_) = probe(graph, graph.groups[0], feeds)
+    assert float(count[0]) == 3
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("GRU", 3), ("LSTM", 4)])
+def test_states_of_recurrent_layers_before_sigmoids_are_measured(cell, gates):
+    """What such a layer gives is no product, so its rows count alike."""
+    chain = Chain((6, "n", 5))
+    for inputs, units in ((5, 8), (8, 4)):
+        weight = [chain.weight(1, gates * units, width) for width in (inputs, units)]
+        chain.node(cell, *weight, hidden_size=units).node("Squeeze", np.array([1]))
+    model = chain.node("Sigmoid").build()
+    x = np.random.default_rng(0).standard_normal((6, 100, 5)).astype(np.float32)
+    result = nmcore.compress(model, ratio=0.5, method="moments", data=[{"input": x}])
+    assert [outcome.plan.method for outcome in result.outcomes] == ["moments"]
