@@ -32,7 +32,7 @@ beside them, which is the original's over the same inputs, those held back inclu
 * *running*: all runs of the network and the products of what layers read, whatever the part.
   *Choosing*: inverses and eliminations. *Fitting*: least squares.
 
-A model that is not opened, read or written is no part of this.
+Opening, reading and writing the model do not count.
 """
 
 KERNELS = """## Kernels

@@ -28,10 +28,10 @@ def compressed(**options: Any) -> Callable[[Any], None]:
 
     def on_export_end(exporter: Any) -> None:
         if exporter.args.format != "onnx":
-            raise SystemExit(f"format {exporter.args.format!r}: only ONNX can be compressed")
+            raise ValueError(f"format {exporter.args.format!r}: only ONNX can be compressed")
         exported = Path(exporter.file).with_suffix(".onnx")
         target = exported.with_name(f"{exported.stem}_small.onnx")
-        result = nmcore.compress(exported, preprocess="yolo", **options)
+        result = nmcore.compress(exported, **{"preprocess": "yolo", **options})
         print(result)
         result.save(target)
 

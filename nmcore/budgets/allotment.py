@@ -125,7 +125,7 @@ def meet(
     if max(candidates) >= min(PACKED, max(choices.multiples)):
         return found
     why = f"{_rounded(max(candidates))}: the budget cannot be met with multiples of {PACKED}"
-    return replace(found, notes=(why,))
+    return replace(found, notes=(why, *found.notes))
 
 
 def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotment:
@@ -152,15 +152,15 @@ def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotmen
     >>> coarsest_of({16: coarse, 4: fine._replace(in_blocks=1.5)}, curves).counts
     {'a': 16}
     >>> coarsest_of({16: coarse._replace(used=0.9)}, curves).notes
-    ('10 % of the budget is left: the next wider multiple of any group would exceed it',)
+    ('10 % of the budget is left: no wider multiple that lowers the predicted error fits',)
     >>> coarsest_of({16: coarse._replace(used=0.8), 4: fine}, curves).notes
     ('widths in multiples of 4: those of 16 would leave 20 % of the budget unused',)
     """
     errors = {multiple: _error(each.counts, curves) for multiple, each in candidates.items()}
     most = max(each.used for each in candidates.values()) - UNUSED
     using = {multiple: each for multiple, each in candidates.items() if each.used >= most}
-    worth = {multiple: errors[multiple] * each.in_blocks for multiple, each in using.items()}
-    multiple = max(each for each in using if worth[each] <= (1 + SPARE) * min(worth.values()))
+    costs = {multiple: errors[multiple] * each.in_blocks for multiple, each in using.items()}
+    multiple = max(each for each in using if costs[each] <= (1 + SPARE) * min(costs.values()))
     coarser = min((each for each in errors if each > multiple), default=None)
     notes = []
     if coarser is not None and coarser not in using:
@@ -168,11 +168,16 @@ def coarsest_of(candidates: Mapping[int, Allocated], curves: Curves) -> Allotmen
         notes = [f"those of {coarser} would leave {unused:.0f} % of the budget unused"]
     elif coarser is not None and errors[multiple] > 0:
         more = 100 * (errors[coarser] / errors[multiple] - 1)
-        notes = [f"those of {coarser} would leave {more:.0f} % more error, as predicted"]
+        filled = 100 * (candidates[coarser].in_blocks / candidates[multiple].in_blocks - 1)
+        notes = [
+            f"those of {coarser} would leave {more:.0f} % more error, as predicted"
+            if more > 0
+            else f"those of {coarser} would take {filled:.0f} % more work in whole blocks"
+        ]
     told = [f"{_rounded(multiple)}: {note}" for note in notes]
     left = 1 - candidates[multiple].used
     if left > UNUSED:
-        why = "the next wider multiple of any group would exceed it"
+        why = "no wider multiple that lowers the predicted error fits"
         told.append(f"{100 * left:.0f} % of the budget is left: {why}")
     return Allotment(candidates[multiple].counts, tuple(told))
 

@@ -73,7 +73,7 @@ def test_a_budget_weighs_errors_against_the_blocks_that_they_take(coarse_error, 
 def test_a_budget_that_is_not_used_says_why():
     found = coarsest_of({4: Allocated({"a": 20}, 0.9, 1.0)}, {"a": np.ones(31)})
     assert found.notes == (
-        "10 % of the budget is left: the next wider multiple of any group would exceed it",
+        "10 % of the budget is left: no wider multiple that lowers the predicted error fits",
     )
 
 

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from nmcore.budgets import exchange
 from nmcore.budgets.allocation import allocate
 from nmcore.budgets.meter import Meter
 from nmcore.group import Term
@@ -59,12 +60,11 @@ def test_widths_are_near_the_best_of_all(share):
     assert max(ratios) < 1.1
 
 
-def test_a_trade_reaches_widths_off_the_convex_hull():
-    """Neither steps nor prices find them: half of the channels of one group lose nothing more than
-    a quarter of them do.
-    """
-    curves = {"a": np.array([1.0, 1.0, 6.0]), "b": np.array([2.0, 2.1, 9.0])}
-    terms = [Term(100, 0, ("a",)), Term(90, 0, ("b",))]
-    meter = Meter(terms, {"a": 4, "b": 4}, "macs")
-    counts = allocate(curves, meter, fixed=0, target=145.0)
-    assert counts == {"a": 2, "b": 4}
+def test_trades_reach_widths_that_steps_and_prices_do_not(monkeypatch):
+    """The case of these forty that is furthest from the best without them."""
+    cases = [case(seed) for seed in range(40)]
+    traded = [found(*each, 0.5) for each in cases]
+    monkeypatch.setattr(exchange, "_trade", lambda *given: None)
+    alone = [found(*each, 0.5) for each in cases]
+    assert all(one <= other * (1 + 1e-9) for one, other in zip(traded, alone, strict=True))
+    assert max(other / one for one, other in zip(traded, alone, strict=True)) > 1.1
