@@ -211,7 +211,7 @@ class OnnxGraph:
         width, rows = slot.width, self._rows(slot)
         alive = rows + slot.outputs.start
         bias = operators.weighted(slot.node).bias(slot.node, width, slot.place.index)
-        added = self._ledger.total_biases().get(slot.place)
+        added = self._ledger.bias(slot.place)
         if added is not None:
             bias = added if bias is None else bias + added
         scale = consumers.norm_scale(slot.node, width, self._statistics, self._shapes)
@@ -329,23 +329,6 @@ class OnnxGraph:
     def _assumed_shapes(self) -> Shapes:
         specs = cost.inputs(self._original, self._stated, self._trace.pasts)
         return cost.assumed_shapes(self._original, specs)
-
-    def _current(self) -> model_copy.Copy:
-        """The working copy as it is, for a probe, which takes states as the original does."""
-        return self._copy(self._ledger, self._removed, self._narrowed)
-
-    def _untouched(self) -> model_copy.Copy:
-        """The original, with the statistics that probes use."""
-        return self._copy(Ledger(), np.array([], dtype=np.intp))
-
-    def _copy(
-        self, ledger: Ledger, removed: IntArray, narrowed: Sequence[Narrowed] = ()
-    ) -> model_copy.Copy:
-        copy = rewrite.rewrite(
-            self._original, self._trace, ledger, removed, self._statistics, narrowed
-        )
-        states.keep_inputs(copy, self._trace, removed)
-        return copy
 
     def terms(self) -> Sequence[Term]:
         """The parts of the original's cost that depend on the groups' widths."""

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from nmcore.group import FloatArray, IntArray, Reading, RowSums, ScorePair
 from nmcore.plugins import Block, Carried, InputHint, Layer, Pair, Table
 from nmcore_onnx import cost, layers, quantisation
-from nmcore_onnx.graph import OnnxGraph
+from nmcore_onnx.cuttable import CuttableGraph
 from nmcore_onnx.ir import constants
 from nmcore_onnx.probes import (
     batch_norms,
@@ -44,7 +44,7 @@ _COMPRESS = 9
 _UNCERTAIN = 16
 
 
-class MeasurableGraph(OnnxGraph):
+class MeasurableGraph(CuttableGraph):
     """Fulfils :class:`nmcore.plugins.Maskable`, ``Pairable``, ``Differentiable``, ``Informative``,
     ``Describing``, ``Branching``, ``Quantised``, ``Bidirectional`` and
     :class:`nmcore.plugins.Lexical`.
@@ -93,69 +93,9 @@ class MeasurableGraph(OnnxGraph):
         slots = (slot for traced in self._traced.values() for slot in traced.consumers)
         return any(self._mask_of(slot) is not None for slot in slots)
 
-    def cut(
-        self, readings: Sequence[Reading], pairs: Sequence[ScorePair] = ()
-    ) -> Sequence[Carried] | None:
-        """What is live before some consumers; see :class:`nmcore.plugins.Measurable`."""
-        if not self._can_be_cut:
-            return None
-        slots = [self._traced[each.group].consumers[each.index] for each in readings]
-        nodes = [each.node for slot in slots for each in slot.all]
-        nodes += [side.node for pair in pairs for side in self._pairs[pair.name].sides]
-        first = min(self._order[node] for node in nodes)
-        found = cuts.live(self._order, first, self._is_carriable)
-        return [Carried(str(value.name), len(self._removed)) for value in found]
-
-    def from_cut(self, start: Sequence[Carried]) -> bytes:
-        """The model from a cut on; see :class:`nmcore.plugins.Measurable`."""
-        return files.serialize(cuts.behind(self._current(), self._begins(start)))
-
-    def _begins(self, start: Sequence[Carried]) -> list[cuts.Resumed]:
-        """What is left of carried values."""
-        return [
-            cuts.resumed(self._trace, self._values[each.name], each, self._removed)
-            for each in start
-        ]
-
     def layers(self) -> Sequence[Layer]:
         """What has weights, as it is now; see :class:`nmcore.plugins.Layered`."""
         return layers.layers(self._counted, cost.assumed_shapes(self._counted, self._specs))
-
-    @cached_property
-    def _computed(self) -> set[ir.Value]:
-        return cuts.computed(self._original.graph)
-
-    @cached_property
-    def _single_precision(self) -> set[ir.Value]:
-        return cuts.single_precision(self._original.graph)
-
-    @cached_property
-    def _can_be_cut(self) -> bool:
-        """Whether weights are single precision, and no node holds a graph, which reads values
-        outside.
-        """
-        weights = [slot.place for item in self._traced.values() for slot in item.consumers]
-        return all(constants.dtype(each.value) == np.float32 for each in weights) and not any(
-            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-            for node in self._original.graph
-            for attribute in node.attributes.values()
-        )
-
-    def _is_carriable(self, value: ir.Value) -> bool:
-        """Whether a value is known to be a single-precision array whose channels can be told."""
-        if value not in self._computed or value not in self._single_precision:
-            return False
-        if value in self._inside_heads:
-            return False
-        return value not in self._trace.channels or cuts.owners(self._trace, value) is not None
-
-    @cached_property
-    def _inside_heads(self) -> set[ir.Value]:
-        """The values that narrower heads change: how much of them is left is not told by channels
-        alone.
-        """
-        sides = [side for each in self._pairs.values() for side in each.sides]
-        return {each.value for side in sides for each in side.head_values}
 
     def precedes(self, reading: Reading, pair: ScorePair) -> bool:
         """Whether a consumer runs before queries and keys meet."""
@@ -204,14 +144,11 @@ class MeasurableGraph(OnnxGraph):
         found = [self._readings(reading, targets, rows, samples) for reading in readings]
         if targets:
             found = moments.correcting_once(found)
-        current = self._current()
-        original = self._untouched() if targets else None
         begins, ends = self._begins(start), [self._values[each.name] for each in stop]
+        nodes = self._between(start, [*ends, *moments.wanted(found)])
+        current = self._current(nodes)
+        original = self._untouched(nodes) if targets else None
         return files.serialize(moments.probe(current, original, found, begins, ends))
-
-    @cached_property
-    def _values(self) -> dict[str, ir.Value]:
-        return {str(v.name): v for node in self._original.graph for v in node.outputs}
 
     def pair(self, reading: Reading) -> Pair | None:
         """A fully connected layer and the one before; see :class:`nmcore.plugins.Pairable`."""
@@ -278,7 +215,8 @@ class MeasurableGraph(OnnxGraph):
             left = residual_blocks.Left(
                 owners[0], np.flatnonzero(~np.isin(owners[1], self._removed))
             )
-        model = residual_blocks.probe(self._current(), block, section, found, left, self._shapes)
+        current = self._current(self._between([block.start], [section.output]))
+        model = residual_blocks.probe(current, block, section, found, left, self._shapes)
         return files.serialize(model)
 
     def _maker(self, reading: Reading) -> Reading | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,22 @@ def live(
             seen.add(maker)
             open_ += maker.inputs
     return sorted(found, key=lambda value: order[value.producer()])  # type: ignore[index]
+
+
+def between(
+    order: Mapping[ir.Node, int], start: Iterable[ir.Value], stop: Iterable[ir.Value]
+) -> list[ir.Node]:
+    """The nodes that make some values of others, in their order."""
+    found: set[ir.Node] = set()
+    seen, open_ = set(start), [*stop]
+    while open_:
+        value = open_.pop()
+        maker = value.producer()
+        if value in seen or maker is None or maker in found:
+            continue
+        found.add(maker)
+        open_ += [each for each in maker.inputs if each is not None]
+    return sorted(found, key=order.__getitem__)
 
 
 def computed(graph: ir.Graph) -> set[ir.Value]:
@@ -137,6 +153,8 @@ def begin(current: Copy, original: Copy | None, values: Sequence[Resumed]) -> No
                 continue
             given = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT))
             graph.inputs.append(given)
+            if not copy.knows(each.value):
+                continue  # no node of a part reads it
             new = given
             if copy is current and each.left is not None:
                 new = build.node("Gather", given, build.ints(*each.left.tolist()), axis=each.axis)
@@ -144,17 +162,20 @@ def begin(current: Copy, original: Copy | None, values: Sequence[Resumed]) -> No
             copy.move(each.value, new)
 
 
-def behind(current: Copy, values: Sequence[Resumed]) -> ir.Model:
-    """Let a copy of a model read values instead of computing them; it becomes the result.
+def behind(current: Copy, outputs: Sequence[ir.Value], values: Sequence[Resumed]) -> ir.Model:
+    """Let a copy of a model, or of a part of it, read values instead of computing them; it becomes
+    the result.
 
-    Its outputs stay, but for their names where such a value is one.
+    Its outputs are the model's, but for their names where such a value is one.
     """
-    graph, given = current.model.graph, {current.value(each.value): each.value for each in values}
-    outputs = list(graph.outputs)
+    graph, given = current.model.graph, {each.value for each in values}
+    found = dict(zip(outputs, graph.outputs, strict=False))
     begin(current, None, values)
     build = Builder(graph, prefix="nmcore.behind")
     graph.outputs.extend(
-        build.node("Identity", current.value(given[each])) if each in given else each
+        build.node("Identity", current.value(each))
+        if each in given
+        else found.get(each) or current.value(each)
         for each in outputs
     )
     RemoveUnusedNodesPass()(current.model)

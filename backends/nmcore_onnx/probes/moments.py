@@ -14,7 +14,7 @@ may be one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -161,6 +161,15 @@ def correcting_once(weights: Sequence[Sequence[Reading]]) -> list[list[Reading]]
         )
         seen |= {reading.slot.node for reading in readings}
     return result
+
+
+def wanted(weights: Iterable[Sequence[Reading]]) -> Iterator[ir.Value]:
+    """The values of the original that a probe is made from."""
+    for reading in (each for readings in weights for each in readings):
+        yield from reading.slot.node.outputs
+        yield operators.weighted(reading.slot.node).output(reading.slot.node)
+        if reading.residual is not None:
+            yield reading.residual.add.outputs[0]
 
 
 def probe(

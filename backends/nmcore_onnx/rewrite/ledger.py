@@ -77,14 +77,14 @@ class Ledger:
     ----------
     weights : dict of Place to Changed
         Each changed weight.
-    biases : dict of (Place, group name) to array, shape (O,)
+    biases : dict of Place to dict of group name to array, shape (O,)
         What each group adds to the bias of the weight at a place.
     cache : DiskCache
         Holds the changed weights.
     """
 
     weights: dict[Place, Changed] = field(default_factory=dict)
-    biases: dict[tuple[Place, str], FloatArray] = field(default_factory=dict)
+    biases: dict[Place, dict[str, FloatArray]] = field(default_factory=dict)
     cache: DiskCache = field(default_factory=DiskCache)
 
     def __bool__(self) -> bool:
@@ -96,7 +96,9 @@ class Ledger:
 
         They go to caches of their own, whose memory is free again once a copy is given up.
         """
-        return Ledger(dict(self.weights), dict(self.biases))
+        return Ledger(
+            dict(self.weights), {place: dict(each) for place, each in self.biases.items()}
+        )
 
     def at(self, place: Place) -> FloatArray:
         """The weight at a place as it is now, at full width."""
@@ -177,15 +179,13 @@ class Ledger:
 
     def add_bias(self, place: Place, group: str, addition: FloatArray) -> None:
         """Add to the bias of the weight at a place on behalf of a group."""
-        before = self.biases.get((place, group))
-        self.biases[place, group] = addition if before is None else before + addition
+        known = self.biases.setdefault(place, {})
+        known[group] = known[group] + addition if group in known else addition
 
-    def total_biases(self) -> dict[Place, FloatArray]:
-        """What all groups add to the bias of each weight."""
-        total: dict[Place, FloatArray] = {}
-        for (place, _), addition in self.biases.items():
-            total[place] = total[place] + addition if place in total else addition
-        return total
+    def bias(self, place: Place) -> FloatArray | None:
+        """What all groups add to the bias of the weight at a place; None where that is nothing."""
+        additions = list(self.biases.get(place, {}).values())
+        return sum(additions[1:], start=additions[0]) if additions else None
 
     def without(self, undone: Mapping[str, list[tuple[ConsumerSlot, IntArray]]]) -> Ledger:
         """All changes but those of some groups, whose consumers get their own columns back.
@@ -194,7 +194,10 @@ class Ledger:
         ----------
         undone : mapping of group name to list of (slot, columns)
         """
-        biases = {key: array for key, array in self.biases.items() if key[1] not in undone}
+        biases = {
+            place: {group: array for group, array in each.items() if group not in undone}
+            for place, each in self.biases.items()
+        }
         result = Ledger(dict(self.weights), biases, self.cache)
         for slot, columns in (pair for pairs in undone.values() for pair in pairs):
             original = Ledger().matrix(slot)[:, columns]

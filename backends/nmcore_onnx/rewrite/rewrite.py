@@ -53,48 +53,71 @@ def rewrite(
     removed: NDArray[np.intp],
     overrides: Mapping[Place, FloatArray] | None = None,
     narrowed: Sequence[Narrowed] = (),
+    nodes: Sequence[ir.Node] | None = None,
 ) -> Copy:
     """Copy a model, write the changed weights and cut what the removed atoms own.
 
     Everything that is not touched stays the same, down to the name. ``overrides`` are constants to
     use instead of the model's own, before they are cut. The heads of ``narrowed`` go through their
-    maps.
+    maps. Of ``nodes`` no others are copied; there may be no narrowed heads then.
     """
-    copy = Copy(model)
+    copy = Copy(model, nodes)
     for place, array in (overrides or {}).items():
-        constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
+        if copy.has(place.node):
+            constants.replace(copy.place(place), array.astype(constants.dtype(place.value)))
     if not len(removed) and not ledger.weights and not narrowed:
         return copy
     inputs = defaults.unlist(copy.model)
-    masks = _masks(trace, removed, narrowed)
+    masks = _masks(copy, trace, removed, narrowed)
     for place, weight in _cut(copy, trace, ledger, masks, narrowed).items():
         constants.replace(copy.place(place), weight)
         note_kept(copy.place(place).value, masks[place])
     for take in trace.takes:
-        _take(copy, take, removed)
+        if copy.has(take.node):
+            _take(copy, take, removed)
     _declare(trace, copy, removed)
     for slot in trace.zeros:
-        _leave_out(copy.place(slot.place), np.isin(slot.atoms, removed))
-    for place, addition in ledger.total_biases().items():
-        kept, node = _kept_rows(trace, place, removed, narrowed), place.node
-        addition = turned_addition(narrowed, place, addition)
-        addition = addition if kept is None else addition[kept]
-        total = operators.weighted(node).add_bias(copy.node(node), addition, place.index)
-        if total is not None:
-            copy.move(node.outputs[0], total)
+        if copy.has(slot.place.node):
+            _leave_out(copy.place(slot.place), np.isin(slot.atoms, removed))
+    for place in ledger.biases:
+        if copy.has(place.node):
+            _add_bias(copy, trace, place, ledger, removed, narrowed)
     _reunite(copy)
     defaults.relist(copy.model, inputs)
     for count in trace.counts:
-        _recount(copy, count, removed)
+        if copy.has(count.node):
+            _recount(copy, count, removed)
     for inner in (each for pair in narrowed for side in pair.traced.sides for each in side.counts):
         assert inner.slot.atoms is not None
         _write(copy, inner.slot, left(inner.slot.atoms, inner.heads, removed))
     for index in trace.indices:
-        _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
+        if copy.has(index.place.node):
+            _reindex(copy.place(index.place), ~np.isin(index.atoms, removed))
     for step in trace.steps:
-        _restep(copy.node(step.node), step, ~np.isin(step.atoms, removed))
+        if copy.has(step.node):
+            _restep(copy.node(step.node), step, ~np.isin(step.atoms, removed))
     adjust(copy, trace, narrowed, removed)
     return copy
+
+
+def _add_bias(
+    copy: Copy,
+    trace: Trace,
+    place: Place,
+    ledger: Ledger,
+    removed: NDArray[np.intp],
+    narrowed: Sequence[Narrowed],
+) -> None:
+    """Write what is added to the bias beside a weight."""
+    addition = ledger.bias(place)
+    if addition is None:
+        return
+    kept, node = _kept_rows(trace, place, removed, narrowed), place.node
+    addition = turned_addition(narrowed, place, addition)
+    addition = addition if kept is None else addition[kept]
+    total = operators.weighted(node).add_bias(copy.node(node), addition, place.index)
+    if total is not None:
+        copy.move(node.outputs[0], total)
 
 
 def _take(copy: Copy, slot: TakeSlot, gone: NDArray[np.intp]) -> None:
@@ -120,14 +143,14 @@ def _take(copy: Copy, slot: TakeSlot, gone: NDArray[np.intp]) -> None:
 
 
 def _masks(
-    trace: Trace, gone: NDArray[np.intp], narrowed: Sequence[Narrowed]
+    copy: Copy, trace: Trace, gone: NDArray[np.intp], narrowed: Sequence[Narrowed]
 ) -> dict[Place, dict[int, NDArray[np.bool_]]]:
     """Which entries stay of the constants that lose some, for each axis that does."""
     masks: dict[Place, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
     cuts: list[Slot | ProducerSlot | ConsumerSlot]
     readers = [twin for slot in trace.consumers for twin in slot.all]
     cuts = [*trace.slots, *trace.producers, *readers, *inner_slots(narrowed)]
-    for slot in cuts:
+    for slot in (each for each in cuts if copy.has(each.place.node)):
         keep = ~np.isin(slot.atoms, gone)
         if not keep.all():
             masks[slot.place][slot.axis] = keep & masks[slot.place].get(slot.axis, np.True_)
@@ -144,7 +167,9 @@ def _cut(
     """All weights that changed or lost entries; large ones are computed when they are written."""
     first = {each.place: slot.place for slot in trace.consumers for each in slot.all}
     changed = {
-        place: ledger.weights[first[place]] for place in first if first[place] in ledger.weights
+        place: ledger.weights[original]
+        for place, original in first.items()
+        if original in ledger.weights and copy.has(place.node)
     }
     changed |= turned_weights(narrowed, changed)
     result: dict[Place, Array | ir.LazyTensor] = {}
@@ -212,7 +237,7 @@ def _reunite(copy: Copy) -> None:
             left.name = value.name
 
 
-def _constants_of(graph: ir.Graph) -> list[ir.Value]:
+def _constants_of(graph: ir.Graph | ir.GraphView) -> list[ir.Value]:
     """Initialisers, and what Constant nodes give."""
     made = [each.outputs[0] for each in graph if each.op_type == "Constant"]
     return [*graph.initializers.values(), *made]
@@ -329,7 +354,7 @@ def _restep(node: ir.Node, slot: StepSlot, keep: NDArray[np.bool_]) -> None:
 def _declare(trace: Trace, copy: Copy, gone: NDArray[np.intp]) -> None:
     """Correct the declared shapes of the values that lost channels."""
     for value, channels in trace.channels.items():
-        if not np.isin(channels.atoms, gone).any():
+        if not copy.knows(value) or not np.isin(channels.atoms, gone).any():
             continue
         declared = copy.value(value)
         if declared.shape is None:

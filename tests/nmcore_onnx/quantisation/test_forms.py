@@ -207,8 +207,10 @@ def test_twin_channels_are_merged_and_the_form_stays(form):
     before, after = run(model, inputs())[0], run(proto, inputs())[0]
     floats = run(result.graph.serialize_floats(), inputs())[0]
     bound = 0.25 if form.startswith(FEW_BITS) else 0.03
+    # Some processors add products of integers with saturation, in the original as well.
+    own = distance(before, run(result.graph.serialize_floats(original=True), inputs())[0])
     assert distance(after, before) < bound
-    assert distance(after, floats) < bound
+    assert distance(after, floats) < bound + own
 
 
 def test_rows_that_are_only_cut_keep_their_integers():
