@@ -31,7 +31,7 @@ from typing import Any
 
 import nmcore
 from nmcore.calibration.collect import Inputs, calibration_set_for
-from nmcore.compression import output_error, reconstruction
+from nmcore.compression import curves, output_error, reconstruction
 from nmcore.data.loading import open_data
 from nmcore.options.options import CompressOptions
 from nmcore.pipeline.original import Original
@@ -112,6 +112,7 @@ def watched(into: dict[str, float]) -> None:
             "eliminate": "choosing",
             "solved_refit": "fitting",
         },
+        curves: {"selection_problem": "choosing", "eliminate": "choosing"},
         output_error: {"solved_refit": "fitting"},
     }.items():
         for name, part in names.items():

@@ -48,7 +48,7 @@ def paired_by_rank(
     with step(f"pairing the units of {len(groups)} bidirectional layers"):
         backward = {
             group.name: pairs(consumers, seen, directions[group.name]).tolist()
-            for group, consumers, seen in walk.seen(groups)
+            for group, consumers, seen in walk.curves.seen(groups)
         }
     return graph.paired(backward)
 

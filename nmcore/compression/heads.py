@@ -14,9 +14,10 @@ import numpy as np
 
 from nmcore.arrays.attention_scores import ScoreBasis, score_basis
 from nmcore.arrays.elimination import Curve
+from nmcore.compression.carrier import PROBE_NUMBERS
 from nmcore.compression.moments import Sums
 from nmcore.compression.output_error import tried_count
-from nmcore.compression.reconstruction import MAX_FEATURES, PROBE_NUMBERS, Reconstruction
+from nmcore.compression.reconstruction import MAX_FEATURES, Reconstruction
 from nmcore.group import Float64Array, Narrowing, Reading, ScorePair
 from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome

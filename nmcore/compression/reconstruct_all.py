@@ -90,7 +90,7 @@ def _allotted(
         return Allotment(task.counts), {}
     with step(f"measuring the error curves of {len(free)} groups"):
         inside = heads.curves([pair for pair in heads.pairs if pair.name in task.free])
-        curves, prices = walk.priced_curves(free, heads.trials(inside), task.progress)
+        curves, prices = walk.curves.priced(free, heads.trials(inside), task.progress)
     curves |= inside
     errors = {name: prices.get(name, 1.0) * curve.error for name, curve in curves.items()}
     added = sum(map(walk.new_biases, free))

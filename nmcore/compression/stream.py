@@ -72,15 +72,18 @@ class Stream:
     ----------
     memory : int
         So many bytes stay in memory.
+    networks : int
+        2 where values of the original are carried beside those of the network as it stands.
     """
 
     memory: int = MEMORY
+    networks: int = 2
     _kept: dict[str, list[_Kept]] = field(default_factory=dict)
 
     @property
     def start(self) -> list[Carried]:
         """The values that the next probe begins with."""
-        return [both[0].carried for both in self._kept.values()]
+        return [each[0].carried for each in self._kept.values()]
 
     def missing(self, cut: Iterable[Carried]) -> list[Carried]:
         """Those values of a cut that are not held yet."""
@@ -89,9 +92,10 @@ class Stream:
     def feeds(self, batch: int) -> dict[str, Array]:
         """What a probe that begins with :attr:`start` reads for a batch, besides the inputs."""
         found = {}
-        for current, original in self._kept.values():
+        for current, *original in self._kept.values():
             found[current.carried.current] = current.get(batch)
-            found[current.carried.original] = original.get(batch)
+            if original:
+                found[current.carried.original] = original[0].get(batch)
         return found
 
     def expect(self, carried: Sequence[Carried], cut: Sequence[Carried]) -> Arrival:
@@ -118,11 +122,12 @@ class Arrival:
     _kept: list[_Kept] = field(default_factory=list)
 
     def add(self, arrays: Sequence[Array]) -> None:
-        """The values of a batch: each of the current network, then of the original."""
+        """The values of a batch: each of the current network, then perhaps of the original."""
         if not self._kept:
             room = self.stream.memory - self.stream.held
             in_memory = room > 0
-            self._kept = [_Kept(each, in_memory) for each in self.carried for _ in range(2)]
+            copies = range(self.stream.networks)
+            self._kept = [_Kept(each, in_memory) for each in self.carried for _ in copies]
         held = self.stream.held + sum(kept.nbytes for kept in self._kept)
         for kept, array in zip(self._kept, arrays, strict=True):
             if kept.in_memory and held + array.nbytes > self.stream.memory:
@@ -132,9 +137,9 @@ class Arrival:
 
     def done(self) -> None:
         """All batches have been added."""
-        known = self.stream._kept
-        for current, original in zip(self._kept[::2], self._kept[1::2], strict=True):
-            known[current.carried.name] = [current, original]
+        known, copies = self.stream._kept, self.stream.networks
+        for number, carried in enumerate(self.carried if self._kept else ()):
+            known[carried.name] = self._kept[copies * number : copies * (number + 1)]
         for name in set(known) - self.cut:
             del known[name]
 

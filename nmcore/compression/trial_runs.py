@@ -72,10 +72,7 @@ class TrialRuns:
         if not start:
             return self.session(serialized_alike(clone)), self.shown
         assert isinstance(clone, protocols.Measurable)
-        names = {carried.current for carried in start}
-        carried = (self._stream.feeds(number) for number in range(len(self.shown)))
-        given = [{name: each[name] for name in each if name in names} for each in carried]
-        feeds = [{**each, **values} for each, values in zip(self.shown, given, strict=True)]
+        feeds = [{**each, **self._stream.feeds(number)} for number, each in enumerate(self.shown)]
         return self.session(clone.from_cut(start)), feeds
 
     @cached_property
@@ -89,7 +86,7 @@ class TrialRuns:
 
     @cached_property
     def _stream(self) -> Stream:
-        return Stream()
+        return Stream(networks=1)
 
     def _carried_to(self, reading: Reading | None) -> list[protocols.Carried]:
         """The values to begin with just before a consumer; none to begin at the inputs."""
@@ -98,13 +95,13 @@ class TrialRuns:
         assert isinstance(self.graph, protocols.Measurable)
         cut = self.graph.cut([reading]) or ()
         missing = self._stream.missing(cut)
+        arriving = self._stream.expect(missing, cut)
         if missing:
             model = self.graph.moment_probe(
-                [], targets=True, rows=1, samples=1, start=self._stream.start, stop=missing
+                [], targets=False, rows=1, samples=1, start=self._stream.start, stop=missing
             )
-            session, arriving = self.session(model), self._stream.expect(missing, cut)
+            session = self.session(model)
             for number, feeds in enumerate(self.shown):
                 arriving.add(session.run({**feeds, **self._stream.feeds(number)}))
-            arriving.done()
-        names = {carried.name for carried in cut}
-        return [carried for carried in self._stream.start if carried.name in names]
+        arriving.done()
+        return self._stream.start

@@ -149,6 +149,15 @@ def _by_subfolder(folder: Path, files: Sequence[Path]) -> dict[str, str]:
     return {"/".join(each): each[0] for each in parts}
 
 
+def _is_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns, whatever they are called."""
+    first, *others = rows
+    if [cell.lower() for cell in first] == _HEADER:
+        return True
+    numbered = all(row[-1].isdecimal() for row in others)
+    return bool(others) and numbered and not first[-1].isdecimal()
+
+
 def _read_table(path: Path) -> dict[str, str]:
     """The label of each file, as a table says."""
     try:
@@ -158,7 +167,7 @@ def _read_table(path: Path) -> dict[str, str]:
         raise DataError(f"labels {path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"labels {path} is no table in UTF-8: {error}") from None
-    if rows and [cell.lower() for cell in rows[0]] == _HEADER:
+    if rows and _is_header(rows):
         rows = rows[1:]
     found: dict[str, str] = {}
     for row in rows:

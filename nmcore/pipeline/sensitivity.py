@@ -172,7 +172,7 @@ def _predicted(job: Job) -> tuple[dict[str, Curve], CalibrationSet | None, str]:
         walk.prepare()
         fitting = [group for group in graph.groups if walk.fits(group)]
         with step(f"measuring the error curves of {len(fitting)} groups"):
-            return walk.curves(fitting, job.progress), calibration, calibration.source
+            return walk.curves.of(fitting, job.progress), calibration, calibration.source
     except (ModelError, DataError) as error:
         if job.data is not None:
             raise

@@ -261,11 +261,11 @@ class Measurable(Graph, Protocol):
         samples : int
             How many inputs the probe will see.
         start : sequence of Carried
-            Values that the probe reads instead of computing them, of the working copy and of the
-            original, as inputs of the names that :class:`Carried` gives.
+            Values that the probe reads instead of computing them, of the working copy and with
+            ``targets`` of the original, as inputs of the names that :class:`Carried` gives.
         stop : sequence of Carried
-            Values that it gives besides, behind all sums: each of the working copy, then of the
-            original. Only with ``targets``.
+            Values that it gives besides, behind all sums: each of the working copy, then with
+            ``targets`` of the original.
         """
         ...
 

@@ -191,9 +191,9 @@ def probe(
         What to form moments for: of each consumer all places where its weight is read, which are
         summed.
     start : sequence of Resumed
-        Values that are read instead of computed, in both models.
+        Values that are read instead of computed, in all models that there are.
     stop : sequence of ir.Value
-        Values of the model that are given besides, of both models.
+        Values of the model that are given besides, of all models that there are.
 
     Returns
     -------
@@ -206,15 +206,16 @@ def probe(
     graph = current.model.graph
     if original is not None:
         adopt(graph, original.model.graph)
+    if start:
         begin(current, original, start)
     build = Builder(graph)
     outputs: list[ir.Value] = []
     for readings in weights:
         outputs += _sums(build, current, original, readings)
-    if original is not None:
-        # An output may not be an input as well, nor be given twice.
-        both = [copy.value(value) for value in stop for copy in (current, original)]
-        outputs += [build.node("Identity", value) for value in both]
+    copies = [current] if original is None else [current, original]
+    # An output may not be an input as well, nor be given twice.
+    given = [copy.value(value) for value in stop for copy in copies]
+    outputs += [build.node("Identity", value) for value in given]
     for value in outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.clear()

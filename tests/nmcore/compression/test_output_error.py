@@ -179,10 +179,10 @@ def test_an_output_may_have_no_rows():
 def test_curves_come_with_their_prices():
     graph = opened(1.0)
     walk = Reconstruction(graph, registry.runtime(), shown(), ("cpu",))
-    curves, prices = walk.priced_curves(graph.groups)
+    curves, prices = walk.curves.priced(graph.groups)
     assert set(curves) == set(prices) == {group.name for group in graph.groups}
     assert all(1 / BOUND <= price <= BOUND * LATE for price in prices.values())
-    for name, curve in walk.curves(graph.groups).items():
+    for name, curve in walk.curves.of(graph.groups).items():
         assert np.array_equal(curve.error, curves[name].error)
 
 
@@ -192,7 +192,7 @@ def test_errors_of_late_layers_count_more(monkeypatch):
 
     def prices(calibration):
         walk = Reconstruction(graph, registry.runtime(), calibration, ("cpu",))
-        found = walk.priced_curves(graph.groups)[1]
+        found = walk.curves.priced(graph.groups)[1]
         return [found[group.name] for group in graph.groups]
 
     made = replace(real, real=False)

@@ -17,7 +17,7 @@ from nmcore.budgets.meter import Meter
 from nmcore.calibration.calibration_set import from_data
 from nmcore.calibration.dead_leaves import dead_leaves
 from nmcore.calibration.synthetic import synthesise
-from nmcore.compression import consumer_fit, reconstruction, shrinkage
+from nmcore.compression import carrier, consumer_fit, reconstruction, shrinkage
 from nmcore.compression import refit as refitting
 from nmcore.compression.baseline import Baseline
 from nmcore.compression.joint import pair_refit
@@ -485,7 +485,7 @@ class TestWalk:
     def test_curves(self):
         # With few inputs the pull of their scarcity adds to the error.
         walk = self.walk(residual().build(), count=64)
-        curves = walk.curves(walk.graph.groups)
+        curves = walk.curves.of(walk.graph.groups)
         assert list(curves) == [group.name for group in walk.graph.groups]
         for group in walk.graph.groups:
             curve = curves[group.name]
@@ -518,10 +518,10 @@ class TestWalk:
 
     def test_curves_do_not_depend_on_how_many_are_measured_at_once(self, monkeypatch):
         walk = self.walk(residual().build())
-        together = walk.curves(walk.graph.groups)
-        monkeypatch.setattr(reconstruction, "PROBE_NUMBERS", 1)
-        assert [len(chunk) for chunk in walk._chunks(walk.graph.groups)] == [1, 1, 1]
-        for name, curve in walk.curves(walk.graph.groups).items():
+        together = walk.curves.of(walk.graph.groups)
+        monkeypatch.setattr(carrier, "PROBE_NUMBERS", 1)
+        assert [len(chunk) for chunk in walk.curves._chunks(walk.graph.groups)] == [1, 1, 1]
+        for name, curve in walk.curves.of(walk.graph.groups).items():
             np.testing.assert_array_equal(curve.order, together[name].order)
             np.testing.assert_allclose(curve.error, together[name].error, rtol=1e-5)
 
@@ -535,7 +535,7 @@ class TestWalk:
                 numpy_helper.from_array(100 * numpy_helper.to_array(tensor), tensor.name)
             )
         curves = [self.walk(each.build()) for each in (plain, scaled)]
-        one, two = (walk.curves(walk.graph.groups)["conv1"] for walk in curves)
+        one, two = (walk.curves.of(walk.graph.groups)["conv1"] for walk in curves)
         np.testing.assert_array_equal(one.order, two.order)
         np.testing.assert_allclose(one.error, two.error, rtol=1e-4)
 

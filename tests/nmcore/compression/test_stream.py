@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 import nmcore
 from chain import Chain
-from nmcore.compression import reconstruction
+from nmcore.compression import carrier
 from nmcore.compression.stream import Stream
 from nmcore.errors import OutOfMemoryError
 from nmcore.plugins import Carried
@@ -68,14 +68,14 @@ def weights(model):
 
 def test_files_give_the_same_as_memory(monkeypatch):
     expected = result()
-    monkeypatch.setattr(reconstruction, "Stream", lambda: Stream(memory=0))
+    monkeypatch.setattr(carrier, "Stream", lambda **form: Stream(memory=0, **form))
     assert result() == expected
 
 
 def test_too_little_memory_begins_again_in_smaller_batches(monkeypatch):
     """The values that were carried belong to batches that are no more."""
     expected, failed = result(), []
-    run = reconstruction.Stream.feeds
+    run = carrier.Stream.feeds
 
     def greedy(self, batch):
         if self.start and not failed:
@@ -83,7 +83,7 @@ def test_too_little_memory_begins_again_in_smaller_batches(monkeypatch):
             raise OutOfMemoryError("no memory")
         return run(self, batch)
 
-    monkeypatch.setattr(reconstruction.Stream, "feeds", greedy)
+    monkeypatch.setattr(carrier.Stream, "feeds", greedy)
     found = result()
     assert failed
     for got, want in zip(weights(found), weights(expected), strict=True):

@@ -1,0 +1,185 @@
+"""A network run in parts, over all inputs: each part begins where the last one ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from nmcore.calibration.calibration_set import CalibrationSet
+from nmcore.compression.moments import (
+    ALONE,
+    WITH_SUM,
+    WITH_TARGETS,
+    Measured,
+    Sums,
+    add_outputs,
+)
+from nmcore.compression.stream import Batch, Stream
+from nmcore.data.batches import length_of
+from nmcore.errors import ModelError, OutOfMemoryError
+from nmcore.group import Reading, ScorePair
+from nmcore.plugins import capabilities, protocols
+from nmcore.utils.progress import Progress, silent
+
+log = logging.getLogger(__name__)
+
+# Rows that each set of moments is summed over at most; more change little and cost time.
+MAX_ROWS = 40_000
+# Numbers in the unfolded input of a consumer that one run makes; it takes a few times as many.
+_RUN_NUMBERS = 2**25
+# Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
+PROBE_NUMBERS = 2**26
+
+
+@dataclass(eq=False)
+class Carrier:
+    """Runs probes from cut to cut and carries what is live there.
+
+    Attributes
+    ----------
+    graph : Measurable
+        What is compressed.
+    calibration : CalibrationSet
+        What the network is shown.
+    session : callable
+        Loads a model.
+    targets : bool
+        Whether the original runs too, and inputs that nothing is fitted to.
+    """
+
+    graph: protocols.Measurable
+    calibration: CalibrationSet
+    session: Callable[[bytes], protocols.Session]
+    targets: bool
+
+    @cached_property
+    def _batches(self) -> list[Batch]:
+        """All inputs in batches that the heaviest consumer allows."""
+        heaviest = max(map(self.graph.unfolded_numbers, self.graph.readings()), default=1)
+        return self._divided(max(1, _RUN_NUMBERS // max(1, heaviest)))
+
+    def _divided(self, most: int) -> list[Batch]:
+        return [
+            Batch(feeds, unseen)
+            for unseen in ((False, True) if self.targets else (False,))
+            for feeds in self.calibration.in_batches_of(most, unseen=unseen)
+        ]
+
+    @cached_property
+    def _stream(self) -> Stream:
+        return Stream(networks=2 if self.targets else 1)
+
+    def sums(
+        self,
+        readings: Sequence[Reading],
+        cut: Sequence[protocols.Carried] | None,
+        progress: Progress = silent,
+    ) -> list[Measured]:
+        """The sums of several readings, in as many runs as memory wants.
+
+        Parameters
+        ----------
+        cut : sequence of Carried or None
+            What is carried on; without it the next part begins where this one did.
+        """
+        parts = list(self._in_parts(readings))
+        while True:
+            try:
+                return [
+                    each
+                    for number, part in enumerate(parts, start=1)
+                    for each in self._part(
+                        part, (cut or ()) if number == len(parts) else (), progress
+                    )
+                ]
+            except OutOfMemoryError as error:
+                self._shorten(error)
+
+    def _shorten(self, error: OutOfMemoryError) -> None:
+        """Begin anew, with fewer inputs in a run; carried values belong to their batches."""
+        self._stream.clear()
+        longest = max(length_of(batch.feeds) for batch in self._batches)
+        if longest == 1:
+            raise OutOfMemoryError(f"{error} for a single input") from error
+        if not self.calibration.any_length:
+            why = f"for {longest} inputs at once, as many as it takes"
+            raise OutOfMemoryError(f"{error} {why}") from error
+        most = (longest + 1) // 2
+        log.info("memory does not suffice for %d inputs at once: trying %d", longest, most)
+        self._batches = self._divided(most)
+
+    def _in_parts(self, readings: Sequence[Reading]) -> Iterator[list[Reading]]:
+        """Readings whose moments fit into memory together."""
+        part: list[Reading] = []
+        size = 0
+        for reading in readings:
+            needed = self.graph.consumer(reading).features ** 2
+            if part and size + needed > PROBE_NUMBERS:
+                yield part
+                part, size = [], 0
+            part.append(reading)
+            size += needed
+        yield part
+
+    def _part(
+        self, readings: Sequence[Reading], cut: Sequence[protocols.Carried], progress: Progress
+    ) -> list[Measured]:
+        """The sums of some readings; without a cut the stream stays where it is."""
+        stop = self._stream.missing(cut)
+        model = self.graph.moment_probe(
+            readings,
+            targets=self.targets,
+            rows=MAX_ROWS,
+            samples=self.calibration.count,
+            start=self._stream.start,
+            stop=stop,
+        )
+        session, arriving = self.session(model), self._stream.expect(stop, cut)
+        sizes = [self._size(reading) for reading in readings]
+        found = [Measured(Sums(), Sums()) for _ in readings]
+        for number, (feeds, unseen) in enumerate(progress("measuring", self._batches)):
+            divisible = self.calibration.any_length and length_of(feeds) > 1
+            outputs = session.run({**feeds, **self._stream.feeds(number)}, divisible=divisible)
+            totals = [each.held if unseen else each.fitted for each in found]
+            add_outputs(totals, outputs[: sum(sizes)], sizes)
+            arriving.add(outputs[sum(sizes) :])
+        if cut:
+            arriving.done()
+        self._check([part for both in found for part in both], readings)
+        return found
+
+    def _size(self, reading: Reading) -> int:
+        """How many outputs a probe has for a reading."""
+        if self.targets:
+            return WITH_TARGETS
+        return WITH_SUM if self.graph.consumer(reading).feeds_sum else ALONE
+
+    def _check(self, sums: Sequence[Sums], readings: Sequence[Reading]) -> None:
+        """Raise an error where sums hold NaN or infinity."""
+        if not all(each.is_finite for each in sums):
+            nodes = ", ".join(repr(self.graph.consumer(reading).name) for reading in readings)
+            raise ModelError(
+                f"what reaches {nodes} holds NaN or infinity on these inputs; "
+                "are the model's weights damaged?"
+            )
+
+    def score_sums(self, pairs: Sequence[ScorePair]) -> list[Sums]:
+        """The sums over queries and keys of each pair, where the last part ended."""
+        assert isinstance(self.graph, capabilities.Narrowable)
+        model = self.graph.score_probe(
+            pairs, rows=MAX_ROWS, samples=self.calibration.count, start=self._stream.start
+        )
+        session = self.session(model)
+        needed = {spec.name for spec in session.inputs}
+        found = [Sums() for _ in pairs for _ in range(2)]
+        for number, (feeds, unseen) in enumerate(self._batches):
+            if not unseen:
+                given = {**feeds, **self._stream.feeds(number)}
+                outputs = session.run({name: given[name] for name in given if name in needed})
+                add_outputs(found, outputs, [ALONE] * len(found))
+        if not all(each.is_finite for each in found):
+            names = ", ".join(repr(pair.name) for pair in pairs)
+            raise ModelError(f"queries or keys of {names} hold NaN or infinity on these inputs")
+        return found
