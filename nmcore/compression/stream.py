@@ -18,8 +18,8 @@ from nmcore.data.batches import Feeds
 from nmcore.group import Array
 from nmcore.plugins.protocols import Carried
 
-# So many bytes of carried values stay in memory.
-MEMORY = 2**28
+# So many bytes of carried values stay in memory; writing them takes as long as some layers do.
+MEMORY = 2**29
 
 
 class Batch(NamedTuple):
@@ -29,39 +29,46 @@ class Batch(NamedTuple):
     unseen: bool
 
 
+class _InFile(NamedTuple):
+    """Where an array lies in a file."""
+
+    place: int
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+
+
 @dataclass(eq=False)
 class _Kept:
-    """One value of both networks, an array for each batch."""
+    """One value of one network, an array for each batch."""
 
     carried: Carried
-    in_memory: bool
-    arrays: list[Array] = field(default_factory=list)
-    places: list[tuple[int, np.dtype[np.generic], tuple[int, ...]]] = field(default_factory=list)
+    arrays: list[Array | _InFile | None] = field(default_factory=list)
     file: IO[bytes] | None = None
 
-    def add(self, array: Array) -> None:
-        if self.in_memory:
+    def add(self, array: Array, *, in_memory: bool) -> None:
+        if in_memory:
             self.arrays.append(array)
             return
         if self.file is None:
             self.file = tempfile.TemporaryFile()  # noqa: SIM115
-        self.places.append((self.file.seek(0, 2), array.dtype, array.shape))
+        self.arrays.append(_InFile(self.file.seek(0, 2), array.dtype, array.shape))
         self.file.write(np.ascontiguousarray(array).data)
 
     def get(self, number: int) -> Array:
-        if self.in_memory:
-            return self.arrays[number]
+        found = self.arrays[number]
+        assert found is not None
+        if not isinstance(found, _InFile):
+            return found
         assert self.file is not None
-        place, dtype, shape = self.places[number]
-        self.file.seek(place)
-        array = np.empty(shape, dtype)
+        self.file.seek(found.place)
+        array = np.empty(found.shape, found.dtype)
         self.file.readinto(array.reshape(-1).view(np.uint8).data)  # type: ignore[attr-defined]
         return array
 
     @property
     def nbytes(self) -> int:
         """The bytes that are held in memory."""
-        return sum(array.nbytes for array in self.arrays)
+        return sum(each.nbytes for each in self.arrays if isinstance(each, np.ndarray))
 
 
 @dataclass(eq=False)
@@ -120,20 +127,26 @@ class Arrival:
     carried: Sequence[Carried]
     cut: set[str]
     _kept: list[_Kept] = field(default_factory=list)
+    _added: int = 0
 
     def add(self, arrays: Sequence[Array]) -> None:
-        """The values of a batch: each of the current network, then perhaps of the original."""
+        """The values of a batch: each of the current network, then perhaps of the original.
+
+        What is not live at the cut is given up for this batch.
+        """
         if not self._kept:
-            room = self.stream.memory - self.stream.held
-            in_memory = room > 0
             copies = range(self.stream.networks)
-            self._kept = [_Kept(each, in_memory) for each in self.carried for _ in copies]
+            self._kept = [_Kept(each) for each in self.carried for _ in copies]
+        number, self._added = self._added, self._added + 1
+        for name, dead in self.stream._kept.items():
+            if self.cut and name not in self.cut:
+                for kept in dead:
+                    kept.arrays[number] = None
         held = self.stream.held + sum(kept.nbytes for kept in self._kept)
         for kept, array in zip(self._kept, arrays, strict=True):
-            if kept.in_memory and held + array.nbytes > self.stream.memory:
-                _move_out(kept)
-            kept.add(array)
-            held += array.nbytes if kept.in_memory else 0
+            in_memory = held + array.nbytes <= self.stream.memory
+            kept.add(array, in_memory=in_memory)
+            held += array.nbytes if in_memory else 0
 
     def done(self) -> None:
         """All batches have been added."""
@@ -142,10 +155,3 @@ class Arrival:
             known[carried.name] = self._kept[copies * number : copies * (number + 1)]
         for name in set(known) - self.cut:
             del known[name]
-
-
-def _move_out(kept: _Kept) -> None:
-    """Continue in a file."""
-    arrays, kept.arrays, kept.in_memory = kept.arrays, [], False
-    for array in arrays:
-        kept.add(array)
