@@ -45,6 +45,15 @@ class Curve:
     error: Float64Array
     original: bool = True
 
+    def kept(self, count: int) -> IntArray:
+        """The channels that stay where ``count`` do, ascending.
+
+        >>> Curve(np.array([2, 0, 3]), np.array([0.1, 0.2, 0.4])).kept(2)
+        array([1, 3])
+        """
+        width = len(self.order) + 1
+        return np.delete(np.arange(width), self.order[: width - count])
+
     def averaged(self, consumers: int) -> Curve:
         """The same for a curve that was summed over so many consumers, each in its own unit."""
         return replace(self, error=self.error / max(consumers, 1))

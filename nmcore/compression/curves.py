@@ -110,7 +110,9 @@ class Curves:
             later = [reading for each in needed[number:] for reading in each]
             with step(f"measuring what {len(readings)} layers read"):
                 found = runs.sums(readings, self.graph.cut(later) if later else None, progress)
-            yield chunk, [each.fitted for each in reversed(found)]
+            sums = [each.fitted for each in reversed(found)]
+            del found  # nothing else may hold what is taken off
+            yield chunk, sums
 
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""
@@ -128,16 +130,12 @@ class Curves:
 
     @cached_property
     def _readings(self) -> dict[str, list[Reading]]:
-        return readings_of(self.graph)
+        """The readings of each group, in the order of its consumers."""
+        found: dict[str, list[Reading]] = defaultdict(list)
+        for reading in self.graph.readings():
+            found[reading.group].append(reading)
+        return {name: sorted(each, key=lambda r: r.index) for name, each in found.items()}
 
     @cached_property
     def _shrinkage(self) -> Shrinkage:
         return Shrinkage(self.graph, self.calibration.real)
-
-
-def readings_of(graph: protocols.Measurable) -> dict[str, list[Reading]]:
-    """The readings of each group, in the order of its consumers."""
-    found: dict[str, list[Reading]] = defaultdict(list)
-    for reading in graph.readings():
-        found[reading.group].append(reading)
-    return {name: sorted(each, key=lambda r: r.index) for name, each in found.items()}

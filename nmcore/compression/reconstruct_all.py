@@ -55,6 +55,9 @@ def reconstruct_all(
         group.name: Choice(counts[group.name], chosen(graph, group, counts[group.name], task))
         for group in refitted
     }
+    before, measured = walk.decided_before(refitted, undecided, curves, task.progress)
+    undecided |= before
+    curves |= measured
     steps = walk.steps(refitted)
     with step(f"refitting in {len(steps)} steps"):
         for number, readings in enumerate(task.progress("refitting", steps), start=1):

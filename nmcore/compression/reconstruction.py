@@ -1,13 +1,15 @@
 """Many to one, from second moments: choose channels by error and refit what reads them.
 
-Consumers are walked in topological order, each on the network compressed so far. At the first one
-of a group its channels are chosen, by the error that they leave in all of its consumers. Weights
-are fitted by least squares to what the *original* network gives at that place, so later ones make
-up for what earlier ones lost.
+Consumers are walked in topological order, each on the network compressed so far. Where all that
+read a group stand at one place its channels are chosen there, by the error that they leave in all
+of its consumers; those of others, such as residual streams, are chosen before on the original.
+Weights are fitted by least squares to what the *original* network gives at that place, so later
+ones make up for what earlier ones lost.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +20,7 @@ from nmcore.arrays.elimination import Curve, eliminate
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.carrier import Carrier
 from nmcore.compression.consumer_fit import selection_problem, solved_refit, variance
-from nmcore.compression.curves import Curves, readings_of
+from nmcore.compression.curves import Curves
 from nmcore.compression.moments import Measured, Sums, average
 from nmcore.compression.shrinkage import Shrinkage
 from nmcore.group import Group, IntArray, Reading, Refit, ScorePair
@@ -26,6 +28,7 @@ from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import GroupPlan
 from nmcore.plugins import capabilities, protocols
+from nmcore.utils.progress import Progress, silent
 
 # A consumer with more features than this needs gigabytes and minutes.
 MAX_FEATURES = 6_000
@@ -33,10 +36,21 @@ MAX_FEATURES = 6_000
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """How many channels of a group stay, and which ones, where that was asked for."""
+    """How many channels of a group stay, and which ones, where that is known before the walk.
+
+    Attributes
+    ----------
+    count : int
+        How many stay.
+    kept : int array, shape (count,), or None
+        Which ones.
+    reason : str
+        Why these.
+    """
 
     count: int
     kept: IntArray | None = None
+    reason: str = "chosen as asked; the next layer refitted"
 
 
 # A new weight of a consumer, and which consumer it is of.
@@ -116,6 +130,44 @@ class Reconstruction:
                 steps.append([reading])
         return steps
 
+    def decided_before(
+        self,
+        groups: Sequence[Group],
+        choices: Mapping[str, Choice],
+        curves: Mapping[str, Curve],
+        progress: Progress = silent,
+    ) -> tuple[dict[str, Choice], dict[str, Curve]]:
+        """The channels of groups that are read at several places, by their error in the original.
+
+        To measure all these places with what the walk has changed would take one more run of both
+        networks for each group.
+
+        Parameters
+        ----------
+        groups : sequence of Group
+            Those that the walk is to cut.
+        choices, curves : mapping of group name to Choice, to Curve
+            What is known of them already.
+
+        Returns
+        -------
+        choices, curves : dict
+            Of those groups alone that were not decided.
+        """
+        places = Counter(name for step in self.steps(groups) for name in {r.group for r in step})
+        several = [g for g in groups if places[g.name] > 1 and choices[g.name].kept is None]
+        found = {g.name: curves[g.name] for g in several if g.name in curves}
+        missing = [group for group in several if group.name not in found]
+        found |= self.curves.of(missing, progress) if missing else {}
+        return {
+            group.name: Choice(
+                choices[group.name].count,
+                found[group.name].kept(choices[group.name].count),
+                "chosen by error in the original, each layer that reads them refitted",
+            )
+            for group in several
+        }, found
+
     def choose(
         self,
         step: Sequence[Reading],
@@ -133,7 +185,9 @@ class Reconstruction:
             The groups that have not been decided yet.
         """
         groups = {group.name: group for group in self.graph.groups}
-        of_group = readings_of(self.graph)
+        of_group: dict[str, list[Reading]] = defaultdict(list)
+        for reading in step:
+            of_group[reading.group].append(reading)
         fresh = list(dict.fromkeys(r.group for r in step if r.group in choices))
         again = [r for r in step if r.group not in choices]
         needed = [r for name in fresh for r in of_group[name]]
@@ -154,8 +208,16 @@ class Reconstruction:
         for reading, change in solved:
             self.graph.update(groups[reading.group], reading.index, change)
         for outcome in outcomes:
-            self.graph.remove(groups[outcome.plan.name], np.array(outcome.plan.kept))
+            self._remove(groups[outcome.plan.name], np.array(outcome.plan.kept), solved)
         return outcomes
+
+    def _remove(self, group: Group, kept: IntArray, solved: Sequence[Solved]) -> None:
+        """Take the other channels out; consumers that are refitted later do without for now."""
+        done = {reading.index for reading, _ in solved if reading.group == group.name}
+        for index, consumer in enumerate(self.graph.consumers(group)):
+            if index not in done:
+                self.graph.update(group, index, Refit(kept, consumer.weight[:, kept]))
+        self.graph.remove(group, kept)
 
     def _reduce(
         self,
@@ -165,14 +227,14 @@ class Reconstruction:
         sums: Iterator[Measured],
         solved: list[Solved],
     ) -> Outcome:
-        """Choose the channels of a group and refit its consumers.
+        """Choose the channels of a group and refit the consumers that were measured.
 
         Without a choice of channels those stay that leave the least error.
         """
-        consumers = self.graph.consumers(group)
+        consumers = [self.graph.consumer(reading) for reading in readings]
         measured = [next(sums) for _ in consumers]
         found = [each.fitted.measured() for each in measured]
-        reason, kept = "chosen as asked; the next layer refitted", choice.kept
+        reason, kept = choice.reason, choice.kept
         curve = None
         if kept is None:
             reason = "chosen by error, the next layer refitted after each removal"
