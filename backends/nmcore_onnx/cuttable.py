@@ -72,6 +72,8 @@ class CuttableGraph(OnnxGraph):
     ) -> Sequence[ir.Node] | None:
         """The nodes that make some values of what is carried; None where all are to be copied."""
         stop = list(stop)
+        if not stop:
+            return []
         whole = any(value.producer() is None for value in stop)
         if whole or not start or self._narrowed or not self._can_be_cut:
             return None

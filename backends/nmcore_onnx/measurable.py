@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -12,9 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from nmcore.group import FloatArray, IntArray, Reading, RowSums, ScorePair
-from nmcore.plugins import Block, Carried, InputHint, Layer, Pair, Table
+from nmcore.plugins import Block, Carried, InputHint, Layer, Pair, Span, Table
 from nmcore_onnx import cost, layers, quantisation
-from nmcore_onnx.cuttable import CuttableGraph
+from nmcore_onnx.cuttable import CuttableGraph, Nodes
 from nmcore_onnx.ir import constants
 from nmcore_onnx.probes import (
     batch_norms,
@@ -38,6 +38,8 @@ from nmcore_onnx.trace.groups import TracedGroup
 from nmcore_onnx.trace.scores import Side
 from nmcore_onnx.trace.slots import ConsumerSlot
 
+# All of a network, and nothing carried.
+_WHOLE = Span()
 # Since when operators can leave rows out.
 _COMPRESS = 9
 # So many times as many rows where few of them count: of thousands of positions some are objects.
@@ -134,21 +136,30 @@ class MeasurableGraph(CuttableGraph):
         self,
         readings: Sequence[Reading],
         *,
-        targets: bool,
         rows: int,
         samples: int,
-        start: Sequence[Carried] = (),
-        stop: Sequence[Carried] = (),
+        current: Span = _WHOLE,
+        original: Span | None = None,
     ) -> bytes:
         """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Measurable`."""
+        targets = original is not None
         found = [self._readings(reading, targets, rows, samples) for reading in readings]
         if targets:
             found = moments.correcting_once(found)
-        begins, ends = self._begins(start), [self._values[each.name] for each in stop]
-        nodes = self._between(start, [*ends, *moments.wanted(found)])
-        current = self._current(nodes)
-        original = self._untouched(nodes) if targets else None
-        return files.serialize(moments.probe(current, original, found, begins, ends))
+        now = self._part(current, found, self._current)
+        before = None if original is None else self._part(original, found, self._untouched)
+        return files.serialize(moments.probe(now, before, found))
+
+    def _part(
+        self,
+        span: Span,
+        readings: Sequence[Sequence[moments.Reading]],
+        copied: Callable[[Nodes], model_copy.Copy],
+    ) -> moments.Part:
+        """What a probe needs of one of the two networks."""
+        stop = [self._values[each.name] for each in span.stop]
+        nodes = self._between(span.start, [*stop, *moments.wanted(readings)])
+        return moments.Part(copied(nodes), self._begins(span.start), stop)
 
     def pair(self, reading: Reading) -> Pair | None:
         """A fully connected layer and the one before; see :class:`nmcore.plugins.Pairable`."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.moments import (
@@ -17,7 +18,7 @@ from nmcore.compression.moments import (
     add_outputs,
 )
 from nmcore.compression.stream import Batch, Stream
-from nmcore.data.batches import length_of
+from nmcore.data.batches import Feeds, length_of
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.group import Reading, ScorePair
 from nmcore.plugins import capabilities, protocols
@@ -68,38 +69,40 @@ class Carrier:
         ]
 
     @cached_property
-    def _stream(self) -> Stream:
-        return Stream(networks=2 if self.targets else 1)
+    def _streams(self) -> list[Stream]:
+        """Of the network as it stands, and of the original where it runs too."""
+        return [Stream(), Stream(original=True)] if self.targets else [Stream()]
 
     def sums(
         self,
         readings: Sequence[Reading],
-        cut: Sequence[protocols.Carried] | None,
+        *cuts: Sequence[protocols.Carried] | None,
         progress: Progress = silent,
     ) -> list[Measured]:
         """The sums of several readings, in as many runs as memory wants.
 
         Parameters
         ----------
-        cut : sequence of Carried or None
-            What is carried on; without it the next part begins where this one did.
+        *cuts : sequence of Carried or None
+            What is carried on of the network as it stands, and of the original, which nothing
+            changes, so that it may be carried further; of neither without any.
         """
         parts = list(self._in_parts(readings))
+        onward = [cut or () for cut in cuts] if any(cuts) else []
         while True:
             try:
                 return [
                     each
                     for number, part in enumerate(parts, start=1)
-                    for each in self._part(
-                        part, (cut or ()) if number == len(parts) else (), progress
-                    )
+                    for each in self._part(part, onward if number == len(parts) else [], progress)
                 ]
             except OutOfMemoryError as error:
                 self._shorten(error)
 
     def _shorten(self, error: OutOfMemoryError) -> None:
         """Begin anew, with fewer inputs in a run; carried values belong to their batches."""
-        self._stream.clear()
+        for stream in self._streams:
+            stream.clear()
         longest = max(length_of(batch.feeds) for batch in self._batches)
         if longest == 1:
             raise OutOfMemoryError(f"{error} for a single input") from error
@@ -124,31 +127,43 @@ class Carrier:
         yield part
 
     def _part(
-        self, readings: Sequence[Reading], cut: Sequence[protocols.Carried], progress: Progress
+        self,
+        readings: Sequence[Reading],
+        cuts: Sequence[Sequence[protocols.Carried]],
+        progress: Progress,
     ) -> list[Measured]:
-        """The sums of some readings; without a cut the stream stays where it is."""
-        stop = self._stream.missing(cut)
+        """The sums of some readings; without cuts the streams stay where they are."""
+        ends = cuts or [stream.start for stream in self._streams]
+        spans = [stream.to(end) for stream, end in zip(self._streams, ends, strict=True)]
         model = self.graph.moment_probe(
             readings,
-            targets=self.targets,
             rows=MAX_ROWS,
             samples=self.calibration.count,
-            start=self._stream.start,
-            stop=stop,
+            current=spans[0],
+            original=spans[1] if self.targets else None,
         )
-        session, arriving = self.session(model), self._stream.expect(stop, cut)
+        session = self.session(model)
+        arriving = [stream.expect(cut) for stream, cut in zip(self._streams, cuts, strict=False)]
         sizes = [self._size(reading) for reading in readings]
         found = [Measured(Sums(), Sums()) for _ in readings]
         for number, (feeds, unseen) in enumerate(progress("measuring", self._batches)):
             divisible = self.calibration.any_length and length_of(feeds) > 1
-            outputs = session.run({**feeds, **self._stream.feeds(number)}, divisible=divisible)
+            outputs = iter(session.run(self._fed(number, feeds), divisible=divisible))
             totals = [each.held if unseen else each.fitted for each in found]
-            add_outputs(totals, outputs[: sum(sizes)], sizes)
-            arriving.add(outputs[sum(sizes) :])
-        if cut:
-            arriving.done()
+            add_outputs(totals, list(islice(outputs, sum(sizes))), sizes)
+            for each in arriving:
+                each.add(list(islice(outputs, len(each.carried))))
+        for each in arriving:
+            each.done()
         self._check([part for both in found for part in both], readings)
         return found
+
+    def _fed(self, number: int, feeds: Feeds) -> Feeds:
+        """What a probe reads for a batch: the inputs, and what is carried."""
+        return {
+            **feeds,
+            **{k: v for stream in self._streams for k, v in stream.feeds(number).items()},
+        }
 
     def _size(self, reading: Reading) -> int:
         """How many outputs a probe has for a reading."""
@@ -169,14 +184,14 @@ class Carrier:
         """The sums over queries and keys of each pair, where the last part ended."""
         assert isinstance(self.graph, capabilities.Narrowable)
         model = self.graph.score_probe(
-            pairs, rows=MAX_ROWS, samples=self.calibration.count, start=self._stream.start
+            pairs, rows=MAX_ROWS, samples=self.calibration.count, start=self._streams[0].start
         )
         session = self.session(model)
         needed = {spec.name for spec in session.inputs}
         found = [Sums() for _ in pairs for _ in range(2)]
         for number, (feeds, unseen) in enumerate(self._batches):
             if not unseen:
-                given = {**feeds, **self._stream.feeds(number)}
+                given = self._fed(number, feeds)
                 outputs = session.run({name: given[name] for name in given if name in needed})
                 add_outputs(found, outputs, [ALONE] * len(found))
         if not all(each.is_finite for each in found):

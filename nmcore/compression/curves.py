@@ -109,7 +109,8 @@ class Curves:
         for number, (chunk, readings) in enumerate(zip(chunks, needed, strict=True), start=1):
             later = [reading for each in needed[number:] for reading in each]
             with step(f"measuring what {len(readings)} layers read"):
-                found = runs.sums(readings, self.graph.cut(later) if later else None, progress)
+                cut = self.graph.cut(later) if later else None
+                found = runs.sums(readings, cut, progress=progress)
             sums = [each.fitted for each in reversed(found)]
             del found  # nothing else may hold what is taken off
             yield chunk, sums

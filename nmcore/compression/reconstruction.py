@@ -191,7 +191,9 @@ class Reconstruction:
         fresh = list(dict.fromkeys(r.group for r in step if r.group in choices))
         again = [r for r in step if r.group not in choices]
         needed = [r for name in fresh for r in of_group[name]]
-        sums = iter(self._runs.sums([*needed, *again], self._cut([*step, *later])))
+        # Layers of this step are about to change; the original can go on to what follows.
+        cuts = self._cut([*step, *later]), self._cut(later or step)
+        sums = iter(self._runs.sums([*needed, *again], *cuts))
         solved: list[Solved] = []
         outcomes = []
         for name in fresh:

@@ -1,4 +1,4 @@
-"""Values at a cut of the graph, carried from one step of the walk to the next.
+"""Values of a network at a cut of its graph, carried from one step of the walk to the next.
 
 A probe that begins at a cut runs only what lies behind it, so that a walk over all consumers costs
 about one pass of each network instead of one a step. The arrays stay in memory up to a bound; what
@@ -16,10 +16,10 @@ import numpy as np
 
 from nmcore.data.batches import Feeds
 from nmcore.group import Array
-from nmcore.plugins.protocols import Carried
+from nmcore.plugins.protocols import Carried, Span
 
 # So many bytes of carried values stay in memory; writing them takes as long as some layers do.
-MEMORY = 2**29
+MEMORY = 2**28
 
 
 class Batch(NamedTuple):
@@ -39,7 +39,7 @@ class _InFile(NamedTuple):
 
 @dataclass(eq=False)
 class _Kept:
-    """One value of one network, an array for each batch."""
+    """One value, an array for each batch."""
 
     carried: Carried
     arrays: list[Array | _InFile | None] = field(default_factory=list)
@@ -73,41 +73,43 @@ class _Kept:
 
 @dataclass(eq=False)
 class Stream:
-    """What has been carried to the cut where the walk stands.
+    """What has been carried of a network to the cut where its walk stands.
 
     Attributes
     ----------
     memory : int
         So many bytes stay in memory.
-    networks : int
-        2 where values of the original are carried beside those of the network as it stands.
+    original : bool
+        Whether it is the original, whose inputs of a probe have other names.
     """
 
     memory: int = MEMORY
-    networks: int = 2
-    _kept: dict[str, list[_Kept]] = field(default_factory=dict)
+    original: bool = False
+    _kept: dict[str, _Kept] = field(default_factory=dict)
 
     @property
     def start(self) -> list[Carried]:
         """The values that the next probe begins with."""
-        return [each[0].carried for each in self._kept.values()]
+        return [each.carried for each in self._kept.values()]
 
     def missing(self, cut: Iterable[Carried]) -> list[Carried]:
         """Those values of a cut that are not held yet."""
         return [carried for carried in cut if carried.name not in self._kept]
 
+    def to(self, cut: Iterable[Carried]) -> Span:
+        """The part of the network from where it stands up to a cut."""
+        return Span(self.start, self.missing(cut))
+
     def feeds(self, batch: int) -> dict[str, Array]:
         """What a probe that begins with :attr:`start` reads for a batch, besides the inputs."""
-        found = {}
-        for current, *original in self._kept.values():
-            found[current.carried.current] = current.get(batch)
-            if original:
-                found[current.carried.original] = original[0].get(batch)
-        return found
+        return {self._name(each.carried): each.get(batch) for each in self._kept.values()}
 
-    def expect(self, carried: Sequence[Carried], cut: Sequence[Carried]) -> Arrival:
-        """Receive values batch by batch; once they are there only those of ``cut`` are kept."""
-        return Arrival(self, carried, {each.name for each in cut})
+    def _name(self, carried: Carried) -> str:
+        return carried.original if self.original else carried.current
+
+    def expect(self, cut: Sequence[Carried]) -> Arrival:
+        """Receive what is missing at a cut batch by batch; then nothing else is kept."""
+        return Arrival(self, self.missing(cut), {each.name for each in cut})
 
     def clear(self) -> None:
         """Forget everything: the next probe begins at the inputs."""
@@ -116,7 +118,7 @@ class Stream:
     @property
     def held(self) -> int:
         """The bytes in memory."""
-        return sum(each.nbytes for both in self._kept.values() for each in both)
+        return sum(each.nbytes for each in self._kept.values())
 
 
 @dataclass(eq=False)
@@ -130,18 +132,13 @@ class Arrival:
     _added: int = 0
 
     def add(self, arrays: Sequence[Array]) -> None:
-        """The values of a batch: each of the current network, then perhaps of the original.
-
-        What is not live at the cut is given up for this batch.
-        """
+        """The values of a batch. What is not live at the cut is given up for it."""
         if not self._kept:
-            copies = range(self.stream.networks)
-            self._kept = [_Kept(each) for each in self.carried for _ in copies]
+            self._kept = [_Kept(each) for each in self.carried]
         number, self._added = self._added, self._added + 1
         for name, dead in self.stream._kept.items():
-            if self.cut and name not in self.cut:
-                for kept in dead:
-                    kept.arrays[number] = None
+            if name not in self.cut:
+                dead.arrays[number] = None
         held = self.stream.held + sum(kept.nbytes for kept in self._kept)
         for kept, array in zip(self._kept, arrays, strict=True):
             in_memory = held + array.nbytes <= self.stream.memory
@@ -150,8 +147,7 @@ class Arrival:
 
     def done(self) -> None:
         """All batches have been added."""
-        known, copies = self.stream._kept, self.stream.networks
-        for number, carried in enumerate(self.carried if self._kept else ()):
-            known[carried.name] = self._kept[copies * number : copies * (number + 1)]
+        known = self.stream._kept
+        known.update({kept.carried.name: kept for kept in self._kept})
         for name in set(known) - self.cut:
             del known[name]

@@ -86,7 +86,7 @@ class TrialRuns:
 
     @cached_property
     def _stream(self) -> Stream:
-        return Stream(networks=1)
+        return Stream()
 
     def _carried_to(self, reading: Reading | None) -> list[protocols.Carried]:
         """The values to begin with just before a consumer; none to begin at the inputs."""
@@ -94,13 +94,9 @@ class TrialRuns:
             return []
         assert isinstance(self.graph, protocols.Measurable)
         cut = self.graph.cut([reading]) or ()
-        missing = self._stream.missing(cut)
-        arriving = self._stream.expect(missing, cut)
-        if missing:
-            model = self.graph.moment_probe(
-                [], targets=False, rows=1, samples=1, start=self._stream.start, stop=missing
-            )
-            session = self.session(model)
+        span, arriving = self._stream.to(cut), self._stream.expect(cut)
+        if span.stop:
+            session = self.session(self.graph.moment_probe([], rows=1, samples=1, current=span))
             for number, feeds in enumerate(self.shown):
                 arriving.add(session.run({**feeds, **self._stream.feeds(number)}))
         arriving.done()

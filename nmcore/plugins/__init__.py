@@ -30,6 +30,7 @@ from nmcore.plugins.protocols import (
     Pairable,
     RuntimeBackend,
     Session,
+    Span,
     Telling,
 )
 from nmcore.plugins.registry import ENTRY_POINT_GROUP, installed, open_graph, runtime
@@ -64,6 +65,7 @@ __all__ = [
     "RuntimeBackend",
     "Session",
     "Sizable",
+    "Span",
     "Table",
     "Telling",
     "installed",

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,6 +182,21 @@ class Carried:
         return f"nmcore.carried.{self.name}"
 
 
+class Span(NamedTuple):
+    """A part of a network: what a probe is given of it, and what is carried on.
+
+    Attributes
+    ----------
+    start : sequence of Carried
+        Values that the probe reads instead of computing them.
+    stop : sequence of Carried
+        Values that it gives besides.
+    """
+
+    start: Sequence[Carried] = ()
+    stop: Sequence[Carried] = ()
+
+
 @runtime_checkable
 class Measurable(Graph, Protocol):
     """A graph whose activations can be measured."""
@@ -233,17 +248,16 @@ class Measurable(Graph, Protocol):
         self,
         readings: Sequence[Reading],
         *,
-        targets: bool,
         rows: int,
         samples: int,
-        start: Sequence[Carried] = (),
-        stop: Sequence[Carried] = (),
+        current: Span = ...,
+        original: Span | None = None,
     ) -> bytes:
         """A model whose outputs are sums over the rows that consumers read, serialised.
 
         A row is one output position of one input; a feature is a channel at a tap, in the order of
         a consumer's weight (N, T). For each reading come ``count`` (1,), ``mean_x`` (F,) and
-        ``scatter_x`` (F, F), the sum of products around that mean; then with ``targets`` ``mean_y``
+        ``scatter_x`` (F, F), the sum of products around that mean; then with targets ``mean_y``
         (O,), ``power_y`` (O,), the sum of squares around it, and ``cross`` (F, O), with y what
         these channels should give there: the original's output, plus what a sum behind it has lost
         in the working copy, less what the consumer makes of other groups' channels. Without
@@ -254,18 +268,16 @@ class Measurable(Graph, Protocol):
 
         Parameters
         ----------
-        targets : bool
-            Whether to compare with the original; features come from the working copy.
         rows : int
             About how many rows to use at most.
         samples : int
             How many inputs the probe will see.
-        start : sequence of Carried
-            Values that the probe reads instead of computing them, of the working copy and with
-            ``targets`` of the original, as inputs of the names that :class:`Carried` gives.
-        stop : sequence of Carried
-            Values that it gives besides, behind all sums: each of the working copy, then with
-            ``targets`` of the original.
+        current : Span
+            The part of the working copy that runs, by default all. What it begins with are inputs
+            of the names :attr:`Carried.current`; what it gives besides comes behind all sums.
+        original : Span or None
+            The part of the original, which gives the targets; the names are
+            :attr:`Carried.original`, and what it gives besides comes last. None for no targets.
         """
         ...
 

@@ -11,7 +11,7 @@ from chain import Chain
 from cutting import cut
 from nmcore.arrays.scaling import scaling_matrix
 from nmcore.group import Refit
-from nmcore.plugins import registry
+from nmcore.plugins import Span, registry
 from nmcore_onnx.rewrite import rewrite
 from nmcore_onnx.storage.disk_cache import DiskCache
 
@@ -35,7 +35,7 @@ def state(graph):
         graph.serialize(),
         graph.cost(),
         [[plain(getattr(each, field.name)) for field in fields(each)] for each in read],
-        graph.moment_probe(graph.readings(), targets=True, rows=100, samples=4),
+        graph.moment_probe(graph.readings(), original=Span(), rows=100, samples=4),
     )
 
 

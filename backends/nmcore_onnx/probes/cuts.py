@@ -139,27 +139,28 @@ def resumed(trace: Trace, value: ir.Value, carried: Carried, removed: IntArray) 
     return Resumed(carried, value, axis, None if len(left) == then.sum() else left)
 
 
-def begin(current: Copy, original: Copy | None, values: Sequence[Resumed]) -> None:
-    """Let a probe read values instead of computing them; both copies stand in one graph,
-    where there are two.
+def begin(
+    graph: ir.Graph, copy: Copy, values: Sequence[Resumed], *, original: bool = False
+) -> None:
+    """Let a copy of a model, whose nodes stand in a graph, read values instead of computing them.
+
+    ``original`` tells which names the new inputs have. The graph has no outputs afterwards.
     """
-    graph = current.model.graph
     graph.outputs.clear()
     build = Builder(graph, prefix="nmcore.begin")
-    build.before(graph[0])
+    if values:
+        build.before(graph[0])
     for each in values:
-        for copy, name in ((current, each.carried.current), (original, each.carried.original)):
-            if copy is None:
-                continue
-            given = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT))
-            graph.inputs.append(given)
-            if not copy.knows(each.value):
-                continue  # no node of a part reads it
-            new = given
-            if copy is current and each.left is not None:
-                new = build.node("Gather", given, build.ints(*each.left.tolist()), axis=each.axis)
-            ir.convenience.replace_all_uses_with(copy.value(each.value), new)
-            copy.move(each.value, new)
+        name = each.carried.original if original else each.carried.current
+        given = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT))
+        graph.inputs.append(given)
+        if not copy.knows(each.value):
+            continue  # no node of a part reads it
+        new = given
+        if not original and each.left is not None:
+            new = build.node("Gather", given, build.ints(*each.left.tolist()), axis=each.axis)
+        ir.convenience.replace_all_uses_with(copy.value(each.value), new)
+        copy.move(each.value, new)
 
 
 def behind(current: Copy, outputs: Sequence[ir.Value], values: Sequence[Resumed]) -> ir.Model:
@@ -170,7 +171,7 @@ def behind(current: Copy, outputs: Sequence[ir.Value], values: Sequence[Resumed]
     """
     graph, given = current.model.graph, {each.value for each in values}
     found = dict(zip(outputs, graph.outputs, strict=False))
-    begin(current, None, values)
+    begin(graph, current, values)
     build = Builder(graph, prefix="nmcore.behind")
     graph.outputs.extend(
         build.node("Identity", current.value(each))

@@ -172,28 +172,37 @@ def wanted(weights: Iterable[Sequence[Reading]]) -> Iterator[ir.Value]:
             yield reading.residual.add.outputs[0]
 
 
-def probe(
-    current: Copy,
-    original: Copy | None,
-    weights: Sequence[Sequence[Reading]],
-    start: Sequence[Resumed] = (),
-    stop: Sequence[ir.Value] = (),
-) -> ir.Model:
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A copy of a model, or of the part of it that a probe runs.
+
+    Attributes
+    ----------
+    copy : Copy
+        It is used up.
+    start : sequence of Resumed
+        Values that are read instead of computed.
+    stop : sequence of ir.Value
+        Values of the model that are given besides.
+    """
+
+    copy: Copy
+    start: Sequence[Resumed] = ()
+    stop: Sequence[ir.Value] = ()
+
+
+def probe(now: Part, before: Part | None, weights: Sequence[Sequence[Reading]]) -> ir.Model:
     """Turn a copy of a model into a graph whose outputs are sums for the given consumers.
 
     Parameters
     ----------
-    current : Copy
-        The model as it stands; it becomes the probe.
-    original : Copy or None
-        The model that sets the targets, where any consumer wants them; it is used up.
+    now : Part
+        Of the model as it stands; it becomes the probe.
+    before : Part or None
+        Of the model that sets the targets, where there are any.
     weights : sequence of sequence of Reading
         What to form moments for: of each consumer all places where its weight is read, which are
         summed.
-    start : sequence of Resumed
-        Values that are read instead of computed, in all models that there are.
-    stop : sequence of ir.Value
-        Values of the model that are given besides, of all models that there are.
 
     Returns
     -------
@@ -203,19 +212,20 @@ def probe(
         goes into a sum, ``mean_s`` and ``power_s`` (O,) of that sum. F counts features in the order
         of the group's channels, then taps.
     """
+    current, original = now.copy, None if before is None else before.copy
     graph = current.model.graph
     if original is not None:
         adopt(graph, original.model.graph)
-    if start:
-        begin(current, original, start)
+    begin(graph, current, now.start)
+    if before is not None:
+        begin(graph, before.copy, before.start, original=True)
     build = Builder(graph)
     outputs: list[ir.Value] = []
     for readings in weights:
         outputs += _sums(build, current, original, readings)
-    copies = [current] if original is None else [current, original]
-    # An output may not be an input as well, nor be given twice.
-    given = [copy.value(value) for value in stop for copy in copies]
-    outputs += [build.node("Identity", value) for value in given]
+    for part in (now,) if before is None else (now, before):
+        # An output may not be an input as well, nor be given twice.
+        outputs += [build.node("Identity", part.copy.value(value)) for value in part.stop]
     for value in outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.clear()

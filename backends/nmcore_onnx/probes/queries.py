@@ -55,7 +55,7 @@ def probe(copy: Copy, projected: Sequence[Projected], start: Sequence[Resumed] =
     """
     graph = copy.model.graph
     inputs = {value.name: value for value in graph.inputs}
-    begin(copy, None, start)
+    begin(graph, copy, start)
     build = Builder(graph)
     outputs: list[ir.Value] = []
     for each in projected:

@@ -37,6 +37,8 @@ def keep_inputs(copy: Copy, trace: Trace, removed: IntArray) -> None:
         mine = copy.value(value)
         mine.shape = value.shape
         uses = list(mine.uses())
+        if not uses:
+            continue
         picked = _picked(copy.model.graph, mine, trace.channels[value].axis, kept)
         for use in uses:
             use.node.replace_input_with(use.idx, picked)

@@ -149,10 +149,11 @@ class BlockRefit:
         progress: Progress,
     ) -> Iterator[list[tuple[Reading, Refit]]]:
         """Fit blocks one after the other, and yield what has changed of each."""
-        stream = Stream()
+        now, wanted = Stream(), Stream(original=True)
         for block in progress("fitting blocks", blocks):
-            self._carry(graph, stream, block.start)
-            found = self._fit(graph, block, stream, steps)
+            self._carry(graph, now, block.start)
+            self._carry(graph, wanted, block.stop)
+            found = self._fit(graph, block, now, wanted, steps)
             for reading, change in found:
                 _update(graph, reading, change)
             if found:
@@ -160,34 +161,25 @@ class BlockRefit:
 
     def _carry(self, graph: protocols.Measurable, stream: Stream, to: protocols.Carried) -> None:
         """Let a stream go on to a value."""
-        missing = stream.missing([to])
-        if missing:
-            arriving = stream.expect(missing, [to])
-            for arrays in self._values(graph, stream, to):
-                arriving.add(arrays)
-            arriving.done()
-
-    def _values(
-        self, graph: protocols.Measurable, stream: Stream, at: protocols.Carried
-    ) -> Iterator[list[Array]]:
-        """A value for each batch, of the network as it is and of the original."""
-        model = graph.moment_probe(
-            [], targets=True, rows=1, samples=1, start=stream.start, stop=[at]
-        )
-        session = self.session(model)
-        for number, (feeds, _) in enumerate(self._batches):
-            yield session.run({**feeds, **stream.feeds(number)})
+        span, arriving = stream.to([to]), stream.expect([to])
+        if span.stop:
+            part = {"original" if stream.original else "current": span}
+            session = self.session(graph.moment_probe([], rows=1, samples=1, **part))
+            for number, (feeds, _) in enumerate(self._batches):
+                arriving.add(session.run({**feeds, **stream.feeds(number)}))
+        arriving.done()
 
     def _fit(
         self,
         graph: Differentiable,
         block: Block,
-        stream: Stream,
+        now: Stream,
+        wanted: Stream,
         steps: int,
     ) -> list[tuple[Reading, Refit]]:
         """New weights for a block; none where they do not help, or the block cannot be run."""
         try:
-            shown, unseen = self._rows(graph, block, stream)
+            shown, unseen = self._rows(block, now, wanted)
             probe = _Probe(self.session(graph.block_probe(block)), block)
             consumers = [graph.consumer(reading) for reading in block.weights]
             before = _weights(block, consumers)
@@ -201,7 +193,7 @@ class BlockRefit:
             return []
         return _changes(block, consumers, after)
 
-    def _rows(self, graph: protocols.Measurable, block: Block, stream: Stream) -> tuple[Rows, Rows]:
+    def _rows(self, block: Block, now: Stream, wanted: Stream) -> tuple[Rows, Rows]:
         """What a block reads and should give, of what is fitted to and of what is held back.
 
         Raises
@@ -211,9 +203,9 @@ class BlockRefit:
         """
         found: dict[bool, list[Rows]] = {False: [], True: []}
         numbers = 0
-        values = self._values(graph, stream, block.stop)
-        for number, ((feeds, unseen), arrays) in enumerate(zip(self._batches, values, strict=True)):
-            rows = Rows(stream.feeds(number)[block.start.current], arrays[1])
+        for number, (feeds, unseen) in enumerate(self._batches):
+            read = now.feeds(number)[block.start.current]
+            rows = Rows(read, wanted.feeds(number)[block.stop.original])
             numbers += rows.read.size + rows.wanted.size
             first = found[False][0] if found[False] else rows
             if not _alike(rows, first, length_of(feeds)) or numbers > _BLOCK_NUMBERS:

@@ -16,33 +16,42 @@ from nmcore.plugins import Carried
 
 
 def values(seed, batches=3):
-    """For each batch an array of the current network and one of the original."""
-    shape = (batches, 2, 4, 5)
-    return list(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+    """An array for each batch."""
+    return list(np.random.default_rng(seed).standard_normal((batches, 4, 5)).astype(np.float32))
 
 
+@pytest.mark.parametrize("original", [False, True])
 @pytest.mark.parametrize("memory", [0, 100, 10**6])
-def test_values_come_back(memory):
-    stream, cut = Stream(memory), [Carried("x", 0)]
-    arriving, batches = stream.expect(stream.missing(cut), cut), values(1)
-    for arrays in batches:
-        arriving.add(arrays)
+def test_values_come_back(memory, original):
+    stream, cut = Stream(memory, original), [Carried("x", 0)]
+    arriving, batches = stream.expect(cut), values(1)
+    for array in batches:
+        arriving.add([array])
     arriving.done()
-    for number, (current, original) in enumerate(batches):
+    for number, array in enumerate(batches):
         feeds = stream.feeds(number)
-        np.testing.assert_array_equal(feeds[cut[0].current], current)
-        np.testing.assert_array_equal(feeds[cut[0].original], original)
-    assert stream.held <= max(memory, 0)
+        (name,) = [cut[0].original] if original else [cut[0].current]
+        assert list(feeds) == [name]
+        np.testing.assert_array_equal(feeds[name], array)
+    assert stream.held == {0: 0, 100: 80, 10**6: 240}[memory]
     assert stream.start == cut
-    assert stream.missing([*cut, Carried("y", 2)]) == [Carried("y", 2)]
+    assert stream.to([*cut, Carried("y", 2)]) == (cut, [Carried("y", 2)])
 
 
 def test_what_is_not_live_at_the_next_cut_goes():
+    """A batch's as soon as that has been read."""
     stream = Stream()
-    for cut in ([Carried("x", 0)], [Carried("y", 1)]):
-        arriving = stream.expect(stream.missing(cut), cut)
-        arriving.add(values(2)[0])
-        arriving.done()
+    arriving = stream.expect([Carried("x", 0)])
+    for array in values(2):
+        arriving.add([array])
+    arriving.done()
+    before, arriving = stream.held, stream.expect([Carried("y", 1)])
+    stream.feeds(0)
+    arriving.add([np.zeros(1, np.float32)])
+    assert stream.held == before - values(2)[0].nbytes
+    for _ in range(2):
+        arriving.add([np.zeros(1, np.float32)])
+    arriving.done()
     assert stream.start == [Carried("y", 1)]
     stream.clear()
     assert stream.start == []

@@ -10,7 +10,7 @@ import nmcore
 from chain import Chain, initializer, run
 from cutting import cut
 from nmcore.compression.moments import average
-from nmcore.plugins import registry
+from nmcore.plugins import Span, registry
 from unfolding import conv_rows, last, readings, sums, values
 
 
@@ -123,12 +123,16 @@ def test_probes_run_with_them():
     statistics, read, second = expected(model, x)
     before = graph.serialize()
     plain = run(
-        graph.moment_probe(readings(graph, graph.groups[:1]), targets=True, rows=10**9, samples=6),
+        graph.moment_probe(
+            readings(graph, graph.groups[:1]), original=Span(), rows=10**9, samples=6
+        ),
         {"input": x},
     )
     graph.set_norms([each.astype(np.float32) for each in statistics])
     found = run(
-        graph.moment_probe(readings(graph, graph.groups[:1]), targets=True, rows=10**9, samples=6),
+        graph.moment_probe(
+            readings(graph, graph.groups[:1]), original=Span(), rows=10**9, samples=6
+        ),
         {"input": x},
     )
     want = sums(conv_rows(read, (2, 2)), last(second))
@@ -150,7 +154,7 @@ def test_they_are_cut_with_the_channels():
     (consumer,) = graph.consumers(group)
     cut(graph, group, kept, [consumer.weight[:, kept]], [None])
     probe = graph.moment_probe(
-        readings(graph, graph.groups[1:]), targets=True, rows=10**9, samples=6
+        readings(graph, graph.groups[1:]), original=Span(), rows=10**9, samples=6
     )
     found = run(probe, {"input": x})
     weight = initializer(model, model.graph.node[3].input[1])[:, kept]
@@ -178,7 +182,7 @@ def test_norms_that_share_their_statistics():
     statistics = run(graph.norm_probe(), feeds)
     before = graph.serialize()
     graph.set_norms(statistics)
-    probe = graph.moment_probe(readings(graph, graph.groups), targets=False, rows=10**9, samples=6)
+    probe = graph.moment_probe(readings(graph, graph.groups), rows=10**9, samples=6)
     found = run(probe, feeds)
     (x,) = values(model, ["conv1_out"], feeds)
     mean, var = statistics[:2]

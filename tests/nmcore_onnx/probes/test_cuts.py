@@ -9,7 +9,7 @@ from onnx import TensorProto
 import nmcore
 from chain import Chain, run
 from nmcore.group import Refit
-from nmcore.plugins import registry
+from nmcore.plugins import Span, registry
 from random_graphs import generate
 
 ALL = 10**9
@@ -21,22 +21,27 @@ def walk(graph, feeds, seed):
     rng = np.random.default_rng(seed)
     groups = {group.name: group for group in graph.groups}
     left = list(graph.readings())
-    held, done = {}, set()
+    held, done = ({}, {}), set()
     while left:
-        reading = left[0]
-        cut = graph.cut(left)
-        stop = [each for each in cut if each.name not in held]
-        form = {"targets": True, "rows": ALL, "samples": 2}
-        whole = run(graph.moment_probe([reading], **form), feeds)
-        start = [carried for carried, *_ in held.values()]
-        given = {carried.current: now for carried, now, _ in held.values()}
-        given |= {carried.original: then for carried, _, then in held.values()}
-        model = graph.moment_probe([reading], **form, start=start, stop=stop)
+        reading, form = left[0], {"rows": ALL, "samples": 2}
+        whole = run(graph.moment_probe([reading], **form, original=Span()), feeds)
+        cuts = graph.cut(left), graph.cut(left[1:] or left)
+        spans = [
+            Span(
+                [carried for carried, _ in known.values()], [c for c in cut if c.name not in known]
+            )
+            for known, cut in zip(held, cuts, strict=True)
+        ]
+        given = {carried.current: value for carried, value in held[0].values()}
+        given |= {carried.original: value for carried, value in held[1].values()}
+        model = graph.moment_probe([reading], **form, current=spans[0], original=spans[1])
         found = run(model, {**feeds, **given})
-        yield reading, found[:6], whole, start
-        pairs = zip(stop, found[6::2], found[7::2], strict=True)
-        held |= {carried.name: (carried, now, then) for carried, now, then in pairs}
-        held = {name: held[name] for name in (each.name for each in cut)}
+        yield reading, found[:6], whole, spans[0].start
+        values = iter(found[6:])
+        for known, span, cut in zip(held, spans, cuts, strict=True):
+            known |= {carried.name: (carried, next(values)) for carried in span.stop}
+            for name in set(known) - {each.name for each in cut}:
+                del known[name]
         group, width = groups[reading.group], graph.consumer(reading).weight.shape[1]
         kept = np.sort(rng.permutation(width)[: -(-2 * width // 3)])
         if group.name in done:
@@ -104,10 +109,12 @@ def test_a_probe_runs_only_what_lies_behind_its_cut():
     graph = registry.open_graph(chain.build())
     readings = graph.readings()
     (carried,) = graph.cut(readings[1:])
-    form = {"targets": True, "rows": ALL, "samples": 1}
-    assert graph.moment_probe(readings[1:2], **form, start=[carried]).count(b"Relu") < (
-        graph.moment_probe(readings[1:2], **form).count(b"Relu")
+    form = {"rows": ALL, "samples": 1}
+    part = graph.moment_probe(
+        readings[1:2], **form, current=Span([carried]), original=Span([carried])
     )
+    whole = graph.moment_probe(readings[1:2], **form, original=Span())
+    assert part.count(b"Relu") < whole.count(b"Relu")
 
 
 def test_half_precision_is_not_cut():

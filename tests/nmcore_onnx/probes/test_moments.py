@@ -12,7 +12,7 @@ import nmcore
 from chain import Chain, run
 from cutting import cut
 from nmcore.compression.moments import collect
-from nmcore.plugins import registry
+from nmcore.plugins import Span, registry
 from unfolding import attributes, features, last, outputs, readings, sums, values
 
 ALL = 10**9
@@ -27,7 +27,10 @@ def picture(model, count=3, seed=1):
 
 def probe(graph, group, feeds, *, targets=True, rows=ALL):
     model = graph.moment_probe(
-        readings(graph, [group]), targets=targets, rows=rows, samples=len(feeds["input"])
+        readings(graph, [group]),
+        original=Span() if targets else None,
+        rows=rows,
+        samples=len(feeds["input"]),
     )
     return run(model, feeds)
 
@@ -227,9 +230,7 @@ def test_several_groups_and_consumers_at_once():
             (x,) = values(model, [node.input[0]], feeds)
             expected += sums(features(model, node, x))
     assert [len(graph.consumers(group)) for group in graph.groups] == [2, 1]
-    found = run(
-        graph.moment_probe(readings(graph, graph.groups), targets=False, rows=ALL, samples=3), feeds
-    )
+    found = run(graph.moment_probe(readings(graph, graph.groups), rows=ALL, samples=3), feeds)
     assert_sums(found, expected)
 
 
@@ -237,7 +238,7 @@ def test_batches_of_different_sizes_add_up():
     model = Chain().conv(4).node("Relu").conv(3).batch_norm().build()
     graph = registry.open_graph(model)
     x = picture(model, 7)["input"]
-    data = graph.moment_probe(readings(graph, graph.groups), targets=True, rows=ALL, samples=7)
+    data = graph.moment_probe(readings(graph, graph.groups), original=Span(), rows=ALL, samples=7)
     session = registry.runtime().session(data, providers=("cpu",))
     sizes = [6] * len(readings(graph, graph.groups))
     parts = collect(session, [{"input": x[:4]}, {"input": x[4:5]}, {"input": x[5:]}], sizes)
@@ -595,7 +596,7 @@ def test_coordinates_beside_probabilities_count_alike():
     feeds = picture(model)
     found = {}
     for reading in readings(graph, graph.groups):
-        sums_of = graph.moment_probe([reading], targets=True, rows=ALL, samples=3)
+        sums_of = graph.moment_probe([reading], original=Span(), rows=ALL, samples=3)
         found[graph.consumer(reading).name] = float(run(sums_of, feeds)[0][0])
     assert found["conv2"] == 3 * 64
     assert found["conv3"] != pytest.approx(3 * 64, rel=1e-3)

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 import nmcore
 from chain import run
 from cutting import cut
-from nmcore.plugins import registry
+from nmcore.plugins import Span, registry
 
 F32 = TensorProto.FLOAT
 
@@ -152,7 +152,7 @@ def test_a_refit_minds_every_place_where_the_weight_is_read():
     model = pyramid()
     graph = registry.open_graph(model)
     reading = next(r for r in graph.readings() if r.group == "low1")
-    probe = graph.moment_probe([reading], targets=True, rows=10**9, samples=2)
+    probe = graph.moment_probe([reading], original=Span(), rows=10**9, samples=2)
     feeds = {"x": np.random.default_rng(2).standard_normal((2, 3, 10, 10)).astype("f4")}
     count, mean, *_ = run(onnx.load_from_string(probe), feeds)
     assert count == 2 * (64 + 16)
