@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from nmcore.arrays.elimination import Problem, problem
 from nmcore.compression.moments import Moments
 from nmcore.compression.refit import (
@@ -11,6 +13,7 @@ from nmcore.compression.refit import (
     SCARCITY,
     features,
     mixed,
+    mixing,
     refit,
     validated_refit,
 )
@@ -43,6 +46,21 @@ def selection_problem(consumer: Consumer, moments: Moments, unit: float) -> Prob
         ridge=_ridge(SELECTION_RIDGE, moments),
         unit=unit,
     )
+
+
+def folded(other: Consumer, consumer: Consumer, moments: Moments, kept: IntArray) -> Refit:
+    """Another consumer's weight on the kept channels, as these stand for all where one reads them.
+
+    Parameters
+    ----------
+    other : Consumer
+        Of the same channels, which has not been measured.
+    consumer, moments : Consumer, Moments
+        One that has been, and what it reads.
+    """
+    taps = consumer.weight.shape[2]
+    Z = mixing(moments, kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
+    return Refit(kept, np.einsum("pn,ont->opt", Z, other.weight, optimize=True))
 
 
 def solved_refit(

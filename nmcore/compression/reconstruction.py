@@ -19,7 +19,12 @@ import numpy as np
 from nmcore.arrays.elimination import Curve, eliminate
 from nmcore.calibration.calibration_set import CalibrationSet
 from nmcore.compression.carrier import Carrier
-from nmcore.compression.consumer_fit import selection_problem, solved_refit, variance
+from nmcore.compression.consumer_fit import (
+    folded,
+    selection_problem,
+    solved_refit,
+    variance,
+)
 from nmcore.compression.curves import Curves
 from nmcore.compression.moments import Measured, Sums, average
 from nmcore.compression.shrinkage import Shrinkage
@@ -53,8 +58,8 @@ class Choice:
     reason: str = "chosen as asked; the next layer refitted"
 
 
-# A new weight of a consumer, and which consumer it is of.
-Solved = tuple[Reading, Refit]
+# A new weight of a consumer, and which consumer it is of: the name of a group and a number.
+Solved = tuple[str, int, Refit]
 
 
 @dataclass(eq=False)
@@ -204,22 +209,14 @@ class Reconstruction:
             kept = np.arange(consumer.weight.shape[1])
             found = next(sums)
             change = solved_refit(consumer, found.fitted.measured(), kept, found.judges())
-            solved.append((reading, change))
+            solved.append((reading.group, reading.index, change))
         # Nothing changes before all is solved, and no channel goes before all are updated: both
         # would change what was measured.
-        for reading, change in solved:
-            self.graph.update(groups[reading.group], reading.index, change)
+        for name, index, change in solved:
+            self.graph.update(groups[name], index, change)
         for outcome in outcomes:
-            self._remove(groups[outcome.plan.name], np.array(outcome.plan.kept), solved)
+            self.graph.remove(groups[outcome.plan.name], np.array(outcome.plan.kept))
         return outcomes
-
-    def _remove(self, group: Group, kept: IntArray, solved: Sequence[Solved]) -> None:
-        """Take the other channels out; consumers that are refitted later do without for now."""
-        done = {reading.index for reading, _ in solved if reading.group == group.name}
-        for index, consumer in enumerate(self.graph.consumers(group)):
-            if index not in done:
-                self.graph.update(group, index, Refit(kept, consumer.weight[:, kept]))
-        self.graph.remove(group, kept)
 
     def _reduce(
         self,
@@ -254,7 +251,14 @@ class Reconstruction:
         for reading, consumer, moments, each in zip(
             readings, consumers, found, measured, strict=True
         ):
-            solved.append((reading, solved_refit(consumer, moments, kept, each.judges())))
+            change = solved_refit(consumer, moments, kept, each.judges())
+            solved.append((group.name, reading.index, change))
+        # Others are refitted at their own place, and drawn there to what stands in for what goes.
+        here = {reading.index for reading in readings}
+        for index, consumer in enumerate(self.graph.consumers(group)):
+            if index not in here:
+                change = folded(consumer, consumers[0], found[0], kept)
+                solved.append((group.name, index, change))
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - len(kept), curve=curve)
 

@@ -26,10 +26,8 @@ def features(kept: IntArray, taps: int) -> IntArray:
     return (np.asarray(kept)[:, None] * taps + np.arange(taps)).ravel()
 
 
-def mixed(
-    moments: Moments, matrix: Float64Array, kept: IntArray, taps: int, *, ridge: float
-) -> Float64Array:
-    """Fold the removed channels into the kept ones by one matrix Z for all taps.
+def mixing(moments: Moments, kept: IntArray, taps: int, *, ridge: float) -> Float64Array:
+    """The matrix Z, (P, N), that stands for all N channels by the P kept ones, for all taps alike.
 
     Z solves (G_KK + ridge mean(diag) I) Z = G_K: with G the channels' covariance, averaged over
     taps; kept channels stay themselves. With one tap it is the Z of
@@ -37,24 +35,30 @@ def mixed(
 
     Parameters
     ----------
-    matrix : array, shape (F, O)
-        The consumer's weight.
     kept : int array, shape (P,)
         The kept channels.
-
-    Returns
-    -------
-    array, shape (P * taps, O)
+    taps : int
+        How many features each channel has.
     """
-    width = len(matrix) // taps
+    width = len(moments.mean) // taps
     pooled = moments.covariance.reshape(width, taps, width, taps)
     pooled = np.einsum("itjt->ij", pooled) / taps
     inner = pooled[np.ix_(kept, kept)]
     pull = ridge * np.diagonal(inner).mean() + np.finfo(np.float64).tiny
     inner = inner + pull * np.eye(len(kept))
-    Z = np.linalg.solve(inner, pooled[kept])
+    Z: Float64Array = np.linalg.solve(inner, pooled[kept])
     Z[:, kept] = np.eye(len(kept))
-    folded = np.tensordot(Z, matrix.reshape(width, taps, -1), axes=1)
+    return Z
+
+
+def mixed(
+    moments: Moments, matrix: Float64Array, kept: IntArray, taps: int, *, ridge: float
+) -> Float64Array:
+    """A consumer's weight, (F, O), on the kept channels, with what :func:`mixing` hands over to
+    them: (P * taps, O).
+    """
+    Z = mixing(moments, kept, taps, ridge=ridge)
+    folded = np.tensordot(Z, matrix.reshape(len(matrix) // taps, taps, -1), axes=1)
     return folded.reshape(len(kept) * taps, -1)
 
 

@@ -47,7 +47,8 @@ class _Kept:
 
     def add(self, array: Array, *, in_memory: bool) -> None:
         if in_memory:
-            self.arrays.append(array)
+            # What a runtime gives may keep all the memory of its session.
+            self.arrays.append(array.copy())
             return
         if self.file is None:
             self.file = tempfile.TemporaryFile()  # noqa: SIM115
