@@ -136,14 +136,17 @@ class MeasurableGraph(CuttableGraph):
         self,
         readings: Sequence[Reading],
         *,
-        rows: int,
+        rows: int | Sequence[int],
         samples: int,
         current: Span = _WHOLE,
         original: Span | None = None,
     ) -> bytes:
         """A model whose outputs are sums over rows; see :class:`nmcore.plugins.Measurable`."""
         targets = original is not None
-        found = [self._readings(reading, targets, rows, samples) for reading in readings]
+        found = [
+            self._readings(reading, targets, int(most), samples)
+            for reading, most in zip(readings, np.broadcast_to(rows, len(readings)), strict=True)
+        ]
         if targets:
             found = moments.correcting_once(found)
         now = self._part(current, found, self._current)

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # Rows that each set of moments is summed over at most; more change little and cost time.
 MAX_ROWS = 40_000
+# Curves tell how groups compare, so fewer will do: so many for each feature, and so many at least.
+ROWS_PER_FEATURE, FEWEST_ROWS = 8, 8_192
 # Numbers in the unfolded input of a consumer that one run makes; it takes a few times as many.
 _RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
@@ -137,7 +139,7 @@ class Carrier:
         spans = [stream.to(end) for stream, end in zip(self._streams, ends, strict=True)]
         model = self.graph.moment_probe(
             readings,
-            rows=MAX_ROWS,
+            rows=[self._rows(reading) for reading in readings],
             samples=self.calibration.count,
             current=spans[0],
             original=spans[1] if self.targets else None,
@@ -157,6 +159,12 @@ class Carrier:
             each.done()
         self._check([part for both in found for part in both], readings)
         return found
+
+    def _rows(self, reading: Reading) -> int:
+        if self.targets:
+            return MAX_ROWS
+        wanted = ROWS_PER_FEATURE * self.graph.consumer(reading).features
+        return min(MAX_ROWS, max(FEWEST_ROWS, wanted))
 
     def _fed(self, number: int, feeds: Feeds) -> Feeds:
         """What a probe reads for a batch: the inputs, and what is carried."""

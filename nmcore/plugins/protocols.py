@@ -248,7 +248,7 @@ class Measurable(Graph, Protocol):
         self,
         readings: Sequence[Reading],
         *,
-        rows: int,
+        rows: int | Sequence[int],
         samples: int,
         current: Span = ...,
         original: Span | None = None,
@@ -268,8 +268,8 @@ class Measurable(Graph, Protocol):
 
         Parameters
         ----------
-        rows : int
-            About how many rows to use at most.
+        rows : int or sequence of int
+            About how many rows to use at most, of each reading or of all alike.
         samples : int
             How many inputs the probe will see.
         current : Span

@@ -23,7 +23,7 @@ from nmcore.compression.baseline import Baseline
 from nmcore.compression.joint import pair_refit
 from nmcore.compression.joint.pair_refit import PairRefit
 from nmcore.compression.moments import Moments
-from nmcore.compression.reconstruction import Reconstruction
+from nmcore.compression.reconstruction import Choice, Reconstruction
 from nmcore.compression.refit import mixed, refit
 from nmcore.data.dataset import Dataset
 from nmcore.errors import ModelError, NmcoreError, VerificationError
@@ -524,6 +524,19 @@ class TestWalk:
         for name, curve in walk.curves.of(walk.graph.groups).items():
             np.testing.assert_array_equal(curve.order, together[name].order)
             np.testing.assert_allclose(curve.error, together[name].error, rtol=1e-5)
+
+    def test_streams_are_chosen_by_their_curves(self):
+        """Others, all of whose consumers stand at one place, are not decided before."""
+        walk = self.walk(residual().build(), count=64)
+        groups, curves = walk.graph.groups, walk.curves.of(walk.graph.groups)
+        choices = {group.name: Choice(group.width // 2) for group in groups}
+        decided, measured = walk.decided_before(groups, choices, {})
+        (stream,) = decided
+        assert stream == groups[0].name
+        assert list(measured) == [stream]
+        np.testing.assert_array_equal(decided[stream].kept, curves[stream].kept(3))
+        choices[stream] = Choice(3, np.array([0, 1, 2]))
+        assert walk.decided_before(groups, choices, {}) == ({}, {})
 
     def test_an_error_of_one_is_all_that_the_consumer_gives(self):
         """Scaling a consumer or what it reads changes no curve: errors are relative."""

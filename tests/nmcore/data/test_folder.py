@@ -31,6 +31,11 @@ def test_a_table_in_the_folder(folder):
     assert classes(folder) == ([7, 10, 7], None)
 
 
+def test_a_header_may_have_other_words(folder):
+    (folder / "labels.csv").write_text("name,class\na.png,7\nb/c.png,10\nb/d.png,7\n")
+    assert classes(folder) == ([7, 10, 7], None)
+
+
 def test_names_are_numbered_in_their_order(folder, tmp_path):
     table = tmp_path / "mine.csv"
     table.write_text("\ufeffa.png, dog\n./b/c.png, cat\nb/d.png, dog\n", encoding="utf-8")

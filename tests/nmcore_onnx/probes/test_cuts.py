@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -121,3 +122,24 @@ def test_half_precision_is_not_cut():
     chain = Chain(dtype=np.float16).conv(4).node("Relu").conv(4)
     graph = registry.open_graph(chain.build())
     assert graph.cut(graph.readings()) is None
+
+
+def test_parts_of_a_deep_network_are_as_small_as_those_of_another():
+    """So a walk over four times as many layers takes four times as long."""
+    largest = []
+    for depth in (6, 24):
+        chain = Chain().conv(4)
+        for _ in range(depth):
+            chain.node("Relu").conv(4)
+        graph = registry.open_graph(chain.build())
+        left, sizes = list(graph.readings()), []
+        while left[2:]:
+            cuts = graph.cut(left), graph.cut(left[1:]), graph.cut(left[2:])
+            parts = Span(cuts[0], cuts[1]), Span(cuts[1], cuts[2])
+            model = graph.moment_probe(
+                left[1:2], rows=ALL, samples=1, current=parts[0], original=parts[1]
+            )
+            sizes.append(len(onnx.load_from_string(model).graph.node))
+            left = left[1:]
+        largest.append(max(sizes))
+    assert largest[0] == largest[1]
