@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
@@ -34,7 +35,13 @@ class Program(click.Group):
     ) -> click.Context:
         """Remember the command before click takes its words apart."""
         extra.setdefault("obj", shlex.join(["nmcore", *args]))
-        return super().make_context(info_name, args, parent, **extra)
+        with _unread():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        with _unread():
+            return super().invoke(ctx)
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run the program and exit; errors that are not the user's keep their traceback."""
@@ -55,11 +62,18 @@ class Program(click.Group):
         except click.Abort:
             print("nmcore: interrupted", file=sys.stderr)
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # The reader (head, less) has seen enough; Python must not complain at exit either.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            sys.exit(0)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _unread() -> Iterator[None]:
+    """Leave well where the reader (head, less) has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python must not complain at exit either.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        raise click.exceptions.Exit(0) from None
 
 
 def _usage_line(error: click.ClickException) -> str:

@@ -65,10 +65,16 @@ TEXT_WIDTH = 8
 LISTED_GROUPS, NAME_WIDTH = 10, 36
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the program, which knows that nothing is wrong."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Return what tables are printed on; names are never taken for markup."""
     plain = not sys.stdout.isatty()
-    return Console(
+    return _Console(
         width=PIPE_WIDTH if plain else None,
         no_color=plain or None,
         force_terminal=False if plain else None,

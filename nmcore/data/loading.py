@@ -225,7 +225,9 @@ def _dataset(
 
 
 def _check_numbers(name: str, what: str, array: Array) -> None:
-    usable = array.ndim > 0 and len(array) > 0
+    if what == UNNAMED and array.ndim and not len(array):
+        raise DataError(f"{name}: x holds no input, it is of shape {shape_text(array.shape)}")
+    usable = array.ndim > 0
     if what == UNNAMED and not (usable and (array.dtype.kind in "uifb" or is_ragged(array))):
         raise DataError(
             f"{name}: x is {array.dtype} of shape {shape_text(array.shape)}; "

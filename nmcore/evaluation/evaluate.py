@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.comparison import Runner, Tally, changed_states, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
+from nmcore.evaluation.metrics.classes import classes_lost
 from nmcore.evaluation.metrics.figures import in_words
 from nmcore.evaluation.metrics.registry import OF_FORM, Makers, MetricLike, metrics_of
 from nmcore.options import checks
@@ -284,10 +285,17 @@ def evaluate(
         times = on_one_device(sessions, lambda: measure(once, runs))
     source = None if data is None else inputs.name
     told = [*asked] or OF_FORM[tallies[0].form]
-    return [
+    found = [
         _evaluation(*each, told, source)
         for each in zip(runners, tallies, times, graphs, given, strict=True)
     ]
+    return [found[0], *(_with_lost_classes(each, found[0].top1) for each in found[1:])]
+
+
+def _with_lost_classes(found: Evaluation, before: float | None) -> Evaluation:
+    """An evaluation that tells where classes are plainly lost, and nothing else is."""
+    lost = None if found.lost else classes_lost(before, found.top1, found.agreement)
+    return found if lost is None else replace(found, lost=[lost])
 
 
 def _check_alone(asked: Makers) -> None:

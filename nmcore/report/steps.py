@@ -58,5 +58,7 @@ def _lost(found: Fidelity, before: Fidelity | None) -> str:
     if known is None or known.metric != loss.metric:
         return str(loss)
     points = round(loss.points - known.points, 6)
-    way = "lower" if points >= 0 else "higher"
+    if not round(points, 2):
+        return f"{loss.what} as before, on the same"
+    way = "lower" if points > 0 else "higher"
     return f"{loss.what} {abs(points):.2f} points {way} than before, on the same"

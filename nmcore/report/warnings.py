@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from nmcore.budgets.allocation import Spent
 from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.metrics.classes import classes_lost
 from nmcore.report.phrases import why_nothing
 from nmcore.report.report import Report
 from nmcore.utils.text import percent, printable
 
 # A group of which nothing but the mean is left has an error of 1.
 LOST_ERROR = 1.0
-# Below this agreement, in percent, or above this deviation a model is another one.
-LOST_AGREEMENT, LOST_DEVIATION = 50.0, 100.0
+# Above this deviation, in percent, a model is another one.
+LOST_DEVIATION = 100.0
 REMEDIES = "Try {amount}, {data}or other groups (--only, --exclude; nmcore inspect --sensitivity)"
 
 
@@ -83,11 +84,11 @@ def _unlike(found: Fidelity | None) -> Iterator[str]:
         return
     if found.lost:
         yield from (f"{lost} on {found.inputs}" for lost in found.lost)
-    elif found.top1_before is not None and found.top1_after is not None:
-        if found.top1_after < found.top1_before / 2:
-            yield f"top-1 is {percent(found.top1_after)} % on {found.inputs}"
-    elif found.agreement is not None:
-        if found.agreement < LOST_AGREEMENT:
-            yield f"{percent(found.agreement)} % keep their top class on {found.inputs}"
-    elif found.judged_by is None and (found.deviation or 0.0) > LOST_DEVIATION:
+        return
+    lost = classes_lost(found.top1_before, found.top1_after, found.agreement)
+    has_classes = found.agreement is not None or found.top1_after is not None
+    deviates = not has_classes and (found.deviation or 0.0) > LOST_DEVIATION
+    if lost is not None:
+        yield f"{lost} on {found.inputs}"
+    elif found.judged_by is None and deviates:
         yield f"the outputs deviate by {percent(found.deviation)} % on {found.inputs}"

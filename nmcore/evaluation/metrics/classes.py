@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from nmcore.evaluation.metrics.base import Loss, Metric, least_variance, mean_of
 from nmcore.evaluation.outputs import Batch, class_scores, top_class
 from nmcore.group import Array
+from nmcore.utils.text import percent
+
+# Below this agreement, in percent, a model is another one.
+LOST_AGREEMENT = 50.0
 
 
 @dataclass(eq=False)
@@ -102,3 +106,27 @@ class Agreement(Metric):
     def by_input(self) -> Array | None:
         """1 where the top class is another one."""
         return 1 - np.concatenate(self.same) if self.same else None
+
+
+def classes_lost(before: float | None, after: float | None, agreement: float | None) -> str | None:
+    """What tells that classes are plainly lost; None where nothing does.
+
+    Parameters
+    ----------
+    before, after : float or None
+        The top-1 accuracy of the original and of the result, in percent, where there are labels.
+    agreement : float or None
+        How many inputs keep their top class, in percent.
+
+    Examples
+    --------
+    >>> classes_lost(92.5, 36.7, 37.5), classes_lost(92.5, 80.0, 45.0)
+    ('top-1 is 36.70 %', None)
+    >>> classes_lost(None, None, 45.0)
+    '45.00 % keep their top class'
+    """
+    if before is not None and after is not None:
+        return f"top-1 is {percent(after)} %" if after < before / 2 else None
+    if agreement is not None and agreement < LOST_AGREEMENT:
+        return f"{percent(agreement)} % keep their top class"
+    return None

@@ -43,6 +43,20 @@ class TestAccuracy:
         assert (one.params, one.macs) == (16, 16)
         assert (one.provider, one.threads, one.latency_batch) == ("cpu", 1, 1)
 
+    def test_lost_classes_are_told(self, saved):
+        """Of the accuracy where there are labels, else of the agreement; not of the first model."""
+        turned = picks("n", 4, weight=np.eye(4, dtype=np.float32)[[1, 0, 2, 3]])
+        files = [saved(picks("n", 4)), saved(turned, "turned.onnx")]
+        for data, lost in (
+            (Dataset("d", scores(0, 1, 2), np.array([0, 1, 2])), ["top-1 is 33.33 %"]),
+            (Dataset("d", scores(0, 1, 2)), ["33.33 % keep their top class"]),
+            (Dataset("d", scores(0, 1, 2), np.array([1, 1, 2])), []),
+            (Dataset("d", scores(0, 2, 2)), []),
+        ):
+            first, second = evaluate(files, data, **OPTIONS)
+            assert list(first.lost) == []
+            assert list(second.lost) == lost
+
     def test_without_y_there_is_no_accuracy(self, saved):
         (one,) = evaluate([saved(picks("n", 4))], Dataset("d", scores(0)), **OPTIONS)
         assert one.top1 is None

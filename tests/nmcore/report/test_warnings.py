@@ -9,9 +9,10 @@ import pytest
 import account
 from nmcore.budgets.allocation import Spent
 from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.metrics.classes import LOST_AGREEMENT
 from nmcore.plan.summaries import CurveSummary
 from nmcore.report.report import GroupReport
-from nmcore.report.warnings import LOST_AGREEMENT, LOST_DEVIATION, level_of, warnings_of
+from nmcore.report.warnings import LOST_DEVIATION, level_of, warnings_of
 
 
 def group(name, error):
