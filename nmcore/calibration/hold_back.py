@@ -7,18 +7,29 @@ import numpy as np
 from nmcore.data.dataset import Dataset
 from nmcore.utils.spread import spread
 
-# A fifth of the inputs is held back, but no fewer than this; none where fewer than twice as many
-# would be left to fit to.
-SHARE, FEWEST = 5, 32
+# A fifth of the inputs is held back, and at least so many, but no more than a third; none where a
+# third is fewer than so many.
+SHARE, WANTED, FEWEST = 5, 32, 16
+
+
+def held_of(count: int) -> int:
+    """How many of so many inputs are held back.
+
+    >>> [held_of(count) for count in (1000, 256, 96, 64, 48, 47)]
+    [200, 51, 32, 21, 16, 0]
+    """
+    third = count // 3
+    return max(count // SHARE, min(WANTED, third)) if third >= FEWEST else 0
 
 
 def wanted(samples: int) -> int:
     """How many inputs to take where so many are to be fitted to.
 
-    >>> wanted(256), wanted(16)
-    (320, 16)
+    >>> wanted(256), wanted(64), wanted(32), wanted(16)
+    (320, 96, 48, 16)
     """
-    return samples + max(FEWEST, samples // (SHARE - 1)) if samples >= 2 * FEWEST else samples
+    half = samples // 2
+    return samples + max(samples // (SHARE - 1), min(WANTED, half)) * (half >= FEWEST)
 
 
 def hold_back(data: Dataset, samples: int) -> tuple[Dataset, Dataset | None]:
@@ -37,11 +48,12 @@ def hold_back(data: Dataset, samples: int) -> tuple[Dataset, Dataset | None]:
     [256, 64]
     >>> [len(part) for part in hold_back(data.first(200), 256)]
     [160, 40]
-    >>> hold_back(data.first(80), 256)[1] is None
+    >>> hold_back(data.first(40), 256)[1] is None
     True
     """
     data = data.part(spread(len(data), min(len(data), wanted(samples))))
-    if len(data) < 3 * FEWEST or samples < 2 * FEWEST:
+    count = held_of(len(data))
+    if not count:
         return data, None
-    held = spread(len(data), max(FEWEST, len(data) // SHARE))
+    held = spread(len(data), count)
     return data.part(np.delete(np.arange(len(data)), held)), data.part(held)

@@ -30,8 +30,12 @@ def values(data):
         (200, 256, 160, 40),
         (100, 64, 64, 32),
         (96, 256, 64, 32),
-        (95, 256, 95, 0),
+        (95, 256, 64, 31),
+        (64, 256, 43, 21),
+        (48, 256, 32, 16),
+        (47, 256, 47, 0),
         (1000, 16, 16, 0),
+        (1000, 32, 32, 16),
         (1000, 64, 64, 32),
     ],
 )
@@ -50,7 +54,7 @@ def test_no_input_is_in_both_parts():
 
 
 def test_so_many_are_asked_for_that_both_are_as_wanted():
-    for samples in (64, 100, 256, 1000):
+    for samples in (32, 64, 100, 256, 1000):
         first, second = hold_back(numbered(wanted(samples)), samples)
         assert abs(len(first) - samples) <= 1
         assert len(second) >= FEWEST
