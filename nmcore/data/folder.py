@@ -128,10 +128,13 @@ class Folder:
                 f"{table} has no label for {len(missing)} of {len(places)} {self.kind}, "
                 f"{missing[0]} first"
             )
-        told = ", ".join(f"{name} = {number}" for name, number in [*numbers.items()][:_TOLD])
-        more = f" and {len(numbers) - _TOLD} more" if len(numbers) > _TOLD else ""
         source = "its subfolders" if table is None else str(table)
-        mention(f"the classes of {self.name} are those of {source}: {told}{more}")
+        if numbered:
+            mention(f"the classes of {self.name} are {len(names)} numbers in {source}")
+        else:
+            told = ", ".join(f"{name} = {number}" for name, number in [*numbers.items()][:_TOLD])
+            more = f" and {len(numbers) - _TOLD} more" if len(numbers) > _TOLD else ""
+            mention(f"the classes of {self.name} are those of {source}: {told}{more}")
         y = np.array([numbers[of_file[place]] for place in places], np.int64)
         return y, None if numbered else len(names)
 

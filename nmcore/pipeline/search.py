@@ -92,7 +92,7 @@ def within_drop(job: Job, once: Once) -> Result:
     best = max_drop.smallest_within(limit, attempt)
     note = (
         f"{best.loss} of {judged.name} that nothing was measured on, at most {limit:g} asked for: "
-        f"an estimate, of the smallest of shares of the MACs that lie 1/{max_drop.STEPS} apart"
+        f"an estimate; shares of the MACs were tried to within 1/{max_drop.STEPS}"
     )
     spent = Spent("max-drop", limit, best.loss.points)
     cautions = [*best.result.cautions, *_too_few(best.loss, limit)]

@@ -47,6 +47,9 @@ HEADROOM = 1.12
 # A cell of Z is at most so large.
 CELL = 9
 
+# Shares below this are what rounding has left of nothing.
+_ROUNDING = 1e-12
+
 
 def _svg(name: str, *content: str) -> Html:
     """A picture with a name for those who do not see it."""
@@ -227,11 +230,12 @@ def colour(place: int, count: int) -> str:
 
 
 def share(value: float) -> str:
-    """Write a share in percent with as few digits as it needs.
+    """Write a share in percent with as few digits as it needs; what rounding leaves is 0.
 
-    >>> share(0.5), share(0.001234), share(0)
+    >>> share(0.5), share(0.001234), share(3e-17)
     ('50 %', '0.123 %', '0 %')
     """
+    value = value if abs(value) > _ROUNDING else 0.0
     return f"{float(f'{100 * value:.3g}'):.10g} %"
 
 
