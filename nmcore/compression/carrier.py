@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 # Rows that each set of moments is summed over at most; more change little and cost time.
 MAX_ROWS = 40_000
-# Curves tell how groups compare, so fewer will do: so many for each feature, and so many at least.
-ROWS_PER_FEATURE, FEWEST_ROWS = 8, 8_192
 # Numbers in the unfolded input of a consumer that one run makes; it takes a few times as many.
 _RUN_NUMBERS = 2**25
 # Numbers in the moments of one probe, so that its outputs take a bounded amount of memory.
@@ -50,12 +48,15 @@ class Carrier:
         Loads a model.
     targets : bool
         Whether the original runs too, and inputs that nothing is fitted to.
+    rows : callable
+        How many rows the moments of a reading are summed over at most.
     """
 
     graph: protocols.Measurable
     calibration: CalibrationSet
     session: Callable[[bytes], protocols.Session]
     targets: bool
+    rows: Callable[[Reading], int] = lambda _: MAX_ROWS
 
     @cached_property
     def _batches(self) -> list[Batch]:
@@ -103,8 +104,7 @@ class Carrier:
 
     def _shorten(self, error: OutOfMemoryError) -> None:
         """Begin anew, with fewer inputs in a run; carried values belong to their batches."""
-        for stream in self._streams:
-            stream.clear()
+        self.clear()
         longest = max(length_of(batch.feeds) for batch in self._batches)
         if longest == 1:
             raise OutOfMemoryError(f"{error} for a single input") from error
@@ -114,6 +114,11 @@ class Carrier:
         most = (longest + 1) // 2
         log.info("memory does not suffice for %d inputs at once: trying %d", longest, most)
         self._batches = self._divided(most)
+
+    def clear(self) -> None:
+        """Give up what has been carried: the next part begins at the inputs."""
+        for stream in self._streams:
+            stream.clear()
 
     def _in_parts(self, readings: Sequence[Reading]) -> Iterator[list[Reading]]:
         """Readings whose moments fit into memory together."""
@@ -139,7 +144,7 @@ class Carrier:
         spans = [stream.to(end) for stream, end in zip(self._streams, ends, strict=True)]
         model = self.graph.moment_probe(
             readings,
-            rows=[self._rows(reading) for reading in readings],
+            rows=[self.rows(reading) for reading in readings],
             samples=self.calibration.count,
             current=spans[0],
             original=spans[1] if self.targets else None,
@@ -159,12 +164,6 @@ class Carrier:
             each.done()
         self._check([part for both in found for part in both], readings)
         return found
-
-    def _rows(self, reading: Reading) -> int:
-        if self.targets:
-            return MAX_ROWS
-        wanted = ROWS_PER_FEATURE * self.graph.consumer(reading).features
-        return min(MAX_ROWS, max(FEWEST_ROWS, wanted))
 
     def _fed(self, number: int, feeds: Feeds) -> Feeds:
         """What a probe reads for a batch: the inputs, and what is carried."""

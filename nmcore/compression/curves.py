@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from nmcore.arrays.elimination import Curve, Problem, eliminate
@@ -20,6 +20,10 @@ from nmcore.group import Consumer, Group, Reading
 from nmcore.plugins import protocols
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
+
+# Curves tell how groups compare, so fewer rows than fits want will do: so many for each feature,
+# and so many at least.
+ROWS_PER_FEATURE, FEWEST_ROWS = 8, 8_192
 
 
 @dataclass(eq=False)
@@ -88,6 +92,8 @@ class Curves:
     def _problem(self, consumer: Consumer, reading: Reading, sums: Sums) -> tuple[Moments, Problem]:
         """The moments of one consumer, and its elimination, in units of what it feeds."""
         seen = sums.moments_of(consumer.matrix(), consumer.offsets())
+        # The pull is to be that of the fit to come, which has more rows.
+        seen = replace(seen, rows=max(seen.rows, self._rows_of_fit(reading)))
         moments = self._shrinkage(seen, consumer, reading)
         unit = variance([consumer], [moments])
         if consumer.feeds_sum:
@@ -105,7 +111,7 @@ class Curves:
         """
         chunks = list(self._chunks(groups))
         needed = [[r for group in chunk for r in self._readings[group.name]] for chunk in chunks]
-        runs = Carrier(self.graph, self.calibration, self.session, targets=False)
+        runs = Carrier(self.graph, self.calibration, self.session, targets=False, rows=self._rows)
         for number, (chunk, readings) in enumerate(zip(chunks, needed, strict=True), start=1):
             later = [reading for each in needed[number:] for reading in each]
             with step(f"measuring what {len(readings)} layers read"):
@@ -114,6 +120,16 @@ class Curves:
             sums = [each.fitted for each in reversed(found)]
             del found  # nothing else may hold what is taken off
             yield chunk, sums
+
+    def _rows(self, reading: Reading) -> int:
+        wanted = ROWS_PER_FEATURE * self.graph.consumer(reading).features
+        return min(carrier.MAX_ROWS, max(FEWEST_ROWS, wanted))
+
+    def _rows_of_fit(self, reading: Reading) -> float:
+        """How many rows a consumer is fitted to."""
+        features = self.graph.consumer(reading).features
+        there = self.calibration.count * self.graph.unfolded_numbers(reading) / features
+        return min(carrier.MAX_ROWS, there)
 
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""

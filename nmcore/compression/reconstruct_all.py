@@ -43,6 +43,14 @@ def reconstruct_all(
     changing = [group for group in graph.groups if counts[group.name] < group.width]
     refitted = [group for group in changing if group.name in fitting]
     outcomes = {g.name: untouched(g) for g in graph.groups if g not in changing}
+    undecided = {
+        group.name: Choice(counts[group.name], chosen(graph, group, counts[group.name], task))
+        for group in refitted
+    }
+    # Before anything changes: these are chosen on the original.
+    before, measured = walk.decided_before(refitted, undecided, curves, task.progress)
+    undecided |= before
+    curves |= measured
     for group in changing:
         if group.name not in fitting:
             why = walk.why_not(group) if task.refits(group) else ""
@@ -51,13 +59,6 @@ def reconstruct_all(
                 graph, group, counts[group.name], options, why, planned=kept
             )
     heads.expect(counts)
-    undecided = {
-        group.name: Choice(counts[group.name], chosen(graph, group, counts[group.name], task))
-        for group in refitted
-    }
-    before, measured = walk.decided_before(refitted, undecided, curves, task.progress)
-    undecided |= before
-    curves |= measured
     steps = walk.steps(refitted)
     with step(f"refitting in {len(steps)} steps"):
         for number, readings in enumerate(task.progress("refitting", steps), start=1):
@@ -67,6 +68,7 @@ def reconstruct_all(
                 outcomes[outcome.plan.name] = outcome
                 del undecided[outcome.plan.name]
         outcomes |= heads.narrow_before([])
+        walk.end()
     with step("refitting pairs of layers"):
         PairRefit(graph, walk.session, calibration)(refitted, task.progress)
     if task.fits_blocks:

@@ -197,7 +197,8 @@ class Reconstruction:
         again = [r for r in step if r.group not in choices]
         needed = [r for name in fresh for r in of_group[name]]
         # Layers of this step are about to change; the original can go on to what follows.
-        cuts = self._cut([*step, *later]), self._cut(later or step)
+        goes_on = bool(later or self.waiting)
+        cuts = (self._cut([*step, *later]), self._cut(later)) if goes_on else ()
         sums = iter(self._runs.sums([*needed, *again], *cuts))
         solved: list[Solved] = []
         outcomes = []
@@ -261,6 +262,10 @@ class Reconstruction:
                 solved.append((group.name, index, change))
         plan = GroupPlan(group.name, group.width, tuple(map(int, kept)), RECONSTRUCTION, reason)
         return Outcome(plan, group.width - len(kept), curve=curve)
+
+    def end(self) -> None:
+        """Give up what has been carried."""
+        self._runs.clear()
 
     def _cut(self, ahead: Sequence[Reading]) -> Sequence[protocols.Carried] | None:
         """What is live where the walk goes on: just before the first of some readings."""

@@ -174,7 +174,8 @@ def probe(
     output = copy.value(section.output)
     missing = build.node("Sub", output, wanted)
     error = build.node("ReduceSum", build.node("Mul", missing, missing), keepdims=0)
-    nodes = [copy.node(node) for node in section.nodes]
+    # A constant may stand among them that only what comes behind reads.
+    nodes = [copy.node(node) for node in section.nodes if copy.has(node)]
     made = [copy.value(reading.slot.node.outputs[0]) for reading in readings]
     derivatives = backpropagate(
         build, nodes, made, output, build.node("Add", missing, missing), shapes

@@ -80,8 +80,7 @@ def rewrite(
         if copy.has(slot.place.node):
             _leave_out(copy.place(slot.place), np.isin(slot.atoms, removed))
     for place in ledger.biases:
-        if copy.has(place.node):
-            _add_bias(copy, trace, place, ledger, removed, narrowed)
+        _add_bias(copy, trace, place, ledger, removed, narrowed)
     _reunite(copy)
     defaults.relist(copy.model, inputs)
     for count in trace.counts:
@@ -109,15 +108,18 @@ def _add_bias(
     narrowed: Sequence[Narrowed],
 ) -> None:
     """Write what is added to the bias beside a weight."""
-    addition = ledger.bias(place)
-    if addition is None:
+    operator, addition = operators.weighted(place.node), ledger.bias(place)
+    # Asked of the original: a part lacks readers, which tell whether a sum is a bias.
+    output = operator.output(place.node)
+    node = output.producer()
+    if addition is None or node is None or not copy.has(node):
         return
-    kept, node = _kept_rows(trace, place, removed, narrowed), place.node
+    kept = _kept_rows(trace, place, removed, narrowed)
     addition = turned_addition(narrowed, place, addition)
     addition = addition if kept is None else addition[kept]
-    total = operators.weighted(node).add_bias(copy.node(node), addition, place.index)
+    total = operator.add_bias(copy.node(node), addition, place.index)
     if total is not None:
-        copy.move(node.outputs[0], total)
+        copy.move(output, total)
 
 
 def _take(copy: Copy, slot: TakeSlot, gone: NDArray[np.intp]) -> None:

@@ -152,7 +152,6 @@ class BlockRefit:
         now, wanted = Stream(), Stream(original=True)
         for block in progress("fitting blocks", blocks):
             self._carry(graph, now, block.start)
-            self._carry(graph, wanted, block.stop)
             found = self._fit(graph, block, now, wanted, steps)
             for reading, change in found:
                 _update(graph, reading, change)
@@ -179,6 +178,7 @@ class BlockRefit:
     ) -> list[tuple[Reading, Refit]]:
         """New weights for a block; none where they do not help, or the block cannot be run."""
         try:
+            self._carry(graph, wanted, block.stop)
             shown, unseen = self._rows(block, now, wanted)
             probe = _Probe(self.session(graph.block_probe(block)), block)
             consumers = [graph.consumer(reading) for reading in block.weights]
@@ -187,6 +187,7 @@ class BlockRefit:
             errors = [probe.error(unseen, weights) for weights in (before, after)]
         except ModelError as error:
             log.info("the block to %s is not fitted: %s", block.stop.name, error)
+            wanted.clear()  # it may have stopped half way
             return []
         log.info("the block to %s: held-back error %.4g -> %.4g", block.stop.name, *errors)
         if not errors[1] < errors[0]:

@@ -200,7 +200,7 @@ def _curves(groups: Sequence[GroupReport]) -> Html | None:
 def _conditions(original: Sequence[bool]) -> str:
     """On what the curves were measured."""
     if all(original):
-        return "Measured on the original network; these curves decided how many channels went."
+        return "Measured on the original network."
     if not any(original):
         return "Measured on the network compressed so far, as far as channels were removed."
     return (

@@ -79,12 +79,13 @@ class MatMul(Dense):
         return None if added is None else _addend(added, width)
 
     def add_bias(self, node: ir.Node, addition: FloatArray, index: int) -> ir.Value | None:
-        """Change the Add behind it, or put one there; its sum takes over the output's name."""
-        added = _adder(node, len(addition))
-        if added is None:
-            return _insert_add(node, addition, constants.dtype(node.inputs[1]))
-        add_to(_bias_place(added), addition)
-        return None
+        """Change the Add that gives the output, or put one behind the product, whose sum takes over
+        the output's name.
+        """
+        if node.op_type != self.op_type:
+            add_to(_bias_place(node), addition)
+            return None
+        return _insert_add(node, addition, constants.dtype(node.inputs[1]))
 
     def output(self, node: ir.Node) -> ir.Value:
         """What the Add behind it gives, where there is one."""

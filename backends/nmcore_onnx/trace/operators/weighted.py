@@ -202,7 +202,8 @@ class Weighted(Operator):
 
     def add_bias(self, node: ir.Node, addition: FloatArray, index: int) -> ir.Value | None:
         """Add to the bias, shape (O,), of the weight at input ``index``; give it one where it has
-        none.
+        none. ``node`` is the one that gives :meth:`output`, which may be another than that of the
+        weight.
 
         Returns the value that takes the place of the node's output, where a new node makes it.
         """
