@@ -17,7 +17,7 @@ from nmcore.budgets.meter import Meter
 from nmcore.calibration.calibration_set import from_data
 from nmcore.calibration.dead_leaves import dead_leaves
 from nmcore.calibration.synthetic import synthesise
-from nmcore.compression import carrier, consumer_fit, reconstruction, shrinkage
+from nmcore.compression import carrier, consumer_fit, curves, reconstruction, shrinkage
 from nmcore.compression import refit as refitting
 from nmcore.compression.baseline import Baseline
 from nmcore.compression.joint import pair_refit
@@ -525,16 +525,43 @@ class TestWalk:
             np.testing.assert_array_equal(curve.order, together[name].order)
             np.testing.assert_allclose(curve.error, together[name].error, rtol=1e-5)
 
+    def test_fewer_rows_tell_the_same_of_wide_layers(self, monkeypatch):
+        """The pull towards the folded weights is that of the fit to come, which has more rows."""
+        walk = self.walk(network(), real=True, count=64)
+        whole = walk.curves.of(walk.graph.groups)
+        monkeypatch.setattr(curves, "FEWEST_ROWS", 512)
+        monkeypatch.setattr(curves, "ROWS_PER_FEATURE", 0)
+        some = walk.curves.of(walk.graph.groups)
+        first = walk.graph.groups[0].name
+        assert not np.array_equal(some[first].error, whole[first].error)
+        for name, curve in whole.items():
+            assert 0.8 < (some[name].error / curve.error).mean() < 1.2
+
+    def test_nothing_is_carried_any_more_once_the_walk_has_ended(self):
+        walk = self.walk(residual().build(), count=64)
+        groups = walk.graph.groups
+        choices = {group.name: Choice(group.width // 2) for group in groups}
+        choices |= walk.decided_before(groups, choices, {})[0]
+        steps, held = walk.steps(groups), []
+        for number, readings in enumerate(steps, start=1):
+            later = [reading for each in steps[number:] for reading in each]
+            for outcome in walk.choose(readings, later, choices):
+                del choices[outcome.plan.name]
+            held.append(sum(stream.held for stream in walk._runs._streams))
+        assert min(held[:-1]) > 0
+        walk.end()
+        assert not any(stream.start for stream in walk._runs._streams)
+
     def test_streams_are_chosen_by_their_curves(self):
         """Others, all of whose consumers stand at one place, are not decided before."""
         walk = self.walk(residual().build(), count=64)
-        groups, curves = walk.graph.groups, walk.curves.of(walk.graph.groups)
+        groups, known = walk.graph.groups, walk.curves.of(walk.graph.groups)
         choices = {group.name: Choice(group.width // 2) for group in groups}
         decided, measured = walk.decided_before(groups, choices, {})
         (stream,) = decided
         assert stream == groups[0].name
         assert list(measured) == [stream]
-        np.testing.assert_array_equal(decided[stream].kept, curves[stream].kept(3))
+        np.testing.assert_array_equal(decided[stream].kept, known[stream].kept(3))
         choices[stream] = Choice(3, np.array([0, 1, 2]))
         assert walk.decided_before(groups, choices, {}) == ({}, {})
 

@@ -143,3 +143,55 @@ def test_parts_of_a_deep_network_are_as_small_as_those_of_another():
             left = left[1:]
         largest.append(max(sizes))
     assert largest[0] == largest[1]
+
+
+def dense(rng, *shape):
+    return (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
+
+
+def two_readers(rng):
+    """The first product is read by an Add with a constant and by a difference far behind it."""
+    chain = Chain(("n", 8)).matmul(16).node("Relu").matmul(12, bias=False)
+    product = chain.value
+    chain.node("Add", dense(rng, 12)).node("Relu").matmul(20).node("Relu").matmul(12, bias=False)
+    chain.raw("Sub", chain.value, product).node("Tanh").matmul(12).node("Relu")
+    return chain.matmul(5).build()
+
+
+def apart(rng):
+    """Two branches whose products come before their biases are added."""
+    chain = Chain(("n", 8)).matmul(16).node("Relu")
+    branches = []
+    for source in (chain.value, chain.value):
+        chain.raw("MatMul", source, chain.constant(dense(rng, 16, 12)))
+        branches.append(chain.value)
+    for number, product in enumerate(branches):
+        chain.raw("Add", product, chain.constant(dense(rng, 12)))
+        branches[number] = chain.value
+    for number, value in enumerate(branches):
+        chain.raw("Relu", value)
+        branches[number] = chain.value
+    chain.raw("Concat", *branches, axis=-1)
+    chain.width = 24
+    return chain.matmul(10).node("Relu").matmul(5).build()
+
+
+@pytest.mark.parametrize("network", [two_readers, apart])
+def test_biases_of_products(network):
+    """Whether a sum is the bias of a product does not depend on which nodes a part has."""
+    rng = np.random.default_rng(2)
+    graph = registry.open_graph(network(rng))
+    feeds = {"input": rng.standard_normal((200, 8)).astype(np.float32)}
+    refit, update = np.random.default_rng(3), graph.update
+
+    def with_bias(group, index, change):
+        bias = refit.standard_normal(len(change.weight)).astype(np.float32)
+        update(group, index, Refit(change.kept, change.weight, bias))
+
+    graph.update = with_bias
+    steps = list(walk(graph, feeds, 0))
+    assert len(steps) == len(graph.readings())
+    for reading, found, whole, _ in steps:
+        for got, want in zip(found, whole, strict=True):
+            scale = np.abs(want).max() or 1.0
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * scale, err_msg=str(reading))

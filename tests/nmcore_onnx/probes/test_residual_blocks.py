@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from chain import Chain, run
 from cutting import cut
@@ -108,6 +110,26 @@ def test_the_error_of_a_block_and_its_derivatives(original, number):
             for step in np.float32([1e-3, -1e-3])
         )
         np.testing.assert_allclose((ahead - behind) / 2e-3, slope, rtol=2e-2, atol=1e-4 * error)
+
+
+def test_a_constant_inside_that_only_what_follows_reads():
+    model = onnx.ModelProto()
+    model.CopyFrom(PLAIN)
+    last = model.graph.node[-1]
+    weight = next(t for t in model.graph.initializer if t.name == last.input[1])
+    model.graph.initializer.remove(weight)
+    constant = helper.make_node("Constant", [], [weight.name], "late", value=weight)
+    inside = next(k for k, node in enumerate(model.graph.node) if node.name == "conv3")
+    model.graph.node.insert(inside, constant)
+    onnx.checker.check_model(model)
+    graph = halved(model)
+    (first, *_) = graph.blocks()
+    given, weights = feeds_of(graph, first, model)
+    expected = run(halved(PLAIN).block_probe(first), {**given, **weights})
+    for got, want in zip(
+        run(graph.block_probe(first), {**given, **weights}), expected, strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_it_takes_any_number_of_inputs():
