@@ -97,7 +97,7 @@ class Carrier:
                 return [
                     each
                     for number, part in enumerate(parts, start=1)
-                    for each in self._part(part, onward if number == len(parts) else [], progress)
+                    for each in self._run(part, onward if number == len(parts) else [], progress)
                 ]
             except OutOfMemoryError as error:
                 self._shorten(error)
@@ -133,7 +133,7 @@ class Carrier:
             size += needed
         yield part
 
-    def _part(
+    def _run(
         self,
         readings: Sequence[Reading],
         cuts: Sequence[Sequence[protocols.Carried]],

@@ -1,10 +1,11 @@
 """Probe graphs: second moments formed inside the runtime, so that only small matrices leave it.
 
-A probe holds the model as it stands now and, where targets are asked for, the original beside it,
-both reading the same inputs. For each consumer it unfolds the consumer's input into rows of
-features (one row an output position, one feature a channel and tap) and multiplies them together.
-Of a consumer that reads several groups only the columns of the group in question are unfolded.
-Every output is a mean over the rows of a run, or a sum around such means.
+A probe holds the model as it stands now, or a part of it, and, where targets are asked for, one of
+the original beside it; each begins at the inputs or where its values have been carried to. For each
+consumer it unfolds the consumer's input into rows of features (one row an output position, one
+feature a channel and tap) and multiplies them together. Of a consumer that reads several groups
+only the columns of the group in question are unfolded. Every output is a mean over the rows of a
+run, or a sum around such means.
 
 Where sigmoids make probabilities of what a consumer gives, its rows are weighed by what an error
 there does to these: p (1 - p), as in the Gauss-Newton steps of logistic regression (iteratively

@@ -31,7 +31,7 @@ class Copy:
             inner = bodies.graphs(self.model.graph)
             self.graphs = list(zip(bodies.graphs(model.graph), inner, strict=True))
         else:
-            part = _part(model.graph, nodes)
+            part = _view(model.graph, nodes)
             self.model = ir.Model(part.clone(), ir_version=model.ir_version)
             self.graphs = [(part, self.model.graph)]
         names.adopt(self.model.graph)
@@ -87,7 +87,7 @@ class Copy:
         return Place(below if path else self.node(place.node), place.index)
 
 
-def _part(graph: ir.Graph, nodes: Sequence[ir.Node]) -> ir.GraphView:
+def _view(graph: ir.Graph, nodes: Sequence[ir.Node]) -> ir.GraphView:
     """Some nodes of a graph; what else they read stands behind the graph's inputs."""
     read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
     made = {value for node in nodes for value in node.outputs}
