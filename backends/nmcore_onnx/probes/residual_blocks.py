@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -65,7 +65,20 @@ def find(
         while found and _is_activation(found[0], computed):
             behind = found.pop(0)
             section = Section(section.source, behind.output, (*section.nodes, *behind.nodes))
-        yield section
+        yield _leading(section)
+
+
+def _leading(section: Section) -> Section:
+    """A section without nodes that lead to nothing, or only to what comes behind it."""
+    order = {node: number for number, node in enumerate(section.nodes)}
+    found: set[ir.Node] = set()
+    open_ = [section.output.producer()]
+    while open_:
+        node = open_.pop()
+        if node in order and node not in found:
+            found.add(node)
+            open_ += [value.producer() for value in node.inputs if value is not None]
+    return replace(section, nodes=tuple(node for node in section.nodes if node in found))
 
 
 def _sections(
@@ -174,8 +187,7 @@ def probe(
     output = copy.value(section.output)
     missing = build.node("Sub", output, wanted)
     error = build.node("ReduceSum", build.node("Mul", missing, missing), keepdims=0)
-    # A constant may stand among them that only what comes behind reads.
-    nodes = [copy.node(node) for node in section.nodes if copy.has(node)]
+    nodes = [copy.node(node) for node in section.nodes]
     made = [copy.value(reading.slot.node.outputs[0]) for reading in readings]
     derivatives = backpropagate(
         build, nodes, made, output, build.node("Add", missing, missing), shapes

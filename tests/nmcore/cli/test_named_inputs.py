@@ -25,7 +25,7 @@ def model(tmp_path):
 @pytest.fixture
 def npz(tmp_path):
     def save(name="texts.npz", leave_out=(), **more):
-        arrays = padded(texts(70)) | more
+        arrays = padded(texts(45)) | more
         np.savez(tmp_path / name, **{k: v for k, v in arrays.items() if k not in leave_out})
         return tmp_path / name
 
@@ -37,19 +37,19 @@ def test_compress_inspect_evaluate_and_sweep(run, model, npz, tmp_path):
     result = run("compress", model, small, "--ratio", 0.5, "--data", data, "--json", "-q")
     found = json.loads(result.stdout)
     told = (
-        f"measured on 70 inputs of {data}, without the padding that attention_mask marks, and 478"
+        f"measured on 45 inputs of {data}, without the padding that attention_mask marks, and 315"
     )
     assert f"{told} spliced from them" in found["notes"]
-    assert found["fidelity"]["n"] == 70
+    assert found["fidelity"]["n"] == 45
     assert 0 < found["fidelity"]["deviation"] < 50
     first, second = json.loads(run("evaluate", model, small, "--data", data, "--json").stdout)
-    assert (first["n"], first["deviation"]) == (70, None)
+    assert (first["n"], first["deviation"]) == (45, None)
     assert second["deviation"] == pytest.approx(found["fidelity"]["deviation"])
-    result = run("inspect", model, "--sensitivity", "--data", data, "--samples", 64, "--json", "-q")
-    assert json.loads(result.stdout)["sensitivity"]["measured_on"] == f"64 inputs of {data}"
+    result = run("inspect", model, "--sensitivity", "--data", data, "--samples", 30, "--json", "-q")
+    assert json.loads(result.stdout)["sensitivity"]["measured_on"] == f"30 inputs of {data}"
     args = ["--results", tmp_path / "r.json", "--data", data, "--evaluate-data", data, "--json"]
     (record,) = json.loads(run("sweep", model, *args, "-q").stdout)
-    assert (record["error"], record["n"]) == (None, 70)
+    assert (record["error"], record["n"]) == (None, 45)
 
 
 def test_budgets_that_time_and_judge(run, model, npz, tmp_path):
@@ -73,13 +73,13 @@ def test_budgets_that_time_and_judge(run, model, npz, tmp_path):
         (
             {"input_ids": np.zeros((3, 12), np.int64)},
             ": arrays of one length, above 0, are needed; it holds input_ids (3, 12), "
-            "attention_mask (70, 12), token_type_ids (70, 12)",
+            "attention_mask (45, 12), token_type_ids (45, 12)",
         ),
         (
-            {"input_ids": np.zeros((70, 12))},
+            {"input_ids": np.zeros((45, 12))},
             ": input_ids is float64; the model's input 'input_ids' takes int64",
         ),
-        ({"y": np.zeros(3, np.int64)}, ": y has shape (3,); one class number for each of the 70"),
+        ({"y": np.zeros(3, np.int64)}, ": y has shape (3,); one class number for each of the 45"),
     ],
 )
 def test_what_does_not_fit(fails, model, npz, tmp_path, changes, message):
@@ -96,7 +96,7 @@ def test_ids_of_another_type(run, fails, npz, tmp_path):
     path, out = tmp_path / "int32.onnx", tmp_path / "small.onnx"
     onnx.save(encoder(ids=TensorProto.INT32), path)
     run("compress", path, out, "--data", npz(), "-q")
-    large = padded(texts(70))["input_ids"] + 2**40
+    large = padded(texts(45))["input_ids"] + 2**40
     line = fails("compress", path, tmp_path / "o.onnx", "--data", npz("l.npz", input_ids=large))
     assert "input_ids holds numbers from" in line
     assert line.endswith("takes int32")
@@ -129,7 +129,7 @@ class TestFeeds:
 
     def test_they_are_measured_and_judged_on(self, model, tmp_path):
         result = nmcore.compress(model, ratio=0.5, data=texts(70), providers="cpu")
-        assert "measured on 70 inputs of data" in result.notes
+        assert "measured on 47 inputs of data, and 23 more to judge by" in result.notes
         result.save(tmp_path / "small.onnx")
         models = [model, tmp_path / "small.onnx"]
         _, found = evaluate(models, texts(30, seed=1), runs=1, providers="cpu")
@@ -141,8 +141,8 @@ class TestFeeds:
         assert found.deviation < other.deviation
 
     def test_sensitivity(self, model):
-        found = nmcore.sensitivity(model, data=texts(64), providers="cpu")
-        assert (found.source, found.measured_on) == ("64 inputs of data",) * 2
+        found = nmcore.sensitivity(model, data=texts(40), providers="cpu")
+        assert (found.source, found.measured_on) == ("40 inputs of data",) * 2
 
     def test_a_plan_knows_them_again(self, model):
         result = nmcore.compress(model, ratio=0.5, data=texts(70), providers="cpu")

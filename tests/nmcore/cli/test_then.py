@@ -65,7 +65,8 @@ def test_both_steps_are_compared_on_the_same_inputs(quantised):
     first, second = quantised.unconverted.fidelity, quantised.fidelity
     assert (first.n, first.held) == (second.n, True)
     assert second.deviation != first.deviation
-    assert abs(second.deviation - first.deviation) < 5
+    # Of the two the integers cost far less; processors without exact ones add a few points.
+    assert abs(second.deviation - first.deviation) < first.deviation / 2
 
 
 def test_the_result_can_be_pickled(quantised):

@@ -185,7 +185,7 @@ def test_picture_files(model, tmp_path):
         ({"a": X, "b": X}, r"data holds no array named input or x, .*; it holds a, b$"),
         ({"x": "d.npz"}, "data: x is of type str"),
         ({"x": [[1, 2], [3]]}, "data: x is of type list"),
-        (X[:0], r"data: x is uint8 of shape \(0, 3, 8, 8\)"),
+        (X[:0], r"data: x holds no input, it is of shape \(0, 3, 8, 8\)"),
         ({"x": X, "y": Y[:3]}, r"data: y has shape \(3,\)"),
         (np.zeros((5, 3, 9, 9)), r"data: x has shape \(5, 3, 9, 9\); the model's input"),
     ],
@@ -286,7 +286,7 @@ class TestScale:
 
 class TestFewInputs:
     @pytest.mark.parametrize(
-        ("count", "told"), [(1, "measured on one input, "), (63, "measured on 63 inputs, ")]
+        ("count", "told"), [(1, "measured on one input, "), (94, "measured on 63 inputs, ")]
     )
     def test_they_are_warned_of(self, model, count, told):
         x = RNG.standard_normal((count, 3, 8, 8)).astype(np.float32)
@@ -295,7 +295,7 @@ class TestFewInputs:
         assert result.cautions[0] in result.warnings
 
     def test_enough_are_not(self, model):
-        x = RNG.standard_normal((64, 3, 8, 8)).astype(np.float32)
+        x = RNG.standard_normal((96, 3, 8, 8)).astype(np.float32)
         assert nmcore.compress(model, data=x).cautions == ()
 
     def test_copies_of_one_measure_nothing(self, model):
