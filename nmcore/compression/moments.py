@@ -7,7 +7,7 @@ means: of a channel that hardly varies, single precision would leave nothing oth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -191,35 +191,6 @@ class Measured(NamedTuple):
         return self.held.measured() if self.held.rows else None
 
 
-def collect(
-    session: Session, batches: Iterable[Feeds], sizes: Sequence[int], *, divisible: bool = True
-) -> list[Sums]:
-    """Run a probe on every batch.
-
-    Parameters
-    ----------
-    session : Session
-        The probe.
-    batches : iterable of mapping of input name to array
-        What it is shown.
-    sizes : sequence of int
-        How many outputs each reading has.
-    divisible : bool
-        Whether a batch that does not fit into memory may be run in parts.
-
-    Raises
-    ------
-    ModelError
-        The probe does not run, or memory does not suffice.
-    """
-    divided = BatchRunner(session, divisible)
-    found = [Sums() for _ in sizes]
-    for feeds in batches:
-        for _, outputs in divided(feeds):
-            add_outputs(found, outputs, sizes)
-    return found
-
-
 def add_outputs(found: Sequence[Sums], outputs: Sequence[Array], sizes: Sequence[int]) -> None:
     """Add the outputs of one run to the sums of the readings that they are of, in order."""
     start = 0
@@ -233,7 +204,8 @@ def average(
 ) -> list[Float64Array]:
     """The mean of a probe's outputs over batches, each of which counts alike.
 
-    Parameters are those of :func:`accumulate`; parts of a batch count by their lengths.
+    A batch that does not fit into memory is run in parts where it is divisible; these count by
+    their lengths.
     """
     divided = BatchRunner(session, divisible)
     weighted = [

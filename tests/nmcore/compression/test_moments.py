@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nmcore.compression.moments import Sums, add_outputs, average, collect
+from nmcore.compression.moments import Sums, add_outputs, average
 from unfolding import sums
 
 
@@ -119,7 +119,9 @@ class Probe:
 
 def test_collecting_keeps_nothing_that_a_session_may_write_to(rows):
     x = rows[0][:, :2].astype(np.float32)
-    (found,) = collect(Probe(), [{"x": x[:30]}, {"x": x[30:]}], [3])
+    probe, found = Probe(), Sums()
+    for part in (x[:30], x[30:]):
+        add_outputs([found], probe.run({"x": part}), [3])
     moments = found.moments_of(np.eye(2), np.zeros(2))
     np.testing.assert_allclose(moments.covariance, np.cov(x, rowvar=False, bias=True), rtol=1e-5)
 

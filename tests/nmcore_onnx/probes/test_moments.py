@@ -11,7 +11,7 @@ from onnx import helper
 import nmcore
 from chain import Chain, run
 from cutting import cut
-from nmcore.compression.moments import collect
+from nmcore.compression.moments import Sums, add_outputs
 from nmcore.plugins import Span, registry
 from unfolding import attributes, features, last, outputs, readings, sums, values
 
@@ -241,8 +241,10 @@ def test_batches_of_different_sizes_add_up():
     data = graph.moment_probe(readings(graph, graph.groups), original=Span(), rows=ALL, samples=7)
     session = registry.runtime().session(data, providers=("cpu",))
     sizes = [6] * len(readings(graph, graph.groups))
-    parts = collect(session, [{"input": x[:4]}, {"input": x[4:5]}, {"input": x[5:]}], sizes)
-    whole = collect(session, [{"input": x}], sizes)
+    parts, whole = ([Sums() for _ in sizes] for _ in range(2))
+    for some in (x[:4], x[4:5], x[5:]):
+        add_outputs(parts, session.run({"input": some}), sizes)
+    add_outputs(whole, session.run({"input": x}), sizes)
     for part, total in zip(parts, whole, strict=True):
         for name in ("mean", "covariance", "target_mean", "target_variance", "cross"):
             one, other = (getattr(each.measured(), name) for each in (part, total))
