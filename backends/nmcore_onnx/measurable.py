@@ -222,7 +222,7 @@ class MeasurableGraph(CuttableGraph):
 
     def block_probe(self, block: Block) -> bytes:
         """How wrong a block is; see :class:`nmcore.plugins.Differentiable`."""
-        section = self._sections[block.stop.name]
+        section = self._section(block)
         found = [self._readings(each, False, sys.maxsize, 1)[0] for each in block.weights]
         owners, left = cuts.owners(self._trace, section.output), None
         if owners is not None and np.isin(owners[1], self._removed).any():
@@ -232,6 +232,13 @@ class MeasurableGraph(CuttableGraph):
         current = self._current(self._between([block.start], [section.output]))
         model = residual_blocks.probe(current, block, section, found, left, self._shapes)
         return files.serialize(model)
+
+    def _section(self, block: Block) -> residual_blocks.Section:
+        """What lies in a block, or in a row of them."""
+        found = self._sections[block.stop.name]
+        while found.source.name != block.start.name:
+            found = found.after(self._sections[str(found.source.name)])
+        return found
 
     def _maker(self, reading: Reading) -> Reading | None:
         """The fully connected layer that makes all that another one reads, and nothing else."""

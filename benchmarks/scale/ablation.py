@@ -64,6 +64,18 @@ def without_sums() -> None:
     measurable.moments.correcting_once = never
 
 
+def without_targets() -> None:
+    """Layers are fitted to what they give before their channels go."""
+    measurable.moments.target = lambda build, current, _, reading: measurable.moments.given(
+        build, current, reading, reading.outputs
+    )
+
+
+def without_rows() -> None:
+    """Residual blocks are fitted one by one, and not in rows afterwards."""
+    block_refit.TOGETHER = (1,)
+
+
 def without_blocks() -> None:
     """Residual blocks are not fitted as a whole."""
     block_refit.STEPS = 0  # type: ignore[misc]
@@ -75,6 +87,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "trades": without_trades,
     "held": without_held,
     "sums": without_sums,
+    "targets": without_targets,
+    "rows": without_rows,
     "blocks": without_blocks,
 }
 

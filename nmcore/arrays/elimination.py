@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nmcore.arrays import validation
+from nmcore.arrays.linalg import precision
 from nmcore.errors import ArgumentError
 from nmcore.group import Float64Array, FloatArray, IntArray
 from nmcore.kernels import get_kernel
@@ -66,15 +67,15 @@ class Problem:
     Attributes
     ----------
     inverse : array, shape (F, F)
-        The inverse of the regularised covariance of the features.
+        The inverse of the regularised covariance of the features, relative to their mean variance.
     gram : array, shape (F, F)
-        W W' of the best weights on them, in units of the error.
+        W W' of the best weights on them, times that variance, in units of the error.
     taps : int
         How many neighbouring features each channel owns.
     """
 
-    inverse: Float64Array
-    gram: Float64Array
+    inverse: FloatArray
+    gram: FloatArray
     taps: int
 
 
@@ -111,16 +112,23 @@ def problem(
     """
     _check_shapes(covariance, cross, start, taps)
     ridge = validation.number(ridge, "ridge", 0, float("inf"))
-    pull = ridge * float(np.diagonal(covariance).mean()) + np.finfo(np.float64).tiny
-    inverse = _inverted(covariance + pull * np.eye(len(covariance)), ridge)
-    weights = inverse @ (cross + pull * start)
-    return Problem(inverse, weights @ weights.T / unit, taps)
+    variance = float(np.diagonal(covariance).mean())
+    # Features that never vary have no variance to be relative to.
+    size = variance or 1.0
+    dtype = precision(ridge, len(covariance))
+    pulled: FloatArray = (covariance / size).astype(dtype)
+    pulled.flat[:: len(pulled) + 1] += ridge + np.finfo(dtype).tiny
+    inverse = _inverted(pulled, ridge)
+    weights = inverse @ (cross / size + ridge * start).astype(dtype)
+    weights *= np.sqrt(variance / unit)
+    return Problem(inverse, weights @ weights.T, taps)
 
 
-def _inverted(matrix: Float64Array, ridge: float) -> Float64Array:
+def _inverted(matrix: FloatArray, ridge: float) -> FloatArray:
     """The inverse of a covariance with a ridge."""
     if ridge < HALVED:
-        return np.linalg.inv(matrix).astype(np.float64)
+        inverse: FloatArray = np.linalg.inv(matrix)
+        return inverse
     with workers(None) as pool:
         invert(matrix, pool)
     upper = np.triu(matrix)
@@ -186,8 +194,9 @@ def eliminate(problems: Sequence[Problem], keep: int) -> tuple[IntArray, Float64
     with workers(None) as pool:
         if len(problems) == 1 and problems[0].taps == 1:
             only = problems[0]
-            kernel = get_kernel("auto", only.gram.size * (count - keep))
-            order, cost = eliminate_inverted(only.inverse, only.gram, count - keep, kernel, pool)
+            M, G = (A.astype(np.float64, copy=False) for A in (only.inverse, only.gram))
+            kernel = get_kernel("auto", G.size * (count - keep))
+            order, cost = eliminate_inverted(M, G, count - keep, kernel, pool)
         else:
             readers = [Blocks(each.inverse, each.gram, each.taps) for each in problems]
             order, cost = eliminate_blocks(readers, count - keep, pool)

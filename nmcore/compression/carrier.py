@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -17,11 +17,13 @@ from nmcore.compression.moments import (
     Sums,
     add_outputs,
 )
-from nmcore.compression.stream import Batch, Stream
+from nmcore.compression.refit import is_scarce
+from nmcore.compression.stream import Stream
 from nmcore.data.batches import Feeds, length_of
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.group import Reading, ScorePair
 from nmcore.plugins import capabilities, protocols
+from nmcore.utils.chunks import in_chunks
 from nmcore.utils.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -35,8 +37,32 @@ PROBE_NUMBERS = 2**26
 
 
 @dataclass(eq=False)
+class _Carried:
+    """Inputs in batches, and how far the networks have been carried on them.
+
+    Attributes
+    ----------
+    batches : list of Feeds
+        The inputs.
+    streams : list of Stream
+        Of the network as it stands, and of the original where it runs too.
+    """
+
+    batches: list[Feeds]
+    streams: list[Stream]
+
+    def fed(self, number: int) -> Feeds:
+        """What a probe reads for a batch: the inputs, and what is carried."""
+        carried = {k: v for each in self.streams for k, v in each.feeds(number).items()}
+        return {**self.batches[number], **carried}
+
+
+@dataclass(eq=False)
 class Carrier:
     """Runs probes from cut to cut and carries what is live there.
+
+    Inputs that judge fits follow only where there are fits to judge: then from where they were left
+    through all that has changed since.
 
     Attributes
     ----------
@@ -59,22 +85,23 @@ class Carrier:
     rows: Callable[[Reading], int] = lambda _: MAX_ROWS
 
     @cached_property
-    def _batches(self) -> list[Batch]:
-        """All inputs in batches that the heaviest consumer allows."""
-        heaviest = max(map(self.graph.unfolded_numbers, self.graph.readings()), default=1)
-        return self._divided(max(1, _RUN_NUMBERS // max(1, heaviest)))
-
-    def _divided(self, most: int) -> list[Batch]:
-        return [
-            Batch(feeds, unseen)
-            for unseen in ((False, True) if self.targets else (False,))
-            for feeds in self.calibration.in_batches_of(most, unseen=unseen)
-        ]
+    def _fitted(self) -> _Carried:
+        """The inputs to fit to, in batches that the heaviest consumer allows."""
+        return self._divided(self._most, unseen=False)
 
     @cached_property
-    def _streams(self) -> list[Stream]:
-        """Of the network as it stands, and of the original where it runs too."""
-        return [Stream(), Stream(original=True)] if self.targets else [Stream()]
+    def _held(self) -> _Carried:
+        """The inputs that judge."""
+        return self._divided(self._most, unseen=True)
+
+    @property
+    def _most(self) -> int:
+        heaviest = max(map(self.graph.unfolded_numbers, self.graph.readings()), default=1)
+        return max(1, _RUN_NUMBERS // max(1, heaviest))
+
+    def _divided(self, most: int, *, unseen: bool) -> _Carried:
+        streams = [Stream(), Stream(original=True)] if self.targets else [Stream()]
+        return _Carried(list(self.calibration.in_batches_of(most, unseen=unseen)), streams)
 
     def sums(
         self,
@@ -90,22 +117,28 @@ class Carrier:
             What is carried on of the network as it stands, and of the original, which nothing
             changes, so that it may be carried further; of neither without any.
         """
-        parts = list(self._in_parts(readings))
-        onward = [cut or () for cut in cuts] if any(cuts) else []
         while True:
             try:
-                return [
-                    each
-                    for number, part in enumerate(parts, start=1)
-                    for each in self._run(part, onward if number == len(parts) else [], progress)
-                ]
+                fitted = self._sums(self._fitted, readings, cuts, progress)
+                held = [Sums() for _ in readings]
+                if self._is_judged(readings, fitted):
+                    held = self._sums(self._held, readings, cuts, progress)
+                return list(map(Measured, fitted, held))
             except OutOfMemoryError as error:
                 self._shorten(error)
 
+    def _is_judged(self, readings: Sequence[Reading], fitted: Sequence[Sums]) -> bool:
+        """Whether one of some fits is to be judged by other inputs."""
+        if not (self.targets and self._held.batches):
+            return False
+        features = [self.graph.consumer(reading).features for reading in readings]
+        return any(
+            is_scarce(*each) for each in zip(features, (f.rows for f in fitted), strict=True)
+        )
+
     def _shorten(self, error: OutOfMemoryError) -> None:
         """Begin anew, with fewer inputs in a run; carried values belong to their batches."""
-        self.clear()
-        longest = max(length_of(batch.feeds) for batch in self._batches)
+        longest = max(map(length_of, [*self._fitted.batches, *self._held.batches]))
         if longest == 1:
             raise OutOfMemoryError(f"{error} for a single input") from error
         if not self.calibration.any_length:
@@ -113,35 +146,47 @@ class Carrier:
             raise OutOfMemoryError(f"{error} {why}") from error
         most = (longest + 1) // 2
         log.info("memory does not suffice for %d inputs at once: trying %d", longest, most)
-        self._batches = self._divided(most)
+        self._fitted, self._held = (self._divided(most, unseen=each) for each in (False, True))
 
     def clear(self) -> None:
         """Give up what has been carried: the next part begins at the inputs."""
-        for stream in self._streams:
+        for stream in (*self._fitted.streams, *self._held.streams):
             stream.clear()
 
-    def _in_parts(self, readings: Sequence[Reading]) -> Iterator[list[Reading]]:
-        """Readings whose moments fit into memory together."""
-        part: list[Reading] = []
-        size = 0
-        for reading in readings:
-            needed = self.graph.consumer(reading).features ** 2
-            if part and size + needed > PROBE_NUMBERS:
-                yield part
-                part, size = [], 0
-            part.append(reading)
-            size += needed
-        yield part
+    def _in_parts(self, readings: Sequence[Reading]) -> list[list[Reading]]:
+        """Readings whose moments fit into memory together; one part without any where none are."""
+
+        def numbers(reading: Reading) -> int:
+            return self.graph.consumer(reading).features ** 2
+
+        return list(in_chunks(readings, numbers, PROBE_NUMBERS)) or [[]]
+
+    def _sums(
+        self,
+        shown: _Carried,
+        readings: Sequence[Reading],
+        cuts: Sequence[Sequence[protocols.Carried] | None],
+        progress: Progress,
+    ) -> list[Sums]:
+        """The sums of several readings over some inputs, in as many runs as memory wants."""
+        parts = self._in_parts(readings)
+        onward = [cut or () for cut in cuts] if any(cuts) else []
+        return [
+            sums
+            for number, part in enumerate(parts, start=1)
+            for sums in self._run(shown, part, onward if number == len(parts) else [], progress)
+        ]
 
     def _run(
         self,
+        shown: _Carried,
         readings: Sequence[Reading],
         cuts: Sequence[Sequence[protocols.Carried]],
         progress: Progress,
-    ) -> list[Measured]:
+    ) -> list[Sums]:
         """The sums of some readings; without cuts the streams stay where they are."""
-        ends = cuts or [stream.start for stream in self._streams]
-        spans = [stream.to(end) for stream, end in zip(self._streams, ends, strict=True)]
+        ends = cuts or [stream.start for stream in shown.streams]
+        spans = [stream.to(end) for stream, end in zip(shown.streams, ends, strict=True)]
         model = self.graph.moment_probe(
             readings,
             rows=[self.rows(reading) for reading in readings],
@@ -150,27 +195,19 @@ class Carrier:
             original=spans[1] if self.targets else None,
         )
         session = self.session(model)
-        arriving = [stream.expect(cut) for stream, cut in zip(self._streams, cuts, strict=False)]
+        arriving = [stream.expect(cut) for stream, cut in zip(shown.streams, cuts, strict=False)]
         sizes = [self._size(reading) for reading in readings]
-        found = [Measured(Sums(), Sums()) for _ in readings]
-        for number, (feeds, unseen) in enumerate(progress("measuring", self._batches)):
+        found = [Sums() for _ in readings]
+        for number, feeds in enumerate(progress("measuring", shown.batches)):
             divisible = self.calibration.any_length and length_of(feeds) > 1
-            outputs = iter(session.run(self._fed(number, feeds), divisible=divisible))
-            totals = [each.held if unseen else each.fitted for each in found]
-            add_outputs(totals, list(islice(outputs, sum(sizes))), sizes)
+            outputs = iter(session.run(shown.fed(number), divisible=divisible))
+            add_outputs(found, list(islice(outputs, sum(sizes))), sizes)
             for each in arriving:
                 each.add(list(islice(outputs, len(each.carried))))
         for each in arriving:
             each.done()
-        self._check([part for both in found for part in both], readings)
+        self._check(found, readings)
         return found
-
-    def _fed(self, number: int, feeds: Feeds) -> Feeds:
-        """What a probe reads for a batch: the inputs, and what is carried."""
-        return {
-            **feeds,
-            **{k: v for stream in self._streams for k, v in stream.feeds(number).items()},
-        }
 
     def _size(self, reading: Reading) -> int:
         """How many outputs a probe has for a reading."""
@@ -190,17 +227,17 @@ class Carrier:
     def score_sums(self, pairs: Sequence[ScorePair]) -> list[Sums]:
         """The sums over queries and keys of each pair, where the last part ended."""
         assert isinstance(self.graph, capabilities.Narrowable)
+        shown = self._fitted
         model = self.graph.score_probe(
-            pairs, rows=MAX_ROWS, samples=self.calibration.count, start=self._streams[0].start
+            pairs, rows=MAX_ROWS, samples=self.calibration.count, start=shown.streams[0].start
         )
         session = self.session(model)
         needed = {spec.name for spec in session.inputs}
         found = [Sums() for _ in pairs for _ in range(2)]
-        for number, (feeds, unseen) in enumerate(self._batches):
-            if not unseen:
-                given = self._fed(number, feeds)
-                outputs = session.run({name: given[name] for name in given if name in needed})
-                add_outputs(found, outputs, [ALONE] * len(found))
+        for number in range(len(shown.batches)):
+            given = shown.fed(number)
+            outputs = session.run({name: given[name] for name in given if name in needed})
+            add_outputs(found, outputs, [ALONE] * len(found))
         if not all(each.is_finite for each in found):
             names = ", ".join(repr(pair.name) for pair in pairs)
             raise ModelError(f"queries or keys of {names} hold NaN or infinity on these inputs")

@@ -18,6 +18,7 @@ from nmcore.compression.shrinkage import Shrinkage
 from nmcore.compression.trial_runs import Tried
 from nmcore.group import Consumer, Group, Reading
 from nmcore.plugins import protocols
+from nmcore.utils.chunks import in_chunks
 from nmcore.utils.logs import step
 from nmcore.utils.progress import Progress, silent
 
@@ -133,17 +134,11 @@ class Curves:
 
     def _chunks(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
         """Groups in runs whose moments fit into memory together."""
-        chunk: list[Group] = []
-        size = 0
-        for group in groups:
-            needed = sum(c.features**2 for c in self.graph.consumers(group))
-            if chunk and size + needed > carrier.PROBE_NUMBERS:
-                yield chunk
-                chunk, size = [], 0
-            chunk.append(group)
-            size += needed
-        if chunk:
-            yield chunk
+
+        def numbers(group: Group) -> int:
+            return sum(consumer.features**2 for consumer in self.graph.consumers(group))
+
+        return in_chunks(groups, numbers, carrier.PROBE_NUMBERS)
 
     @cached_property
     def _readings(self) -> dict[str, list[Reading]]:

@@ -23,6 +23,7 @@ from nmcore.options.methods import RECONSTRUCTION
 from nmcore.plan.outcome import Outcome
 from nmcore.plan.plan import GroupPlan
 from nmcore.plugins import capabilities, protocols
+from nmcore.utils.chunks import in_chunks
 
 REASON = "query/key width {} -> {} in each of {} heads, by what the scores depend on most"
 
@@ -152,14 +153,4 @@ def _sizes(pair: ScorePair) -> tuple[int, int]:
 
 def _chunks(pairs: Sequence[ScorePair]) -> Iterator[list[ScorePair]]:
     """Pairs whose moments fit into memory together."""
-    chunk: list[ScorePair] = []
-    size = 0
-    for pair in pairs:
-        needed = sum(each**2 for each in _sizes(pair))
-        if chunk and size + needed > PROBE_NUMBERS:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(pair)
-        size += needed
-    if chunk:
-        yield chunk
+    return in_chunks(pairs, lambda pair: sum(each**2 for each in _sizes(pair)), PROBE_NUMBERS)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nmcore.arrays.linalg import precision
 from nmcore.compression.moments import Moments
-from nmcore.group import Float64Array, IntArray
+from nmcore.group import Float64Array, FloatArray, IntArray
 
 # Strength of the pull towards the folded weights, relative to a feature's mean variance.
 REFIT_RIDGE = 1e-2
@@ -15,6 +16,8 @@ REFIT_RIDGE = 1e-2
 SCARCITY = 0.2
 # By how much the pull changes where held-out inputs choose it, and how often at most.
 FACTOR, TRIES = 8.0, 4
+# With so many rows for each feature the pull hardly matters, and nothing needs to choose it.
+AMPLE = 16
 
 
 def features(kept: IntArray, taps: int) -> IntArray:
@@ -95,16 +98,29 @@ class _System:
     def __init__(self, moments: Moments, start: Float64Array, own: IntArray) -> None:
         self._start = start
         self._mean, self._target = moments.mean[own], moments.target_mean
-        self._inner = moments.covariance[np.ix_(own, own)]
-        self._missing = moments.cross[own] - self._inner @ start
-        self._scale = float(np.diagonal(self._inner).mean())
+        inner = moments.covariance[np.ix_(own, own)]
+        # Features that never vary have no mean variance to be relative to.
+        size = float(np.diagonal(inner).mean()) or 1.0
+        self._missing = (moments.cross[own] - inner @ start) / size
+        self._inner = inner / size
 
     def solved(self, ridge: float) -> tuple[Float64Array, Float64Array]:
         """The weights (K, O) and the bias (O,)."""
-        pulled = self._inner.copy()
-        pulled.flat[:: len(pulled) + 1] += ridge * self._scale + np.finfo(np.float64).tiny
-        weights = self._start + np.linalg.solve(pulled, self._missing)
+        dtype = precision(ridge, len(self._inner))
+        pulled: FloatArray = self._inner.astype(dtype)
+        pulled.flat[:: len(pulled) + 1] += ridge + np.finfo(dtype).tiny
+        change = np.linalg.solve(pulled, self._missing.astype(dtype))
+        weights: Float64Array = self._start + change
         return weights, self._target - self._mean @ weights
+
+
+def is_scarce(features: int, rows: float) -> bool:
+    """Whether there are so few rows that held-out inputs are to choose the pull.
+
+    >>> is_scarce(100, 500), is_scarce(100, 1600)
+    (True, False)
+    """
+    return rows < AMPLE * features
 
 
 def validated_refit(

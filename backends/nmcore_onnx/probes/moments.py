@@ -324,7 +324,7 @@ def _wanted(
 def _fed(build: Builder, current: Copy, reading: Reading) -> ir.Value:
     """The sum that a consumer feeds at one place, as rows (n, O)."""
     if reading.residual is None:
-        fed = _given(build, current, reading, reading.outputs)
+        fed = given(build, current, reading, reading.outputs)
     else:
         stream = current.value(reading.residual.add.outputs[0])
         fed = _as_rows(build, stream, reading, reading.outputs)
@@ -355,7 +355,7 @@ def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> i
     make up for it. A batch norm on the way divides the difference by its own factor.
     """
     found = reading.residual
-    rows = _given(build, original, reading, reading.original)
+    rows = given(build, original, reading, reading.original)
     if found is None:
         return rows
     before, now = (copy.node(found.add).inputs[found.index] for copy in (original, current))
@@ -380,13 +380,13 @@ def _without_others(
     weights, bias = (build.constant(part.astype(np.float32)) for part in reading.own)
     if reading.alone:
         return build.node("Add", build.node("MatMul", rows, weights), bias)
-    total = _given(build, current, reading, reading.outputs)
+    total = given(build, current, reading, reading.outputs)
     total = _counted(build, reading, total)
     own = build.node("Add", build.node("MatMul", rows, weights), bias)
     return build.node("Add", build.node("Sub", target, total), own)
 
 
-def _given(build: Builder, copy: Copy, reading: Reading, chosen: IntArray) -> ir.Value:
+def given(build: Builder, copy: Copy, reading: Reading, chosen: IntArray) -> ir.Value:
     """Some of what a consumer gives in a copy of the model, as rows (n, O).
 
     All nodes that read one weight are given the bias of the first, as they are fitted together.

@@ -42,6 +42,10 @@ class Section:
     output: ir.Value
     nodes: tuple[ir.Node, ...]
 
+    def after(self, other: Section) -> Section:
+        """One section of both: of another, which gives what this one reads, and of this one."""
+        return replace(other, output=self.output, nodes=(*other.nodes, *self.nodes))
+
 
 def find(
     graph: ir.Graph, computed: set[ir.Value], carriable: Callable[[ir.Value], bool]

@@ -31,8 +31,10 @@ log = logging.getLogger(__name__)
 
 # All steps together may take so many multiply-accumulates, and as many as so many passes of the
 # original over the inputs that are fitted to.
-BLOCK_WORK, BLOCK_PASSES = 2e11, 60
-# The most steps of a block, and the fewest: with less it hardly changes.
+BLOCK_WORK, BLOCK_PASSES = 4e11, 120
+# How many blocks in a row are fitted together: each alone, then again with those behind it.
+TOGETHER = (1, 3)
+# The most steps of a block each time, and the fewest: with less it hardly changes.
 STEPS, FEWEST_STEPS = 300, 100
 # Inputs of one step.
 BATCH = 8
@@ -109,7 +111,11 @@ class BlockRefit:
         if not steps:
             return
         try:
-            changes = list(self._fitted(clone, blocks, steps, progress))
+            changes = [
+                change
+                for count in TOGETHER
+                for change in self._fitted(clone, in_rows(blocks, count), steps, progress)
+            ]
             nearer = bool(changes) and self._is_nearer(clone)
         except ModelError as error:
             log.info("no blocks fitted together: %s", error)
@@ -121,10 +127,10 @@ class BlockRefit:
             _update(self.graph, reading, change)
 
     def _steps(self, blocks: Sequence[Block]) -> int:
-        """How many steps each block gets; 0 where all together may not take enough for that."""
+        """How many steps each block gets each time; 0 where all may not take enough for that."""
         batch = min(BATCH, self.calibration.count)
         allowed = min(BLOCK_WORK, BLOCK_PASSES * self.calibration.count * work(self.original))
-        one = sum(PER_STEP * batch * self._work(block) for block in blocks)
+        one = len(TOGETHER) * sum(PER_STEP * batch * self._work(block) for block in blocks)
         steps = min(STEPS, int(allowed // one)) if one else 0
         return steps if steps >= FEWEST_STEPS else 0
 
@@ -282,6 +288,28 @@ def _rate(array: FloatArray) -> float:
     """How far a step moves the numbers of a weight or a bias."""
     size = array.std() if array.ndim > 1 else max(np.abs(array).mean(), LEAST_BIAS)
     return RATE * float(size)
+
+
+def in_rows(blocks: Sequence[Block], count: int) -> list[Block]:
+    """Blocks of which each begins where the one before it ends as one, so many at a time.
+
+    Examples
+    --------
+    >>> a, b, c, d = (protocols.Carried(name, 0) for name in "abcd")
+    >>> blocks = [Block(a, b, ()), Block(b, c, ()), Block(d, a, ())]
+    >>> [(each.start.name, each.stop.name) for each in in_rows(blocks, 3)]
+    [('a', 'c'), ('d', 'a')]
+    """
+    rows: list[list[Block]] = []
+    for block in blocks:
+        if rows and len(rows[-1]) < count and rows[-1][-1].stop == block.start:
+            rows[-1].append(block)
+        else:
+            rows.append([block])
+    return [
+        Block(row[0].start, row[-1].stop, tuple(each for block in row for each in block.weights))
+        for row in rows
+    ]
 
 
 def _concerned(

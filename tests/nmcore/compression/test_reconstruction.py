@@ -547,10 +547,10 @@ class TestWalk:
             later = [reading for each in steps[number:] for reading in each]
             for outcome in walk.choose(readings, later, choices):
                 del choices[outcome.plan.name]
-            held.append(sum(stream.held for stream in walk._runs._streams))
+            held.append(sum(stream.held for stream in walk._runs._fitted.streams))
         assert min(held[:-1]) > 0
         walk.end()
-        assert not any(stream.start for stream in walk._runs._streams)
+        assert not any(stream.start for stream in walk._runs._fitted.streams)
 
     def test_streams_are_chosen_by_their_curves(self):
         """Others, all of whose consumers stand at one place, are not decided before."""

@@ -9,6 +9,7 @@ from onnx import helper
 
 from chain import Chain, run
 from cutting import cut
+from nmcore.compression.joint.block_refit import in_rows
 from nmcore.plugins import Differentiable, registry
 from residual import block, inverted, residual_network
 from unfolding import values
@@ -90,10 +91,13 @@ def feeds_of(graph, each, original):
     return {each.start.current: now, each.stop.original: wanted}, weights
 
 
-@pytest.mark.parametrize(("original", "number"), [(PLAIN, 0), (PLAIN, 1), (PLAIN, 2), (WIDE, 0)])
-def test_the_error_of_a_block_and_its_derivatives(original, number):
+@pytest.mark.parametrize(
+    ("original", "together", "number"),
+    [(PLAIN, 1, 0), (PLAIN, 1, 1), (PLAIN, 1, 2), (WIDE, 1, 0), (PLAIN, 2, 0), (PLAIN, 3, 0)],
+)
+def test_the_error_of_a_block_or_a_row_and_its_derivatives(original, together, number):
     graph = halved(original)
-    each = graph.blocks()[number]
+    each = in_rows(graph.blocks(), together)[number]
     probe = graph.block_probe(each)
     given, weights = feeds_of(graph, each, original)
     error, *derivatives = run(probe, {**given, **weights})

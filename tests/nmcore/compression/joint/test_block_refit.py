@@ -138,6 +138,19 @@ def test_a_compressed_network_deviates_less(monkeypatch):
     assert fitted < 0.95 * without
 
 
+def test_rows_of_blocks_gain_more_than_blocks(monkeypatch):
+    """In as many steps."""
+    options = {"macs": 0.5, "method": "moments", "samples": 256, "providers": ("cpu",)}
+    found = []
+    for together in [(1, 1), (1, 3)]:
+        monkeypatch.setattr(block_refit, "TOGETHER", together)
+        data = Dataset("made up", pictures(256))
+        result = nmcore.compress(residual_network().build(), data=data, **options)
+        found.append(deviation(result.graph.serialize(), pictures(256, seed=7)))
+    blocks, rows = found
+    assert rows < 0.995 * blocks
+
+
 def test_layers_of_merged_groups_stay():
     """What a scaling matrix has made of a layer is what is proven."""
     graph = registry.open_graph(residual_network().build())
@@ -155,23 +168,24 @@ class Counted:
     count = 128
 
 
-def schedule(monkeypatch, bound, passes=60):
+def schedule(monkeypatch, bound, passes=120):
     monkeypatch.setattr(block_refit, "BLOCK_WORK", bound)
     monkeypatch.setattr(block_refit, "BLOCK_PASSES", passes)
     graph = registry.open_graph(residual_network().build())
     refit = BlockRefit(graph, graph, None, Counted())
     steps = refit._steps(graph.blocks())
     work = block_refit.PER_STEP * block_refit.BATCH * sum(map(refit._work, graph.blocks()))
-    return steps, steps * work, graph.cost().macs
+    return steps, steps * len(block_refit.TOGETHER) * work, graph.cost().macs
 
 
 def test_the_work_is_bounded(monkeypatch):
     steps, _, macs = schedule(monkeypatch, 1e30, passes=1e30)
     assert steps == block_refit.STEPS
-    most = block_refit.FEWEST_STEPS * block_refit.PER_STEP * block_refit.BATCH * macs
+    least = block_refit.FEWEST_STEPS * len(block_refit.TOGETHER)
+    most = least * block_refit.PER_STEP * block_refit.BATCH * macs
     for share, fitted in [(2.0, True), (1.0, True), (0.5, False), (0.01, False)]:
         steps, taken, _ = schedule(monkeypatch, share * most)
         assert taken <= share * most
         assert (steps >= block_refit.FEWEST_STEPS) == fitted == bool(steps)
-    steps, taken, _ = schedule(monkeypatch, 1e30, passes=30)
-    assert 0 < taken <= 30 * Counted.count * macs
+    steps, taken, _ = schedule(monkeypatch, 1e30, passes=60)
+    assert 0 < taken <= 60 * Counted.count * macs
