@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nmcore.arrays import validation
-from nmcore.arrays.linalg import precision
 from nmcore.errors import ArgumentError
 from nmcore.group import Float64Array, FloatArray, IntArray
 from nmcore.kernels import get_kernel
@@ -26,6 +25,9 @@ from nmcore.kernels.threads import workers
 # From this ridge on covariances are inverted by halves, in a third of the time that LU takes; with
 # less, rounding would hide that channels are duplicates.
 HALVED = 1e-4
+# From this ridge and so many features on single precision suffices, in half of the time: what
+# rounding does to an inverse stays far below what the ridge does.
+SINGLE_RIDGE, SINGLE_FEATURES = 2e-3, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,8 @@ def problem(
     variance = float(np.diagonal(covariance).mean())
     # Features that never vary have no variance to be relative to.
     size = variance or 1.0
-    dtype = precision(ridge, len(covariance))
+    single = ridge >= SINGLE_RIDGE and len(covariance) >= SINGLE_FEATURES
+    dtype = np.float32 if single else np.float64
     pulled: FloatArray = (covariance / size).astype(dtype)
     pulled.flat[:: len(pulled) + 1] += ridge + np.finfo(dtype).tiny
     inverse = _inverted(pulled, ridge)

@@ -13,27 +13,6 @@ _BLOCK = 1 << 22
 # Systems are damped by at least this share of their mean diagonal, so that they can be solved
 # where kept channels depend on each other.
 LEAST_DAMPING = 1e-12
-# From this ridge and so many features on single precision suffices, in half of the time: what
-# rounding does to an inverse stays far below what the ridge does.
-SINGLE_RIDGE, SINGLE_FEATURES = 2e-3, 256
-
-
-def precision(ridge: float, features: int) -> type[np.float32 | np.float64]:
-    """In which precision a covariance with a ridge is inverted.
-
-    Parameters
-    ----------
-    ridge : float
-        Relative to the mean variance of a feature.
-    features : int
-        How many there are.
-
-    Examples
-    --------
-    >>> precision(1e-2, 1000).__name__, precision(1e-9, 1000).__name__
-    ('float32', 'float64')
-    """
-    return np.float32 if ridge >= SINGLE_RIDGE and features >= SINGLE_FEATURES else np.float64
 
 
 def dense(

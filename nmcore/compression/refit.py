@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nmcore.arrays.linalg import precision
 from nmcore.compression.moments import Moments
-from nmcore.group import Float64Array, FloatArray, IntArray
+from nmcore.group import Float64Array, IntArray
 
 # Strength of the pull towards the folded weights, relative to a feature's mean variance.
 REFIT_RIDGE = 1e-2
@@ -98,19 +97,15 @@ class _System:
     def __init__(self, moments: Moments, start: Float64Array, own: IntArray) -> None:
         self._start = start
         self._mean, self._target = moments.mean[own], moments.target_mean
-        inner = moments.covariance[np.ix_(own, own)]
-        # Features that never vary have no mean variance to be relative to.
-        size = float(np.diagonal(inner).mean()) or 1.0
-        self._missing = (moments.cross[own] - inner @ start) / size
-        self._inner = inner / size
+        self._inner = moments.covariance[np.ix_(own, own)]
+        self._missing = moments.cross[own] - self._inner @ start
+        self._scale = float(np.diagonal(self._inner).mean())
 
     def solved(self, ridge: float) -> tuple[Float64Array, Float64Array]:
         """The weights (K, O) and the bias (O,)."""
-        dtype = precision(ridge, len(self._inner))
-        pulled: FloatArray = self._inner.astype(dtype)
-        pulled.flat[:: len(pulled) + 1] += ridge + np.finfo(dtype).tiny
-        change = np.linalg.solve(pulled, self._missing.astype(dtype))
-        weights: Float64Array = self._start + change
+        pulled = self._inner.copy()
+        pulled.flat[:: len(pulled) + 1] += ridge * self._scale + np.finfo(np.float64).tiny
+        weights = self._start + np.linalg.solve(pulled, self._missing)
         return weights, self._target - self._mean @ weights
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nmcore.arrays import elimination
 from nmcore.arrays.elimination import eliminate, problem
 from nmcore.compression.refit import features
 from nmcore.errors import ArgumentError
@@ -107,6 +108,27 @@ def test_all_features_constant():
     assert len(order) == 2
     assert np.isfinite(error).all()
     assert (error < 1e-12).all()
+
+
+@pytest.mark.parametrize(("channels", "taps", "readers"), [(64, 9, 1), (300, 1, 2), (300, 1, 1)])
+def test_single_precision_costs_the_same(monkeypatch, channels, taps, readers):
+    """Also where numbers are far too large, or small, for products of them in single precision."""
+    rng = np.random.default_rng(5)
+    parts = [made(rng, channels, taps, 40) for _ in range(readers)]
+    sizes = [1e-15, 1e12][:readers]
+    units = [size**2 for size in sizes]
+    found = []
+    for features_ in (elimination.SINGLE_FEATURES, np.inf):
+        monkeypatch.setattr(elimination, "SINGLE_FEATURES", features_)
+        problems = [
+            as_problem(size * x, size * y, start, taps, unit=unit)
+            for (x, y, start), size, unit in zip(parts, sizes, units, strict=True)
+        ]
+        assert (problems[0].gram.dtype == np.float32) == (features_ < np.inf)
+        found.append(eliminate(problems, channels // 2))
+    (order, error), (exact_order, exact_error) = found
+    assert len(set(order) & set(exact_order)) >= 0.98 * len(order)  # some cost nearly the same
+    np.testing.assert_allclose(error, exact_error, rtol=1e-2)
 
 
 @pytest.mark.parametrize("keep", [1, 3, 5, 6])
