@@ -18,12 +18,12 @@ def made(rng, channels, taps, outputs, *, x=None):
     width = channels * taps
     if x is None:
         x = rng.standard_normal((ROWS, width)) @ rng.standard_normal((width, width))
-    y = x @ rng.standard_normal((width, outputs)) + rng.standard_normal((ROWS, outputs))
+    y = x @ rng.standard_normal((width, outputs)) + rng.standard_normal((len(x), outputs))
     return x - x.mean(0), y - y.mean(0), rng.standard_normal((width, outputs))
 
 
 def as_problem(x, y, start, taps, ridge=1e-2, unit=1.0):
-    return problem(x.T @ x / ROWS, x.T @ y / ROWS, start, taps, ridge=ridge, unit=unit)
+    return problem(x.T @ x / len(x), x.T @ y / len(x), start, taps, ridge=ridge, unit=unit)
 
 
 def objective(x, y, start, taps, kept, ridge=1e-2, unit=1.0):
@@ -114,7 +114,9 @@ def test_all_features_constant():
 def test_single_precision_costs_the_same(monkeypatch, channels, taps, readers):
     """Also where numbers are far too large, or small, for products of them in single precision."""
     rng = np.random.default_rng(5)
-    parts = [made(rng, channels, taps, 40) for _ in range(readers)]
+    x = rng.standard_normal((1500, channels * taps))
+    x = x @ rng.standard_normal((channels * taps, channels * taps))
+    parts = [made(rng, channels, taps, 40, x=x[k::readers]) for k in range(readers)]
     sizes = [1e-15, 1e12][:readers]
     units = [size**2 for size in sizes]
     found = []
@@ -128,7 +130,7 @@ def test_single_precision_costs_the_same(monkeypatch, channels, taps, readers):
         found.append(eliminate(problems, channels // 2))
     (order, error), (exact_order, exact_error) = found
     assert len(set(order) & set(exact_order)) >= 0.98 * len(order)  # some cost nearly the same
-    np.testing.assert_allclose(error, exact_error, rtol=1e-2)
+    np.testing.assert_allclose(error, exact_error, rtol=5e-3)
 
 
 @pytest.mark.parametrize("keep", [1, 3, 5, 6])
