@@ -235,10 +235,76 @@ def _gemm(step: Step) -> ir.Value:
 
 
 def _conv(step: Step) -> ir.Value:
-    """A transposed convolution with the same filters, without what was padded.
-
-    It is made so large that it covers the input whatever a stride has left over.
+    """A convolution with the filters turned round, where no position is skipped; else a transposed
+    one with the same filters, without what was padded.
     """
+    pads = _turned_pads(step)
+    return _strided(step) if pads is None else _turned(step, pads)
+
+
+def _turned(step: Step, pads: Sequence[int]) -> ir.Value:
+    """Runtimes take far less time for it than for a transposed convolution."""
+    build, node = step.build, step.node
+    weight = node.inputs[1]
+    assert weight is not None
+    axes = range(2, 2 + len(pads) // 2)
+    groups, sizes = _groups(node), build.node("Shape", weight)
+    size = {name: build.node("Slice", sizes, *map(build.ints, span)) for name, span in _SIZES}
+    filters = build.node("Gather", sizes, build.ints(0), axis=0)
+    filters = build.node("Div", filters, build.ints(groups))
+    # (g O, C, *taps) with O filters a group become (g C, O, *taps).
+    split = build.node("Concat", build.ints(groups), filters, size["rest"], axis=0)
+    turned = build.node("Reshape", weight, split)
+    turned = build.node("Transpose", turned, perm=[0, 2, 1, *(axis + 1 for axis in axes)])
+    whole = build.node("Concat", build.ints(-1), filters, size["taps"], axis=0)
+    turned = build.node("Reshape", turned, whole)
+    if _kernel(node) != (1,) * len(axes):
+        ends = (build.ints(*[number] * len(axes)) for number in (-1, -(2**31)))
+        steps = build.ints(*[-1] * len(axes))
+        turned = build.node("Slice", turned, *ends, build.ints(*axes), steps)
+    return build.node(
+        "Conv",
+        step.given,
+        turned,
+        group=groups,
+        pads=list(pads),
+        dilations=_ints(node, "dilations", len(axes)),
+    )
+
+
+# Which sizes of a filter are its taps, and which all but the first.
+_SIZES = (("taps", (2, 2**31, 0)), ("rest", (1, 2**31, 0)))
+
+
+def _turned_pads(step: Step) -> list[int] | None:
+    """How much a convolution with the filters turned round pads, before and behind; None where
+    there is none that does.
+    """
+    node, kernel = step.node, _kernel(step.node)
+    begins = _begins(node, step.shapes)
+    if kernel is None or begins is None or set(_ints(node, "strides", len(kernel))) - {1}:
+        return None
+    pairs = zip(kernel, _ints(node, "dilations", len(kernel)), strict=True)
+    reaches = [(taps - 1) * dilation for taps, dilation in pairs]
+    mode = node.attributes["auto_pad"].as_string() if "auto_pad" in node.attributes else "NOTSET"
+    if mode == "NOTSET":
+        ends = _ints(node, "pads", 2 * len(kernel), 0)[len(kernel) :]
+    elif mode == "VALID":
+        ends = begins
+    else:
+        ends = [reach - begin for reach, begin in zip(reaches, begins, strict=True)]
+    pads = [
+        reach - pad for side in (begins, ends) for reach, pad in zip(reaches, side, strict=True)
+    ]
+    return None if min(pads) < 0 else pads
+
+
+def _groups(node: ir.Node) -> int:
+    return node.attributes["group"].as_int() if "group" in node.attributes else 1
+
+
+def _strided(step: Step) -> ir.Value:
+    """It is made so large that it covers the input whatever a stride has left over."""
     build, node = step.build, step.node
     begins = _begins(node, step.shapes)
     weight = node.inputs[1]
@@ -249,7 +315,7 @@ def _conv(step: Step) -> ir.Value:
         "ConvTranspose",
         step.given,
         weight,
-        group=node.attributes["group"].as_int() if "group" in node.attributes else 1,
+        group=_groups(node),
         strides=strides,
         dilations=_ints(node, "dilations", len(begins)),
         output_padding=[stride - 1 for stride in strides],

@@ -341,11 +341,17 @@ def features(build: Builder, current: Copy, reading: Reading) -> ir.Value:
     """The rows (n, F) that a consumer reads now."""
     slot, node = reading.slot, current.node(reading.slot.node)
     operator = operators.weighted(node)
-    value = operator.data(build, node, slot.place.index)
-    if not np.array_equal(reading.columns, np.arange(reading.width)):
-        picked = build.ints(*reading.columns.tolist())
-        value = build.node("Gather", value, picked, axis=slot.source_axis)
+    value = channels(build, current, reading)
     return operator.unfold(build, node, slot.place.index, value, len(reading.columns), reading.step)
+
+
+def channels(build: Builder, current: Copy, reading: Reading) -> ir.Value:
+    """The channels of a group as a consumer reads them now."""
+    slot, node = reading.slot, current.node(reading.slot.node)
+    value = operators.weighted(node).data(build, node, slot.place.index)
+    if np.array_equal(reading.columns, np.arange(reading.width)):
+        return value
+    return build.node("Gather", value, build.ints(*reading.columns.tolist()), axis=slot.source_axis)
 
 
 def target(build: Builder, current: Copy, original: Copy, reading: Reading) -> ir.Value:

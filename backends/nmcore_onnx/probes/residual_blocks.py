@@ -20,6 +20,7 @@ from nmcore_onnx.probes import moments
 from nmcore_onnx.probes.gradients import ELEMENTWISE, OPSET, backpropagate
 from nmcore_onnx.rewrite.model_copy import Copy
 from nmcore_onnx.trace import operators
+from nmcore_onnx.trace.operators.convolution import Convolution
 from nmcore_onnx.trace.slots import ConsumerSlot
 
 # Layers whose weights can be fitted.
@@ -179,7 +180,7 @@ def probe(
     ir.convenience.replace_all_uses_with(copy.value(section.source), given(block.start.current))
     wanted = given(block.stop.original)
     # How a layer's input is unfolded follows from the shape of its weight while that is a constant.
-    rows = [moments.features(build, copy, reading) for reading in readings]
+    read = [_read(build, copy, reading) for reading in readings]
     build.before(graph[0])
     weights = [given(name) for name in block.inputs]
     for reading, weight, bias in zip(readings, weights[::2], weights[1::2], strict=True):
@@ -197,8 +198,8 @@ def probe(
         build, nodes, made, output, build.node("Add", missing, missing), shapes
     )
     outputs = [error]
-    for reading, read, value in zip(readings, rows, made, strict=True):
-        outputs += _of_layer(build, reading, read, derivatives[value])
+    for reading, own, value in zip(readings, read, made, strict=True):
+        outputs += _of_layer(build, reading, own, derivatives[value])
     for value in outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.extend(outputs)
@@ -230,12 +231,32 @@ def _give_bias(node: ir.Node, bias: ir.Value) -> None:
     node.replace_input_with(index, bias)
 
 
+def _read(build: Builder, copy: Copy, reading: moments.Reading) -> ir.Value:
+    """What a layer reads: columns (n, F, *positions) of a convolution, rows (n, F) of another."""
+    node = copy.node(reading.slot.node)
+    operator = operators.weighted(node)
+    if isinstance(operator, Convolution):
+        value = moments.channels(build, copy, reading)
+        return operator.columns(build, node, reading.slot.place.index, value, len(reading.columns))
+    return moments.features(build, copy, reading)
+
+
 def _of_layer(
-    build: Builder, reading: moments.Reading, rows: ir.Value, derivative: ir.Value
+    build: Builder, reading: moments.Reading, read: ir.Value, derivative: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """The derivatives of a layer's weight (F, O) and bias (O,), from the rows (n, F) that it reads
-    and the derivative of what it gives.
+    """The derivatives of a layer's weight (F, O) and bias (O,), from what it reads and the
+    derivative of what it gives.
     """
+    if isinstance(operators.weighted(reading.slot.node), Convolution):
+        # Input by input: to bring the columns of all into rows would take longer than the products.
+        columns, given = (
+            build.node("Reshape", each, build.ints(0, 0, -1)) for each in (read, derivative)
+        )
+        products = build.node("MatMul", columns, build.node("Transpose", given, perm=[0, 2, 1]))
+        return (
+            build.node("ReduceSum", products, build.ints(0), keepdims=0),
+            build.node("ReduceSum", given, build.ints(0, 2), keepdims=0),
+        )
     rank = len(constants.shape(reading.slot.place.value) or ())
     given = build.rows(derivative, 1, rank, len(reading.outputs))
-    return build.product(rows, given), build.total(given)
+    return build.product(read, given), build.total(given)

@@ -35,7 +35,7 @@ BLOCK_WORK, BLOCK_PASSES = 6e11, 120
 # How many blocks in a row are fitted together: each alone, then again with those behind it.
 TOGETHER = (1, 3)
 # The most steps of a block each time, and the fewest: with less it hardly changes.
-STEPS, FEWEST_STEPS = 300, 100
+STEPS, FEWEST_STEPS = 300, 60
 # Inputs of one step.
 BATCH = 8
 # A step takes so many times the multiply-accumulates of its block: one for what it gives, one for
@@ -107,13 +107,13 @@ class BlockRefit:
         if not isinstance(clone, Differentiable):
             return
         blocks = _concerned(clone.blocks(), changed, scaled)
-        steps = self._steps(blocks)
+        sweeps, steps = self._schedule(blocks)
         if not steps:
             return
         try:
             changes = [
                 change
-                for count in TOGETHER
+                for count in sweeps
                 for change in self._fitted(clone, in_rows(blocks, count), steps, progress)
             ]
             nearer = bool(changes) and self._is_nearer(clone)
@@ -126,13 +126,19 @@ class BlockRefit:
         for reading, change in (each for block in changes for each in block) if nearer else ():
             _update(self.graph, reading, change)
 
-    def _steps(self, blocks: Sequence[Block]) -> int:
-        """How many steps each block gets each time; 0 where all may not take enough for that."""
+    def _schedule(self, blocks: Sequence[Block]) -> tuple[Sequence[int], int]:
+        """In what rows blocks are fitted, and in how many steps each.
+
+        Only in the longest rows where more would take too long; in none where that does.
+        """
         batch = min(BATCH, self.calibration.count)
         allowed = min(BLOCK_WORK, BLOCK_PASSES * self.calibration.count * work(self.original))
-        one = len(TOGETHER) * sum(PER_STEP * batch * self._work(block) for block in blocks)
-        steps = min(STEPS, int(allowed // one)) if one else 0
-        return steps if steps >= FEWEST_STEPS else 0
+        one = sum(PER_STEP * batch * self._work(block) for block in blocks)
+        for sweeps in (TOGETHER, TOGETHER[-1:]):
+            steps = min(STEPS, int(allowed // (len(sweeps) * one))) if one else 0
+            if steps >= FEWEST_STEPS:
+                return sweeps, steps
+        return (), 0
 
     def _work(self, block: Block) -> float:
         """The multiply-accumulates of a block's layers for one input."""

@@ -96,22 +96,33 @@ class Convolution(Weighted):
         """Filters for one channel that each pick one tap, as a weight in this operator's order."""
         raise NotImplementedError
 
-    def unfold(
-        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int, step: int = 1
+    def columns(
+        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int
     ) -> ir.Value:
-        """A convolution with one-hot filters, one a channel and tap, puts each tap at its place.
+        """What each position reads, (batch, length * taps, *positions).
 
-        It has the strides, dilations and pads of the node itself. Where only some positions are
-        wanted, their taps alone are gathered.
+        A convolution with one-hot filters, one a channel and tap, puts each tap at its place. It
+        has the strides, dilations and pads of the node itself.
         """
         kernel = (constants.shape(node.inputs[index]) or ())[2:]
         value = build.node("Cast", value, to=int(ir.DataType.FLOAT))
         if self._is_pointwise(node, kernel):
-            return build.position_rows(value, length, step)
-        if step == 1 or not build.knows_steps:
-            filters = np.tile(self.one_hot(kernel), (length, 1, *([1] * len(kernel))))
-            value = self._same_geometry(build, node, value, filters, length)
-            return build.position_rows(value, length * math.prod(kernel), 1)
+            return value
+        filters = np.tile(self.one_hot(kernel), (length, 1, *([1] * len(kernel))))
+        return self._same_geometry(build, node, value, filters, length)
+
+    def unfold(
+        self, build: Builder, node: ir.Node, index: int, value: ir.Value, length: int, step: int = 1
+    ) -> ir.Value:
+        """The :meth:`columns` as rows. Where only some positions are wanted, their taps alone are
+        gathered.
+        """
+        kernel = (constants.shape(node.inputs[index]) or ())[2:]
+        if self._is_pointwise(node, kernel) or step == 1 or not build.knows_steps:
+            columns = self.columns(build, node, index, value, length)
+            step = step if self._is_pointwise(node, kernel) else 1
+            return build.position_rows(columns, length * math.prod(kernel), step)
+        value = build.node("Cast", value, to=int(ir.DataType.FLOAT))
         sources = self._sources(build, node, value, kernel, step)
         # Position by position, so that all channels are copied at once.
         value = build.node(

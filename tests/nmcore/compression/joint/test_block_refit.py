@@ -168,24 +168,33 @@ class Counted:
     count = 128
 
 
-def schedule(monkeypatch, bound, passes=120):
+def scheduled(monkeypatch, bound, passes=120):
+    """The rows, the steps, and their work relative to the least that all sweeps take."""
     monkeypatch.setattr(block_refit, "BLOCK_WORK", bound)
     monkeypatch.setattr(block_refit, "BLOCK_PASSES", passes)
     graph = registry.open_graph(residual_network().build())
     refit = BlockRefit(graph, graph, None, Counted())
-    steps = refit._steps(graph.blocks())
+    sweeps, steps = refit._schedule(graph.blocks())
     work = block_refit.PER_STEP * block_refit.BATCH * sum(map(refit._work, graph.blocks()))
-    return steps, steps * len(block_refit.TOGETHER) * work, graph.cost().macs
+    return sweeps, steps, steps * len(sweeps) * work, graph.cost().macs
 
 
 def test_the_work_is_bounded(monkeypatch):
-    steps, _, macs = schedule(monkeypatch, 1e30, passes=1e30)
-    assert steps == block_refit.STEPS
-    least = block_refit.FEWEST_STEPS * len(block_refit.TOGETHER)
-    most = least * block_refit.PER_STEP * block_refit.BATCH * macs
-    for share, fitted in [(2.0, True), (1.0, True), (0.5, False), (0.01, False)]:
-        steps, taken, _ = schedule(monkeypatch, share * most)
-        assert taken <= share * most
-        assert (steps >= block_refit.FEWEST_STEPS) == fitted == bool(steps)
-    steps, taken, _ = schedule(monkeypatch, 1e30, passes=60)
+    sweeps, steps, taken, macs = scheduled(monkeypatch, 1e30, passes=1e30)
+    assert (sweeps, steps) == (block_refit.TOGETHER, block_refit.STEPS)
+    least = taken * block_refit.FEWEST_STEPS / block_refit.STEPS
+    rows = block_refit.TOGETHER[-1:]
+    for share, expected in [
+        (2.0, block_refit.TOGETHER),
+        (1.01, block_refit.TOGETHER),
+        (0.99, rows),
+        (0.51, rows),
+        (0.49, ()),
+        (0.01, ()),
+    ]:
+        sweeps, steps, taken, _ = scheduled(monkeypatch, share * least)
+        assert sweeps == expected
+        assert taken <= share * least
+        assert (steps >= block_refit.FEWEST_STEPS) == bool(sweeps) == bool(steps)
+    _, _, taken, _ = scheduled(monkeypatch, 1e30, passes=60)
     assert 0 < taken <= 60 * Counted.count * macs
