@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # All steps together may take so many multiply-accumulates, and as many as so many passes of the
 # original over the inputs that are fitted to.
-BLOCK_WORK, BLOCK_PASSES = 6e11, 120
+BLOCK_WORK, BLOCK_PASSES = 4.5e11, 120
 # How many blocks in a row are fitted together: each alone, then again with those behind it.
 TOGETHER = (1, 3)
 # The most steps of a block each time, and the fewest: with less it hardly changes.
