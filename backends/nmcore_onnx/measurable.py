@@ -185,6 +185,7 @@ class MeasurableGraph(CuttableGraph):
                 Carried(str(section.source.name), removed),
                 Carried(str(section.output.name), removed),
                 weights,
+                gradients.is_differentiable(section.nodes, [section.source], self._shapes),
             )
             for section in self._sections.values()
             if (weights := self._weights_of(section))

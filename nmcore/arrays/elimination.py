@@ -25,9 +25,6 @@ from nmcore.kernels.threads import workers
 # From this ridge on covariances are inverted by halves, in a third of the time that LU takes; with
 # less, rounding would hide that channels are duplicates.
 HALVED = 1e-4
-# From this ridge and so many features on single precision suffices, in half of the time: what
-# rounding does to an inverse stays far below what the ridge does.
-SINGLE_RIDGE, SINGLE_FEATURES = 2e-3, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +66,15 @@ class Problem:
     Attributes
     ----------
     inverse : array, shape (F, F)
-        The inverse of the regularised covariance of the features, relative to their mean variance.
+        The inverse of the regularised covariance of the features.
     gram : array, shape (F, F)
-        W W' of the best weights on them, times that variance, in units of the error.
+        W W' of the best weights on them, in units of the error.
     taps : int
         How many neighbouring features each channel owns.
     """
 
-    inverse: FloatArray
-    gram: FloatArray
+    inverse: Float64Array
+    gram: Float64Array
     taps: int
 
 
@@ -114,24 +111,18 @@ def problem(
     """
     _check_shapes(covariance, cross, start, taps)
     ridge = validation.number(ridge, "ridge", 0, float("inf"))
-    variance = float(np.diagonal(covariance).mean())
-    # Features that never vary have no variance to be relative to.
-    size = variance or 1.0
-    single = ridge >= SINGLE_RIDGE and len(covariance) >= SINGLE_FEATURES
-    dtype = np.float32 if single else np.float64
-    pulled: FloatArray = (covariance / size).astype(dtype)
-    pulled.flat[:: len(pulled) + 1] += ridge + np.finfo(dtype).tiny
+    pull = ridge * float(np.diagonal(covariance).mean()) + np.finfo(np.float64).tiny
+    pulled = covariance.copy()
+    pulled.flat[:: len(pulled) + 1] += pull
     inverse = _inverted(pulled, ridge)
-    weights = inverse @ (cross / size + ridge * start).astype(dtype)
-    weights *= np.sqrt(variance / unit)
-    return Problem(inverse, weights @ weights.T, taps)
+    weights = inverse @ (cross + pull * start)
+    return Problem(inverse, weights @ weights.T / unit, taps)
 
 
-def _inverted(matrix: FloatArray, ridge: float) -> FloatArray:
+def _inverted(matrix: Float64Array, ridge: float) -> Float64Array:
     """The inverse of a covariance with a ridge."""
     if ridge < HALVED:
-        inverse: FloatArray = np.linalg.inv(matrix)
-        return inverse
+        return np.linalg.inv(matrix).astype(np.float64)
     with workers(None) as pool:
         invert(matrix, pool)
     upper = np.triu(matrix)
@@ -197,9 +188,8 @@ def eliminate(problems: Sequence[Problem], keep: int) -> tuple[IntArray, Float64
     with workers(None) as pool:
         if len(problems) == 1 and problems[0].taps == 1:
             only = problems[0]
-            M, G = (A.astype(np.float64, copy=False) for A in (only.inverse, only.gram))
-            kernel = get_kernel("auto", G.size * (count - keep))
-            order, cost = eliminate_inverted(M, G, count - keep, kernel, pool)
+            kernel = get_kernel("auto", only.gram.size * (count - keep))
+            order, cost = eliminate_inverted(only.inverse, only.gram, count - keep, kernel, pool)
         else:
             readers = [Blocks(each.inverse, each.gram, each.taps) for each in problems]
             order, cost = eliminate_blocks(readers, count - keep, pool)

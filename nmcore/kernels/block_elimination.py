@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nmcore.group import Float64Array, FloatArray, IntArray
+from nmcore.group import Float64Array, IntArray
 from nmcore.kernels.elimination import STALE, add_symmetric, move_to_front
 from nmcore.kernels.threads import Workers
 
@@ -32,31 +32,31 @@ class Blocks:
 
     Parameters
     ----------
-    M, G : float arrays, shape (N * T, N * T)
-        As in the module, both of one precision; only their upper triangles are read. Overwritten.
+    M, G : float64 arrays, shape (N * T, N * T)
+        As in the module; only their upper triangles are read. Overwritten.
     taps : int
         T, the features that each channel owns.
     """
 
-    def __init__(self, M: FloatArray, G: FloatArray, taps: int) -> None:
+    def __init__(self, M: Float64Array, G: Float64Array, taps: int) -> None:
         self._M, self._G, self.taps = M, G, taps
         self._upper = np.triu(np.ones((taps, taps), bool))
         self.m, self.g = self._diagonal(M), self._diagonal(G)
-        self._panel = np.empty((2, PANEL + taps, len(M)), M.dtype)
+        self._panel = np.empty((2, PANEL + taps, len(M)))
         self._used = 0
         # What the largest entries leave behind when they cancel.
-        self._noise = np.finfo(M.dtype).eps * np.abs(self.m).max()
+        self._noise = np.finfo(np.float64).eps * np.abs(self.m).max()
 
-    def _diagonal(self, A: FloatArray) -> FloatArray:
+    def _diagonal(self, A: Float64Array) -> Float64Array:
         """The blocks on the diagonal, (N, T, T)."""
         own = np.arange(len(A)).reshape(-1, self.taps)
-        blocks = A[own[:, :, None], own[:, None, :]].astype(np.float64)
+        blocks = A[own[:, :, None], own[:, None, :]]
         return np.where(self._upper, blocks, blocks.swapaxes(1, 2))
 
-    def costs(self) -> FloatArray:
+    def costs(self) -> Float64Array:
         """What removing each channel adds to the error, shape (N,)."""
         if self.taps == 1:
-            costs: FloatArray = self.g[:, 0, 0] / self.m[:, 0, 0]
+            costs: Float64Array = self.g[:, 0, 0] / self.m[:, 0, 0]
         else:
             costs = np.trace(np.linalg.solve(self.m, self.g), axis1=1, axis2=2)
         return costs
@@ -83,18 +83,18 @@ class Blocks:
         if self._used >= PANEL:
             self.update(pool)
 
-    def _inverse_root(self, channel: int) -> FloatArray:
+    def _inverse_root(self, channel: int) -> Float64Array:
         """An R with R' R = M_jj^-1, but for the directions that rounding has left nothing of."""
         values, vectors = np.linalg.eigh(self.m[channel])
         left = values > self._noise
-        root: FloatArray = (
+        root: Float64Array = (
             vectors.T * np.where(left, 1 / np.sqrt(np.where(left, values, 1)), 0)[:, None]
         )
         return root
 
-    def _rows(self, A: FloatArray, own: slice) -> FloatArray:
+    def _rows(self, A: Float64Array, own: slice) -> Float64Array:
         """The rows of a channel, (T, N * T), from the upper triangle."""
-        rows = np.empty((self.taps, len(A)), A.dtype)
+        rows = np.empty((self.taps, len(A)))
         rows[:, : own.start] = A[: own.start, own].T
         rows[:, own.start :] = A[own, own.start :]
         rows[:, own] = np.where(self._upper, rows[:, own], rows[:, own].T)
@@ -114,7 +114,7 @@ class Blocks:
         move_to_front([self._M, self._G], own, pool)
         self._M, self._G = (A[: len(own), : len(own)] for A in (self._M, self._G))
         self.m, self.g = self.m[alive], self.g[alive]
-        self._panel = np.empty((2, PANEL + self.taps, len(own)), self._M.dtype)
+        self._panel = np.empty((2, PANEL + self.taps, len(own)))
 
 
 def eliminate_blocks(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmcore.errors import ArgumentError
-from nmcore.group import Float64Array, FloatArray, IntArray
+from nmcore.group import Float64Array, IntArray
 from nmcore.kernels.protocol import Kernel, Panel
 from nmcore.kernels.threads import Workers, blas_threads
 
@@ -144,7 +144,7 @@ def eliminate_inverted(
     return removed, cost
 
 
-def invert(A: FloatArray, pool: Workers) -> None:
+def invert(A: Float64Array, pool: Workers) -> None:
     """Invert a positive definite matrix in place; only the upper triangle is read and written.
 
     By halves, so that all the work is matrix products: with A = [[F, S], [S', T]] and
@@ -175,16 +175,16 @@ def invert(A: FloatArray, pool: Workers) -> None:
         np.negative(mixed, out=side)
 
 
-def _invert_small(A: FloatArray) -> None:
+def _invert_small(A: Float64Array) -> None:
     try:
         A[...] = np.linalg.inv(np.triu(A) + np.triu(A, 1).T)
     except np.linalg.LinAlgError:
         A[...] = np.nan
 
 
-def _filled(A: FloatArray, pool: Workers) -> FloatArray:
+def _filled(A: Float64Array, pool: Workers) -> Float64Array:
     """Copy a symmetric matrix from its upper triangle."""
-    result = np.empty_like(A)
+    result = np.empty(A.shape)
 
     def copy(start: int, stop: int) -> None:
         result[start:stop, start:] = A[start:stop, start:]
@@ -196,7 +196,7 @@ def _filled(A: FloatArray, pool: Workers) -> FloatArray:
     return result
 
 
-def add_symmetric(A: FloatArray, B: FloatArray, C: FloatArray, pool: Workers) -> None:
+def add_symmetric(A: Float64Array, B: Float64Array, C: Float64Array, pool: Workers) -> None:
     """Add the product B C, known to be symmetric, to the upper triangle of A.
 
     >>> A = np.zeros((2, 2))
@@ -210,7 +210,7 @@ def add_symmetric(A: FloatArray, B: FloatArray, C: FloatArray, pool: Workers) ->
     def add(start: int, stop: int) -> None:
         # Memory mapped anew for every product would cost as much as the product.
         if not hasattr(room, "flat"):
-            room.flat = np.empty(_STRIPE * count, A.dtype)
+            room.flat = np.empty(_STRIPE * count)
         product = room.flat[: (stop - start) * (count - start)].reshape(stop - start, -1)
         np.matmul(B[start:stop], C[:, start:], out=product)
         A[start:stop, start:] += product
@@ -227,7 +227,7 @@ def _apply(M: Float64Array, G: Float64Array, panel: Panel, steps: int, pool: Wor
     add_symmetric(G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
 
 
-def move_to_front(matrices: Sequence[FloatArray], alive: IntArray, pool: Workers) -> None:
+def move_to_front(matrices: Sequence[Float64Array], alive: IntArray, pool: Workers) -> None:
     """Move the upper triangles that belong to the features still there to the front.
 
     >>> A = np.triu(np.arange(9.0).reshape(3, 3))

@@ -90,11 +90,15 @@ class Block:
         What it reads and what it gives; nothing else leads from before it to behind it.
     weights : tuple of Reading
         Consumers inside that can be fitted together.
+    open : bool
+        Whether derivatives can be told of what it reads, so that it can be fitted together with
+        the block before it.
     """
 
     start: Carried
     stop: Carried
     weights: tuple[Reading, ...]
+    open: bool
 
     @property
     def inputs(self) -> list[str]:

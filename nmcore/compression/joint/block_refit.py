@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 # All steps together may take so many multiply-accumulates, and as many as so many passes of the
 # original over the inputs that are fitted to.
 BLOCK_WORK, BLOCK_PASSES = 4.5e11, 120
-# How many blocks in a row are fitted together: each alone, then again with those behind it.
+# How many blocks in a row are fitted together: each alone first, then again in rows; where there is
+# nothing to put into rows, once more alone.
 TOGETHER = (1, 3)
 # The most steps of a block each time, and the fewest: with less it hardly changes.
 STEPS, FEWEST_STEPS = 300, 60
@@ -121,7 +122,7 @@ class BlockRefit:
             log.info("no blocks fitted together: %s", error)
             return
         log.info(
-            "%d of %d blocks fitted, %s", len(changes), len(blocks), "kept" if nearer else "left"
+            "%d changes of %d blocks, %s", len(changes), len(blocks), "kept" if nearer else "left"
         )
         for reading, change in (each for block in changes for each in block) if nearer else ():
             _update(self.graph, reading, change)
@@ -302,18 +303,19 @@ def in_rows(blocks: Sequence[Block], count: int) -> list[Block]:
     Examples
     --------
     >>> a, b, c, d = (protocols.Carried(name, 0) for name in "abcd")
-    >>> blocks = [Block(a, b, ()), Block(b, c, ()), Block(d, a, ())]
+    >>> blocks = [Block(a, b, (), True), Block(b, c, (), True), Block(c, d, (), False)]
     >>> [(each.start.name, each.stop.name) for each in in_rows(blocks, 3)]
-    [('a', 'c'), ('d', 'a')]
+    [('a', 'c'), ('c', 'd')]
     """
     rows: list[list[Block]] = []
     for block in blocks:
-        if rows and len(rows[-1]) < count and rows[-1][-1].stop == block.start:
-            rows[-1].append(block)
+        row = rows[-1] if rows else []
+        if row and len(row) < count and row[-1].stop == block.start and block.open:
+            row.append(block)
         else:
             rows.append([block])
     return [
-        Block(row[0].start, row[-1].stop, tuple(each for block in row for each in block.weights))
+        replace(row[0], stop=row[-1].stop, weights=tuple(w for each in row for w in each.weights))
         for row in rows
     ]
 

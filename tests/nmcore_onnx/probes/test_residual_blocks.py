@@ -47,6 +47,29 @@ def test_depthwise_filters_stay_what_they_are():
     assert layers(registry.open_graph(WIDE)) == [["conv2", "conv4", "conv5", "conv6"]]
 
 
+def pooled_shortcut(pool):
+    """Three blocks; the shortcut of the second is an operator without a derivative."""
+    chain = block(Chain(seed=2).conv(6, pads=[1] * 4).node("Relu"), 8)
+    source = chain.value
+    made = chain.conv(10, pads=[1] * 4, strides=[2, 2]).node("Relu").conv(6, pads=[1] * 4).value
+    chain.value = source
+    chain.node(pool, kernel_shape=[2, 2], strides=[2, 2])
+    block(chain.raw("Add", made, chain.value).node("Relu"), 8)
+    return chain.node("Flatten").gemm(5, features=6 * 4 * 4).build()
+
+
+@pytest.mark.parametrize("pool", ["AveragePool", "MaxPool"])
+def test_a_block_that_derivatives_do_not_go_through_begins_a_row(pool):
+    graph = registry.open_graph(pooled_shortcut(pool))
+    blocks = graph.blocks()
+    assert [each.open for each in blocks] == [True, False, True]
+    rows = in_rows(blocks, 3)
+    assert [len(row.weights) for row in rows] == [2, 4]
+    assert (rows[1].start, rows[1].stop) == (blocks[1].start, blocks[2].stop)
+    for row in rows:
+        onnx.checker.check_model(graph.block_probe(row))
+
+
 def sigmoid_gate():
     chain = Chain().conv(6, pads=[1] * 4).node("Relu")
     source = chain.value
