@@ -67,7 +67,8 @@ def test_a_block_that_derivatives_do_not_go_through_begins_a_row(pool):
     assert [len(row.weights) for row in rows] == [2, 4]
     assert (rows[1].start, rows[1].stop) == (blocks[1].start, blocks[2].stop)
     for row in rows:
-        onnx.checker.check_model(graph.block_probe(row))
+        session = registry.runtime().session(graph.block_probe(row), providers=("cpu",))
+        assert {*row.inputs} <= {spec.name for spec in session.inputs}
 
 
 def sigmoid_gate():
