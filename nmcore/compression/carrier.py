@@ -18,7 +18,7 @@ from nmcore.compression.moments import (
     add_outputs,
 )
 from nmcore.compression.refit import is_scarce
-from nmcore.compression.stream import Stream
+from nmcore.compression.stream import MEMORY, Stream
 from nmcore.data.batches import Feeds, length_of
 from nmcore.errors import ModelError, OutOfMemoryError
 from nmcore.group import Reading, ScorePair
@@ -61,7 +61,7 @@ class _Carried:
 class Carrier:
     """Runs probes from cut to cut and carries what is live there.
 
-    Inputs that judge fits follow only where there are fits to judge: then from where they were left
+    Inputs that judge fits follow only to steps with fits to judge: from where they were left,
     through all that has changed since.
 
     Attributes
@@ -100,7 +100,11 @@ class Carrier:
         return max(1, _RUN_NUMBERS // max(1, heaviest))
 
     def _divided(self, most: int, *, unseen: bool) -> _Carried:
-        streams = [Stream(), Stream(original=True)] if self.targets else [Stream()]
+        # Fewer inputs judge than are fitted to.
+        memory = MEMORY // 4 if unseen else MEMORY
+        streams = [Stream(memory)]
+        if self.targets:
+            streams.append(Stream(memory, original=True))
         return _Carried(list(self.calibration.in_batches_of(most, unseen=unseen)), streams)
 
     def sums(
@@ -131,10 +135,8 @@ class Carrier:
         """Whether one of some fits is to be judged by other inputs."""
         if not (self.targets and self._held.batches):
             return False
-        features = [self.graph.consumer(reading).features for reading in readings]
-        return any(
-            is_scarce(*each) for each in zip(features, (f.rows for f in fitted), strict=True)
-        )
+        widths = [self.graph.consumer(reading).features for reading in readings]
+        return any(is_scarce(f.rows, width) for f, width in zip(fitted, widths, strict=True))
 
     def _shorten(self, error: OutOfMemoryError) -> None:
         """Begin anew, with fewer inputs in a run; carried values belong to their batches."""

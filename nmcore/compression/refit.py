@@ -109,13 +109,20 @@ class _System:
         return weights, self._target - self._mean @ weights
 
 
-def is_scarce(features: int, rows: float) -> bool:
+def is_scarce(rows: float, width: int) -> bool:
     """Whether there are so few rows that held-out inputs are to choose the pull.
 
-    >>> is_scarce(100, 500), is_scarce(100, 1600)
+    Parameters
+    ----------
+    width : int
+        How many features a consumer reads, before any is gone.
+
+    Examples
+    --------
+    >>> is_scarce(500, 100), is_scarce(1600, 100)
     (True, False)
     """
-    return rows < AMPLE * features
+    return rows < AMPLE * width
 
 
 def validated_refit(

@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 def in_chunks(
     items: Iterable[Item], size_of: Callable[[Item], float], most: float
 ) -> Iterator[list[Item]]:
-    """Items in their order, in lists whose sizes add up to ``most``; one that is larger is alone.
+    """Items in their order, in lists of at most ``most`` in all; one that is larger is alone.
 
     Examples
     --------

@@ -84,6 +84,7 @@ def test_duplicate_and_dead_channels(taps):
     x[:, 2] = 7.0
     arguments = made(rng, 6, taps, 3, x=x.reshape(ROWS, -1))
     check([(*arguments, taps, {})], 6)
+    # With a ridge of 1e-9 it depends on the seed what rounding leaves of several taps.
     order, error = eliminate([as_problem(*arguments, taps, ridge=1e-8)], 1)
     assert sorted([order[0].item(), order[1].item()]) in ([1, 2], [2, 4])
     assert error[1] < 1e-6 * error[2]
