@@ -7,6 +7,7 @@ combination of the remaining ones can do. This is Optimal Brain Surgeon (Hassibi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from nmcore.arrays import validation
 from nmcore.errors import ArgumentError
 from nmcore.group import Float64Array, FloatArray, IntArray
 from nmcore.kernels import get_kernel
-from nmcore.kernels.block_elimination import Blocks, eliminate_blocks
+from nmcore.kernels.block_elimination import Blocks, Factor, Gram, eliminate_blocks
 from nmcore.kernels.elimination import eliminate as eliminate_gram
 from nmcore.kernels.elimination import eliminate_inverted, invert
 from nmcore.kernels.threads import workers
@@ -25,6 +26,8 @@ from nmcore.kernels.threads import workers
 # From this ridge on covariances are inverted by halves, in a third of the time that LU takes; with
 # less, rounding would hide that channels are duplicates.
 HALVED = 1e-4
+# With so many features for each output, or more, weights take less than their Gram matrix.
+FEW_OUTPUTS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +70,27 @@ class Problem:
     ----------
     inverse : array, shape (F, F)
         The inverse of the regularised covariance of the features.
-    gram : array, shape (F, F)
-        W W' of the best weights on them, in units of the error.
+    weights : array, shape (F, O)
+        The best weights W on them; an error of 1 in its units is that of W W'.
     taps : int
         How many neighbouring features each channel owns.
     """
 
     inverse: Float64Array
-    gram: Float64Array
+    weights: Float64Array
     taps: int
+
+    @property
+    def gram(self) -> Float64Array:
+        """W W', (F, F)."""
+        return self.weights @ self.weights.T
+
+    def blocks(self) -> Blocks:
+        """The state of an elimination, which uses this up."""
+        features, outputs = self.weights.shape
+        if FEW_OUTPUTS * outputs <= features:
+            return Blocks(self.inverse, Factor(self.weights, self.taps))
+        return Blocks(self.inverse, Gram(self.gram, self.taps))
 
 
 def problem(
@@ -102,7 +117,8 @@ def problem(
     ridge : float
         Strength of that pull, relative to the mean variance of a feature.
     unit : float
-        What an error of 1 is.
+        What an error of 1 is; as good as 1 if it is not above 0, as where rounding is all that is
+        left of a variance.
 
     Raises
     ------
@@ -110,13 +126,15 @@ def problem(
         The shapes do not fit each other or the taps, or the ridge is below 0.
     """
     _check_shapes(covariance, cross, start, taps)
+    unit = unit if unit > 0 else 1.0
     ridge = validation.number(ridge, "ridge", 0, float("inf"))
     pull = ridge * float(np.diagonal(covariance).mean()) + np.finfo(np.float64).tiny
     pulled = covariance.copy()
     pulled.flat[:: len(pulled) + 1] += pull
     inverse = _inverted(pulled, ridge)
     weights = inverse @ (cross + pull * start)
-    return Problem(inverse, weights @ weights.T / unit, taps)
+    weights /= math.sqrt(unit)
+    return Problem(inverse, weights, taps)
 
 
 def _inverted(matrix: Float64Array, ridge: float) -> Float64Array:
@@ -178,7 +196,7 @@ def eliminate(problems: Sequence[Problem], keep: int) -> tuple[IntArray, Float64
     >>> order, bool(error[0] < 1e-3 * error[1])
     (array([2, 0]), True)
     """
-    counts = {len(each.gram) // each.taps for each in problems}
+    counts = {len(each.weights) // each.taps for each in problems}
     if len(counts) != 1:
         raise ArgumentError(
             f"problems: got {sorted(counts)} channels; need one problem or more of the same number"
@@ -188,10 +206,10 @@ def eliminate(problems: Sequence[Problem], keep: int) -> tuple[IntArray, Float64
     with workers(None) as pool:
         if len(problems) == 1 and problems[0].taps == 1:
             only = problems[0]
-            kernel = get_kernel("auto", only.gram.size * (count - keep))
+            kernel = get_kernel("auto", only.inverse.size * (count - keep))
             order, cost = eliminate_inverted(only.inverse, only.gram, count - keep, kernel, pool)
         else:
-            readers = [Blocks(each.inverse, each.gram, each.taps) for each in problems]
+            readers = [each.blocks() for each in problems]
             order, cost = eliminate_blocks(readers, count - keep, pool)
     return order, np.cumsum(np.maximum(cost, 0))
 

@@ -7,16 +7,19 @@ its block, removing it costs tr(M_jj^-1 G_jj) and leaves::
 
     M' = M - u u'              u = m R'
     G' = G - u v' - v u'       v = g R' - u (R G_jj R') / 2
+    W' = W - u r               r = R W_j
 
-The diagonal blocks are always up to date; the matrices are brought up to date once per panel of
-removals, by products that run at BLAS speed.
+Where a reader has few outputs W takes less than G. The diagonal blocks are always up to date; the
+matrices are brought up to date once per panel of removals, by products that run at BLAS speed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmcore.group import Float64Array, IntArray
 from nmcore.kernels.elimination import STALE, add_symmetric, move_to_front
@@ -27,31 +30,129 @@ from nmcore.kernels.threads import Workers
 PANEL = 128
 
 
+class _Panel:
+    """Rows that are collected, (n, width)."""
+
+    def __init__(self, width: int, taps: int) -> None:
+        self._rows = np.empty((PANEL + taps, width))
+        self._used = 0
+
+    @property
+    def rows(self) -> Float64Array:
+        """Those that there are."""
+        return self._rows[: self._used]
+
+    def add(self, rows: Float64Array) -> None:
+        """Add some."""
+        self._rows[self._used : self._used + len(rows)] = rows
+        self._used += len(rows)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._used = 0
+
+
+class Gram:
+    """G itself.
+
+    Parameters
+    ----------
+    G : float64 array, shape (F, F)
+        Only its upper triangle is read; overwritten.
+    taps : int
+        T, the features that each channel owns.
+    """
+
+    def __init__(self, G: Float64Array, taps: int) -> None:
+        self._G, self.taps = G, taps
+        self._panel = _Panel(len(G), taps)
+
+    def diagonal(self) -> Float64Array:
+        """The blocks on the diagonal, (N, T, T)."""
+        return _diagonal(self._G, self.taps)
+
+    def rows(self, own: slice, u: Float64Array) -> Float64Array:
+        """The rows of G that belong to a channel, as they are now."""
+        v = self._panel.rows
+        return _rows(self._G, own) - u[:, own].T @ v - v[:, own].T @ u
+
+    def remove(self, _own: slice, _u: Float64Array, _factor: Float64Array, v: Float64Array) -> None:
+        """Note that a channel goes."""
+        self._panel.add(v)
+
+    def update(self, u: Float64Array, pool: Workers) -> None:
+        """Bring the matrix up to date."""
+        v = self._panel.rows
+        add_symmetric(self._G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
+        self._panel.clear()
+
+    def shrink(self, own: IntArray, pool: Workers) -> None:
+        """Leave only some features."""
+        move_to_front([self._G], own, pool)
+        self._G = self._G[: len(own), : len(own)]
+        self._panel = _Panel(len(own), self.taps)
+
+
+class Factor:
+    """W, where G = W W'.
+
+    Parameters
+    ----------
+    W : float64 array, shape (F, O)
+        Overwritten.
+    taps : int
+        T, the features that each channel owns.
+    """
+
+    def __init__(self, W: Float64Array, taps: int) -> None:
+        self._W, self.taps = W, taps
+        self._panel = _Panel(W.shape[1], taps)
+
+    def diagonal(self) -> Float64Array:
+        """The blocks on the diagonal of G, (N, T, T)."""
+        blocks = self._W.reshape(-1, self.taps, self._W.shape[1])
+        return blocks @ blocks.swapaxes(1, 2)
+
+    def rows(self, own: slice, u: Float64Array) -> Float64Array:
+        """The rows of G that belong to a channel, as they are now."""
+        w = self._own(own, u)
+        return w @ self._W.T - (w @ self._panel.rows.T) @ u
+
+    def _own(self, own: slice, u: Float64Array) -> Float64Array:
+        """The rows of W that belong to a channel, as they are now."""
+        return self._W[own] - u[:, own].T @ self._panel.rows
+
+    def remove(self, own: slice, u: Float64Array, factor: Float64Array, _v: Float64Array) -> None:
+        """Note that a channel goes."""
+        self._panel.add(factor @ self._own(own, u))
+
+    def update(self, u: Float64Array, _pool: Workers) -> None:
+        """Bring the matrix up to date."""
+        self._W -= u.T @ self._panel.rows
+        self._panel.clear()
+
+    def shrink(self, own: IntArray, _pool: Workers) -> None:
+        """Leave only some features."""
+        self._W = self._W[own]
+
+
 class Blocks:
     """The state of one reader.
 
     Parameters
     ----------
-    M, G : float64 arrays, shape (N * T, N * T)
-        As in the module; only their upper triangles are read. Overwritten.
-    taps : int
-        T, the features that each channel owns.
+    M : float64 array, shape (N * T, N * T)
+        As in the module; only its upper triangle is read. Overwritten.
+    weights : Gram or Factor
+        G, in one of its forms.
     """
 
-    def __init__(self, M: Float64Array, G: Float64Array, taps: int) -> None:
-        self._M, self._G, self.taps = M, G, taps
-        self._upper = np.triu(np.ones((taps, taps), bool))
-        self.m, self.g = self._diagonal(M), self._diagonal(G)
-        self._panel = np.empty((2, PANEL + taps, len(M)))
-        self._used = 0
+    def __init__(self, M: Float64Array, weights: Gram | Factor) -> None:
+        self._M, self._weights, self.taps = M, weights, weights.taps
+        self.m, self.g = _diagonal(M, self.taps), weights.diagonal()
+        self._panel = _Panel(len(M), self.taps)
         # What the largest entries leave behind when they cancel.
         self._noise = np.finfo(np.float64).eps * np.abs(self.m).max()
-
-    def _diagonal(self, A: Float64Array) -> Float64Array:
-        """The blocks on the diagonal, (N, T, T)."""
-        own = np.arange(len(A)).reshape(-1, self.taps)
-        blocks = A[own[:, :, None], own[:, None, :]]
-        return np.where(self._upper, blocks, blocks.swapaxes(1, 2))
 
     def costs(self) -> Float64Array:
         """What removing each channel adds to the error, shape (N,)."""
@@ -65,22 +166,21 @@ class Blocks:
         """Take a channel out; its own entries are meaningless afterwards."""
         taps, count = self.taps, len(self.m)
         own = slice(channel * taps, (channel + 1) * taps)
-        u, v = self._panel[:, : self._used]
-        m = self._rows(self._M, own) - u[:, own].T @ u
-        g = self._rows(self._G, own) - u[:, own].T @ v - v[:, own].T @ u
+        before = self._panel.rows
         factor = self._inverse_root(channel)
-        new = self._panel[:, self._used : self._used + taps]
-        new[0] = factor @ m
-        new[1] = factor @ g - (factor @ self.g[channel] @ factor.T / 2) @ new[0]
-        first, second = (each.reshape(taps, count, taps).transpose(1, 2, 0) for each in new)
+        u = factor @ (_rows(self._M, own) - before[:, own].T @ before)
+        v = factor @ self._weights.rows(own, before)
+        v -= (factor @ self.g[channel] @ factor.T / 2) @ u
+        self._weights.remove(own, before, factor, v)
+        self._panel.add(u)
+        first, second = (each.reshape(taps, count, taps).transpose(1, 2, 0) for each in (u, v))
         self.m -= first @ first.swapaxes(1, 2)
         mixed = first @ second.swapaxes(1, 2)
         self.g -= mixed + mixed.swapaxes(1, 2)
         # Whatever is left of a removed channel only has to stay invertible.
         self.m[channel] = self.g[channel] = 0
         self.m[channel].flat[:: taps + 1] = 1
-        self._used += taps
-        if self._used >= PANEL:
+        if len(self._panel.rows) >= PANEL:
             self.update(pool)
 
     def _inverse_root(self, channel: int) -> Float64Array:
@@ -92,29 +192,45 @@ class Blocks:
         )
         return root
 
-    def _rows(self, A: Float64Array, own: slice) -> Float64Array:
-        """The rows of a channel, (T, N * T), from the upper triangle."""
-        rows = np.empty((self.taps, len(A)))
-        rows[:, : own.start] = A[: own.start, own].T
-        rows[:, own.start :] = A[own, own.start :]
-        rows[:, own] = np.where(self._upper, rows[:, own], rows[:, own].T)
-        return rows
-
     def update(self, pool: Workers) -> None:
         """Bring the matrices up to date."""
-        u, v = self._panel[:, : self._used]
+        u = self._panel.rows
         add_symmetric(self._M, -u.T, u, pool)
-        add_symmetric(self._G, -np.concatenate([u, v]).T, np.concatenate([v, u]), pool)
-        self._used = 0
+        self._weights.update(u, pool)
+        self._panel.clear()
 
     def shrink(self, alive: IntArray, pool: Workers) -> None:
         """Leave only some channels."""
         self.update(pool)
         own = (alive[:, None] * self.taps + np.arange(self.taps)).ravel()
-        move_to_front([self._M, self._G], own, pool)
-        self._M, self._G = (A[: len(own), : len(own)] for A in (self._M, self._G))
+        move_to_front([self._M], own, pool)
+        self._M = self._M[: len(own), : len(own)]
+        self._weights.shrink(own, pool)
         self.m, self.g = self.m[alive], self.g[alive]
-        self._panel = np.empty((2, PANEL + self.taps, len(own)))
+        self._panel = _Panel(len(own), self.taps)
+
+
+def _diagonal(A: Float64Array, taps: int) -> Float64Array:
+    """The blocks on the diagonal of a symmetric matrix, (N, T, T), from its upper triangle."""
+    own = np.arange(len(A)).reshape(-1, taps)
+    blocks = A[own[:, :, None], own[:, None, :]]
+    return np.where(_upper(taps), blocks, blocks.swapaxes(1, 2))
+
+
+def _rows(A: Float64Array, own: slice) -> Float64Array:
+    """Some neighbouring rows of a symmetric matrix, from its upper triangle."""
+    rows = np.empty((own.stop - own.start, len(A)))
+    rows[:, : own.start] = A[: own.start, own].T
+    rows[:, own.start :] = A[own, own.start :]
+    square = rows[:, own]
+    rows[:, own] = np.where(_upper(len(rows)), square, square.T)
+    return rows
+
+
+@cache
+def _upper(size: int) -> NDArray[np.bool_]:
+    """Where the upper triangle of a square is."""
+    return np.triu(np.ones((size, size), bool))
 
 
 def eliminate_blocks(
@@ -140,7 +256,7 @@ def eliminate_blocks(
 
     Examples
     --------
-    >>> reader = Blocks(np.eye(4), np.diag([3.0, 1.0, 1.0, 1.0]), taps=2)
+    >>> reader = Blocks(np.eye(4), Gram(np.diag([3.0, 1.0, 1.0, 1.0]), taps=2))
     >>> eliminate_blocks([reader], 1, Workers(1))
     (array([1]), array([2.]))
     """
