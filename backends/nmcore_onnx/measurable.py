@@ -235,7 +235,7 @@ class MeasurableGraph(CuttableGraph):
         return files.serialize(model)
 
     def _section(self, block: Block) -> residual_blocks.Section:
-        """What lies in a block, or in a row of them."""
+        """What lies in a block, or in a sequence of them."""
         found = self._sections[block.stop.name]
         while found.source.name != block.start.name:
             found = found.after(self._sections[str(found.source.name)])

@@ -71,8 +71,8 @@ def without_targets() -> None:
     )
 
 
-def without_rows() -> None:
-    """Residual blocks are fitted one by one, and not in rows afterwards."""
+def without_sequences() -> None:
+    """Residual blocks are fitted one by one, and not in sequences afterwards."""
     block_refit.TOGETHER = (1,)
 
 
@@ -88,7 +88,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "held": without_held,
     "sums": without_sums,
     "targets": without_targets,
-    "rows": without_rows,
+    "sequences": without_sequences,
     "blocks": without_blocks,
 }
 

@@ -19,7 +19,7 @@ from nmcore.group import Array
 from nmcore.plugins.protocols import Carried, Span
 
 # So many bytes of carried values stay in memory; writing them takes as long as some layers do.
-MEMORY = 2**28
+MEMORY = 2**29
 
 
 class Batch(NamedTuple):

@@ -116,7 +116,7 @@ class Differentiable(Measurable, Protocol):
         ...
 
     def block_probe(self, block: Block) -> bytes:
-        """A model of how wrong a block is, or a row of them as one, serialised.
+        """A model of how wrong a block is, or a sequence of them as one, serialised.
 
         It reads ``block.start.current`` and ``block.stop.original``, values of some inputs as a
         moment probe gives them, and :attr:`Block.inputs`. Its first output is the sum of squared

@@ -40,7 +40,7 @@ def test_each_part_is_where_it_is_left_out():
         "    'trades': (a.allocation, 'exchanged'), 'held': (Measured, 'judges'),\n"
         "    'sums': (a.measurable.moments, 'correcting_once'),\n"
         "    'targets': (a.measurable.moments, 'target'),\n"
-        "    'rows': (a.block_refit, 'TOGETHER'), 'blocks': (a.block_refit, 'STEPS')}\n"
+        "    'sequences': (a.block_refit, 'TOGETHER'), 'blocks': (a.block_refit, 'STEPS')}\n"
         "assert set(places) == set(a.PARTS)\n"
         "for name, (where, what) in places.items():\n"
         "    before = getattr(where, what)\n"

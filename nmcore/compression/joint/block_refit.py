@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 # All steps together may take so many multiply-accumulates, and as many as so many passes of the
 # original over the inputs that are fitted to.
 BLOCK_WORK, BLOCK_PASSES = 4.5e11, 120
-# How many blocks in a row are fitted together: each alone first, then again in rows; where there is
-# nothing to put into rows, once more alone.
+# How many blocks in sequence are fitted together: each alone first, then again in sequences; where
+# none follows another, once more alone.
 TOGETHER = (1, 3)
 # The most steps of a block each time, and the fewest: with less it hardly changes.
 STEPS, FEWEST_STEPS = 300, 60
@@ -44,7 +44,7 @@ BATCH = 8
 PER_STEP = 3
 # How far a step moves a weight, relative to the deviation of the layer's weights; a bias, relative
 # to the mean magnitude of the layer's biases, or to the least that is taken for one.
-RATE, LEAST_BIAS = 6e-3, 1e-3
+RATE, LEAST_BIAS = 9e-3, 1e-3
 # Inputs of one run where only the error is wanted.
 _TOLD = 32
 # Numbers that a block reads and should give, which are held in memory.
@@ -115,7 +115,7 @@ class BlockRefit:
             changes = [
                 change
                 for count in sweeps
-                for change in self._fitted(clone, in_rows(blocks, count), steps, progress)
+                for change in self._fitted(clone, in_sequences(blocks, count), steps, progress)
             ]
             nearer = bool(changes) and self._is_nearer(clone)
         except ModelError as error:
@@ -128,9 +128,9 @@ class BlockRefit:
             _update(self.graph, reading, change)
 
     def _schedule(self, blocks: Sequence[Block]) -> tuple[Sequence[int], int]:
-        """In what rows blocks are fitted, and in how many steps each.
+        """In sequences of how many blocks they are fitted, and in how many steps each.
 
-        Only in the longest rows where more would take too long; in none where that does.
+        Only in the longest ones where more would take too long; in none where that does.
         """
         batch = min(BATCH, self.calibration.count)
         allowed = min(BLOCK_WORK, BLOCK_PASSES * self.calibration.count * work(self.original))
@@ -297,26 +297,26 @@ def _rate(array: FloatArray) -> float:
     return RATE * float(size)
 
 
-def in_rows(blocks: Sequence[Block], count: int) -> list[Block]:
+def in_sequences(blocks: Sequence[Block], count: int) -> list[Block]:
     """Blocks of which each begins where the one before it ends as one, so many at a time.
 
     Examples
     --------
     >>> a, b, c, d = (protocols.Carried(name, 0) for name in "abcd")
     >>> blocks = [Block(a, b, (), True), Block(b, c, (), True), Block(c, d, (), False)]
-    >>> [(each.start.name, each.stop.name) for each in in_rows(blocks, 3)]
+    >>> [(each.start.name, each.stop.name) for each in in_sequences(blocks, 3)]
     [('a', 'c'), ('c', 'd')]
     """
-    rows: list[list[Block]] = []
+    found: list[list[Block]] = []
     for block in blocks:
-        row = rows[-1] if rows else []
-        if row and len(row) < count and row[-1].stop == block.start and block.open:
-            row.append(block)
+        last = found[-1] if found else []
+        if last and len(last) < count and last[-1].stop == block.start and block.open:
+            last.append(block)
         else:
-            rows.append([block])
+            found.append([block])
     return [
-        replace(row[0], stop=row[-1].stop, weights=tuple(w for each in row for w in each.weights))
-        for row in rows
+        replace(some[0], stop=some[-1].stop, weights=tuple(w for b in some for w in b.weights))
+        for some in found
     ]
 
 

@@ -9,7 +9,7 @@ from onnx import helper
 
 from chain import Chain, run
 from cutting import cut
-from nmcore.compression.joint.block_refit import in_rows
+from nmcore.compression.joint.block_refit import in_sequences
 from nmcore.plugins import Differentiable, registry
 from residual import block, inverted, residual_network
 from unfolding import values
@@ -59,16 +59,16 @@ def pooled_shortcut(pool):
 
 
 @pytest.mark.parametrize("pool", ["AveragePool", "MaxPool"])
-def test_a_block_that_derivatives_do_not_go_through_begins_a_row(pool):
+def test_a_block_that_derivatives_do_not_go_through_begins_a_sequence(pool):
     graph = registry.open_graph(pooled_shortcut(pool))
     blocks = graph.blocks()
     assert [each.open for each in blocks] == [True, False, True]
-    rows = in_rows(blocks, 3)
-    assert [len(row.weights) for row in rows] == [2, 4]
-    assert (rows[1].start, rows[1].stop) == (blocks[1].start, blocks[2].stop)
-    for row in rows:
-        session = registry.runtime().session(graph.block_probe(row), providers=("cpu",))
-        assert {*row.inputs} <= {spec.name for spec in session.inputs}
+    found = in_sequences(blocks, 3)
+    assert [len(each.weights) for each in found] == [2, 4]
+    assert (found[1].start, found[1].stop) == (blocks[1].start, blocks[2].stop)
+    for each in found:
+        session = registry.runtime().session(graph.block_probe(each), providers=("cpu",))
+        assert {*each.inputs} <= {spec.name for spec in session.inputs}
 
 
 def sigmoid_gate():
@@ -119,9 +119,9 @@ def feeds_of(graph, each, original):
     ("original", "together", "number"),
     [(PLAIN, 1, 0), (PLAIN, 1, 1), (PLAIN, 1, 2), (WIDE, 1, 0), (PLAIN, 2, 0), (PLAIN, 3, 0)],
 )
-def test_the_error_of_a_block_or_a_row_and_its_derivatives(original, together, number):
+def test_the_error_of_a_block_or_a_sequence_and_its_derivatives(original, together, number):
     graph = halved(original)
-    each = in_rows(graph.blocks(), together)[number]
+    each = in_sequences(graph.blocks(), together)[number]
     probe = graph.block_probe(each)
     given, weights = feeds_of(graph, each, original)
     error, *derivatives = run(probe, {**given, **weights})

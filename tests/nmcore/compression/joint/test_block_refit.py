@@ -138,7 +138,7 @@ def test_a_compressed_network_deviates_less(monkeypatch):
     assert fitted < 0.95 * without
 
 
-def test_rows_of_blocks_gain_more_than_blocks(monkeypatch):
+def test_sequences_of_blocks_gain_more_than_blocks(monkeypatch):
     """In as many steps."""
     options = {"macs": 0.5, "method": "moments", "samples": 256, "providers": ("cpu",)}
     found = []
@@ -147,8 +147,8 @@ def test_rows_of_blocks_gain_more_than_blocks(monkeypatch):
         data = Dataset("made up", pictures(256))
         result = nmcore.compress(residual_network().build(), data=data, **options)
         found.append(deviation(result.graph.serialize(), pictures(256, seed=7)))
-    blocks, rows = found
-    assert rows < 0.995 * blocks
+    alone, together = found
+    assert together < 0.995 * alone
 
 
 def test_layers_of_merged_groups_stay():
@@ -169,7 +169,7 @@ class Counted:
 
 
 def scheduled(monkeypatch, bound, passes=120):
-    """The rows, the steps, and their work relative to the least that all sweeps take."""
+    """The sweeps, the steps, and their work relative to the least that all sweeps take."""
     monkeypatch.setattr(block_refit, "BLOCK_WORK", bound)
     monkeypatch.setattr(block_refit, "BLOCK_PASSES", passes)
     graph = registry.open_graph(residual_network().build())
