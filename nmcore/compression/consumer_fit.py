@@ -12,6 +12,8 @@ from nmcore.compression.refit import (
     REFIT_RIDGE,
     SCARCITY,
     features,
+    is_scarce,
+    loosened_refit,
     mixed,
     mixing,
     refit,
@@ -64,7 +66,12 @@ def folded(other: Consumer, consumer: Consumer, moments: Moments, kept: IntArray
 
 
 def solved_refit(
-    consumer: Consumer, moments: Moments, kept: IntArray, held: Moments | None = None
+    consumer: Consumer,
+    moments: Moments,
+    kept: IntArray,
+    held: Moments | None = None,
+    *,
+    final: bool = True,
 ) -> Refit:
     """The consumer's new weight on the kept channels.
 
@@ -72,12 +79,16 @@ def solved_refit(
     ----------
     held : Moments or None
         Of inputs that nothing is fitted to: they choose the strength of the pull.
+    final : bool
+        Whether the weight is one to keep; one of a trial is fitted once and no more.
     """
     taps = consumer.weight.shape[2]
     start = mixed(moments, consumer.matrix(), kept, taps, ridge=_ridge(SELECTION_RIDGE, moments))
     own, ridge = features(kept, taps), _ridge(REFIT_RIDGE, moments)
-    if held is None:
-        weights, bias = refit(moments, start, own, ridge=ridge)
-    else:
+    if held is not None:
         weights, bias = validated_refit(moments, held, start, own, ridge=ridge)
+    elif final and not is_scarce(moments.rows, len(moments.mean)):
+        weights, bias = loosened_refit(moments, start, own, ridge=ridge)
+    else:
+        weights, bias = refit(moments, start, own, ridge=ridge)
     return Refit(kept, weights.T.reshape(-1, len(kept), taps), bias - consumer.offsets())

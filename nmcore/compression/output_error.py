@@ -100,7 +100,7 @@ def trial(
     count = tried_count(curve.averaged(len(consumers)).error)
     kept = np.delete(np.arange(group.width), curve.order[:count])
     changes = [
-        solved_refit(consumer, moments, kept)
+        solved_refit(consumer, moments, kept, final=False)
         for consumer, moments in zip(consumers, seen, strict=True)
     ]
     return Trial(group, kept, changes, float(curve.error[count - 1]) if count else 0.0)

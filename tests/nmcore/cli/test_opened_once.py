@@ -37,9 +37,10 @@ def counts(monkeypatch):
 def test_a_ratio_with_data(run, counts, tmp_path):
     run("compress", EXAMPLE / "lenet5.onnx", tmp_path / "small.onnx", "--ratio", 0.5, *DATA)
     assert (counts["model"], counts["data"]) == (1, 1)
-    # The original; a probe for each of four layers; two pairs of layers, and what lies between
-    # them; the refitted and the merged network; the file.
-    assert counts["session"] == 12
+    # The original; a probe for each of four layers, and another for inputs that judge three of
+    # them; two pairs of layers, and what lies between them; the refitted and the merged network;
+    # the file.
+    assert counts["session"] == 15
 
 
 def test_a_latency_with_data(run, counts, tmp_path, monkeypatch):

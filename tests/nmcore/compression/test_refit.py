@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from nmcore.compression.moments import Moments
-from nmcore.compression.refit import FACTOR, error_on, features, mixed, refit, validated_refit
+from nmcore.compression.refit import (
+    FACTOR,
+    error_on,
+    features,
+    loosened_refit,
+    mixed,
+    refit,
+    validated_refit,
+)
 
 ROWS = 400
 
@@ -163,3 +171,18 @@ def test_unseen_inputs_choose_the_pull(ridge):
     assert found <= first
     tried = [refit(moments, start, own, ridge=ridge * FACTOR**k) for k in (-1, 1)]
     assert found <= min(error_on(held, *each, own) for each in tried) * (1 + 1e-12)
+
+
+def test_the_pull_goes_where_channels_stand_for_each_other_exactly():
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((4000, 6)) * np.array([1, 1, 1, 0.05, 0.05, 0.05])
+    exact, noisy = x @ np.ones((6, 2)), x @ np.ones((6, 2)) + rng.standard_normal((4000, 2))
+    own, start = np.arange(6), np.zeros((6, 2))
+    for y, goes in ((exact, True), (noisy, False)):
+        moments = moments_of(x, y)
+        drawn, _ = refit(moments, start, own, ridge=1e-2)
+        found, _ = loosened_refit(moments, start, own, ridge=1e-2)
+        assert (not np.array_equal(found, drawn)) == goes
+        assert goes == (
+            error_on(moments, *loosened_refit(moments, start, own, ridge=1e-2), own) < 1e-6
+        )

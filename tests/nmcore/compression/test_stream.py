@@ -77,7 +77,7 @@ def weights(model):
 
 def test_files_give_the_same_as_memory(monkeypatch):
     expected = result()
-    monkeypatch.setattr(carrier, "Stream", lambda **form: Stream(memory=0, **form))
+    monkeypatch.setattr(carrier, "Stream", lambda _, **form: Stream(memory=0, **form))
     assert result() == expected
 
 
