@@ -176,7 +176,7 @@ def test_unseen_inputs_choose_the_pull(ridge):
 def test_the_pull_goes_where_channels_stand_for_each_other_exactly():
     rng = np.random.default_rng(3)
     x = rng.standard_normal((4000, 6)) * np.array([1, 1, 1, 0.05, 0.05, 0.05])
-    exact, noisy = x @ np.ones((6, 2)), x @ np.ones((6, 2)) + rng.standard_normal((4000, 2))
+    exact, noisy = x @ np.ones((6, 2)), x @ np.ones((6, 2)) + 3 * rng.standard_normal((4000, 2))
     own, start = np.arange(6), np.zeros((6, 2))
     for y, goes in ((exact, True), (noisy, False)):
         moments = moments_of(x, y)
