@@ -17,6 +17,8 @@ SCARCITY = 0.2
 FACTOR, TRIES = 8.0, 4
 # With so many rows for each feature the pull hardly matters, and nothing needs to choose it.
 AMPLE = 16
+# Sums in single precision tell nothing of what a weaker pull would leave.
+LEAST_RIDGE = 1e-6
 
 
 def features(kept: IntArray, taps: int) -> IntArray:
@@ -118,7 +120,8 @@ def loosened_refit(
     So it is where channels can stand for each other exactly.
     """
     system, error_of = _System(moments, start, own), _errors_on(moments, own)
-    drawn, loose = (system.solved(ridge * pull) for pull in (1.0, FACTOR**-TRIES))
+    least = min(ridge, max(ridge * FACTOR**-TRIES, LEAST_RIDGE))
+    drawn, loose = system.solved(ridge), system.solved(least)
     by_heart = 2 * len(own) / moments.rows
     return loose if error_of(*loose) < (1 - by_heart) * error_of(*drawn) else drawn
 
