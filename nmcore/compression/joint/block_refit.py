@@ -35,8 +35,9 @@ BLOCK_WORK, BLOCK_PASSES = 4.5e11, 120
 # How many blocks in sequence are fitted together: each alone first, then again in sequences; where
 # none follows another, once more alone.
 TOGETHER = (1, 3)
-# The most steps of a block each time, and the fewest: with less it hardly changes.
-STEPS, FEWEST_STEPS = 300, 60
+# The most steps of a block each time, and the fewest of blocks and sequences; sequences alone take
+# half as many, with less they hardly change.
+STEPS, FEWEST_STEPS = 300, 100
 # Inputs of one step.
 BATCH = 8
 # A step takes so many times the multiply-accumulates of its block: one for what it gives, one for
@@ -130,16 +131,16 @@ class BlockRefit:
     def _schedule(self, blocks: Sequence[Block]) -> tuple[Sequence[int], int]:
         """In sequences of how many blocks they are fitted, and in how many steps each.
 
-        Only in the longest ones where more would take too long; in none where that does.
+        Only in the longest ones, which gain most, where that would take too long; in none where
+        even they would.
         """
         batch = min(BATCH, self.calibration.count)
         allowed = min(BLOCK_WORK, BLOCK_PASSES * self.calibration.count * work(self.original))
         one = sum(PER_STEP * batch * self._work(block) for block in blocks)
-        for sweeps in (TOGETHER, TOGETHER[-1:]):
-            steps = min(STEPS, int(allowed // (len(sweeps) * one))) if one else 0
-            if steps >= FEWEST_STEPS:
-                return sweeps, steps
-        return (), 0
+        steps = min(STEPS, int(allowed // (len(TOGETHER) * one))) if one else 0
+        if steps >= FEWEST_STEPS:
+            return TOGETHER, steps
+        return (TOGETHER[-1:], steps) if 2 * steps >= FEWEST_STEPS else ((), 0)
 
     def _work(self, block: Block) -> float:
         """The multiply-accumulates of a block's layers for one input."""
