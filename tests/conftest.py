@@ -20,6 +20,7 @@ def _fewer_steps():
     """Residual blocks take most of the time of small networks, and few tests are about them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(block_refit, "STEPS", 100)
+        patch.setattr(block_refit, "FEWEST_STEPS", 50)
         yield
 
 

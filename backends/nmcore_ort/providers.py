@@ -25,6 +25,7 @@ from nmcore_ort.native_output import captured_output
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 CHOICES = ("auto", "cuda", "cpu")
+NOT_BUILT = "this onnxruntime is built without CUDA"
 
 # float32 stays float32: without this, Ampere and later round matrix products to TF32, and neither
 # accuracies nor --verify would agree with the CPU.
@@ -94,7 +95,10 @@ def choose(providers: Sequence[str]) -> Choice:
         return Choice("cuda")
     if set(providers) == {"cuda"}:
         raise ArgumentError(f"providers is cuda: {problem}; cuda,cpu goes on with the CPU")
-    return Choice("cpu", fallback_notice(problem, asked="cuda" in providers))
+    asked = "cuda" in providers
+    if problem == NOT_BUILT and not asked:  # whoever installed it knows
+        return Choice("cpu")
+    return Choice("cpu", fallback_notice(problem, asked=asked))
 
 
 def fallback_notice(problem: str, *, asked: bool) -> str:
@@ -111,7 +115,7 @@ def cuda_problem() -> str | None:
     """Say why CUDA does not work in this process; None where a tiny model ran on it."""
     package = onnxruntime()
     if CUDA not in package.get_available_providers():
-        return "this onnxruntime is built without CUDA"
+        return NOT_BUILT
     if device_count() == 0:
         return "no CUDA device was found"
     return _probe(package)

@@ -208,12 +208,12 @@ def _doubling(first: int, last: int) -> Sequence[int]:
 def _narrower(each: _Options, meter: Meter, name: str, missing: float, most: float) -> int | None:
     """The width of a group that saves what is missing and adds less error than so much, if any."""
     now = meter.kept[name]
-    less = each.widths[each.widths < now]
+    place = int(np.searchsorted(each.widths, now))
     # Costs are looked up last, as they take the time.
-    if not len(less) or each.added(now, int(less[-1])) >= most:
+    if not place or each.errors[place - 1] - each.errors[place] >= most:
         return None
-    saved = meter.costs(name, np.array([now])) - meter.costs(name, less)
-    enough = less[saved >= missing]
-    if not len(enough) or each.added(now, int(enough[-1])) >= most:
+    costs = meter.costs(name, each.widths[: place + 1])
+    enough = np.flatnonzero(costs[-1] - costs[:-1] >= missing)
+    if not len(enough) or each.errors[enough[-1]] - each.errors[place] >= most:
         return None
-    return int(enough[-1])
+    return int(each.widths[enough[-1]])

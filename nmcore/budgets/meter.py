@@ -62,13 +62,21 @@ class Meter:
         >>> meter.costs("a", np.array([2, 4]))
         array([ 8., 20.])
         """
+        shares = widths / self.widths[name]
         found = np.zeros(len(widths))
+        for times, cost in self._at_full_width(name).items():
+            found += cost * shares**times
+        return found
+
+    def _at_full_width(self, name: str) -> dict[int, float]:
+        """What the terms of a group would cost with all of its channels, by how many times they
+        name it: a share of its channels leaves so high a power of it.
+        """
+        found: dict[int, float] = defaultdict(float)
         for number in self._of[name]:
-            share = np.full(len(widths), self._sizes[number])
-            for other in self._groups[number]:
-                now = widths if other == name else self.kept[other]
-                share = share * (now / self.widths[other])
-            found += share
+            groups = self._groups[number]
+            others = (self.kept[other] / self.widths[other] for other in groups if other != name)
+            found[groups.count(name)] += self._sizes[number] * math.prod(others)
         return found
 
     def _term(self, number: int) -> float:

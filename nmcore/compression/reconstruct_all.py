@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from nmcore.arrays.elimination import Curve
 from nmcore.budgets.allocation import typical
@@ -22,13 +23,31 @@ from nmcore.plugins import protocols, registry
 from nmcore.utils.logs import step
 
 
+class Reconstructed(NamedTuple):
+    """What became of a graph.
+
+    Attributes
+    ----------
+    graph : Measurable
+        The graph, or another of the same model.
+    outcomes : list of Outcome
+        Of each group, and of what became narrower inside heads.
+    allotment : Allotment
+        How the budget was spent.
+    blocks : str
+        What came of fitting residual blocks together; nothing where there are none.
+    """
+
+    graph: protocols.Measurable
+    outcomes: list[Outcome]
+    allotment: Allotment
+    blocks: str
+
+
 def reconstruct_all(
     graph: protocols.Measurable, task: Task, calibration: CalibrationSet, providers: Sequence[str]
-) -> tuple[protocols.Measurable, list[Outcome], Allotment]:
-    """Compress every group of a graph as the task says, on what the calibration set shows.
-
-    The first is the graph, or another of the same model; the last is how the budget was spent.
-    """
+) -> Reconstructed:
+    """Compress every group of a graph as the task says, on what the calibration set shows."""
     graph = paired_by_rank(graph, task, calibration, providers)
     walk = Reconstruction(graph, registry.runtime(), calibration, providers)
     original = graph.clone()
@@ -71,13 +90,14 @@ def reconstruct_all(
         walk.end()
     with step("refitting pairs of layers"):
         PairRefit(graph, walk.session, calibration)(refitted, task.progress)
+    told = ""
     if task.fits_blocks:
         with step("refitting blocks"):
             names = {group.name for group in refitted}
             scaled = {group.name for group in changing} - names
             refit_blocks = BlockRefit(graph, original, walk.session, calibration)
-            refit_blocks(names, scaled, task.progress)
-    return graph, _with_curves(graph.groups, outcomes, curves), allotment
+            told = refit_blocks(names, scaled, task.progress)
+    return Reconstructed(graph, _with_curves(graph.groups, outcomes, curves), allotment, told)
 
 
 def _allotted(

@@ -247,7 +247,7 @@ def compare(
                 ]
             y = None if labels is None else labels[chosen]
             if y is not None and form == SCORES:
-                _check_labels(runner.name, outputs[0], y)
+                _check_labels(data.name, runner.name, outputs[0], y)
             tallies[place].add(
                 Batch(original, outputs, y, chosen, counts, names, runners[0].picture)
             )
@@ -284,10 +284,10 @@ def _check_told(tallies: Sequence[Tally], asked: Iterable[str]) -> None:
             raise DataError(f"metric {name} needs {metrics[0].needs}")
 
 
-def _check_labels(name: str, output: Array | None, labels: Array) -> None:
+def _check_labels(data: str, model: str, output: Array | None, labels: Array) -> None:
     scores = class_scores(output)
     if scores is not None and not 0 <= labels.min() <= labels.max() < scores.shape[1]:
         raise DataError(
-            f"y holds classes from {labels.min()} to {labels.max()}, but {name} gives "
+            f"the classes of {data} go from {labels.min()} to {labels.max()}, but {model} gives "
             f"{scores.shape[1]} scores an input"
         )

@@ -424,12 +424,13 @@ def _measured(
                 data = parts(job)[0]
             inputs = Inputs(data, options.samples, options.normalisation)
             calibration = calibration_set_for(graph, original.session(), inputs, task.options.seed)
-        graph, outcomes, spent = reconstruct_all(graph, task, calibration, options.providers)
+        found = reconstruct_all(graph, task, calibration, options.providers)
+        graph, outcomes, spent = found.graph, found.outcomes, found.allotment
         cautions, measured = calibration.cautions, [f"measured on {calibration.source}"]
         held = calibration.held
         if not (calibration.real or task.planned):
             measured.append(SEED_HINT)
-        notes = [*spent.notes, reason, *measured]
+        notes = [*spent.notes, reason, *filter(None, [found.blocks]), *measured]
         if by_choice:
             mine = graph
             with step("comparing with the published method"):

@@ -293,7 +293,7 @@ class _Measuring:
         counts = {group.name: group.width for group in graph.groups} | {name: kept}
         method = MethodOptions(method=RECONSTRUCTION, seed=options.seed)
         task = Task(counts, frozenset(), None, method, fits_blocks=False)
-        graph, *_ = reconstruct_all(graph, task, self.calibration, options.providers)
+        graph = reconstruct_all(graph, task, self.calibration, options.providers).graph
         after = registry.runtime().session(serialized_alike(graph), providers=options.providers)
         features = capabilities.gives_features(original.graph)
         return fidelity(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nmcore.evaluation.fidelity import Fidelity
+from nmcore.evaluation.metrics.base import Loss
 from nmcore.evaluation.metrics.figures import SAID, figure_of, in_words
 from nmcore.group import Cost, Declined, Group, ScorePair
 from nmcore.plugins.states import StateChange
@@ -27,6 +28,9 @@ NAMED = 4
 # A change of latency that is less than the times vary.
 UNCERTAIN = "not certain"
 Range = tuple[float, float]
+# A standard error of so many percentage points is told.
+MATTERS = 1.0
+
 NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
 
 
@@ -274,7 +278,18 @@ def comparison(found: Fidelity) -> Iterator[str]:
     """Say how alike the original and the result are, and what that was seen on, in one line."""
     words = in_words(found.metrics, found.before)
     if words:
-        yield f"on {found.inputs} ({found.limit}): {', '.join([*words, *found.told])}"
+        told = ", ".join([*words, *found.told])
+        yield f"on {found.inputs} ({found.limit}): {told}{_standard_error(found.loss)}"
+
+
+def _standard_error(loss: Loss | None) -> str:
+    """How far a loss in percentage points may be off, where so few inputs tell that it matters."""
+    if loss is None or loss.metric == "deviation" or (loss.error or 0.0) < MATTERS:
+        return ""
+    header = figure_of(loss.metric).header
+    if not header.endswith(" %"):
+        return ""
+    return f"; standard error of {header[:-2]} {loss.error:.1f} points"
 
 
 def what_figures_mean(found: Fidelity) -> Iterator[str]:

@@ -49,6 +49,12 @@ def test_else_the_cpu_and_one_line(cuda, wanted):
     assert ("as asked" in choice.notice) == ("cuda" in wanted)
 
 
+def test_a_build_for_the_cpu_is_told_of_only_where_cuda_was_asked_for(cuda):
+    cuda(providers.NOT_BUILT)
+    assert choose(["auto"]) == Choice("cpu")
+    assert choose(["cuda", "cpu"]).notice.endswith(": this onnxruntime is built without CUDA")
+
+
 @pytest.mark.parametrize("wanted", [["tpu"], ["cpu", "tpu"], ["CUDA"], [""], []])
 def test_unknown_names(wanted):
     with pytest.raises(ArgumentError, match="choose from auto, cuda, cpu"):

@@ -63,7 +63,7 @@ class TestAccuracy:
 
     def test_classes_that_the_model_does_not_have(self, saved):
         data = Dataset("d", scores(0, 1), np.array([0, 4]))
-        with pytest.raises(DataError, match=r"y holds classes from 0 to 4, but .* gives 4 scores"):
+        with pytest.raises(DataError, match=r"classes of d go from 0 to 4, but .* gives 4 scores"):
             evaluate([saved(picks("n", 4))], data, **OPTIONS)
 
     def test_outputs_of_a_length_that_depends_on_numbers(self, saved):
