@@ -216,7 +216,7 @@ class BlockRefit:
             wanted.clear()  # it may have stopped half way
             return []
         told = " -> ".join(f"{error:.4g}" for error in errors)
-        log.info("the block to %s: held-back error, half way, at the end: %s", block.stop.name, told)
+        log.info("the block to %s, half way and all of it: errors %s", block.stop.name, told)
         # The first of equals: nothing changes for no gain.
         best = int(np.argmin(np.nan_to_num(errors, nan=np.inf)))
         return _changes(block, consumers, tried[best]) if best else []
