@@ -96,7 +96,7 @@ def choose(providers: Sequence[str]) -> Choice:
     if set(providers) == {"cuda"}:
         raise ArgumentError(f"providers is cuda: {problem}; cuda,cpu goes on with the CPU")
     asked = "cuda" in providers
-    if problem == NOT_BUILT and not asked:  # whoever installed it knows
+    if problem == NOT_BUILT and not asked and device_count() == 0:  # nothing is missed
         return Choice("cpu")
     return Choice("cpu", fallback_notice(problem, asked=asked))
 

@@ -12,7 +12,6 @@ from nmcore.data.dataset import Dataset
 from nmcore.errors import BudgetError, DataError
 from nmcore.evaluation.metrics.base import Loss
 from nmcore.utils.spread import spread
-from nmcore.utils.text import counted
 
 T = TypeVar("T")
 
@@ -20,8 +19,6 @@ T = TypeVar("T")
 STEPS = 64
 # So many inputs are judged on at most: more would tell the third digit.
 MOST_JUDGED = 5_000
-# On fewer no loss tells anything.
-FEWEST_JUDGED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +86,11 @@ def halves(data: Dataset, samples: int) -> tuple[Dataset, Dataset]:
     Raises
     ------
     DataError
-        There are too few inputs to judge on.
+        There are fewer than two inputs.
     """
-    if len(data) < 2 * FEWEST_JUDGED:
-        raise DataError(
-            f"{data.name} holds {counted(len(data), 'input')}; max-drop judges on half of them and "
-            f"needs {2 * FEWEST_JUDGED} at least, some hundreds to tell a point"
-        )
     count = min(samples, len(data) // 2)
+    if count < 1:
+        raise DataError(f"{data.name} holds one input; max-drop needs one more to judge on")
     first = spread(len(data), count)
     rest = np.delete(np.arange(len(data)), first)
     return data.part(first), data.part(rest[spread(len(rest), MOST_JUDGED)])

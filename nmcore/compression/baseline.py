@@ -16,6 +16,7 @@ from nmcore.plan.outcome import Outcome
 from nmcore.plan.task import Task
 from nmcore.plugins import capabilities, protocols, registry
 from nmcore.plugins.states import serialized_alike
+from nmcore.utils.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ class Baseline:
         judged = self.calibration.unseen or self.calibration.batches
         kind = "kept to judge by" if self.calibration.unseen else "measured on"
         made = "" if self.calibration.real else "synthetic "
-        on = f"on {sum(map(length_of, judged)):,} {made}inputs {kind} "
+        inputs = counted(sum(map(length_of, judged)), f"{made}input")
+        on = f"on {inputs} {kind} "
         if mine <= theirs:
             note = (
                 f"{on}the outputs deviate by {mine:.1f} %; by method merge they would by "

@@ -297,10 +297,9 @@ def open_data(
         return normalised(data, steps)
     if not isinstance(data, (str, Path)):
         return _in_memory(data, None, steps)
-    path = Path(data)
-    if not is_folder and path.suffix.lower() in (*Pictures.suffixes, *Sounds.suffixes):
-        raise DataError(f"{path} is one file; the folder that holds such files is needed")
-    return open_folder(path, steps, labels) if is_folder else _of_file(path, None, steps)
+    return (
+        open_folder(Path(data), steps, labels) if is_folder else _of_file(Path(data), None, steps)
+    )
 
 
 def open_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import zipfile
 import zlib
 from pathlib import Path
@@ -36,4 +37,7 @@ def read_npz(path: Path) -> dict[str, Array]:
     except (
         ValueError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile, zlib.error
     ):  # fmt: skip
+        kind, _ = mimetypes.guess_type(path.name)
+        if kind is not None and kind.startswith(("image/", "audio/")):
+            raise DataError(f"{path} is one file; the folder that holds it is needed") from None
         raise DataError(f"{path} is no .npz of plain arrays, or is damaged") from None

@@ -22,6 +22,10 @@ from nmcore.plugins import capabilities, registry
 from nmcore.plugins.states import serialized_alike
 from nmcore.utils.logs import step
 
+# A loss whose standard error is so many points may be anything; that of five inputs of which half
+# change their class is more, that of eight is less.
+TELLS_NOTHING = 20.0
+
 Once = Callable[[Job], Result]
 
 
@@ -112,11 +116,16 @@ def _too_few(loss: Loss, limit: float) -> Iterator[str]:
 
 
 def _loss_of(loss: Loss | None) -> Loss:
-    """What a result lost, where the outputs have a measure."""
+    """What a result lost, where the outputs have a measure and inputs are enough to tell."""
     if loss is None:
         raise DataError(
             "max-drop compares top classes, vectors, boxes, strings, masks or pictures, and the "
             "outputs of the model hold none of them; metric takes another measure"
+        )
+    if loss.error is not None and loss.error > TELLS_NOTHING:
+        raise DataError(
+            f"max-drop cannot be judged: {loss} that nothing was measured on; more data is needed, "
+            "some hundreds of inputs to tell a point"
         )
     return loss
 

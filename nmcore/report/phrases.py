@@ -28,8 +28,8 @@ NAMED = 4
 # A change of latency that is less than the times vary.
 UNCERTAIN = "not certain"
 Range = tuple[float, float]
-# A standard error of so many percentage points is told.
-MATTERS = 1.0
+# A standard error of so many percentage points is told, of so many inputs: fewer tell nothing.
+MATTERS, FEWEST_TOLD = 1.0, 8
 
 NOISE = "latency is uncertain: runs of one model differ more than twofold, the machine is busy"
 
@@ -279,17 +279,20 @@ def comparison(found: Fidelity) -> Iterator[str]:
     words = in_words(found.metrics, found.before)
     if words:
         told = ", ".join([*words, *found.told])
-        yield f"on {found.inputs} ({found.limit}): {told}{_standard_error(found.loss)}"
+        error = _standard_error(found.loss) if found.held or found.synthetic else ""
+        yield f"on {found.inputs} ({found.limit}): {told}{error}"
 
 
 def _standard_error(loss: Loss | None) -> str:
     """How far a loss in percentage points may be off, where so few inputs tell that it matters."""
-    if loss is None or loss.metric == "deviation" or (loss.error or 0.0) < MATTERS:
+    if loss is None or loss.n < FEWEST_TOLD or (loss.error or 0.0) < MATTERS:
         return ""
-    header = figure_of(loss.metric).header
-    if not header.endswith(" %"):
+    figure = figure_of(loss.metric)
+    if not figure.in_percent:
         return ""
-    return f"; standard error of {header[:-2]} {loss.error:.1f} points"
+    # Accuracy is that of both models on the same inputs.
+    change = "the change in " if loss.metric.startswith("top") else ""
+    return f"; standard error of {change}{figure.name} {loss.error:.1f} points"
 
 
 def what_figures_mean(found: Fidelity) -> Iterator[str]:

@@ -49,10 +49,13 @@ def test_else_the_cpu_and_one_line(cuda, wanted):
     assert ("as asked" in choice.notice) == ("cuda" in wanted)
 
 
-def test_a_build_for_the_cpu_is_told_of_only_where_cuda_was_asked_for(cuda):
+def test_a_build_for_the_cpu_is_told_of_where_cuda_was_asked_for_or_could_be(cuda, monkeypatch):
     cuda(providers.NOT_BUILT)
+    monkeypatch.setattr(providers, "device_count", lambda: 0)
     assert choose(["auto"]) == Choice("cpu")
     assert choose(["cuda", "cpu"]).notice.endswith(": this onnxruntime is built without CUDA")
+    monkeypatch.setattr(providers, "device_count", lambda: 1)
+    assert choose(["auto"]).notice == "running on the CPU: this onnxruntime is built without CUDA"
 
 
 @pytest.mark.parametrize("wanted", [["tpu"], ["cpu", "tpu"], ["CUDA"], [""], []])

@@ -55,6 +55,8 @@ NOT_FITTED = "residual blocks are not fitted together"
 
 # A weight (F, O) or a bias (O,), by the input of the probe that takes it.
 Weights = dict[str, FloatArray]
+# New weights of consumers.
+Changes = list[tuple[Reading, Refit]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,23 +122,33 @@ class BlockRefit:
         if not steps:
             return f"{NOT_FITTED}: that would take too long"
         try:
-            changes = [
-                change
+            found = [
+                each
                 for count in sweeps
-                for change in self._fitted(clone, in_sequences(blocks, count), steps, progress)
+                for each in self._fitted(clone, in_sequences(blocks, count), steps, progress)
             ]
-            found = self._deviations(clone) if changes else None
+            failures = [each for each in found if isinstance(each, ModelError)]
+            if len(failures) == len(found):
+                return f"{NOT_FITTED}: {failures[0]}"
+            changes = [c for each in found if not isinstance(each, ModelError) for c in each]
+            shares = self._deviations(clone) if changes else [0.0, 0.0]
         except ModelError as error:
-            log.info("no blocks fitted together: %s", error)
-            return f"{NOT_FITTED}: the runtime does not run their derivatives"
-        if found is None or not found[1] < found[0]:
-            return f"{NOT_FITTED}: on inputs kept to judge by that does not help"
-        for reading, change in (each for block in changes for each in block):
+            return f"{NOT_FITTED}: {error}"
+        if shares is None:
+            return f"{NOT_FITTED}: how far the outputs change cannot be told"
+        return self._taken(changes, *shares)
+
+    def _taken(self, changes: Changes, before: float, after: float) -> str:
+        """Change the graph if its outputs deviate less by that."""
+        made = "" if self.calibration.real else "synthetic "
+        on = f"on {made}inputs kept to judge by"
+        if not after < before:
+            return f"{NOT_FITTED}: {on} that does not help"
+        for reading, change in changes:
             _update(self.graph, reading, change)
-        before, after = found
         return (
-            f"residual blocks fitted together: on inputs kept to judge by the outputs deviate by "
-            f"{after:.1f} % instead of {before:.1f} %"
+            f"residual blocks fitted together: {on} the outputs deviate by {after:.2f} % "
+            f"instead of {before:.2f} %"
         )
 
     def _schedule(self, blocks: Sequence[Block]) -> tuple[Sequence[int], int]:
@@ -172,16 +184,23 @@ class BlockRefit:
         blocks: Sequence[Block],
         steps: int,
         progress: Progress,
-    ) -> Iterator[list[tuple[Reading, Refit]]]:
-        """Fit blocks one after the other, and yield what has changed of each."""
+    ) -> Iterator[Changes | ModelError]:
+        """Fit blocks one after the other, and yield what has changed of each, or why it cannot be
+        fitted.
+        """
         now, wanted = Stream(), Stream(original=True)
         for block in progress("fitting blocks", blocks):
             self._carry(graph, now, block.start)
-            found = self._fit(graph, block, now, wanted, steps)
+            try:
+                found = self._fit(graph, block, now, wanted, steps)
+            except ModelError as error:
+                log.info("the block to %s is not fitted: %s", block.stop.name, error)
+                wanted.clear()  # it may have stopped half way
+                yield error
+                continue
             for reading, change in found:
                 _update(graph, reading, change)
-            if found:
-                yield found
+            yield found
 
     def _carry(self, graph: protocols.Measurable, stream: Stream, to: protocols.Carried) -> None:
         """Let a stream go on to a value."""
@@ -200,25 +219,26 @@ class BlockRefit:
         now: Stream,
         wanted: Stream,
         steps: int,
-    ) -> list[tuple[Reading, Refit]]:
-        """New weights for a block; none where they do not help, or the block cannot be run."""
-        try:
-            self._carry(graph, wanted, block.stop)
-            shown, unseen = self._rows(block, now, wanted)
-            probe = _Probe(self.session(graph.block_probe(block)), block)
-            consumers = [graph.consumer(reading) for reading in block.weights]
-            before = _weights(block, consumers)
-            after = fit(probe, shown, before, steps)
-            tried = [before, _half_way(before, after), after]
-            errors = [probe.error(unseen, weights) for weights in tried]
-        except ModelError as error:
-            log.info("the block to %s is not fitted: %s", block.stop.name, error)
-            wanted.clear()  # it may have stopped half way
-            return []
+    ) -> Changes:
+        """New weights for a block; none where they do not help.
+
+        Raises
+        ------
+        ModelError
+            The block cannot be run.
+        """
+        self._carry(graph, wanted, block.stop)
+        shown, unseen = self._rows(block, now, wanted)
+        probe = _Probe(self.session(graph.block_probe(block)), block)
+        consumers = [graph.consumer(reading) for reading in block.weights]
+        before = _weights(block, consumers)
+        after = fit(probe, shown, before, steps)
+        tried = [before, _half_way(before, after), after]
+        errors = [probe.error(unseen, weights) for weights in tried]
         told = " -> ".join(f"{error:.4g}" for error in errors)
         log.info("the block to %s, half way and all of it: errors %s", block.stop.name, told)
         # The first of equals: nothing changes for no gain.
-        best = int(np.argmin(np.nan_to_num(errors, nan=np.inf)))
+        best = int(np.argmin(np.where(np.isnan(errors), np.inf, errors)))
         return _changes(block, consumers, tried[best]) if best else []
 
     def _rows(self, block: Block, now: Stream, wanted: Stream) -> tuple[Rows, Rows]:
@@ -237,7 +257,7 @@ class BlockRefit:
             numbers += rows.read.size + rows.wanted.size
             first = found[False][0] if found[False] else rows
             if not _alike(rows, first, length_of(feeds)) or numbers > _BLOCK_NUMBERS:
-                raise ModelError("its values are too many, or not of one shape")
+                raise ModelError("their values are too many, or not of one shape")
             found[unseen].append(rows)
         shown, unseen_rows = (
             Rows(
@@ -368,9 +388,7 @@ def _weights(block: Block, consumers: Sequence[Consumer]) -> Weights:
     }
 
 
-def _changes(
-    block: Block, consumers: Sequence[Consumer], weights: Weights
-) -> list[tuple[Reading, Refit]]:
+def _changes(block: Block, consumers: Sequence[Consumer], weights: Weights) -> Changes:
     """What is to be written for new weights."""
     names = iter(block.inputs)
     changes = []

@@ -34,6 +34,24 @@ class Figure:
     digits: int = 2
     drop: str = ""
 
+    @property
+    def in_percent(self) -> bool:
+        """Whether it is a share.
+
+        >>> FIGURES["top1"].in_percent, FIGURES["cosine"].in_percent
+        (True, False)
+        """
+        return self.header.endswith(" %")
+
+    @property
+    def name(self) -> str:
+        """What it is called without its unit.
+
+        >>> FIGURES["top1"].name
+        'top-1'
+        """
+        return self.header.removesuffix(" %")
+
     def number(self, value: float | None) -> str:
         """The number alone, ``-`` where there is none.
 

@@ -239,6 +239,25 @@ def test_the_cheapest_widths_first():
         assert tuple(counts.values()) == expected, target
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_costs_at_several_widths_are_sums_over_terms(seed):
+    """Whatever groups terms name, and however often."""
+    rng = np.random.default_rng(seed)
+    widths = {name: int(rng.integers(2, 40)) for name in "abc"}
+    named = [tuple(rng.choice([*"abcz"], rng.integers(1, 5))) for _ in range(12)]
+    meter = Meter([Term(float(rng.integers(1, 99)), 0, names) for names in named], widths, "macs")
+    meter.kept.update({name: int(rng.integers(1, most + 1)) for name, most in widths.items()})
+    kept = dict(meter.kept)
+    for name, most in widths.items():
+        tried, found = np.arange(1, most + 1), []
+        for width in tried:
+            meter.kept[name] = int(width)
+            found.append(meter.total())
+        others = meter.total() - meter.costs(name, np.array([most]))[0]
+        assert meter.costs(name, tried) + others == pytest.approx(found)
+        meter.kept.update(kept)
+
+
 def test_what_a_channel_costs_counts():
     """Twice the error for three times the saving is the better bargain."""
     terms = [Term(40, 0, ("small",)), Term(120, 0, ("large",))]

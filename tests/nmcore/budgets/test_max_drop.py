@@ -69,7 +69,7 @@ class TestHalves:
     def data(self, n):
         return Dataset("x.npz", np.arange(n)[:, None], np.arange(n))
 
-    @pytest.mark.parametrize(("n", "samples"), [(16, 256), (23, 256), (100, 20), (1000, 256)])
+    @pytest.mark.parametrize(("n", "samples"), [(2, 256), (9, 256), (100, 20), (1000, 256)])
     def test_nothing_is_in_both_and_all_is_in_one(self, n, samples):
         measured, judged = halves(self.data(n), samples)
         assert len(measured) == min(samples, n // 2)
@@ -88,7 +88,6 @@ class TestHalves:
         assert len(judged) == MOST_JUDGED
         assert not set(measured.y) & set(judged.y)
 
-    @pytest.mark.parametrize("n", [1, 15])
-    def test_too_few_to_judge_on(self, n):
-        with pytest.raises(DataError, match=rf"holds {n} inputs?; .* needs 16 at least"):
-            halves(self.data(n), 256)
+    def test_one_input_is_too_few(self):
+        with pytest.raises(DataError, match="holds one input"):
+            halves(self.data(1), 256)

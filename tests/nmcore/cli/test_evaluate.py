@@ -138,6 +138,14 @@ class TestBadInput:
     def test_a_model_instead_of_data(self, fails, model):
         assert "is no .npz of plain arrays" in fails("evaluate", model, "--data", model)
 
+    @pytest.mark.parametrize("name", ["one.jpg", "one.PNG", "one.wav"])
+    def test_one_file_instead_of_a_folder(self, fails, model, tmp_path, name):
+        path = tmp_path / name
+        assert fails("evaluate", model, "--data", path) == f"{path} does not exist"
+        path.write_bytes(b"any")
+        message = fails("evaluate", model, "--data", path)
+        assert message == f"{path} is one file; the folder that holds it is needed"
+
 
 @pytest.fixture
 def texts_npz(tmp_path):

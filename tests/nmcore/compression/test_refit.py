@@ -178,9 +178,11 @@ def test_the_pull_goes_where_channels_stand_for_each_other_exactly():
     x = rng.standard_normal((4000, 6)) * np.array([1, 1, 1, 0.05, 0.05, 0.05])
     exact, noise = x @ np.ones((6, 2)), rng.standard_normal((4000, 2))
     own, start = np.arange(6), np.zeros((6, 2))
-    # The pull makes up two thirds, a third and next to nothing of the error.
+    # The pull makes up all, two thirds, a third and next to nothing of the error.
     for part, goes in ((0.0, True), (0.04, True), (0.08, False), (3.0, False)):
         moments = moments_of(x, exact + part * noise)
         drawn, _ = refit(moments, start, own, ridge=1e-2)
         found, _ = loosened_refit(moments, start, own, ridge=1e-2)
         assert (not np.array_equal(found, drawn)) == goes
+        if not part:
+            assert error_on(moments, *loosened_refit(moments, start, own, ridge=1e-2), own) < 1e-6

@@ -108,6 +108,11 @@ def test_a_plan_knows_arrays_again(model):
         nmcore.compress(model, plan=result.plan, data=X[:, ::-1])
 
 
+def test_max_drop_wants_inputs_that_tell_a_loss(model):
+    with pytest.raises(DataError, match=r"max-drop cannot be judged: .* on 2 inputs .* more data"):
+        nmcore.compress(model, max_drop=5, data={"x": X[:4]}, **FORM)
+
+
 def test_max_drop(model):
     result = nmcore.compress(model, max_drop=99, data={"x": X, "y": Y}, **FORM)
     assert "of data that nothing was measured on" in result.notes[0]

@@ -14,6 +14,7 @@ from nmcore.calibration.calibration_set import from_data
 from nmcore.compression.joint import block_refit
 from nmcore.compression.joint.block_refit import BlockRefit
 from nmcore.data.dataset import Dataset
+from nmcore.errors import ModelError
 from nmcore.group import Refit
 from nmcore.plugins import registry
 from nmcore.plugins.protocols import InputSpec
@@ -85,7 +86,10 @@ def test_noise_is_undone_on_inputs_that_no_fit_has_seen(result):
     assert deviation(after, x) < 0.5 * deviation(before, x)
     held = np.concatenate([feeds["input"] for feeds in shown().unseen])
     found, was = (100 * deviation(model, held) for model in (after, before))
-    assert told.endswith(f"the outputs deviate by {found:.1f} % instead of {was:.1f} %")
+    assert told == (
+        "residual blocks fitted together: on inputs kept to judge by the outputs deviate by "
+        f"{found:.2f} % instead of {was:.2f} %"
+    )
 
 
 def test_the_same_each_time(result):
@@ -98,7 +102,9 @@ def test_only_where_some_inputs_are_held_back():
 
 
 def test_inputs_may_be_synthetic(result):
-    assert refitted(replace(shown(), real=False)) == result
+    *models, told = refitted(replace(shown(), real=False))
+    assert models == [*result[:2]]
+    assert told == result[2].replace("on inputs", "on synthetic inputs")
 
 
 def test_half_way_where_an_end_is_too_far(monkeypatch, result):
@@ -114,27 +120,50 @@ def test_half_way_where_an_end_is_too_far(monkeypatch, result):
     assert deviation(after, x) == pytest.approx(deviation(result[0], x), rel=0.1)
 
 
-def twice(_probe, _rows, weights, _steps):
-    return {name: 2 * array for name, array in weights.items()}
+def far(_probe, _rows, weights, _steps):
+    return {name: 9 * array for name, array in weights.items()}
+
+
+def failing(*_):
+    raise ModelError("broken")
+
+
+def test_a_block_whose_weights_become_no_numbers_stays_alone(monkeypatch, result):
+    fit, count = block_refit.fit, iter(range(99))
+
+    def first_diverges(probe, rows, weights, steps):
+        found = fit(probe, rows, weights, steps)
+        lost = next(count) == 0
+        return {name: array * np.nan for name, array in found.items()} if lost else found
+
+    monkeypatch.setattr(block_refit, "fit", first_diverges)
+    after, before, _ = refitted()
+    x = pictures(64, seed=7)
+    assert deviation(after, x) < 0.8 * deviation(before, x)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "why"),
     [
-        ("fit", twice),
-        ("deviations", lambda *_: None),
-        ("deviations", lambda *_: [1.0, 1.0]),
-        ("_BLOCK_NUMBERS", 1000),
-        ("BLOCK_WORK", 0),
-        ("BLOCK_PASSES", 0),
+        ("fit", far, "on inputs kept to judge by that does not help"),
+        ("deviations", lambda *_: None, "how far the outputs change cannot be told"),
+        ("deviations", lambda *_: [1.0, 1.0], "on inputs kept to judge by that does not help"),
+        ("_Probe", failing, "broken"),
+        ("deviations", failing, "broken"),
+        ("_BLOCK_NUMBERS", 1000, "their values are too many, or not of one shape"),
+        ("BLOCK_WORK", 0, "that would take too long"),
+        ("BLOCK_PASSES", 0, "that would take too long"),
     ],
-    ids=["worse", "not comparable", "no nearer", "too much memory", "too much work", "passes"],
-)
-def test_else_all_stays(monkeypatch, name, value):
+    ids=[
+        "worse", "not comparable", "no nearer", "not run", "not compared", "too much memory",
+        "too much work", "passes",
+    ],
+)  # fmt: skip
+def test_else_all_stays_and_why_is_told(monkeypatch, name, value, why):
     monkeypatch.setattr(block_refit, name, value)
     after, before, told = refitted()
     assert after == before
-    assert told.startswith("residual blocks are not fitted together: ")
+    assert told == f"residual blocks are not fitted together: {why}"
 
 
 def test_a_block_with_an_operator_without_a_derivative_stays():
@@ -150,6 +179,8 @@ def test_a_compressed_network_deviates_less(monkeypatch):
         monkeypatch.setattr(block_refit, "BLOCK_WORK", work)
         data = Dataset("made up", pictures(256))
         result = nmcore.compress(residual_network().build(), data=data, verify=True, **options)
+        (told,) = (note for note in result.notes if note.startswith("residual blocks"))
+        assert told.endswith("that would take too long") == (work == 0)
         found.append(deviation(result.graph.serialize(), pictures(256, seed=7)))
     fitted, without = found
     assert fitted < 0.95 * without
