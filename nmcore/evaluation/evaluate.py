@@ -20,7 +20,7 @@ from nmcore.errors import ArgumentError, DataError
 from nmcore.evaluation.comparison import Runner, Tally, changed_states, compare
 from nmcore.evaluation.inputs import data_for
 from nmcore.evaluation.latency import Latency, measure, on_one_device
-from nmcore.evaluation.metrics.classes import classes_lost
+from nmcore.evaluation.metrics.classes import TopClasses, classes_lost
 from nmcore.evaluation.metrics.figures import in_words
 from nmcore.evaluation.metrics.registry import OF_FORM, Makers, MetricLike, metrics_of
 from nmcore.options import checks
@@ -268,6 +268,12 @@ def evaluate(
     with step(f"running {len(runners)} models on {len(inputs)} inputs"):
         features = capabilities.gives_features(graphs[0])
         tallies = compare(runners, inputs, progress, asked=asked, features=features)
+    top1 = tallies[0].metrics.get("top1")
+    if isinstance(top1, TopClasses) and top1.by_chance is not None:
+        notify(
+            f"{names[0]} is right on {top1.by_chance}: are the labels right, and what inputs go "
+            "through (--preprocess, --scale, --mean, --std)?"
+        )
     if inputs.named_classes is not None and tallies[0].values.get("top1") is None:
         notify(
             f"no accuracy: {inputs.name} names {inputs.named_classes} classes, and the model has "

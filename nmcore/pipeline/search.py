@@ -101,7 +101,8 @@ def within_drop(job: Job, once: Once) -> Result:
     spent = Spent("max-drop", limit, best.loss.points)
     cautions = [*best.result.cautions, *_too_few(best.loss, limit)]
     notes = [note, *best.result.notes]
-    return replace(best.result, notes=notes, budget=spent, cautions=cautions)
+    # What the last lines compare on, too: nothing was fitted to these inputs, and they are more.
+    return replace(best.result, notes=notes, budget=spent, cautions=cautions, held=judged)
 
 
 def _too_few(loss: Loss, limit: float) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from nmcore.errors import ModelError, VerificationError
@@ -65,6 +66,8 @@ def _validated(read: Callable[[], ir.Model], name: str) -> ir.Model:
         _skeleton(model)  # what cannot be written again is refused before any work is done
     except ModelError:
         raise
+    except DecodeError as error:
+        raise ModelError(f"{name} is no ONNX model, or is damaged") from error
     except Exception as error:
         raise ModelError(f"{name} cannot be read as an ONNX model: {one_line(error)}") from error
     return model

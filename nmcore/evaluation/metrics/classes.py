@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from nmcore.evaluation.metrics.base import Loss, Metric, least_variance, mean_of
 from nmcore.evaluation.outputs import Batch, class_scores, top_class
 from nmcore.group import Array
-from nmcore.utils.text import percent
+from nmcore.utils.text import counted, percent
 
 # Below this agreement, in percent, a model is another one.
 LOST_AGREEMENT = 50.0
+# So little of what a guess leaves to be right on is no accuracy, and so many inputs tell.
+ABOVE_CHANCE, FEWEST_LABELS = 0.1, 32
 
 
 @dataclass(eq=False)
@@ -35,6 +37,7 @@ class TopClasses(Metric):
 
     k: int
     hits: list[NDArray[np.float64]] = field(default_factory=list)
+    classes: int = 0
 
     needs: ClassVar[str] = "class scores in the first output, and classes y"
     relative: ClassVar[bool] = False
@@ -46,8 +49,9 @@ class TopClasses(Metric):
         if batch.y is None or top is None:
             return
         hits = (top == batch.y) & (top >= 0)
+        scores = class_scores(first)
+        self.classes = 0 if scores is None else scores.shape[1]
         if self.k > 1:
-            scores = class_scores(first)
             if scores is None:
                 return
             best = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
@@ -58,6 +62,17 @@ class TopClasses(Metric):
         """See :class:`~nmcore.evaluation.metrics.base.Metric`."""
         share = mean_of(self.hits)
         return {f"top{self.k}": None if share is None else 100 * share}
+
+    @property
+    def by_chance(self) -> str | None:
+        """What to say of accuracy that is hardly more than a guess would have; None where it is
+        more, or too few inputs tell.
+        """
+        share, n = mean_of(self.hits), sum(map(len, self.hits))
+        guessed = 1 / self.classes if self.classes else 0.0
+        if share is None or n < FEWEST_LABELS or share >= guessed + ABOVE_CHANCE * (1 - guessed):
+            return None
+        return f"{percent(100 * share)} % of {counted(n, 'input')}, hardly more than by guessing"
 
     def loss(self, original: Metric) -> Loss | None:
         """Percentage points of accuracy, whose variance is McNemar's.

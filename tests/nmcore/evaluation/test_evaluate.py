@@ -43,6 +43,14 @@ class TestAccuracy:
         assert (one.params, one.macs) == (16, 16)
         assert (one.provider, one.threads, one.latency_batch) == ("cpu", 1, 1)
 
+    def test_labels_that_can_hardly_be_right_are_told(self, saved):
+        best = np.arange(40) % 4
+        for y, told in ((best, False), ((best + 1) % 4, True)):
+            lines = []
+            data = Dataset("d", scores(*best), y)
+            evaluate([saved(picks("n", 4))], data, **OPTIONS | {"notify": lines.append})
+            assert any("is right on 0.00 % of 40 inputs" in line for line in lines) == told
+
     def test_lost_classes_are_told(self, saved):
         """Of the accuracy where there are labels, else of the agreement; not of the first model."""
         turned = picks("n", 4, weight=np.eye(4, dtype=np.float32)[[1, 0, 2, 3]])

@@ -116,6 +116,10 @@ def test_max_drop_wants_inputs_that_tell_a_loss(model):
 def test_max_drop(model):
     result = nmcore.compress(model, max_drop=99, data={"x": X, "y": Y}, **FORM)
     assert "of data that nothing was measured on" in result.notes[0]
+    told = result.fidelity
+    assert (told.n, told.held) == (12, True)
+    lost = told.top1_before - told.top1_after
+    assert lost == pytest.approx(result.budget.reached)
 
 
 def test_sensitivity(model, file):

@@ -47,6 +47,24 @@ class TestTopClasses:
             "top1": None
         }
 
+    @pytest.mark.parametrize(
+        ("right", "classes", "n", "told"),
+        [
+            (3, 10, 40, "7.50 % of 40 inputs, hardly more than by guessing"),
+            (8, 10, 40, None),
+            (3, 10, 31, None),
+            (21, 2, 40, "52.50 % of 40 inputs, hardly more than by guessing"),
+            (23, 2, 40, None),
+        ],
+    )
+    def test_accuracy_of_a_guess_is_told(self, right, classes, n, told):
+        y = np.zeros(n, int)
+        top = np.where(np.arange(n) < right, 0, 1)
+        scores = same_class(top, classes)
+        metric = TopClasses(1)
+        metric.add(Batch([scores], [scores], y, np.arange(n)))
+        assert metric.by_chance == told
+
 
 def same_class(k, classes=1000):
     """Two sets of scores whose best classes these are."""
