@@ -17,8 +17,8 @@ SCARCITY = 0.2
 FACTOR, TRIES = 8.0, 4
 # With so many rows for each feature the pull hardly matters, and nothing needs to choose it.
 AMPLE = 16
-# The pull goes where that leaves so little of the error.
-STAND_IN = 0.5
+# The pull goes where that leaves so little of the error, or of the variance.
+STAND_IN, EXACT = 0.5, 1e-5
 # Sums in single precision tell nothing of what a weaker pull would leave.
 LEAST_RIDGE = 1e-6
 
@@ -117,14 +117,15 @@ def loosened_refit(
     moments: Moments, start: Float64Array, own: IntArray, *, ridge: float
 ) -> tuple[Float64Array, Float64Array]:
     """Like :func:`refit`, but next to without the pull where that leaves less than half of the
-    error: where channels can stand for each other nearly exactly.
+    error, or none that sums in single precision tell: where channels stand for each other exactly.
 
     A smaller gain is not worth the pull: on inputs of another kind it may be a loss.
     """
     system, error_of = _System(moments, start, own), _errors_on(moments, own)
     least = min(ridge, max(ridge * FACTOR**-TRIES, LEAST_RIDGE))
     drawn, loose = system.solved(ridge), system.solved(least)
-    return loose if error_of(*loose) < STAND_IN * error_of(*drawn) else drawn
+    nothing = EXACT * float(moments.target_variance.sum())
+    return loose if error_of(*loose) < max(STAND_IN * error_of(*drawn), nothing) else drawn
 
 
 def is_scarce(rows: float, width: int) -> bool:

@@ -186,3 +186,15 @@ def test_the_pull_goes_where_channels_stand_for_each_other_exactly():
         assert (not np.array_equal(found, drawn)) == goes
         if not part:
             assert error_on(moments, *loosened_refit(moments, start, own, ridge=1e-2), own) < 1e-6
+
+
+def test_the_pull_goes_where_next_to_nothing_is_left():
+    """Whatever share of that it makes up: sums in single precision do not tell."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((4000, 6)) * np.array([1, 1, 1, 0.05, 0.05, 0.05])
+    own, start, noise = np.arange(6), np.zeros((6, 2)), rng.standard_normal((4000, 2))
+    for part, goes in ((2e-3, True), (2e-2, False)):
+        moments = moments_of(x, x @ np.ones((6, 2)) + part * noise)
+        drawn, _ = refit(moments, start, own, ridge=1e-4)
+        found, _ = loosened_refit(moments, start, own, ridge=1e-4)
+        assert (not np.array_equal(found, drawn)) == goes
