@@ -199,7 +199,7 @@ def evaluate(
     --------
     >>> import nmcore
     >>> model = "examples/fashion_mnist/lenet5.onnx"
-    >>> small = nmcore.compress(model, ratio=0.2)
+    >>> small = nmcore.compress(model, ratio=0.1, method="ridge")
     >>> before, after = nmcore.evaluate([model, small.serialize()])
     >>> after.params < before.params, after.agreement > 80
     (True, True)
