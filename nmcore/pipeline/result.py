@@ -143,7 +143,7 @@ class Result(Compressed):
         Examples
         --------
         >>> import nmcore, numpy as np
-        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", ratio=0.2, method="merge")
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", method="merge")
         >>> pictures = np.zeros((8, 1, 28, 28), np.float32)
         >>> result.compare(pictures, metric="agreement").n
         8
@@ -216,7 +216,7 @@ class Result(Compressed):
         Examples
         --------
         >>> import nmcore
-        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", ratio=0.2, method="merge")
+        >>> result = nmcore.compress("examples/fashion_mnist/lenet5.onnx", method="merge")
         >>> result.measured.fidelity == result.fidelity, result.measured.after.latency_ms > 0
         (True, True)
         """
