@@ -16,7 +16,7 @@ from nmcore.utils.text import counted, percent
 
 # Below this agreement, in percent, a model is another one.
 LOST_AGREEMENT = 50.0
-# So little of what a guess leaves to be right on is no accuracy, and so many inputs tell.
+# An accuracy above a guess's by so little of what that leaves is told, where so many inputs tell.
 ABOVE_CHANCE, FEWEST_LABELS = 0.1, 32
 
 
@@ -65,14 +65,17 @@ class TopClasses(Metric):
 
     @property
     def by_chance(self) -> str | None:
-        """What to say of accuracy that is hardly more than a guess would have; None where it is
-        more, or too few inputs tell.
+        """What to say of accuracy that is near that of a guess; None where it is more, or too few
+        inputs tell.
         """
         share, n = mean_of(self.hits), sum(map(len, self.hits))
-        guessed = 1 / self.classes if self.classes else 0.0
-        if share is None or n < FEWEST_LABELS or share >= guessed + ABOVE_CHANCE * (1 - guessed):
+        if share is None or not self.classes or n < FEWEST_LABELS:
             return None
-        return f"{percent(100 * share)} % of {counted(n, 'input')}, hardly more than by guessing"
+        guessed = 1 / self.classes
+        if share >= guessed + ABOVE_CHANCE * (1 - guessed):
+            return None
+        own, chance = percent(100 * share), percent(100 * guessed)
+        return f"{own} % of {counted(n, 'input')}, where a guess would be on {chance} %"
 
     def loss(self, original: Metric) -> Loss | None:
         """Percentage points of accuracy, whose variance is McNemar's.

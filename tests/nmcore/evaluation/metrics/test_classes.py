@@ -50,10 +50,10 @@ class TestTopClasses:
     @pytest.mark.parametrize(
         ("right", "classes", "n", "told"),
         [
-            (3, 10, 40, "7.50 % of 40 inputs, hardly more than by guessing"),
+            (3, 10, 40, "7.50 % of 40 inputs, where a guess would be on 10.00 %"),
             (8, 10, 40, None),
             (3, 10, 31, None),
-            (21, 2, 40, "52.50 % of 40 inputs, hardly more than by guessing"),
+            (21, 2, 40, "52.50 % of 40 inputs, where a guess would be on 50.00 %"),
             (23, 2, 40, None),
         ],
     )
