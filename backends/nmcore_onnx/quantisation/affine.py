@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -143,11 +142,16 @@ class Affine:
             yield scale, np.clip(np.round(low - least / scale), low, high)
 
     def _stored(self, scale: Float) -> Float:
-        """A scale as its type holds it, and none that is zero; 1 where all numbers are."""
-        found = computable(scale.astype(self.scale.dtype)).astype(np.float32)
-        limits = ml_dtypes.finfo(self.scale.dtype)  # type: ignore[no-untyped-call]
-        least = np.float32(limits.smallest_subnormal)
-        found = np.where(found == 0, least, found)
+        """A scale as its type holds it, and none that is zero; 1 where all numbers are.
+
+        Rounded away from zero: to the nearest, the number furthest from zero could be cut off by
+        more than a level, where the type holds few digits of so small a scale.
+        """
+        kind = self.scale.dtype
+        stored = scale.astype(kind)
+        less = np.abs(computable(stored)) < np.abs(scale)
+        away = np.where(np.signbit(scale), -np.inf, np.inf).astype(kind)
+        found = computable(np.where(less, np.nextafter(stored, away), stored)).astype(np.float32)
         return np.where((scale == 0) | ~np.isfinite(found), np.float32(1), found)
 
     def _error(self, sets: Float, scale: Float, zero: Float) -> Float:

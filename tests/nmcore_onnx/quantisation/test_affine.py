@@ -73,6 +73,15 @@ def test_other_numbers_are_as_near_as_levels_of_their_range_allow(affine, seed, 
     assert error <= max(span / levels, span * 2e-3) * 3
 
 
+def test_a_scale_of_few_digits_cuts_nothing_off():
+    """Half precision holds scales near 5e-7 in steps of an eighth of them."""
+    zero = np.array(-12595, np.int16)
+    affine = Affine(np.int16([[22978, 8975]]), np.float16(0.008545), zero, bits=16)
+    values = np.float16([[0.01572, -0.01651]])
+    again = affine.requantised(values)
+    assert np.abs(again.values() - values).max() <= 2e-5  # half a digit of the numbers
+
+
 def test_less_than_all_bits_stay_so():
     """onnxruntime's reduce_range leaves one of eight bits unused, against overflows."""
     integers = np.array([[-64, 64, 3], [5, 0, -7]], np.int8)
