@@ -50,6 +50,8 @@ class CalibrationSet:
         The input whose zeros mark padding, which is not measured.
     held : Dataset or None
         What of the data is unseen, as it was given.
+    synthetic : int
+        How many synthetic inputs supplement real ones.
     """
 
     batches: Sequence[Feeds]
@@ -62,6 +64,18 @@ class CalibrationSet:
     cautions: tuple[str, ...] = ()
     mask: str | None = None
     held: Dataset | None = None
+    synthetic: int = 0
+
+    @property
+    def synthetic_share(self) -> float:
+        """The share of the inputs that are synthetic."""
+        return self.synthetic / self.count if self.real else 1.0
+
+    @property
+    def judged_by(self) -> str:
+        """What kind of inputs the unseen ones are, in words."""
+        made = not self.real or (self.synthetic and self.held is None)
+        return "synthetic input" if made else "input"
 
     def rebatched(self, most: int) -> CalibrationSet:
         """The same in batches of at most ``most``, where the model takes any number."""

@@ -14,10 +14,9 @@ from nmcore.calibration.padding import padding_mask
 from nmcore.calibration.random_inputs import hints_of, runnable
 from nmcore.calibration.splicing import spliced
 from nmcore.calibration.states import along, with_states
+from nmcore.calibration.supplement import supplemented
 from nmcore.calibration.synthetic import pixel_range, synthesise
-from nmcore.data.batches import (
-    BatchRunner,
-)
+from nmcore.data.batches import BatchRunner, length_of
 from nmcore.data.dataset import Dataset
 from nmcore.data.loading import Opened
 from nmcore.data.normalisation import Normalisation
@@ -78,7 +77,7 @@ def calibration_set_for(
     """
     states = next_states(graph)
     if inputs.data is not None:
-        given = _runnable(_given(session, graph, inputs), graph, session)
+        given = _runnable(_given(session, graph, inputs, seed), graph, session)
         given = with_states(given, session, states)
         mask = padding_mask(session, given.batches)
         if mask is None or _has_past(given, session):
@@ -196,8 +195,8 @@ def _affordable(graph: Graph) -> int:
     return int(min(count, SYNTHETIC_SAMPLES))
 
 
-def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
-    """The calibration data of a file or a folder."""
+def _given(session: Session, graph: Graph, inputs: Inputs, seed: int) -> CalibrationSet:
+    """The calibration data of a file or a folder, supplemented where that holds few pictures."""
     count = inputs.samples or REAL_SAMPLES
     assert inputs.data is not None
     data = inputs.data.for_model(session.inputs, wanted(count))
@@ -205,11 +204,17 @@ def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
         begins = inputs.data.begins(session.inputs, wanted(count))
         data = along(data, begins, session, next_states(graph))
     calibration = _divided(data, session.inputs, count)
+    if not next_states(graph):
+        enough = min(REAL_SAMPLES, _affordable(graph))
+        calibration = supplemented(calibration, enough, seed=seed)
+    source = calibration.source
+    if calibration.held is not None:
+        source += f", and {sum(map(length_of, calibration.unseen))} more to judge by"
     found = [
         scale_caution(data, graph, session.inputs[0].dtype),
-        _scarcity(calibration.count),
+        None if calibration.synthetic else _scarcity(calibration.count),
     ]
-    return replace(calibration, cautions=tuple(filter(None, found)))
+    return replace(calibration, source=source, cautions=tuple(filter(None, found)))
 
 
 def _divided(data: Dataset, inputs: Sequence[InputSpec], count: int) -> CalibrationSet:
@@ -222,8 +227,7 @@ def _divided(data: Dataset, inputs: Sequence[InputSpec], count: int) -> Calibrat
     except DataError:
         return from_data(data, inputs, count)
     calibration = from_data(fitted, inputs, count)
-    source = f"{calibration.source}, and {unseen.count} more to judge by"
-    return replace(calibration, unseen=unseen.batches, held=held, source=source)
+    return replace(calibration, unseen=unseen.batches, held=held)
 
 
 def _scarcity(count: int) -> str | None:

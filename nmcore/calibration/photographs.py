@@ -98,18 +98,39 @@ def _photograph(name: str) -> Image.Image:
         return Image.open(file).convert("RGB")
 
 
+def random_box(
+    rng: np.random.Generator, whole: tuple[int, int], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what is cut out of a picture.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Chooses its area, its place and, within bounds, its shape.
+    whole, size : (int, int)
+        The width and height of the picture, and of what the crop is made to be.
+
+    Examples
+    --------
+    >>> left, top, right, bottom = random_box(np.random.default_rng(0), (100, 80), (10, 10))
+    >>> 0 <= left < right <= 100, 0 <= top < bottom <= 80, (right - left) * (bottom - top) >= 4000
+    (True, True, True)
+    """
+    area = rng.uniform(*AREA) * whole[0] * whole[1]
+    aspect = size[0] / size[1] * ASPECT ** rng.uniform(-1, 1)
+    wide = min(math.sqrt(area * aspect), whole[0])
+    high = min(math.sqrt(area / aspect), whole[1])
+    left = rng.uniform(0, whole[0] - wide)
+    top = rng.uniform(0, whole[1] - high)
+    return left, top, left + wide, top + high
+
+
 def _crop(
     rng: np.random.Generator, photograph: Image.Image, channels: int, size: Sequence[int]
 ) -> Float32Array:
     """A piece of a photograph, from 0 to 1, shape (height, width, channels)."""
     height, width = size
-    area = rng.uniform(*AREA) * photograph.width * photograph.height
-    aspect = width / height * ASPECT ** rng.uniform(-1, 1)
-    wide = min(math.sqrt(area * aspect), photograph.width)
-    high = min(math.sqrt(area / aspect), photograph.height)
-    left = rng.uniform(0, photograph.width - wide)
-    top = rng.uniform(0, photograph.height - high)
-    box = (left, top, left + wide, top + high)
+    box = random_box(rng, photograph.size, (width, height))
     sharp = Image.Resampling.BICUBIC if channels == 3 else Image.Resampling.BILINEAR
     piece = photograph.resize((width, height), sharp, box)
     if channels == 3:

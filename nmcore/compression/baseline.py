@@ -55,8 +55,7 @@ class Baseline:
         mine, theirs = found
         judged = self.calibration.unseen or self.calibration.batches
         kind = "kept to judge by" if self.calibration.unseen else "measured on"
-        made = "" if self.calibration.real else "synthetic "
-        inputs = counted(sum(map(length_of, judged)), f"{made}input")
+        inputs = counted(sum(map(length_of, judged)), self.calibration.judged_by)
         on = f"on {inputs} {kind} "
         if mine <= theirs:
             note = (

@@ -60,7 +60,8 @@ class Curves:
         with step("measuring what errors do to the outputs"):
             found = scales(self.graph, trials, self.calibration, self.session, progress)
         pairs = [each.group.name for each in others]
-        found = late_heavier(found, self.graph.readings(), pairs, real=self.calibration.real)
+        share = self.calibration.synthetic_share
+        found = late_heavier(found, self.graph.readings(), pairs, synthetic=share)
         return {each.group.name: curve for curve, each in tried}, found
 
     def seen(
@@ -150,4 +151,4 @@ class Curves:
 
     @cached_property
     def _shrinkage(self) -> Shrinkage:
-        return Shrinkage(self.graph, self.calibration.real)
+        return Shrinkage(self.graph, self.calibration.synthetic_share)

@@ -211,7 +211,7 @@ def late_heavier(
     readings: Sequence[Reading],
     pairs: Iterable[str] = (),
     *,
-    real: bool = True,
+    synthetic: float = 0.0,
 ) -> dict[str, float]:
     """Scales that grow with the depth, by ``LATE`` from the first layer to the last one.
 
@@ -223,8 +223,8 @@ def late_heavier(
         Of the whole graph, in topological order. The depth of a group is where it is first read.
     pairs : iterable of str
         The score pairs among them, which are taken to be half way.
-    real : bool
-        Whether the inputs are real ones; else it is ``LATE_SYNTHETIC``.
+    synthetic : float
+        The share of the inputs that are synthetic; where all are, it is ``LATE_SYNTHETIC``.
 
     Examples
     --------
@@ -237,7 +237,7 @@ def late_heavier(
     for number, reading in enumerate(readings):
         depths.setdefault(reading.group, number / last)
     depths |= dict.fromkeys(pairs, 0.5)
-    late = LATE if real else LATE_SYNTHETIC
+    late = LATE ** (1 - synthetic) * LATE_SYNTHETIC**synthetic
     return {name: scales.get(name, 1.0) * late**depth for name, depth in depths.items()}
 
 

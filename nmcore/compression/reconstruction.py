@@ -88,7 +88,7 @@ class Reconstruction:
 
     @cached_property
     def _shrinkage(self) -> Shrinkage:
-        return Shrinkage(self.graph, self.calibration.real)
+        return Shrinkage(self.graph, self.calibration.synthetic_share)
 
     def prepare(self) -> None:
         """Leave padding out; give batch norms the statistics of synthetic inputs, which have others

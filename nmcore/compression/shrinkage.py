@@ -12,7 +12,8 @@ from nmcore.plugins import protocols
 # Synthetic inputs move the deep channels of a network less than real ones do, so that others seem
 # to do their work. Where channels are chosen, each has so much variance of its own in addition,
 # relative to their mean one: this much from the tenth layer on, and less by the square of the depth
-# before. Layers are counted as they run, those of parallel branches too.
+# before. Layers are counted as they run, those of parallel branches too. Where only some inputs are
+# synthetic it is as much less.
 SHRINKAGE, DEEP = 0.1, 10
 
 
@@ -24,23 +25,24 @@ class Shrinkage:
     ----------
     graph : Measurable
         What is compressed.
-    real : bool
-        Whether the inputs are real ones, for which nothing is shrunk.
+    share : float
+        The share of the inputs that are synthetic; for real ones nothing is shrunk.
     """
 
     graph: protocols.Measurable
-    real: bool
+    share: float
 
     def __call__(self, moments: Moments, consumer: Consumer, reading: Reading) -> Moments:
         """The moments to choose channels by.
 
-        Batch norms on the statistics of synthetic inputs keep the variance of every channel, so
-        there is no shrinkage where the graph still has any.
+        Batch norms on the statistics of synthetic inputs, which they get where all inputs are, keep
+        the variance of every channel, so that there is no shrinkage then.
         """
-        if self.real or self._has_norms:
+        if not self.share or (self.share == 1 and self._has_norms):
             return moments
         depth = self._depths[reading.group, reading.index]
-        return with_own(moments, consumer.matrix(), SHRINKAGE * min(1.0, depth / DEEP) ** 2)
+        own = self.share * SHRINKAGE * min(1.0, depth / DEEP) ** 2
+        return with_own(moments, consumer.matrix(), own)
 
     @cached_property
     def _has_norms(self) -> bool:

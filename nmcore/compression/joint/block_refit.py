@@ -140,8 +140,7 @@ class BlockRefit:
 
     def _taken(self, changes: Changes, before: float, after: float) -> str:
         """Change the graph if its outputs deviate less by that."""
-        made = "" if self.calibration.real else "synthetic "
-        on = f"on {made}inputs kept to judge by"
+        on = f"on {self.calibration.judged_by}s kept to judge by"
         if not after < before:
             return f"{NOT_FITTED}: {on} that does not help"
         for reading, change in changes:

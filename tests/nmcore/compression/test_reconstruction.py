@@ -499,7 +499,7 @@ class TestWalk:
         """But not where batch norms keep every channel as lively as it was in training."""
         walk = self.walk(network(norm=norm), real)
         monkeypatch.setattr(shrinkage, "DEEP", 2)
-        doubted = shrinkage.Shrinkage(walk.graph, real)
+        doubted = shrinkage.Shrinkage(walk.graph, 0.0 if real else 1.0)
         gains = []
         for reading in walk.graph.readings():
             consumer = walk.graph.consumer(reading)
