@@ -204,12 +204,11 @@ def _given(session: Session, graph: Graph, inputs: Inputs, seed: int) -> Calibra
         begins = inputs.data.begins(session.inputs, wanted(count))
         data = along(data, begins, session, next_states(graph))
     calibration = _divided(data, session.inputs, count)
+    held = 0 if calibration.held is None else sum(map(length_of, calibration.unseen))
     if not next_states(graph):
-        enough = min(REAL_SAMPLES, _affordable(graph))
+        enough = min(REAL_SAMPLES, _affordable(graph)) - held
         calibration = supplemented(calibration, enough, seed=seed)
-    source = calibration.source
-    if calibration.held is not None:
-        source += f", and {sum(map(length_of, calibration.unseen))} more to judge by"
+    source = calibration.source + (f", and {held} more to judge by" if held else "")
     found = [
         scale_caution(data, graph, session.inputs[0].dtype),
         None if calibration.synthetic else _scarcity(calibration.count),
