@@ -67,7 +67,8 @@ def supplemented(calibration: CalibrationSet, wanted: int, *, seed: int = 0) -> 
         return [{name: each} for each in parts if fits or len(each) == length]
 
     own = batches(_crops(given[:missing], seed))
-    others = batches(_photographs(missing - len(given), given, seed))
+    more = missing - len(given)
+    others = batches(_photographs(more, given, seed)) if more > 0 else []
     unseen = calibration.unseen or batches(_photographs(JUDGES, given, seed + 1000, unseen=True))
     counts = [sum(len(feeds[name]) for feeds in each) for each in (own, others)]
     told = f", supplemented by {counts[0]} crops of them"
@@ -113,9 +114,7 @@ def _photographs(count: int, like: Array, seed: int, *, unseen: bool = False) ->
     """Crops of photographs, (count, C, H, W), each channel of the mean and deviation that it has
     in others.
     """
-    made = photographs.crops(max(count, 0), like.shape[1], like.shape[2:], seed=seed, unseen=unseen)
-    if not len(made):
-        return made
+    made = photographs.crops(count, like.shape[1], like.shape[2:], seed=seed, unseen=unseen)
     pixels = (0, 2, 3)
     given = like.astype(np.float32)
     mean, deviation = (f(pixels, keepdims=True) for f in (given.mean, given.std))
