@@ -663,9 +663,9 @@ class TestPairs:
 
     def test_the_outputs_of_unseen_inputs_move_less(self, monkeypatch):
         unseen = self.data(2000, 1).arrays["x"]
-        found = error(self.network(), self.shrunk(data=self.data(256, 0)), unseen)
+        found = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
         monkeypatch.setattr(PairRefit, "__call__", lambda *given: None)
-        alone = error(self.network(), self.shrunk(data=self.data(256, 0)), unseen)
+        alone = error(self.network(), self.shrunk(data=self.data(64, 0)), unseen)
         assert found < 0.95 * alone
 
     def test_vectors_have_no_copies_and_their_layers_are_fitted_one_by_one(self, fitted):
