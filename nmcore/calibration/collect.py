@@ -206,8 +206,8 @@ def _given(session: Session, graph: Graph, inputs: Inputs, seed: int) -> Calibra
     calibration = _divided(data, session.inputs, count)
     held = 0 if calibration.held is None else sum(map(length_of, calibration.unseen))
     if not next_states(graph):
-        enough = min(REAL_SAMPLES, _affordable(graph)) - held
-        calibration = supplemented(calibration, enough, seed=seed)
+        enough = min(count, REAL_SAMPLES, _affordable(graph))
+        calibration = supplemented(calibration, enough - held, seed=seed)
     source = calibration.source + (f", and {held} more to judge by" if held else "")
     found = [
         scale_caution(data, graph, session.inputs[0].dtype),

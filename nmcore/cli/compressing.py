@@ -191,7 +191,8 @@ SECTIONS = {
     "--samples",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many inputs to measure on.  [default: 256, or 256 to 2048 synthetic ones]",
+    help="How many inputs to measure on. Crops supplement photographs that are fewer.  "
+    "[default: 256, or 256 to 2048 synthetic ones]",
 )
 @click.option(
     "--tries",

@@ -127,6 +127,9 @@ def test_few_pictures_are_said_to_be_supplemented():
     few = nmcore.compress(network(16), ratio=0.25, data=pictures(20)[..., :16])
     assert any("supplemented by 20 crops of them and 216 of other" in each for each in few.notes)
     assert not few.cautions
+    asked = nmcore.compress(network(16), ratio=0.25, data=pictures(20)[..., :16], samples=20)
+    assert not any("supplemented" in each for each in asked.notes)
+    assert any("20 inputs" in each for each in asked.cautions)
     enough = nmcore.compress(network(16), ratio=0.25, data=pictures(256)[..., :16])
     assert not any("supplemented" in each for each in enough.notes)
 
