@@ -142,7 +142,7 @@ def variant(name: str) -> Iterator[dict[str, Any]]:
         with replaced(output_error, "LATE_SYNTHETIC", float(value)):
             yield {}
     elif kind == "shrinkage":
-        with replaced(shrinkage, "SHRINKAGE", float(value)):
+        with replaced(shrinkage, "SYNTHETIC", float(value)):
             yield {}
     else:
         yield {"samples": int(value)} if kind == "crops" else {}

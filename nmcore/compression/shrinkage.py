@@ -1,4 +1,4 @@
-"""Shrinkage of covariances where channels are chosen on synthetic inputs."""
+"""Shrinkage of covariances where channels are chosen."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from nmcore.compression.moments import Moments, with_own
 from nmcore.group import Consumer, Reading
 from nmcore.plugins import protocols
 
-# Synthetic inputs move the deep channels of a network less than real ones do, so that others seem
-# to do their work. Where channels are chosen, each has so much variance of its own in addition,
-# relative to their mean one: this much from the tenth layer on, and less by the square of the depth
-# before. Layers are counted as they run, those of parallel branches too. Where only some inputs are
-# synthetic it is as much less.
-SHRINKAGE, DEEP = 0.1, 10
+# A few hundred inputs do not move the deep channels of a network in all the ways in which they may
+# move, and synthetic ones move them less, so that others seem to do their work. Where channels are
+# chosen, each has so much variance of its own in addition, relative to their mean one: this much
+# from the tenth layer on, and less by the square of the depth before. Layers are counted as they
+# run, those of parallel branches too.
+REAL, SYNTHETIC, DEEP = 0.05, 0.1, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Shrinkage:
     graph : Measurable
         What is compressed.
     share : float
-        The share of the inputs that are synthetic; for real ones nothing is shrunk.
+        The share of the inputs that are synthetic.
     """
 
     graph: protocols.Measurable
@@ -38,11 +38,11 @@ class Shrinkage:
         Batch norms on the statistics of synthetic inputs, which they get where all inputs are, keep
         the variance of every channel, so that there is no shrinkage then.
         """
-        if not self.share or (self.share == 1 and self._has_norms):
+        if self.share == 1 and self._has_norms:
             return moments
+        own = REAL + self.share * (SYNTHETIC - REAL)
         depth = self._depths[reading.group, reading.index]
-        own = self.share * SHRINKAGE * min(1.0, depth / DEEP) ** 2
-        return with_own(moments, consumer.matrix(), own)
+        return with_own(moments, consumer.matrix(), own * min(1.0, depth / DEEP) ** 2)
 
     @cached_property
     def _has_norms(self) -> bool:

@@ -114,7 +114,8 @@ class TestError:
         for module in (refitting, pair_refit, consumer_fit):
             for name in {"REFIT_RIDGE", "SELECTION_RIDGE", "SCARCITY"} & {*vars(module)}:
                 monkeypatch.setattr(module, name, 1e-7)
-        monkeypatch.setattr(shrinkage, "SHRINKAGE", 1e-7)
+        for name in ("REAL", "SYNTHETIC"):
+            monkeypatch.setattr(shrinkage, name, 1e-7)
         model = redundant(norm)
         x = pictures(seed=5) if data else (dead_leaves(64, 3, (8, 8), seed=5) - 0.45) / 0.25
         result, proto = compress(model, ratio=0.5, data=data, samples=256)
@@ -494,12 +495,21 @@ class TestWalk:
             assert (np.diff(curve.error, prepend=0) >= 0).all()
             assert 0 < curve.error[-1] < 1
 
-    @pytest.mark.parametrize(("norm", "real"), [(False, False), (True, False), (False, True)])
-    def test_made_inputs_are_doubted_more_the_deeper_they_get(self, monkeypatch, norm, real):
+    @pytest.mark.parametrize(
+        ("norm", "share", "own"),
+        [
+            (False, 1, shrinkage.SYNTHETIC),
+            (True, 1, 0.0),
+            (False, 0, shrinkage.REAL),
+            (True, 0, shrinkage.REAL),
+            (True, 0.5, (shrinkage.REAL + shrinkage.SYNTHETIC) / 2),
+        ],
+    )
+    def test_inputs_are_doubted_more_the_deeper_they_get(self, monkeypatch, norm, share, own):
         """But not where batch norms keep every channel as lively as it was in training."""
-        walk = self.walk(network(norm=norm), real)
+        walk = self.walk(network(norm=norm), share < 1)
         monkeypatch.setattr(shrinkage, "DEEP", 2)
-        doubted = shrinkage.Shrinkage(walk.graph, 0.0 if real else 1.0)
+        doubted = shrinkage.Shrinkage(walk.graph, share)
         gains = []
         for reading in walk.graph.readings():
             consumer = walk.graph.consumer(reading)
@@ -513,8 +523,7 @@ class TestWalk:
                 np.zeros((features, outputs)),
             )
             gains.append(doubted(seen, consumer, reading).covariance[0, 0] - 1)
-        wanted = [0.0, 0.0] if norm or real else [shrinkage.SHRINKAGE / 4, shrinkage.SHRINKAGE]
-        np.testing.assert_allclose(gains[:2], wanted)
+        np.testing.assert_allclose(gains[:2], [own / 4, own], atol=1e-12)
 
     def test_curves_do_not_depend_on_how_many_are_measured_at_once(self, monkeypatch):
         walk = self.walk(residual().build())
