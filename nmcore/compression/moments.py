@@ -151,15 +151,15 @@ class Sums:
         return mean, np.sqrt(counts)[:, None] * (each - mean)
 
 
-def with_own(moments: Moments, matrix: Float64Array, share: float) -> Moments:
-    """The moments if every feature had some variance of its own, which reaches the targets.
+def with_own(moments: Moments, matrix: Float64Array, own: Float64Array) -> Moments:
+    """The moments if features had some variance of their own, which reaches the targets.
 
     Parameters
     ----------
     matrix : array, shape (F, O)
         By which it reaches them: the consumer's weight.
-    share : float
-        How much that is, relative to the mean variance of a feature.
+    own : array, shape (F,)
+        How much that is of each.
 
     Examples
     --------
@@ -167,16 +167,15 @@ def with_own(moments: Moments, matrix: Float64Array, share: float) -> Moments:
 
     >>> one = np.ones((2, 2))
     >>> seen = Moments(9.0, np.zeros(2), one, np.zeros(2), 4 * np.ones(2), 2 * one)
-    >>> with_own(seen, np.ones((2, 2)), 0.5).covariance
+    >>> with_own(seen, np.ones((2, 2)), np.array([0.5, 0.5])).covariance
     array([[1.5, 1. ],
            [1. , 1.5]])
     """
-    own = share * float(np.diagonal(moments.covariance).mean())
     return replace(
         moments,
-        covariance=moments.covariance + own * np.eye(len(matrix)),
-        cross=moments.cross + own * matrix,
-        target_variance=moments.target_variance + own * np.square(matrix).sum(axis=0),
+        covariance=moments.covariance + np.diag(own),
+        cross=moments.cross + own[:, None] * matrix,
+        target_variance=moments.target_variance + own @ np.square(matrix),
     )
 
 

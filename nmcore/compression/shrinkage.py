@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from nmcore.compression.moments import Moments, with_own
 from nmcore.group import Consumer, Reading
 from nmcore.plugins import protocols
@@ -15,6 +17,9 @@ from nmcore.plugins import protocols
 # from the tenth layer on, and less by the square of the depth before. Layers are counted as they
 # run, those of parallel branches too.
 REAL, SYNTHETIC, DEEP = 0.05, 0.1, 10
+# Of channels whose variance is a smaller share of their mean one real inputs tell enough: they are
+# constant.
+CONSTANT = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +45,13 @@ class Shrinkage:
         """
         if self.share == 1 and self._has_norms:
             return moments
-        own = REAL + self.share * (SYNTHETIC - REAL)
         depth = self._depths[reading.group, reading.index]
-        return with_own(moments, consumer.matrix(), own * min(1.0, depth / DEEP) ** 2)
+        loading = (REAL + self.share * (SYNTHETIC - REAL)) * min(1.0, depth / DEEP) ** 2
+        variance = np.diagonal(moments.covariance)
+        own = np.full(len(variance), loading * variance.mean())
+        if self.share < 1:
+            own[variance <= CONSTANT * variance.mean()] = 0
+        return with_own(moments, consumer.matrix(), own)
 
     @cached_property
     def _has_norms(self) -> bool:
