@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmcore.calibration.calibration_set import CalibrationSet
-from nmcore.data.layout import channels_last
+from nmcore.data.layout import channels_last, sides_and_channels
 
 # Where copies are moved to, down and to the right; pixels at the border are repeated.
 MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))
@@ -52,8 +52,7 @@ def augmented(calibration: CalibrationSet, versions: int) -> CalibrationSet:
 def _are_pictures(shape: tuple[int, ...]) -> bool:
     if len(shape) != 4:
         return False
-    last = channels_last(shape)
-    sides, channels = (shape[1:3], shape[3]) if last else (shape[2:], shape[1])
+    sides, channels = sides_and_channels(shape)
     return min(sides) >= SMALLEST and channels in CHANNELS
 
 

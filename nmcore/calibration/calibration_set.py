@@ -51,7 +51,7 @@ class CalibrationSet:
     held : Dataset or None
         What of the data is unseen, as it was given.
     synthetic : int
-        How many synthetic inputs supplement real ones.
+        How many synthetic inputs supplement real ones; crops of these are none.
     """
 
     batches: Sequence[Feeds]
@@ -74,7 +74,7 @@ class CalibrationSet:
     @property
     def judged_by(self) -> str:
         """What kind of inputs the unseen ones are, in words."""
-        made = not self.real or (self.synthetic and self.held is None)
+        made = not self.real or (self.unseen and self.held is None)
         return "synthetic input" if made else "input"
 
     def rebatched(self, most: int) -> CalibrationSet:
@@ -147,5 +147,14 @@ def batch_length(spec: InputSpec, shape: Sequence[int], samples: int) -> int:
     """How many inputs one run sees: what the model fixes, or what memory allows."""
     if spec.shape and spec.shape[0] is not None:
         return spec.shape[0]
+    return fitting_batch(shape, samples)
+
+
+def fitting_batch(shape: Sequence[int], samples: int) -> int:
+    """How many inputs of a shape one run sees where the model takes any number.
+
+    >>> fitting_batch((3, 224, 224), 256), fitting_batch((3, 1024, 1024), 256)
+    (27, 1)
+    """
     fits = max(1, _MAX_ELEMENTS // max(1, int(np.prod(shape))))
     return min(_MAX_BATCH, fits, samples)

@@ -31,8 +31,8 @@ from nmcore.utils.text import stated_text
 
 # Inputs to measure on: as many synthetic ones as real ones, and more where they cost little time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
-# Fewer real inputs than this may be worse than none.
-FEW = 64
+# Fewer real inputs than this may be worse than none, and fewer photographs, which are supplemented.
+FEW, FEW_PHOTOGRAPHS = 64, 16
 
 # Multiply-accumulates that one pass over synthetic inputs may take: over up to as many as of real
 # ones, and over more than that. How many numbers they may hold, and how few of them will do.
@@ -77,7 +77,7 @@ def calibration_set_for(
     """
     states = next_states(graph)
     if inputs.data is not None:
-        given = _runnable(_given(session, graph, inputs, seed), graph, session)
+        given = _runnable(_given(session, graph, inputs), graph, session)
         given = with_states(given, session, states)
         mask = padding_mask(session, given.batches)
         if mask is None or _has_past(given, session):
@@ -195,7 +195,7 @@ def _affordable(graph: Graph) -> int:
     return int(min(count, SYNTHETIC_SAMPLES))
 
 
-def _given(session: Session, graph: Graph, inputs: Inputs, seed: int) -> CalibrationSet:
+def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
     """The calibration data of a file or a folder, supplemented where that holds few pictures."""
     count = inputs.samples or REAL_SAMPLES
     assert inputs.data is not None
@@ -204,15 +204,15 @@ def _given(session: Session, graph: Graph, inputs: Inputs, seed: int) -> Calibra
         begins = inputs.data.begins(session.inputs, wanted(count))
         data = along(data, begins, session, next_states(graph))
     calibration = _divided(data, session.inputs, count)
-    held = 0 if calibration.held is None else sum(map(length_of, calibration.unseen))
-    if not next_states(graph):
-        enough = min(count, REAL_SAMPLES, _affordable(graph))
-        calibration = supplemented(calibration, enough - held, seed=seed)
+    given, held = calibration.count, sum(map(length_of, calibration.unseen))
+    numbers = sum(array[:1].size for array in calibration.batches[0].values())
+    enough = min(count, REAL_SAMPLES, _affordable(graph), _HELD // max(numbers, 1))
+    form = None if inputs.normalisation is None else inputs.normalisation.form
+    bgr = form is not None and form.order == "bgr"
+    calibration = supplemented(calibration, enough - held, bgr=bgr)
     source = calibration.source + (f", and {held} more to judge by" if held else "")
-    found = [
-        scale_caution(data, graph, session.inputs[0].dtype),
-        None if calibration.synthetic else _scarcity(calibration.count),
-    ]
+    few = FEW_PHOTOGRAPHS if calibration.synthetic else FEW
+    found = [scale_caution(data, graph, session.inputs[0].dtype), _scarcity(given, few)]
     return replace(calibration, source=source, cautions=tuple(filter(None, found)))
 
 
@@ -229,9 +229,9 @@ def _divided(data: Dataset, inputs: Sequence[InputSpec], count: int) -> Calibrat
     return replace(calibration, unseen=unseen.batches, held=held)
 
 
-def _scarcity(count: int) -> str | None:
+def _scarcity(count: int, few: int) -> str | None:
     """Say where inputs are so few that the network learns them by heart."""
-    if count >= FEW:
+    if count >= few:
         return None
     inputs = "one input" if count == 1 else f"{count} inputs"
     return (

@@ -191,7 +191,7 @@ SECTIONS = {
     "--samples",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many inputs to measure on. Crops supplement photographs that are fewer.  "
+    help="How many inputs to measure on. Crops supplement photographs up to 256.  "
     "[default: 256, or 256 to 2048 synthetic ones]",
 )
 @click.option(

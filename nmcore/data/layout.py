@@ -40,3 +40,14 @@ def channel_axis(shape: Sequence[int], channels: int) -> int:
         f"mean or std has {channels} numbers; x has shape {shape_text(shape)}, "
         "so give one number or one a channel"
     )
+
+
+def sides_and_channels(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """The height and width, and the number of channels, of pictures of a shape of four axes.
+
+    Examples
+    --------
+    >>> sides_and_channels((8, 3, 32, 40)), sides_and_channels((8, 32, 40, 3))
+    (((32, 40), 3), ((32, 40), 3))
+    """
+    return (shape[1:3], shape[3]) if channels_last(shape) else (shape[2:], shape[1])

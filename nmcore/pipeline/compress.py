@@ -170,7 +170,7 @@ def compress(
         Results are compared on them, too.
     samples : int, optional
         How many inputs to use or to make; 256 of ``data``, or 256 to 2048 synthetic ones, the more
-        the smaller the model. Where ``data`` are fewer photographs, crops supplement them.
+        the smaller the model. Crops supplement photographs up to so many, and up to 256.
     scale, mean, std
         Inputs are ``(x / scale - mean) / std``; see :func:`nmcore.data.loading.load`.
     preprocess : str, path or mapping, optional

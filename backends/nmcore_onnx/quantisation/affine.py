@@ -151,7 +151,9 @@ class Affine:
         stored = scale.astype(kind)
         less = np.abs(computable(stored)) < np.abs(scale)
         away = np.where(np.signbit(scale), -np.inf, np.inf).astype(kind)
-        found = computable(np.where(less, np.nextafter(stored, away), stored)).astype(np.float32)
+        further = np.nextafter(stored, away)
+        stored = np.where(less & np.isfinite(further), further, stored)
+        found = computable(stored).astype(np.float32)
         return np.where((scale == 0) | ~np.isfinite(found), np.float32(1), found)
 
     def _error(self, sets: Float, scale: Float, zero: Float) -> Float:

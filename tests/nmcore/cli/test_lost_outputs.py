@@ -78,7 +78,9 @@ def lost_percent(result):
 def test_boxes_that_are_left(run, detector, pictures, tmp_path):
     args = [detector, tmp_path / "out.onnx", "--ratio", 0.5, "--data", pictures, "--json"]
     found = json.loads(run("compress", *args, "-q").stdout)
-    assert (found["level"], found["warnings"]) == ("ok", [])
+    assert found["level"] == "warning"
+    (few,) = found["warnings"]
+    assert "accuracy" not in few
     assert found["fidelity"]["metrics"]["boxes"] == 100
 
 

@@ -525,6 +525,19 @@ class TestWalk:
             gains.append(doubted(seen, consumer, reading).covariance[0, 0] - 1)
         np.testing.assert_allclose(gains[:2], [own / 4, own], atol=1e-12)
 
+    @pytest.mark.parametrize(("share", "doubted"), [(0, False), (0.5, False), (1, True)])
+    def test_channels_that_data_leave_constant_are_not_doubted(self, share, doubted):
+        walk = self.walk(network())
+        reading = walk.graph.readings()[0]
+        consumer = walk.graph.consumer(reading)
+        features = consumer.features
+        variance = np.append(np.ones(features - 1), 0)
+        none = np.zeros(features)
+        seen = Moments(9.0, none, np.diag(variance), none[:1], none[:1], consumer.matrix())
+        found = shrinkage.Shrinkage(walk.graph, share)(seen, consumer, reading)
+        assert found.covariance[0, 0] > 1
+        assert (found.covariance[-1, -1] > 0) == doubted
+
     def test_curves_do_not_depend_on_how_many_are_measured_at_once(self, monkeypatch):
         walk = self.walk(residual().build())
         together = walk.curves.of(walk.graph.groups)
