@@ -25,7 +25,8 @@ from typing import Any
 
 import nmcore
 from nmcore.budgets import allocation
-from nmcore.compression import curves, output_error
+from nmcore.calibration import collect
+from nmcore.compression import curves, output_error, shrinkage
 from nmcore.compression.joint import block_refit
 from nmcore.compression.moments import Measured
 from nmcore_onnx import measurable
@@ -81,6 +82,16 @@ def without_blocks() -> None:
     block_refit.STEPS = 0  # type: ignore[misc]
 
 
+def without_shrinkage() -> None:
+    """Channels are chosen by what data show, whatever there is of them."""
+    shrinkage.REAL = 0.0  # type: ignore[misc]
+
+
+def without_supplement() -> None:
+    """Few photographs are all that there is."""
+    collect.supplemented = lambda calibration, *_, **__: calibration  # type: ignore[assignment]
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "weighing": without_weighing,
     "depth": without_depth,
@@ -90,6 +101,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "targets": without_targets,
     "sequences": without_sequences,
     "blocks": without_blocks,
+    "shrinkage": without_shrinkage,
+    "supplement": without_supplement,
 }
 
 
