@@ -31,8 +31,8 @@ from nmcore.utils.text import stated_text
 
 # Inputs to measure on: as many synthetic ones as real ones, and more where they cost little time.
 REAL_SAMPLES, SYNTHETIC_SAMPLES, UNSEEN_SAMPLES = 256, 2048, 64
-# Fewer real inputs than this may be worse than none, and fewer photographs, which are supplemented.
-FEW, FEW_PHOTOGRAPHS = 64, 16
+# Fewer real inputs than this may be worse than none, unless they are supplemented.
+FEW = 64
 
 # Multiply-accumulates that one pass over synthetic inputs may take: over up to as many as of real
 # ones, and over more than that. How many numbers they may hold, and how few of them will do.
@@ -211,8 +211,8 @@ def _given(session: Session, graph: Graph, inputs: Inputs) -> CalibrationSet:
     bgr = form is not None and form.order == "bgr"
     calibration = supplemented(calibration, enough - held, bgr=bgr)
     source = calibration.source + (f", and {held} more to judge by" if held else "")
-    few = FEW_PHOTOGRAPHS if calibration.synthetic else FEW
-    found = [scale_caution(data, graph, session.inputs[0].dtype), _scarcity(given, few)]
+    scarcity = _scarcity(given) if calibration.count == given else _optimism(given, held)
+    found = [scale_caution(data, graph, session.inputs[0].dtype), scarcity]
     return replace(calibration, source=source, cautions=tuple(filter(None, found)))
 
 
@@ -229,9 +229,17 @@ def _divided(data: Dataset, inputs: Sequence[InputSpec], count: int) -> Calibrat
     return replace(calibration, unseen=unseen.batches, held=held)
 
 
-def _scarcity(count: int, few: int) -> str | None:
+def _optimism(count: int, held: int) -> str | None:
+    """Say where supplemented inputs are so few that none are left to judge by."""
+    if held:
+        return None
+    inputs = "the one input was" if count == 1 else f"all {count} inputs were"
+    return f"{inputs} fitted to, so that what is told of them is too good: judge on others"
+
+
+def _scarcity(count: int) -> str | None:
     """Say where inputs are so few that the network learns them by heart."""
-    if count >= few:
+    if count >= FEW:
         return None
     inputs = "one input" if count == 1 else f"{count} inputs"
     return (

@@ -181,15 +181,15 @@ def test_what_is_told_of_few_photographs(monkeypatch):
     assert told(data=x[:20]) == (
         "measured on 20 inputs of data, supplemented by 20 crops of them and 216 of other "
         "photographs",
+        ["all 20 inputs were fitted to, so that what is told of them is too good: judge on others"],
+    )
+    assert told(data=x[:53]) == (
+        "measured on 36 inputs of data, supplemented by 36 crops of them and 167 of other "
+        "photographs, and 17 more to judge by",
         [],
     )
-    assert told(data=x[:53])[0] == (
-        "measured on 36 inputs of data, supplemented by 36 crops of them and 167 of other "
-        "photographs, and 17 more to judge by"
-    )
     assert "supplemented" not in told(data=x)[0]
-    _, (few,) = told(data=x[:5])
-    assert few.startswith("measured on 5 inputs, which the result will suit better")
+    assert told(data=x[:1])[1][0].startswith("the one input was fitted to, ")
     inputs, (few,) = told(data=x[:20], samples=20)
     assert "supplemented" not in inputs
     assert few.startswith("measured on 20 inputs, ")
