@@ -52,6 +52,8 @@ class CalibrationSet:
         What of the data is unseen, as it was given.
     synthetic : int
         How many synthetic inputs supplement real ones; crops of these are none.
+    judges_synthetic : bool
+        Whether the unseen inputs are synthetic though others are real.
     """
 
     batches: Sequence[Feeds]
@@ -65,6 +67,7 @@ class CalibrationSet:
     mask: str | None = None
     held: Dataset | None = None
     synthetic: int = 0
+    judges_synthetic: bool = False
 
     @property
     def synthetic_share(self) -> float:
@@ -74,7 +77,7 @@ class CalibrationSet:
     @property
     def judged_by(self) -> str:
         """What kind of inputs the unseen ones are, in words."""
-        made = not self.real or (self.unseen and self.held is None)
+        made = not self.real or self.judges_synthetic
         return "synthetic input" if made else "input"
 
     def rebatched(self, most: int) -> CalibrationSet:

@@ -94,6 +94,7 @@ def supplemented(calibration: CalibrationSet, wanted: int, *, bgr: bool = False)
         synthetic=synthetic,
         source=f"{calibration.source}, supplemented by {' and '.join(told)}",
         unseen=unseen,
+        judges_synthetic=not calibration.unseen,
     )
 
 

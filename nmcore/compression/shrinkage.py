@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmcore.compression.moments import Moments, with_own
-from nmcore.group import Consumer, Reading
+from nmcore.group import Consumer, Float64Array, Reading
 from nmcore.plugins import protocols
 
 # A few hundred inputs do not move the deep channels of a network in all the ways in which they may
@@ -17,9 +18,10 @@ from nmcore.plugins import protocols
 # from the tenth layer on, and less by the square of the depth before. Layers are counted as they
 # run, those of parallel branches too.
 REAL, SYNTHETIC, DEEP = 0.05, 0.1, 10
-# Of channels whose variance is a smaller share of their mean one real inputs tell enough: they are
-# constant.
-CONSTANT = 1e-9
+# Of some channels real inputs tell enough: of those whose variance is a smaller share of their mean
+# one, and of those that correlate with another by all but so much, as single precision has it.
+CONSTANT, COPY = 1e-9, 1e-5
+_STRIPE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Shrinkage:
         variance = np.diagonal(moments.covariance)
         own = np.full(len(variance), loading * variance.mean())
         if self.share < 1:
-            own[variance <= CONSTANT * variance.mean()] = 0
+            own[(variance <= CONSTANT * variance.mean()) | copies(moments.covariance)] = 0
         return with_own(moments, consumer.matrix(), own)
 
     @cached_property
@@ -62,3 +64,26 @@ class Shrinkage:
         """The number of each reading, from 1 on, in the order in which they run."""
         found = enumerate(self.graph.readings(), start=1)
         return {(reading.group, reading.index): number for number, reading in found}
+
+
+def copies(covariance: Float64Array) -> NDArray[np.bool_]:
+    """Which features (F,) are a multiple of another one, shifted perhaps.
+
+    Parameters
+    ----------
+    covariance : array, shape (F, F)
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((100, 3))
+    >>> copies(np.cov(np.column_stack([x, 5 - 2 * x[:, 1]]).T))
+    array([False,  True, False,  True])
+    """
+    deviation = np.sqrt(np.diagonal(covariance))
+    found = np.zeros(len(covariance), bool)
+    for start in range(0, len(covariance), _STRIPE):
+        rows = np.arange(start, min(start + _STRIPE, len(covariance)))
+        alike = np.abs(covariance[rows]) > (1 - COPY) * deviation[rows, None] * deviation
+        alike[rows - start, rows] = False
+        found[rows] = alike.any(axis=1)
+    return found
