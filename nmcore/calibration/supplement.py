@@ -147,16 +147,17 @@ def _photographs(
     in others.
     """
     made = photographs.crops(count, COLOURS, like.shape[2:], seed=seed, unseen=unseen)
-    for channel, source in enumerate(range(COLOURS)[:: -1 if bgr else 1]):
-        given = like[:, channel].astype(np.float32)
-        made[:, source] -= made[:, source].mean()
-        made[:, source] *= given.std() / made[:, source].std()
-        made[:, source] += given.mean()
-    return made[:, ::-1] if bgr else made
+    made = made[:, ::-1] if bgr else made
+    for channel in range(COLOURS):
+        values, given = made[:, channel], like[:, channel].astype(np.float32)
+        values -= values.mean()
+        values *= given.std() / values.std()
+        values += given.mean()
+    return made
 
 
 def _stored(pictures: Float32Array, like: Array) -> Array:
-    """Pictures in the type and the range, channel by channel, of others; they are used up."""
+    """Pictures in the type and the range, channel by channel, of others; changed in place."""
     for channel in range(COLOURS):
         given = like[:, channel]
         least, most = given.min().astype(np.float32), given.max().astype(np.float32)

@@ -193,6 +193,24 @@ def test_what_is_told_of_few_photographs(monkeypatch):
     inputs, (few,) = told(data=x[:20], samples=20)
     assert "supplemented" not in inputs
     assert few.startswith("measured on 20 inputs, ")
+    with monkeypatch.context() as less:
+        less.setattr(collect, "_HELD", 30 * x[0].size)  # numbers in memory
+        assert told(data=x[:20])[0].endswith("supplemented by 10 crops of them")
     monkeypatch.setattr(collect, "_PASS", 0)
     monkeypatch.setattr(collect, "_MORE", 0)
     assert "supplemented" not in told(data=x[:20])[0]
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_the_order_of_colours_is_that_of_the_preprocessing(monkeypatch, order, tmp_path):
+    seen = []
+
+    def spy(calibration, wanted, *, bgr):
+        seen.append(bgr)
+        return supplemented(calibration, wanted, bgr=bgr)
+
+    monkeypatch.setattr(collect, "supplemented", spy)
+    for number, picture in enumerate(pictures(5, kind=np.uint8, size=(16, 16))):
+        Image.fromarray(np.moveaxis(picture, 0, -1)).save(tmp_path / f"{number}.png")
+    nmcore.compress(network(16), ratio=0.25, data=tmp_path, preprocess={"order": order})
+    assert seen == [order == "bgr"]
